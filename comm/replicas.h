@@ -1,0 +1,32 @@
+// Placement: which rank hosts which replicas.
+//
+// Replicas are the experiment's, ranks are the launch's. Every rank hosts one contiguous block,
+// blocks as even as possible; nothing else in syncnorm may know how many ranks there are.
+#pragma once
+
+#include <cassert>
+
+namespace syncnorm {
+
+/// Half-open range [begin, end) of replica (or leaf) indices.
+struct Interval {
+  int begin = 0;
+  int end = 0;
+  int size() const { return end - begin; }
+  bool empty() const { return begin >= end; }
+  bool operator==(const Interval&) const = default;
+};
+
+/// Requires 1 ≤ ranks ≤ replicas.
+struct Placement {
+  int replicas = 1;
+  int ranks = 1;
+
+  Interval block(int rank) const {
+    assert(ranks >= 1 && ranks <= replicas && rank >= 0 && rank < ranks);
+    const auto first = [this](long long r) { return static_cast<int>(r * replicas / ranks); };
+    return {first(rank), first(rank + 1)};
+  }
+};
+
+}  // namespace syncnorm

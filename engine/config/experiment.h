@@ -1,0 +1,153 @@
+// The typed experiment: what the strict YAML of a user becomes. Plain data, no parsing.
+//
+// Every member is one key of the schema (engine/config/schema.cpp), which also holds its default's
+// reason, its range and its documentation; defaults here are the only ones.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace syncnorm {
+
+enum class DeviceKind { cpu, cuda };
+enum class Precision { f32 };
+enum class ReductionMode { reproducible, fastest };
+enum class NormKind { none, batch, group, layer, instance };
+enum class NormPosition { before_activation, after_activation };
+enum class ActivationKind { identity, relu, sigmoid, tanh, elu, selu, gelu };
+enum class InitializationKind { he, lecun, xavier, gaussian };
+enum class OptimizerKind { sgd, adam, adamw };
+enum class ScheduleKind { constant, step, cosine, polynomial };
+enum class AugmentKind { random_crop, horizontal_flip, cutout };
+
+/// Where a value was written: "file:line:column", or "command line" for an override.
+using SourceMark = std::string;
+
+struct SyntheticConfig {
+  int classes = 10;
+  int height = 28;
+  int width = 28;
+  int channels = 1;
+  int train_samples = 4096;
+  int test_samples = 1024;
+};
+
+struct DataConfig {
+  std::string dataset = "fashion_mnist";  // fashion_mnist | mnist | cifar10 | cifar100 | synthetic
+  std::string path = "auto";              // folder with the files; auto: the usual places
+  bool shuffle = true;
+  std::vector<AugmentKind> augment;
+  int crop_padding = 4;  // pixels of zero padding around the image for random_crop
+  int cutout_size = 8;   // side of cutout's square, pixels
+  int limit = 0;         // > 0: only the first `limit` samples of the training split
+  int validation = 0;    // training samples held out, by seed, as the split `validation`
+  int prefetch = 2;      // batches the loader thread prepares ahead
+  SyntheticConfig synthetic;
+};
+
+struct EvaluationConfig {
+  int every_epochs = 1;
+  int every_steps = 0;
+};
+
+/// One entry of model.layers. Which fields mean something depends on `type`.
+struct LayerSpec {
+  std::string type;   // conv linear max_pool average_pool global_pool norm relu sigmoid tanh elu selu
+                      // gelu dropout add flatten
+  std::string name;   // optional; default: type and number
+  std::string input;  // optional: the layer this one reads instead of the previous one
+  std::string from;   // add: the other summand
+  int out = 0;        // conv, linear: output channels or features
+  int kernel = 0;     // conv, max_pool, average_pool
+  int stride = 1;     // conv; pools default to their kernel
+  int padding = 0;
+  bool bias = true;
+  double p = 0.5;  // dropout: probability of a zero
+  SourceMark mark;
+};
+
+struct ModelConfig {
+  std::string architecture = "resnet20";  // a zoo name; ignored when `layers` is given
+  std::vector<LayerSpec> layers;
+  std::vector<int> hidden = {256, 128, 64};            // mlp: width of each hidden layer
+  ActivationKind activation = ActivationKind::relu;    // mlp, lenet, vgg
+  NormPosition norm_position = NormPosition::before_activation;  // mlp, lenet, vgg
+  InitializationKind initialization = InitializationKind::he;
+  double initialization_std = 0.01;  // gaussian only
+  bool zero_gamma = false;           // γ = 0 in the last norm of every residual block
+  double dropout = 0.0;              // before the classifier; 0: none
+};
+
+struct NormConfig {
+  NormKind kind = NormKind::batch;
+  int synced_replicas = 0;  // 0: all; 1: per-device BN; k: groups of k. Resolved by the loader: ≥ 1
+  double eps = 1e-5;
+  double momentum = 0.1;
+  int groups = 8;
+  bool affine = true;
+};
+
+struct OptimizerConfig {
+  OptimizerKind kind = OptimizerKind::sgd;
+  double lr = 0.1;
+  double momentum = 0.9;
+  bool nesterov = false;
+  double weight_decay = 0.0;
+  bool decay_norm_and_bias = false;
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  double eps = 1e-8;
+  double clip_norm = 0.0;      // > 0: clip the gradient's global 2-norm
+  int lr_reference_batch = 0;  // > 0: lr is scaled by global_batch / lr_reference_batch
+};
+
+struct ScheduleConfig {
+  ScheduleKind kind = ScheduleKind::constant;
+  int warmup_steps = 0;
+  std::vector<int> milestones;  // step: updates after which lr is multiplied by `gamma`
+  double gamma = 0.1;
+  double power = 1.0;     // polynomial
+  double final_lr = 0.0;  // cosine, polynomial: the rate at the end
+};
+
+struct LossConfig {
+  double label_smoothing = 0.0;
+};
+
+struct CheckpointConfig {
+  int every_steps = 0;
+  int every_epochs = 1;
+  int keep = 2;
+};
+
+struct FaultConfig {
+  double deadline = 600.0;  // seconds without progress of a reduction before the job is ended
+};
+
+struct Experiment {
+  std::string name = "experiment";
+  std::uint64_t seed = 1;
+  DeviceKind device = DeviceKind::cpu;
+  Precision precision = Precision::f32;
+  ReductionMode reduction = ReductionMode::reproducible;
+  int replicas = 8;
+  int batch_per_replica = 2;
+  int epochs = 3;  // 0 when `steps` is given
+  int steps = 0;   // 0 when `epochs` counts
+  bool drop_last = true;
+  DataConfig data;
+  EvaluationConfig evaluation;
+  ModelConfig model;
+  NormConfig norm;
+  OptimizerConfig optimizer;
+  ScheduleConfig schedule;
+  LossConfig loss;
+  CheckpointConfig checkpoint;
+  FaultConfig fault;
+  std::string run_dir;  // default: runs/<name>
+
+  int global_batch() const { return replicas * batch_per_replica; }
+};
+
+}  // namespace syncnorm

@@ -1,0 +1,50 @@
+// Errors that end a job, each with the exit code that the shell, Slurm and launch/run see.
+//
+// Whatever a user, a file or a peer can cause is thrown as one of these; main() prints what() and
+// returns exit_code(). Programming errors are assertions, never exceptions.
+#pragma once
+
+#include <stdexcept>
+#include <string>
+
+namespace syncnorm {
+
+enum class ExitCode : int {
+  done = 0,
+  bad_input = 2,       // usage, config or data
+  bad_checkpoint = 3,  // a checkpoint that cannot be used
+  diverged = 4,        // the loss became nan or infinite
+  peer_lost = 70,      // a peer is gone, or a deadline passed
+  stopped = 75,        // stopped on a signal with a checkpoint written
+};
+
+class Error : public std::runtime_error {
+ public:
+  Error(ExitCode code, const std::string& message) : std::runtime_error(message), code_(code) {}
+  ExitCode exit_code() const noexcept { return code_; }
+
+ private:
+  ExitCode code_;
+};
+
+/// Bad usage, config or data: exit 2. The message says what is wrong and what would be right.
+struct InputError : Error {
+  explicit InputError(const std::string& message) : Error(ExitCode::bad_input, message) {}
+};
+
+/// A checkpoint that is missing, damaged or of another model: exit 3.
+struct CheckpointError : Error {
+  explicit CheckpointError(const std::string& message) : Error(ExitCode::bad_checkpoint, message) {}
+};
+
+/// Training diverged: exit 4.
+struct DivergedError : Error {
+  explicit DivergedError(const std::string& message) : Error(ExitCode::diverged, message) {}
+};
+
+/// A peer is gone or a deadline passed: exit 70.
+struct PeerLostError : Error {
+  explicit PeerLostError(const std::string& message) : Error(ExitCode::peer_lost, message) {}
+};
+
+}  // namespace syncnorm
