@@ -24,6 +24,7 @@ enum class RandomPurpose : std::uint32_t {
 };
 
 using PhiloxBlock = std::array<std::uint32_t, 4>;
+__extension__ typedef unsigned __int128 Uint128;  // __extension__: quiet under -Wpedantic
 
 /// Ten rounds of Philox4x32 on `counter` under `key`.
 constexpr PhiloxBlock philox4x32(PhiloxBlock counter, std::uint32_t key0, std::uint32_t key1) {
@@ -72,7 +73,7 @@ class RandomStream {
   constexpr std::uint64_t below(std::uint64_t n) {
     const std::uint64_t high = next_bits();
     const std::uint64_t bits = (high << 32) | next_bits();
-    return static_cast<std::uint64_t>((static_cast<unsigned __int128>(bits) * n) >> 64);
+    return static_cast<std::uint64_t>((static_cast<Uint128>(bits) * n) >> 64);
   }
 
   /// Standard normal (Box–Muller, one of the pair, in double so that libm's f32 rounding is moot).
