@@ -1,0 +1,85 @@
+// What the CPU kernels share: the loops of this processor, the oneDNN engine, one scratch area.
+//
+// One file per kind of operation implements the `compile` overloads below; device.cpp only forwards.
+// Kernels of one context run one at a time, so one scratch area of the largest size serves them all.
+#pragma once
+
+#include <memory>
+
+#include <dnnl.hpp>
+
+#include "kernels/cpu/loops.h"
+#include "kernels/device.h"
+
+namespace syncnorm::cpu {
+
+class Context {
+ public:
+  explicit Context(const Loops& chosen);
+  ~Context();
+  Context(const Context&) = delete;
+  Context& operator=(const Context&) = delete;
+
+  const Loops& loops;
+  dnnl::engine engine;
+  dnnl::stream stream;
+
+  /// Asks for scratch of at least `bytes`; to be called while compiling, read with scratch() later.
+  void need_scratch(std::size_t bytes);
+  std::byte* scratch() const { return scratch_.data(); }
+
+ private:
+  Buffer scratch_;
+};
+
+Buffer allocate_host(std::size_t bytes);
+
+template <class T>
+T* arg(std::span<void* const> args, std::size_t index) {
+  return static_cast<T*>(args[index]);
+}
+
+using KernelPtr = std::unique_ptr<Kernel>;
+
+KernelPtr compile(Context&, const ConvPack&);
+KernelPtr compile(Context&, const ConvForward&);
+KernelPtr compile(Context&, const ConvDgrad&);
+KernelPtr compile(Context&, const ConvWgrad&);
+KernelPtr compile(Context&, const LinearForward&);
+KernelPtr compile(Context&, const LinearDgrad&);
+KernelPtr compile(Context&, const LinearWgrad&);
+KernelPtr compile(Context&, const PoolForward&);
+KernelPtr compile(Context&, const PoolBackward&);
+KernelPtr compile(Context&, const BatchMoments&);
+KernelPtr compile(Context&, const BatchFinalize&);
+KernelPtr compile(Context&, const BatchFromRunning&);
+KernelPtr compile(Context&, const BatchNormalize&);
+KernelPtr compile(Context&, const BatchGradientSums&);
+KernelPtr compile(Context&, const BatchInputGradient&);
+KernelPtr compile(Context&, const GroupNormForward&);
+KernelPtr compile(Context&, const GroupNormBackward&);
+KernelPtr compile(Context&, const ActivationForward&);
+KernelPtr compile(Context&, const ActivationBackward&);
+KernelPtr compile(Context&, const Add&);
+KernelPtr compile(Context&, const Dropout&);
+KernelPtr compile(Context&, const ToChannelsFirst&);
+KernelPtr compile(Context&, const SoftmaxCrossEntropy&);
+KernelPtr compile(Context&, const SgdUpdate&);
+KernelPtr compile(Context&, const AdamUpdate&);
+KernelPtr compile(Context&, const SumOfSquares&);
+
+std::size_t packed_bytes(Context&, const ConvPack&);
+std::size_t workspace_bytes(Context&, const PoolForward&);
+
+/// Wraps a callable (args, state) as a Kernel.
+template <class Body>
+KernelPtr make_kernel(Body body) {
+  struct BodyKernel final : Kernel {
+    explicit BodyKernel(Body b) : body_(std::move(b)) {}
+    void run(std::span<void* const> args, const StepState& state) override { body_(args, state); }
+    Body body_;
+  };
+  return std::make_unique<BodyKernel>(std::move(body));
+}
+
+}  // namespace syncnorm::cpu

@@ -1,0 +1,147 @@
+// Convolutions with oneDNN: channels-last activations, weights packed once per step into the layout
+// that oneDNN prefers, always the direct algorithm so that the choice never depends on timing.
+#include "kernels/cpu/dnnl_call.h"
+
+namespace syncnorm::cpu {
+namespace {
+
+using dnnl::memory;
+constexpr auto kF32 = memory::data_type::f32;
+
+struct Descriptors {
+  memory::desc x, w, b, y;
+  memory::dims stride, padding;
+};
+
+Descriptors describe(const ConvShape& s, int samples) {
+  const memory::dims kernel = {s.filters, s.channels, s.kernel, s.kernel};
+  return {{{samples, s.channels, s.height, s.width}, kF32, memory::format_tag::nhwc},
+          {kernel, kF32, memory::format_tag::any},
+          s.bias ? memory::desc({s.filters}, kF32, memory::format_tag::a) : memory::desc(),
+          {{samples, s.filters, s.out_height(), s.out_width()}, kF32, memory::format_tag::nhwc},
+          {s.stride, s.stride},
+          {s.padding, s.padding}};
+}
+
+memory::desc canonical_weights(const ConvShape& s) {
+  return {{s.filters, s.channels, s.kernel, s.kernel}, kF32, memory::format_tag::oihw};
+}
+
+constexpr auto kDirect = dnnl::algorithm::convolution_direct;
+
+dnnl::convolution_forward::primitive_desc forward_pd(Context& context, const ConvShape& s,
+                                                     int samples, const memory::desc* weights) {
+  Descriptors d = describe(s, samples);
+  if (weights != nullptr) d.w = *weights;
+  const auto desc = s.bias ? dnnl::convolution_forward::desc(
+                                 dnnl::prop_kind::forward_training, kDirect, d.x, d.w, d.b, d.y,
+                                 d.stride, d.padding, d.padding)
+                           : dnnl::convolution_forward::desc(dnnl::prop_kind::forward_training,
+                                                             kDirect, d.x, d.w, d.y, d.stride,
+                                                             d.padding, d.padding);
+  return {desc, user_scratchpad(), context.engine};
+}
+
+dnnl::convolution_backward_data::primitive_desc dgrad_pd(Context& context, const ConvShape& s,
+                                                         int samples, const memory::desc* weights) {
+  Descriptors d = describe(s, samples);
+  if (weights != nullptr) d.w = *weights;
+  const dnnl::convolution_backward_data::desc desc(kDirect, d.x, d.w, d.y, d.stride, d.padding,
+                                                   d.padding);
+  return {desc, user_scratchpad(), context.engine, forward_pd(context, s, samples, nullptr)};
+}
+
+/// The layout that ConvPack writes: the one for a full batch, whatever the batch of a call.
+memory::desc packed_layout(Context& context, const ConvShape& s, bool for_dgrad) {
+  return for_dgrad ? dgrad_pd(context, s, s.pack_samples, nullptr).weights_desc()
+                   : forward_pd(context, s, s.pack_samples, nullptr).weights_desc();
+}
+
+DnnlCall make_reorder(Context& context, const memory::desc& from, const memory::desc& to) {
+  const dnnl::reorder::primitive_desc pd(context.engine, from, context.engine, to,
+                                         user_scratchpad());
+  return {context, dnnl::reorder(pd), {{DNNL_ARG_FROM, from}, {DNNL_ARG_TO, to}},
+          pd.scratchpad_desc()};
+}
+
+}  // namespace
+
+std::size_t packed_bytes(Context& context, const ConvPack& op) {
+  return packed_layout(context, op.shape, op.for_dgrad).get_size();
+}
+
+KernelPtr compile(Context& context, const ConvPack& op) {
+  DnnlCall reorder = make_reorder(context, canonical_weights(op.shape),
+                                  packed_layout(context, op.shape, op.for_dgrad));
+  return make_kernel([reorder](std::span<void* const> args, const StepState&) mutable {
+    reorder.run({args[0], args[1]});
+  });
+}
+
+KernelPtr compile(Context& context, const ConvForward& op) {
+  const memory::desc packed = packed_layout(context, op.shape, false);
+  const auto pd = forward_pd(context, op.shape, op.samples, &packed);
+  std::vector<std::pair<int, memory::desc>> roles = {{DNNL_ARG_SRC, pd.src_desc()},
+                                                     {DNNL_ARG_WEIGHTS, packed},
+                                                     {DNNL_ARG_DST, pd.dst_desc()}};
+  const bool bias = op.shape.bias;
+  if (bias) roles.emplace_back(DNNL_ARG_BIAS, pd.bias_desc());
+  DnnlCall call(context, dnnl::convolution_forward(pd), roles, pd.scratchpad_desc());
+  return make_kernel([call, bias](std::span<void* const> a, const StepState&) mutable {
+    if (bias)
+      call.run({a[0], a[1], a[3], a[2]});
+    else
+      call.run({a[0], a[1], a[3]});
+  });
+}
+
+KernelPtr compile(Context& context, const ConvDgrad& op) {
+  const memory::desc packed = packed_layout(context, op.shape, true);
+  const auto pd = dgrad_pd(context, op.shape, op.samples, &packed);
+  DnnlCall call(context, dnnl::convolution_backward_data(pd),
+                {{DNNL_ARG_DIFF_DST, pd.diff_dst_desc()},
+                 {DNNL_ARG_WEIGHTS, packed},
+                 {DNNL_ARG_DIFF_SRC, pd.diff_src_desc()}},
+                pd.scratchpad_desc());
+  return make_kernel([call](std::span<void* const> a, const StepState&) mutable {
+    call.run({a[0], a[1], a[2]});
+  });
+}
+
+KernelPtr compile(Context& context, const ConvWgrad& op) {
+  const ConvShape& s = op.shape;
+  const Descriptors d = describe(s, op.samples);
+  const auto desc =
+      s.bias ? dnnl::convolution_backward_weights::desc(kDirect, d.x, d.w, d.b, d.y, d.stride,
+                                                        d.padding, d.padding)
+             : dnnl::convolution_backward_weights::desc(kDirect, d.x, d.w, d.y, d.stride, d.padding,
+                                                        d.padding);
+  const dnnl::convolution_backward_weights::primitive_desc pd(
+      desc, user_scratchpad(), context.engine, forward_pd(context, s, op.samples, nullptr));
+  std::vector<std::pair<int, memory::desc>> roles = {
+      {DNNL_ARG_SRC, pd.src_desc()},
+      {DNNL_ARG_DIFF_DST, pd.diff_dst_desc()},
+      {DNNL_ARG_DIFF_WEIGHTS, pd.diff_weights_desc()}};
+  if (s.bias) roles.emplace_back(DNNL_ARG_DIFF_BIAS, pd.diff_bias_desc());
+  DnnlCall call(context, dnnl::convolution_backward_weights(pd), roles, pd.scratchpad_desc());
+
+  const bool direct = pd.diff_weights_desc() == canonical_weights(s);
+  DnnlCall unpack;
+  // The packed gradient has a place of its own: padded channels are oneDNN's to write and read.
+  std::shared_ptr<Buffer> packed;
+  if (!direct) {
+    unpack = make_reorder(context, pd.diff_weights_desc(), canonical_weights(s));
+    packed = std::make_shared<Buffer>(allocate_host(pd.diff_weights_desc().get_size()));
+  }
+  return make_kernel([call, unpack, packed, direct, bias = s.bias](std::span<void* const> a,
+                                                                  const StepState&) mutable {
+    void* weights = direct ? a[2] : packed->data();
+    if (bias)
+      call.run({a[0], a[1], weights, a[3]});
+    else
+      call.run({a[0], a[1], weights});
+    if (!direct) unpack.run({weights, a[2]});
+  });
+}
+
+}  // namespace syncnorm::cpu

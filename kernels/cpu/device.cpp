@@ -1,0 +1,88 @@
+// The CPU device: picks the instruction set, forces oneDNN to one thread, forwards operations to the
+// file that knows them.
+#include "kernels/device.h"
+
+#include <cstdlib>
+#include <cstring>
+#include <new>
+
+#include <fmt/format.h>
+
+#include "kernels/cpu/context.h"
+#include "kernels/error.h"
+
+extern "C" void omp_set_num_threads(int) __attribute__((weak));
+
+namespace syncnorm::cpu {
+
+const Loops& select_loops(const std::string& isa) {
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") &&
+                      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+                      __builtin_cpu_supports("avx512bw");
+  const auto choose = [&](const Loops& loops, bool available) -> const Loops& {
+    if (!available) throw InputError("this processor lacks the instruction set '" + isa + "'");
+    return loops;
+  };
+  if (isa.empty()) return avx512 ? loops_avx512 : (avx2 ? loops_avx2 : loops_baseline);
+  if (isa == "baseline") return loops_baseline;
+  if (isa == "avx2") return choose(loops_avx2, avx2);
+  if (isa == "avx512") return choose(loops_avx512, avx512);
+  throw InputError("unknown instruction set '" + isa + "'; use baseline, avx2 or avx512");
+}
+
+Buffer allocate_host(std::size_t bytes) {
+  if (bytes == 0) return {};
+  constexpr std::size_t kAlign = 64;
+  const std::size_t rounded = (bytes + kAlign - 1) / kAlign * kAlign;
+  void* data = std::aligned_alloc(kAlign, rounded);
+  if (data == nullptr) throw std::bad_alloc();
+  std::memset(data, 0, rounded);
+  return {static_cast<std::byte*>(data), bytes, [](std::byte* p) { std::free(p); }};
+}
+
+Context::Context(const Loops& chosen)
+    : loops(chosen), engine(dnnl::engine::kind::cpu, 0), stream(engine) {}
+
+Context::~Context() = default;
+
+void Context::need_scratch(std::size_t bytes) {
+  if (bytes > scratch_.bytes()) scratch_ = allocate_host(bytes);
+}
+
+namespace {
+
+class CpuDevice final : public Device {
+ public:
+  explicit CpuDevice(const Loops& loops) : context_(loops) {}
+
+  KernelPtr compile(const Op& op) override {
+    return std::visit([this](const auto& o) { return cpu::compile(context_, o); }, op);
+  }
+  Buffer allocate(std::size_t bytes) override { return allocate_host(bytes); }
+  std::size_t packed_bytes(const ConvPack& op) override { return cpu::packed_bytes(context_, op); }
+  std::size_t workspace_bytes(const PoolForward& op) override {
+    return cpu::workspace_bytes(context_, op);
+  }
+  std::string description() const override {
+    const dnnl_version_t* v = dnnl_version();
+    return fmt::format("cpu {}, oneDNN {}.{}.{} isa {:#x}", context_.loops.name, v->major, v->minor,
+                       v->patch, static_cast<unsigned>(dnnl::get_effective_cpu_isa()));
+  }
+
+ private:
+  Context context_;
+};
+
+}  // namespace
+}  // namespace syncnorm::cpu
+
+namespace syncnorm {
+
+std::unique_ptr<Device> make_cpu_device(const std::string& isa) {
+  // oneDNN's thread count changes the order of wgrad's sums; one rank is one core.
+  if (omp_set_num_threads != nullptr) omp_set_num_threads(1);
+  return std::make_unique<cpu::CpuDevice>(cpu::select_loops(isa));
+}
+
+}  // namespace syncnorm

@@ -1,0 +1,57 @@
+// Softmax cross-entropy with label smoothing, loss and gradient in one pass, per sample in double.
+#include <cmath>
+
+#include "kernels/cpu/context.h"
+
+namespace syncnorm::cpu {
+namespace {
+
+/// The target distribution puts 1 − ε + ε/K on the label and ε/K on every other class (PyTorch's
+/// label_smoothing; Szegedy et al. 2016).
+double sample_loss(const SoftmaxCrossEntropy& op, const float* logits, int label, float* gradient,
+                   bool* correct) {
+  int best = 0;
+  for (int k = 1; k < op.classes; ++k)
+    if (logits[k] > logits[best]) best = k;
+  *correct = best == label;
+  const double top = logits[best];
+  double total = 0.0, sum_logits = 0.0;
+  for (int k = 0; k < op.classes; ++k) {
+    total += std::exp(logits[k] - top);
+    sum_logits += logits[k];
+  }
+  const double log_total = std::log(total) + top;
+  const double share = op.label_smoothing / op.classes;
+  if (gradient != nullptr)
+    for (int k = 0; k < op.classes; ++k) {
+      const double target = (k == label ? 1.0 - op.label_smoothing : 0.0) + share;
+      gradient[k] = static_cast<float>(op.gradient_scale *
+                                       (std::exp(logits[k] - log_total) - target));
+    }
+  return (1.0 - op.label_smoothing) * (log_total - logits[label]) +
+         share * (op.classes * log_total - sum_logits);
+}
+
+}  // namespace
+
+KernelPtr compile(Context&, const SoftmaxCrossEntropy& op) {
+  return make_kernel([op](std::span<void* const> args, const StepState&) {
+    const auto* logits = arg<const float>(args, 0);
+    const auto* labels = arg<const std::int32_t>(args, 1);
+    auto* totals = arg<double>(args, 2);
+    auto* gradient = arg<float>(args, 3);
+    totals[0] = totals[1] = 0.0;
+    for (int n = 0; n < op.samples; ++n, logits += op.classes) {
+      float* sample_gradient = gradient != nullptr ? gradient + n * op.classes : nullptr;
+      if (labels[n] < 0) {
+        for (int k = 0; sample_gradient != nullptr && k < op.classes; ++k) sample_gradient[k] = 0.0f;
+        continue;
+      }
+      bool correct = false;
+      totals[0] += sample_loss(op, logits, labels[n], sample_gradient, &correct);
+      totals[1] += correct ? 1.0 : 0.0;
+    }
+  });
+}
+
+}  // namespace syncnorm::cpu

@@ -1,0 +1,273 @@
+// Batch and group normalization on the CPU, in the pieces that ops.h names. The passes over memory
+// are loops.h's; what is here is the arithmetic on per-channel vectors between them.
+#include <cassert>
+#include <vector>
+
+#include "kernels/cpu/context.h"
+#include "kernels/norm_math.h"
+
+namespace syncnorm::cpu {
+namespace {
+
+std::size_t rows_of(int samples, int pixels) {
+  return static_cast<std::size_t>(samples) * static_cast<std::size_t>(pixels);
+}
+
+/// scale = γ·inv_std and shift = β, with γ = 1 and β = 0 where absent.
+struct Affine {
+  std::vector<float> scale, shift;
+  explicit Affine(int channels)
+      : scale(static_cast<std::size_t>(channels)), shift(static_cast<std::size_t>(channels)) {}
+
+  void set(const float* inv_std, const float* gamma, const float* beta) {
+    for (std::size_t c = 0; c < scale.size(); ++c) {
+      scale[c] = gamma != nullptr ? gamma[c] * inv_std[c] : inv_std[c];
+      shift[c] = beta != nullptr ? beta[c] : 0.0f;
+    }
+  }
+};
+
+struct Lines {
+  std::vector<float> a, b, d;
+  explicit Lines(int channels)
+      : a(static_cast<std::size_t>(channels)), b(a.size()), d(a.size()) {}
+  void set(std::size_t c, const InputGradientLine& line) {
+    a[c] = line.a;
+    b[c] = line.b;
+    d[c] = line.d;
+  }
+};
+
+}  // namespace
+
+KernelPtr compile(Context& context, const BatchMoments& op) {
+  const Loops& loops = context.loops;
+  std::vector<double> mean(static_cast<std::size_t>(op.channels)), m2(mean.size());
+  return make_kernel([op, &loops, mean, m2](std::span<void* const> args, const StepState&) mutable {
+    const std::size_t rows = rows_of(op.samples, op.pixels);
+    loops.moments(arg<const float>(args, 0), rows, op.channels, mean.data(), m2.data());
+    auto* sums = arg<double>(args, 1);
+    const std::size_t channels = mean.size();
+    const double n = static_cast<double>(rows);
+    sums[0] = n;
+    for (std::size_t c = 0; c < channels; ++c) {
+      sums[1 + c] = n * mean[c];
+      sums[1 + channels + c] = m2[c] + n * mean[c] * mean[c];
+    }
+  });
+}
+
+KernelPtr compile(Context&, const BatchFinalize& op) {
+  return make_kernel([op](std::span<void* const> args, const StepState& state) {
+    const auto* sums = arg<const double>(args, 0);
+    auto *mean = arg<float>(args, 1), *inv_std = arg<float>(args, 2);
+    auto *running_mean = arg<float>(args, 3), *running_var = arg<float>(args, 4);
+    const double n = sums[0];
+    if (n < 1.0) return;  // a group without samples leaves everything as it was
+    const bool update = state.update_running && running_mean != nullptr && n >= 2.0;
+    for (int c = 0; c < op.channels; ++c) {
+      const MeanVariance m = from_sums(n, sums[1 + c], sums[1 + op.channels + c]);
+      mean[c] = static_cast<float>(m.mean);
+      inv_std[c] = static_cast<float>(inverse_std(m.variance, op.eps));
+      if (!update) continue;
+      running_mean[c] = running_average(running_mean[c], m.mean, op.momentum);
+      running_var[c] = running_average(running_var[c], m.variance * (n / (n - 1.0)), op.momentum);
+    }
+  });
+}
+
+KernelPtr compile(Context&, const BatchFromRunning& op) {
+  return make_kernel([op](std::span<void* const> args, const StepState&) {
+    const auto *running_mean = arg<const float>(args, 0), *running_var = arg<const float>(args, 1);
+    auto *mean = arg<float>(args, 2), *inv_std = arg<float>(args, 3);
+    for (int c = 0; c < op.channels; ++c) {
+      mean[c] = running_mean[c];
+      inv_std[c] = static_cast<float>(inverse_std(running_var[c], op.eps));
+    }
+  });
+}
+
+KernelPtr compile(Context& context, const BatchNormalize& op) {
+  const Loops& loops = context.loops;
+  return make_kernel([op, &loops, affine = Affine(op.channels)](std::span<void* const> args,
+                                                               const StepState&) mutable {
+    affine.set(arg<const float>(args, 2), arg<const float>(args, 3), arg<const float>(args, 4));
+    loops.normalize({arg<const float>(args, 0), arg<const float>(args, 5), arg<float>(args, 6),
+                     arg<const float>(args, 1), affine.scale.data(), affine.shift.data(),
+                     rows_of(op.samples, op.pixels), op.channels, op.relu});
+  });
+}
+
+KernelPtr compile(Context& context, const BatchGradientSums& op) {
+  const Loops& loops = context.loops;
+  return make_kernel([op, &loops, affine = Affine(op.channels)](std::span<void* const> args,
+                                                               const StepState&) mutable {
+    const auto* inv_std = arg<const float>(args, 4);
+    affine.set(inv_std, arg<const float>(args, 5), arg<const float>(args, 6));
+    auto* sums = arg<double>(args, 8);
+    auto *dgamma = arg<float>(args, 9), *dbeta = arg<float>(args, 10);
+    loops.gradient_sums({arg<const float>(args, 0), arg<const float>(args, 1),
+                         arg<const float>(args, 2), arg<const float>(args, 7), arg<float>(args, 11),
+                         arg<const float>(args, 3), affine.scale.data(), affine.shift.data(), sums,
+                         sums + op.channels, rows_of(op.samples, op.pixels), op.channels, op.relu});
+    for (int c = 0; c < op.channels; ++c) {
+      sums[op.channels + c] *= inv_std[c];
+      if (dgamma != nullptr) dgamma[c] = static_cast<float>(sums[op.channels + c]);
+      if (dbeta != nullptr) dbeta[c] = static_cast<float>(sums[c]);
+    }
+  });
+}
+
+KernelPtr compile(Context& context, const BatchInputGradient& op) {
+  const Loops& loops = context.loops;
+  return make_kernel([op, &loops, affine = Affine(op.channels), lines = Lines(op.channels)](
+                         std::span<void* const> args, const StepState&) mutable {
+    const auto *inv_std = arg<const float>(args, 3), *gamma = arg<const float>(args, 4);
+    const auto *sums = arg<const double>(args, 6), *forward = arg<const double>(args, 7);
+    affine.set(inv_std, gamma, arg<const float>(args, 5));
+    for (int c = 0; c < op.channels; ++c) {
+      const double weight = gamma != nullptr ? static_cast<double>(gamma[c]) : 1.0;
+      lines.set(static_cast<std::size_t>(c),
+                input_gradient_line(weight, inv_std[c], weight * sums[c] / forward[0],
+                                    weight * sums[op.channels + c] / forward[0]));
+    }
+    loops.input_gradient({arg<const float>(args, 0), arg<const float>(args, 1), arg<float>(args, 8),
+                          arg<const float>(args, 2), affine.scale.data(), affine.shift.data(),
+                          lines.a.data(), lines.b.data(), lines.d.data(),
+                          rows_of(op.samples, op.pixels), op.channels, op.relu});
+  });
+}
+
+namespace {
+
+/// Mean and inverse deviation of every group of one sample, spread to its channels.
+void group_statistics(const GroupNormForward& op, const double* mean, const double* m2,
+                      float* mean_out, float* inv_std_out) {
+  const int width = op.channels / op.groups;
+  const double count = static_cast<double>(op.pixels) * width;
+  for (int first = 0; first < op.channels; first += width) {
+    double group_mean = 0.0;
+    for (int c = first; c < first + width; ++c) group_mean += mean[c];
+    group_mean /= width;
+    double group_m2 = 0.0;
+    for (int c = first; c < first + width; ++c) {
+      const double delta = mean[c] - group_mean;
+      group_m2 += m2[c] + op.pixels * delta * delta;
+    }
+    const double inv_std = inverse_std(group_m2 / count, op.eps);
+    for (int c = first; c < first + width; ++c) {
+      mean_out[c] = static_cast<float>(group_mean);
+      inv_std_out[c] = static_cast<float>(inv_std);
+    }
+  }
+}
+
+}  // namespace
+
+KernelPtr compile(Context& context, const GroupNormForward& op) {
+  assert(op.channels % op.groups == 0);
+  const Loops& loops = context.loops;
+  std::vector<double> mean(static_cast<std::size_t>(op.channels)), m2(mean.size());
+  return make_kernel([op, &loops, mean, m2, affine = Affine(op.channels)](
+                         std::span<void* const> args, const StepState&) mutable {
+    const auto* residual = arg<const float>(args, 3);
+    const std::size_t rows = static_cast<std::size_t>(op.pixels);
+    const std::size_t stride = rows * static_cast<std::size_t>(op.channels);
+    for (std::size_t n = 0; n < static_cast<std::size_t>(op.samples); ++n) {
+      const float* x = arg<const float>(args, 0) + n * stride;
+      float* sample_mean = arg<float>(args, 5) + n * mean.size();
+      float* inv_std = arg<float>(args, 6) + n * mean.size();
+      loops.moments(x, rows, op.channels, mean.data(), m2.data());
+      group_statistics(op, mean.data(), m2.data(), sample_mean, inv_std);
+      affine.set(inv_std, arg<const float>(args, 1), arg<const float>(args, 2));
+      loops.normalize({x, residual != nullptr ? residual + n * stride : nullptr,
+                       arg<float>(args, 4) + n * stride, sample_mean, affine.scale.data(),
+                       affine.shift.data(), rows, op.channels, op.relu});
+    }
+  });
+}
+
+namespace {
+
+/// The backward pass of one group normalization; its vectors are reused from sample to sample.
+class GroupNormBackwardKernel final : public Kernel {
+ public:
+  GroupNormBackwardKernel(const GroupNormBackward& op, const Loops& loops)
+      : op_(op),
+        loops_(loops),
+        affine_(op.channels),
+        lines_(op.channels),
+        sum_g_(static_cast<std::size_t>(op.channels)),
+        sum_gx_(sum_g_.size()),
+        dgamma_(sum_g_.size()),
+        dbeta_(sum_g_.size()) {}
+
+  void run(std::span<void* const> args, const StepState&) override {
+    for (std::size_t c = 0; c < dgamma_.size(); ++c) dgamma_[c] = dbeta_[c] = 0.0;
+    for (std::size_t n = 0; n < static_cast<std::size_t>(op_.samples); ++n) one_sample(args, n);
+    auto *dgamma = arg<float>(args, 9), *dbeta = arg<float>(args, 10);
+    for (std::size_t c = 0; c < dgamma_.size(); ++c) {
+      if (dgamma != nullptr) dgamma[c] = static_cast<float>(dgamma_[c]);
+      if (dbeta != nullptr) dbeta[c] = static_cast<float>(dbeta_[c]);
+    }
+  }
+
+ private:
+  void one_sample(std::span<void* const> args, std::size_t n) {
+    const std::size_t rows = static_cast<std::size_t>(op_.pixels), channels = sum_g_.size();
+    const std::size_t at = n * rows * channels;
+    const auto offset = [at](auto* p) { return p != nullptr ? p + at : nullptr; };
+    const float* x = arg<const float>(args, 2) + at;
+    const float* mean = arg<const float>(args, 3) + n * channels;
+    const float* inv_std = arg<const float>(args, 4) + n * channels;
+    const auto* gamma = arg<const float>(args, 5);
+    affine_.set(inv_std, gamma, arg<const float>(args, 6));
+    const float* dy = arg<const float>(args, 0) + at;
+    float* g = offset(arg<float>(args, 11));
+    loops_.gradient_sums({dy, offset(arg<const float>(args, 1)), x,
+                          offset(arg<const float>(args, 7)), g, mean, affine_.scale.data(),
+                          affine_.shift.data(), sum_g_.data(), sum_gx_.data(), rows, op_.channels,
+                          op_.relu});
+    set_lines(inv_std, gamma);
+    loops_.input_gradient({g != nullptr ? g : dy, x, arg<float>(args, 8) + at, mean,
+                           affine_.scale.data(), affine_.shift.data(), lines_.a.data(),
+                           lines_.b.data(), lines_.d.data(), rows, op_.channels,
+                           op_.relu && g == nullptr});
+  }
+
+  void set_lines(const float* inv_std, const float* gamma) {
+    const std::size_t channels = sum_g_.size();
+    const std::size_t width = channels / static_cast<std::size_t>(op_.groups);
+    const double count = static_cast<double>(op_.pixels) * static_cast<double>(width);
+    for (std::size_t first = 0; first < channels; first += width) {
+      double mean_g = 0.0, mean_gx = 0.0;
+      for (std::size_t c = first; c < first + width; ++c) {
+        const double gx = sum_gx_[c] * inv_std[c];
+        const double weight = gamma != nullptr ? static_cast<double>(gamma[c]) : 1.0;
+        dbeta_[c] += sum_g_[c];
+        dgamma_[c] += gx;
+        mean_g += weight * sum_g_[c];
+        mean_gx += weight * gx;
+      }
+      for (std::size_t c = first; c < first + width; ++c) {
+        const double weight = gamma != nullptr ? static_cast<double>(gamma[c]) : 1.0;
+        lines_.set(c,
+                   input_gradient_line(weight, inv_std[c], mean_g / count, mean_gx / count));
+      }
+    }
+  }
+
+  GroupNormBackward op_;
+  const Loops& loops_;
+  Affine affine_;
+  Lines lines_;
+  std::vector<double> sum_g_, sum_gx_, dgamma_, dbeta_;
+};
+
+}  // namespace
+
+KernelPtr compile(Context& context, const GroupNormBackward& op) {
+  return std::make_unique<GroupNormBackwardKernel>(op, context.loops);
+}
+
+}  // namespace syncnorm::cpu

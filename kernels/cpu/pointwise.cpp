@@ -1,0 +1,108 @@
+// Pointwise operations: activations, addition, dropout, and the transpose behind `flatten`.
+#include <cmath>
+
+#include "kernels/cpu/context.h"
+#include "kernels/philox.h"
+
+namespace syncnorm::cpu {
+namespace {
+
+std::size_t values(int samples, int size) {
+  return static_cast<std::size_t>(samples) * static_cast<std::size_t>(size);
+}
+
+constexpr float kSeluScale = 1.0507009873554805f;  // Klambauer et al. 2017
+constexpr float kSeluAlpha = 1.6732632423543772f;
+constexpr float kInverseSqrt2 = 0.70710678118654752f;
+constexpr float kInverseSqrt2Pi = 0.39894228040143268f;
+
+float activate(Activation kind, float x) {
+  switch (kind) {
+    case Activation::relu: return x > 0.0f ? x : 0.0f;
+    case Activation::sigmoid: return 1.0f / (1.0f + std::exp(-x));
+    case Activation::tanh: return std::tanh(x);
+    case Activation::elu: return x > 0.0f ? x : std::expm1(x);
+    case Activation::selu: return kSeluScale * (x > 0.0f ? x : kSeluAlpha * std::expm1(x));
+    case Activation::gelu: return 0.5f * x * (1.0f + std::erf(x * kInverseSqrt2));
+  }
+  return x;
+}
+
+/// dy/dx from x and y.
+float slope(Activation kind, float x, float y) {
+  switch (kind) {
+    case Activation::relu: return y > 0.0f ? 1.0f : 0.0f;
+    case Activation::sigmoid: return y * (1.0f - y);
+    case Activation::tanh: return 1.0f - y * y;
+    case Activation::elu: return x > 0.0f ? 1.0f : y + 1.0f;
+    case Activation::selu: return x > 0.0f ? kSeluScale : y + kSeluScale * kSeluAlpha;
+    case Activation::gelu:
+      return 0.5f * (1.0f + std::erf(x * kInverseSqrt2)) +
+             x * kInverseSqrt2Pi * std::exp(-0.5f * x * x);
+  }
+  return 1.0f;
+}
+
+}  // namespace
+
+KernelPtr compile(Context& context, const ActivationForward& op) {
+  const Loops& loops = context.loops;
+  return make_kernel([op, &loops](std::span<void* const> args, const StepState&) {
+    const auto* x = arg<const float>(args, 0);
+    auto* y = arg<float>(args, 1);
+    const std::size_t count = values(op.samples, op.size);
+    if (op.kind == Activation::relu) return loops.relu(x, y, count);
+    for (std::size_t i = 0; i < count; ++i) y[i] = activate(op.kind, x[i]);
+  });
+}
+
+KernelPtr compile(Context& context, const ActivationBackward& op) {
+  const Loops& loops = context.loops;
+  return make_kernel([op, &loops](std::span<void* const> args, const StepState&) {
+    const auto *dy = arg<const float>(args, 0), *x = arg<const float>(args, 1);
+    const auto* y = arg<const float>(args, 2);
+    auto* dx = arg<float>(args, 3);
+    const std::size_t count = values(op.samples, op.size);
+    if (op.kind == Activation::relu) return loops.relu_backward(dy, y, dx, count);
+    for (std::size_t i = 0; i < count; ++i) dx[i] = dy[i] * slope(op.kind, x[i], y[i]);
+  });
+}
+
+KernelPtr compile(Context& context, const Add& op) {
+  const Loops& loops = context.loops;
+  return make_kernel([op, &loops](std::span<void* const> args, const StepState&) {
+    loops.add(arg<const float>(args, 0), arg<const float>(args, 1), arg<float>(args, 2),
+              values(op.samples, op.size));
+  });
+}
+
+KernelPtr compile(Context&, const Dropout& op) {
+  return make_kernel([op](std::span<void* const> args, const StepState& state) {
+    const auto* x = arg<const float>(args, 0);
+    const auto* ids = arg<const std::uint32_t>(args, 1);
+    auto* y = arg<float>(args, 2);
+    const float keep_scale = static_cast<float>(1.0 / (1.0 - op.p));
+    const float threshold = static_cast<float>(op.p);
+    for (int n = 0; n < op.samples; ++n) {
+      // The layer takes the upper half of the index, the sample the lower one.
+      RandomStream random(state.seed, RandomPurpose::dropout, state.step,
+                          (static_cast<std::uint64_t>(op.layer) << 32) | ids[n]);
+      for (int i = 0; i < op.size; ++i, ++x, ++y)
+        *y = random.uniform() < threshold ? 0.0f : *x * keep_scale;
+    }
+  });
+}
+
+KernelPtr compile(Context&, const ToChannelsFirst& op) {
+  return make_kernel([op](std::span<void* const> args, const StepState&) {
+    const auto* x = arg<const float>(args, 0);
+    auto* y = arg<float>(args, 1);
+    const int rows = op.inverse ? op.channels : op.pixels;
+    const int columns = op.inverse ? op.pixels : op.channels;
+    for (int n = 0; n < op.samples; ++n, x += rows * columns, y += rows * columns)
+      for (int r = 0; r < rows; ++r)
+        for (int c = 0; c < columns; ++c) y[c * rows + r] = x[r * columns + c];
+  });
+}
+
+}  // namespace syncnorm::cpu

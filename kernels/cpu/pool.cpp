@@ -1,0 +1,81 @@
+// Pooling with oneDNN, channels last. Max pooling keeps oneDNN's workspace of positions.
+#include "kernels/cpu/dnnl_call.h"
+
+namespace syncnorm::cpu {
+namespace {
+
+using dnnl::memory;
+
+struct PoolDescriptors {
+  memory::desc x, y;
+  memory::dims stride, kernel, padding;
+  dnnl::algorithm algorithm;
+};
+
+PoolDescriptors describe(const PoolShape& s, int samples) {
+  const auto f32 = memory::data_type::f32;
+  const auto nhwc = memory::format_tag::nhwc;
+  return {{{samples, s.channels, s.height, s.width}, f32, nhwc},
+          {{samples, s.channels, s.out_height(), s.out_width()}, f32, nhwc},
+          {s.stride, s.stride},
+          {s.kernel_height, s.kernel_width},
+          {s.padding, s.padding},
+          s.kind == PoolKind::max ? dnnl::algorithm::pooling_max
+                                  : dnnl::algorithm::pooling_avg_exclude_padding};
+}
+
+dnnl::pooling_forward::primitive_desc forward_pd(Context& context, const PoolShape& s, int samples,
+                                                 bool training) {
+  const PoolDescriptors d = describe(s, samples);
+  const dnnl::pooling_forward::desc desc(
+      training ? dnnl::prop_kind::forward_training : dnnl::prop_kind::forward_inference,
+      d.algorithm, d.x, d.y, d.stride, d.kernel, d.padding, d.padding);
+  return {desc, user_scratchpad(), context.engine};
+}
+
+bool has_workspace(const PoolShape& s, bool training) {
+  return training && s.kind == PoolKind::max;
+}
+
+}  // namespace
+
+std::size_t workspace_bytes(Context& context, const PoolForward& op) {
+  if (!has_workspace(op.shape, op.training)) return 0;
+  return forward_pd(context, op.shape, op.samples, true).workspace_desc().get_size();
+}
+
+KernelPtr compile(Context& context, const PoolForward& op) {
+  const auto pd = forward_pd(context, op.shape, op.samples, op.training);
+  std::vector<std::pair<int, memory::desc>> roles = {{DNNL_ARG_SRC, pd.src_desc()},
+                                                     {DNNL_ARG_DST, pd.dst_desc()}};
+  const bool workspace = has_workspace(op.shape, op.training);
+  if (workspace) roles.emplace_back(DNNL_ARG_WORKSPACE, pd.workspace_desc());
+  DnnlCall call(context, dnnl::pooling_forward(pd), roles, pd.scratchpad_desc());
+  return make_kernel([call, workspace](std::span<void* const> a, const StepState&) mutable {
+    if (workspace)
+      call.run({a[0], a[1], a[2]});
+    else
+      call.run({a[0], a[1]});
+  });
+}
+
+KernelPtr compile(Context& context, const PoolBackward& op) {
+  const PoolDescriptors d = describe(op.shape, op.samples);
+  const auto forward = forward_pd(context, op.shape, op.samples, true);
+  const dnnl::pooling_backward::desc desc(d.algorithm, d.x, d.y, d.stride, d.kernel, d.padding,
+                                          d.padding);
+  const dnnl::pooling_backward::primitive_desc pd(desc, user_scratchpad(), context.engine, forward);
+  std::vector<std::pair<int, memory::desc>> roles = {{DNNL_ARG_DIFF_DST, pd.diff_dst_desc()},
+                                                     {DNNL_ARG_DIFF_SRC, pd.diff_src_desc()}};
+  const bool workspace = has_workspace(op.shape, true);
+  if (workspace) roles.emplace_back(DNNL_ARG_WORKSPACE, forward.workspace_desc());
+  DnnlCall call(context, dnnl::pooling_backward(pd), roles, pd.scratchpad_desc());
+  return make_kernel([call, workspace](std::span<void* const> a, const StepState&) mutable {
+    if (workspace)
+      call.run({a[0], a[2], a[1]});
+    else
+      call.run({a[0], a[2]});
+  });
+}
+
+}  // namespace syncnorm::cpu

@@ -1,0 +1,87 @@
+// A device compiles operations to kernels and owns memory. One rank drives one device with one thread.
+//
+// A Kernel is compiled once and run every step: a call allocates nothing and keeps no state but its
+// own constants. Kernels of one device are run one at a time (they may share scratch memory).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "kernels/ops.h"
+
+namespace syncnorm {
+
+/// What differs from step to step; kernels read it, the trainer writes it.
+struct StepState {
+  std::uint64_t seed = 1;
+  std::uint64_t step = 0;       // updates completed before this one
+  bool update_running = true;   // running statistics follow this pass
+  float lr = 0.0f;              // rate of this update
+  float gradient_scale = 1.0f;  // clipping factor, applied to every gradient
+};
+
+class Kernel {
+ public:
+  virtual ~Kernel() = default;
+  /// `args` as listed in ops.h, in order; all pointers are the device's memory.
+  virtual void run(std::span<void* const> args, const StepState& state) = 0;
+};
+
+/// Device memory, 64-byte aligned and zeroed. Movable, freed on destruction.
+class Buffer {
+ public:
+  Buffer() = default;
+  Buffer(std::byte* data, std::size_t bytes, void (*release)(std::byte*))
+      : data_(data), bytes_(bytes), release_(release) {}
+  Buffer(Buffer&& other) noexcept { swap(other); }
+  Buffer& operator=(Buffer&& other) noexcept {
+    Buffer taken(std::move(other));
+    swap(taken);
+    return *this;
+  }
+  ~Buffer() {
+    if (data_ != nullptr) release_(data_);
+  }
+
+  std::byte* data() const { return data_; }
+  std::size_t bytes() const { return bytes_; }
+  template <class T>
+  std::span<T> as() const {
+    return {reinterpret_cast<T*>(data_), bytes_ / sizeof(T)};
+  }
+
+ private:
+  void swap(Buffer& other) noexcept {
+    std::swap(data_, other.data_);
+    std::swap(bytes_, other.bytes_);
+    std::swap(release_, other.release_);
+  }
+  std::byte* data_ = nullptr;
+  std::size_t bytes_ = 0;
+  void (*release_)(std::byte*) = nullptr;
+};
+
+class Device {
+ public:
+  virtual ~Device() = default;
+  virtual std::unique_ptr<Kernel> compile(const Op& op) = 0;
+  virtual Buffer allocate(std::size_t bytes) = 0;
+  /// Size of the packed weights that `op` writes.
+  virtual std::size_t packed_bytes(const ConvPack& op) = 0;
+  /// Size of what the forward pass keeps for the backward one, per call; 0: nothing.
+  virtual std::size_t workspace_bytes(const PoolForward& op) = 0;
+  /// Everything that the bits depend on: kind, instruction set, library versions.
+  virtual std::string description() const = 0;
+};
+
+/// The CPU, one core. `isa` names the instruction set of our own kernels: "baseline", "avx2",
+/// "avx512"; empty: the best one here. Throws InputError for a set that this processor lacks.
+std::unique_ptr<Device> make_cpu_device(const std::string& isa = "");
+
+/// One GPU. Throws InputError in a build without CUDA, saying how to get one.
+std::unique_ptr<Device> make_cuda_device(int index);
+
+}  // namespace syncnorm

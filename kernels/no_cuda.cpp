@@ -1,0 +1,11 @@
+// Stands in for the CUDA back end in a build without one.
+#include "kernels/device.h"
+#include "kernels/error.h"
+
+namespace syncnorm {
+
+std::unique_ptr<Device> make_cuda_device(int) {
+  throw InputError("device: cuda: this build has no CUDA back end; use device: cpu");
+}
+
+}  // namespace syncnorm

@@ -1,0 +1,226 @@
+// The closed set of operations that a training step is made of, as plain structs.
+//
+// An operation says what is computed on one call, for `samples` samples; a Device compiles it to a
+// Kernel once. Tensors are f32 and channels last, [samples, height, width, channels], unless a line
+// says otherwise. The comment behind each operation lists its arguments in order: inputs -> outputs;
+// "?" marks one that is null when absent. Sums over samples cover exactly this call's samples.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <variant>
+
+namespace syncnorm {
+
+enum class Activation { relu, sigmoid, tanh, elu, selu, gelu };
+enum class PoolKind { max, average };
+
+/// Shape of a 2-D convolution with square kernel. `pack_samples` is the batch for which the packed
+/// weight layout was chosen, so that a smaller last batch shares the packed weights.
+struct ConvShape {
+  int height = 0, width = 0, channels = 0;
+  int filters = 0, kernel = 0, stride = 1, padding = 0;
+  bool bias = false;
+  int pack_samples = 1;
+
+  int out_height() const { return (height + 2 * padding - kernel) / stride + 1; }
+  int out_width() const { return (width + 2 * padding - kernel) / stride + 1; }
+  std::size_t weights() const {
+    return static_cast<std::size_t>(filters) * channels * kernel * kernel;
+  }
+  bool operator==(const ConvShape&) const = default;
+};
+
+// weight [filters, channels, kernel, kernel] -> packed (layout and size of the device's choosing)
+struct ConvPack {
+  int samples = 1;
+  ConvShape shape;
+  bool for_dgrad = false;
+};
+// x, packed, bias? -> y
+struct ConvForward {
+  int samples = 1;
+  ConvShape shape;
+};
+// dy, packed -> dx
+struct ConvDgrad {
+  int samples = 1;
+  ConvShape shape;
+};
+// x, dy -> dweight [filters, channels, kernel, kernel], dbias?
+struct ConvWgrad {
+  int samples = 1;
+  ConvShape shape;
+};
+
+// x [samples, in], weight [out, in], bias? -> y [samples, out]
+struct LinearForward {
+  int samples = 1;
+  int in = 0, out = 0;
+};
+// dy, weight -> dx
+struct LinearDgrad {
+  int samples = 1;
+  int in = 0, out = 0;
+};
+// x, dy -> dweight [out, in], dbias?
+struct LinearWgrad {
+  int samples = 1;
+  int in = 0, out = 0;
+};
+
+struct PoolShape {
+  PoolKind kind = PoolKind::max;
+  int height = 0, width = 0, channels = 0;
+  int kernel_height = 0, kernel_width = 0, stride = 1, padding = 0;
+  int out_height() const { return (height + 2 * padding - kernel_height) / stride + 1; }
+  int out_width() const { return (width + 2 * padding - kernel_width) / stride + 1; }
+};
+// x -> y, workspace? (Device::workspace_bytes; null in evaluation). Average excludes the padding.
+struct PoolForward {
+  int samples = 1;
+  PoolShape shape;
+  bool training = true;
+};
+// dy, workspace? -> dx
+struct PoolBackward {
+  int samples = 1;
+  PoolShape shape;
+};
+
+// Batch normalization, in pieces: what happens between them is the caller's reduction.
+// x -> sums f64 [2C+1]: count, count·mean, M2 + count·mean²
+struct BatchMoments {
+  int samples = 1;
+  int pixels = 1, channels = 0;
+};
+// sums f64 [2C+1] -> mean [C], inv_std [C], running_mean? [C], running_var? [C]
+// The running pair is updated when StepState says so and the count is at least 2.
+struct BatchFinalize {
+  int samples = 1;
+  int channels = 0;
+  double eps = 1e-5, momentum = 0.1;
+};
+// running_mean, running_var -> mean, inv_std
+struct BatchFromRunning {
+  int samples = 1;
+  int channels = 0;
+  double eps = 1e-5;
+};
+// x, mean [C], inv_std [C], gamma?, beta?, residual? -> y = [relu](γ·(x−mean)·inv_std + β [+ residual])
+struct BatchNormalize {
+  int samples = 1;
+  int pixels = 1, channels = 0;
+  bool relu = false;
+};
+// dy, dy2?, x, mean, inv_std, gamma?, beta?, y? -> sums f64 [2C]: Σg, Σg·x̂; dgamma?, dbeta?, g?
+// g = (dy [+ dy2]) masked by ReLU: by y > 0 when y is given, else recomputed from x.
+struct BatchGradientSums {
+  int samples = 1;
+  int pixels = 1, channels = 0;
+  bool relu = false;
+};
+// g (or dy, masked here when `relu`), x, mean, inv_std, gamma?, beta?, sums f64 [2C] over the group,
+// forward sums f64 [2C+1] over the group (its count) -> dx
+struct BatchInputGradient {
+  int samples = 1;
+  int pixels = 1, channels = 0;
+  bool relu = false;
+};
+
+// Group normalization; layer norm is groups = 1, instance norm groups = channels.
+// x, gamma? [C], beta? [C], residual? -> y, mean [samples, C], inv_std [samples, C]
+struct GroupNormForward {
+  int samples = 1;
+  int pixels = 1, channels = 0, groups = 1;
+  double eps = 1e-5;
+  bool relu = false;
+};
+// dy, dy2?, x, mean, inv_std, gamma?, beta?, y? -> dx, dgamma?, dbeta?, g?
+struct GroupNormBackward {
+  int samples = 1;
+  int pixels = 1, channels = 0, groups = 1;
+  bool relu = false;
+};
+
+// x -> y
+struct ActivationForward {
+  int samples = 1;
+  int size = 0;  // values per sample
+  Activation kind = Activation::relu;
+};
+// dy, x, y -> dx
+struct ActivationBackward {
+  int samples = 1;
+  int size = 0;
+  Activation kind = Activation::relu;
+};
+// a, b -> a + b
+struct Add {
+  int samples = 1;
+  int size = 0;
+};
+// x, sample_ids u32 [samples] -> y = x·mask/(1−p). Its own backward, with dy for x.
+struct Dropout {
+  int samples = 1;
+  int size = 0;
+  double p = 0.5;
+  int layer = 0;  // number of the layer, part of the random key
+};
+// x [samples, pixels, channels] -> y [samples, channels, pixels]; `inverse` the other way
+struct ToChannelsFirst {
+  int samples = 1;
+  int pixels = 1, channels = 0;
+  bool inverse = false;
+};
+// logits [samples, classes], labels i32 [samples] -> totals f64 [2]: Σ loss, number correct;
+// dlogits? = gradient_scale · ∂loss/∂logits. A label of -1 is an unused slot: no loss, no gradient.
+struct SoftmaxCrossEntropy {
+  int samples = 1;
+  int classes = 0;
+  double label_smoothing = 0.0;
+  double gradient_scale = 1.0;
+};
+
+// Updates of `count` consecutive values; rate and step come from StepState.
+// parameter, gradient, velocity -> (in place)
+struct SgdUpdate {
+  int samples = 1;
+  std::size_t count = 0;
+  double momentum = 0.9, weight_decay = 0.0;
+  bool nesterov = false;
+};
+// parameter, gradient, first moment, second moment -> (in place)
+struct AdamUpdate {
+  int samples = 1;
+  std::size_t count = 0;
+  double beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0.0;
+  bool decoupled = false;  // AdamW
+};
+// gradient -> f64 [1]: Σ gradient²
+struct SumOfSquares {
+  int samples = 1;
+  std::size_t count = 0;
+};
+
+using Op = std::variant<ConvPack, ConvForward, ConvDgrad, ConvWgrad, LinearForward, LinearDgrad,
+                        LinearWgrad, PoolForward, PoolBackward, BatchMoments, BatchFinalize,
+                        BatchFromRunning, BatchNormalize, BatchGradientSums, BatchInputGradient,
+                        GroupNormForward, GroupNormBackward, ActivationForward, ActivationBackward,
+                        Add, Dropout, ToChannelsFirst, SoftmaxCrossEntropy, SgdUpdate, AdamUpdate,
+                        SumOfSquares>;
+
+/// The same operation on another number of samples.
+inline Op with_samples(Op op, int samples) {
+  std::visit([samples](auto& o) { o.samples = samples; }, op);
+  return op;
+}
+
+/// Name of the operation's kind, such as "conv dgrad".
+std::string op_name(const Op& op);
+
+/// All fields as text, for `syncnorm plan`, for the fingerprint that ranks compare, and as a cache key.
+std::string op_text(const Op& op);
+
+}  // namespace syncnorm
