@@ -1,0 +1,156 @@
+// The MPI communicator, a module loaded by load.cpp. Only here is mpi.h included.
+//
+// MPI is initialized once by the world communicator and finalized with it. Errors of MPI are returned
+// and thrown, so that they reach main() with a name instead of ending the process somewhere below.
+#include <mpi.h>
+
+#include <algorithm>
+#include <cassert>
+#include <cstdlib>
+#include <numeric>
+
+#include "comm/communicator.h"
+#include "kernels/error.h"
+
+namespace syncnorm {
+namespace {
+
+void check(int code, const char* call) {
+  if (code == MPI_SUCCESS) return;
+  char text[MPI_MAX_ERROR_STRING];
+  int length = 0;
+  MPI_Error_string(code, text, &length);
+  throw PeerLostError(std::string(call) + ": " + std::string(text, static_cast<size_t>(length)));
+}
+
+MPI_Datatype mpi_type(DataType type) { return type == DataType::f32 ? MPI_FLOAT : MPI_DOUBLE; }
+
+/// Counts and displacements must live as long as the collective, so they belong to the request.
+struct MpiRequest final : Request {
+  MPI_Request handle = MPI_REQUEST_NULL;
+  std::vector<int> send_displacements, receive_displacements;
+};
+
+void prefix_sums(std::span<const int> counts, std::vector<int>& out) {
+  out.resize(counts.size());
+  std::exclusive_scan(counts.begin(), counts.end(), out.begin(), 0);
+}
+
+class MpiCommunicator final : public Communicator {
+ public:
+  explicit MpiCommunicator(MPI_Comm comm, bool world) : comm_(comm), world_(world) {
+    check(MPI_Comm_set_errhandler(comm_, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
+    check(MPI_Comm_rank(comm_, &rank_), "MPI_Comm_rank");
+    check(MPI_Comm_size(comm_, &size_), "MPI_Comm_size");
+  }
+  ~MpiCommunicator() override {
+    if (world_)
+      MPI_Finalize();
+    else
+      MPI_Comm_free(&comm_);
+  }
+
+  int rank() const override { return rank_; }
+  int size() const override { return size_; }
+
+  std::string description() const override {
+    char text[MPI_MAX_LIBRARY_VERSION_STRING];
+    int length = 0;
+    MPI_Get_library_version(text, &length);
+    const std::string version(text, static_cast<size_t>(length));
+    return "mpi (" + version.substr(0, version.find(',')) + ")";
+  }
+
+  std::unique_ptr<Communicator> subgroup(Interval ranks) override {
+    assert(rank_ >= ranks.begin && rank_ < ranks.end);
+    MPI_Group all = MPI_GROUP_NULL, part = MPI_GROUP_NULL;
+    check(MPI_Comm_group(comm_, &all), "MPI_Comm_group");
+    int range[1][3] = {{ranks.begin, ranks.end - 1, 1}};
+    check(MPI_Group_range_incl(all, 1, range, &part), "MPI_Group_range_incl");
+    MPI_Comm created = MPI_COMM_NULL;
+    check(MPI_Comm_create_group(comm_, part, ranks.begin, &created), "MPI_Comm_create_group");
+    MPI_Group_free(&part);
+    MPI_Group_free(&all);
+    auto group = std::make_unique<MpiCommunicator>(created, false);
+    group->set_deadline(deadline());
+    return group;
+  }
+
+  std::unique_ptr<Request> make_request() override { return std::make_unique<MpiRequest>(); }
+
+  bool test(Request& request) override {
+    auto& r = static_cast<MpiRequest&>(request);
+    if (r.handle == MPI_REQUEST_NULL) return true;
+    int done = 0;
+    check(MPI_Test(&r.handle, &done, MPI_STATUS_IGNORE), "MPI_Test");
+    return done != 0;
+  }
+
+  std::vector<std::string> all_gather_text(const std::string& text) override {
+    const int length = static_cast<int>(text.size());
+    std::vector<int> lengths(static_cast<size_t>(size_)), offsets;
+    check(MPI_Allgather(&length, 1, MPI_INT, lengths.data(), 1, MPI_INT, comm_), "MPI_Allgather");
+    prefix_sums(lengths, offsets);
+    std::string all(static_cast<size_t>(offsets.back() + lengths.back()), '\0');
+    check(MPI_Allgatherv(text.data(), length, MPI_BYTE, all.data(), lengths.data(), offsets.data(),
+                         MPI_BYTE, comm_),
+          "MPI_Allgatherv");
+    std::vector<std::string> texts;
+    for (size_t r = 0; r < lengths.size(); ++r)
+      texts.push_back(all.substr(static_cast<size_t>(offsets[r]), static_cast<size_t>(lengths[r])));
+    return texts;
+  }
+
+  [[noreturn]] void abort(int exit_code) override {
+    MPI_Abort(MPI_COMM_WORLD, exit_code);
+    std::_Exit(exit_code);
+  }
+
+ private:
+  static MpiRequest& idle(Request& request) {
+    auto& r = static_cast<MpiRequest&>(request);
+    assert(r.handle == MPI_REQUEST_NULL);
+    return r;
+  }
+  void do_all_gather(Request& request, const void* send, void* receive, std::span<const int> counts,
+                     DataType type) override {
+    MpiRequest& r = idle(request);
+    prefix_sums(counts, r.receive_displacements);
+    check(MPI_Iallgatherv(send, counts[static_cast<size_t>(rank_)], mpi_type(type), receive,
+                          counts.data(), r.receive_displacements.data(), mpi_type(type), comm_,
+                          &r.handle),
+          "MPI_Iallgatherv");
+  }
+  void do_all_to_all(Request& request, const void* send, std::span<const int> send_counts,
+                     void* receive, std::span<const int> receive_counts, DataType type) override {
+    MpiRequest& r = idle(request);
+    prefix_sums(send_counts, r.send_displacements);
+    prefix_sums(receive_counts, r.receive_displacements);
+    check(MPI_Ialltoallv(send, send_counts.data(), r.send_displacements.data(), mpi_type(type),
+                         receive, receive_counts.data(), r.receive_displacements.data(),
+                         mpi_type(type), comm_, &r.handle),
+          "MPI_Ialltoallv");
+  }
+  void do_all_reduce(Request& request, const void* send, void* receive, int count,
+                     DataType type) override {
+    MpiRequest& r = idle(request);
+    check(MPI_Iallreduce(send == receive ? MPI_IN_PLACE : send, receive, count, mpi_type(type),
+                         MPI_SUM, comm_, &r.handle),
+          "MPI_Iallreduce");
+  }
+
+  MPI_Comm comm_;
+  bool world_;
+  int rank_ = 0;
+  int size_ = 1;
+};
+
+}  // namespace
+}  // namespace syncnorm
+
+/// The module's one entry: the world communicator, owned by the caller.
+extern "C" syncnorm::Communicator* syncnorm_mpi_world() {
+  int provided = 0;
+  MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided);
+  return new syncnorm::MpiCommunicator(MPI_COMM_WORLD, true);
+}

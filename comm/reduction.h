@@ -1,0 +1,68 @@
+// One sum over the leaves of a tree, spread over the ranks of a communicator, run every step.
+//
+// Each rank sums its own leaves into the nodes of local_plan(), calls start() and later wait(); in
+// between, test() makes progress. `tree` gives the tree's bits whatever the placement: small messages
+// are gathered everywhere and added locally; for large ones each rank adds one slice of the values
+// and the slices are gathered (2(N−1)/N of the bytes). `engine` is the communicator's own all-reduce.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "comm/communicator.h"
+#include "comm/tree.h"
+
+namespace syncnorm {
+
+enum class ReductionAlgorithm { tree, engine };
+
+template <class T>
+class Reduction {
+ public:
+  /// `blocks[r]`: the leaves of rank r of `comm`, ascending and adjacent, possibly empty; together all
+  /// leaves. `count` values per leaf. `name` appears in errors. `comm` must outlive the reduction.
+  /// Messages of more than `large_bytes` per node are sliced.
+  Reduction(Communicator& comm, std::vector<Interval> blocks, std::size_t count,
+            ReductionAlgorithm algorithm, std::string name, std::size_t large_bytes = 65536);
+
+  /// How this rank's leaves are folded before start().
+  const FoldPlan& local_plan() const { return plan_; }
+  std::size_t count() const { return count_; }
+
+  /// `nodes[i]` points at `count` values of local_plan().nodes[i]; `result` receives the sum on every
+  /// rank and may be nodes[0]. Both must stay until wait() returns.
+  void start(std::span<const T* const> nodes, T* result);
+  bool test();
+  void wait();
+
+  /// Whether anything is sent at all, and how many values this rank sends per run.
+  bool communicates() const { return comm_.size() > 1; }
+  std::size_t values_sent() const;
+
+ private:
+  enum class Phase { idle, gathering, scattering, collecting, engine };
+
+  void advance();
+  void fold(const T* gathered, std::size_t width, T* result);
+
+  Communicator& comm_;
+  std::vector<Interval> blocks_;
+  std::size_t count_;
+  ReductionAlgorithm algorithm_;
+  std::string name_;
+  FoldPlan plan_;          // of this rank's leaves
+  FoldPlan combine_;       // of all ranks' nodes
+  bool sliced_ = false;
+  std::vector<int> gather_counts_, send_counts_, receive_counts_, slice_counts_;
+  std::vector<T> send_, receive_, slice_;
+  std::vector<T*> stack_;
+  std::unique_ptr<Request> request_;
+  Phase phase_ = Phase::idle;
+  T* result_ = nullptr;
+};
+
+extern template class Reduction<float>;
+extern template class Reduction<double>;
+
+}  // namespace syncnorm

@@ -1,0 +1,64 @@
+// Builds fold plans by pushing nodes on a stack and merging siblings as soon as both are complete.
+#include "comm/tree.h"
+
+#include <algorithm>
+#include <cassert>
+
+namespace syncnorm {
+namespace {
+
+/// Whether adjacent nodes a and b are the two children of one node of the tree over `leaves`.
+bool siblings(Interval a, Interval b, int leaves) {
+  const int width = a.size();
+  const bool power_of_two = (width & (width - 1)) == 0;
+  // A left child is a full power of two; its sibling reaches as far, or to the end of the leaves.
+  return power_of_two && a.begin % (2 * width) == 0 && a.end == b.begin &&
+         b.end == std::min(a.begin + 2 * width, leaves);
+}
+
+}  // namespace
+
+FoldPlan tree_fold(std::span<const Interval> inputs, int leaves) {
+  FoldPlan plan;
+  std::vector<Interval> stack;
+  for (const Interval& input : inputs) {
+    plan.slot.push_back(static_cast<int>(stack.size()));
+    stack.push_back(input);
+    plan.slots = std::max(plan.slots, static_cast<int>(stack.size()));
+    int merges = 0;
+    while (stack.size() >= 2 && siblings(stack[stack.size() - 2], stack.back(), leaves)) {
+      stack[stack.size() - 2].end = stack.back().end;
+      stack.pop_back();
+      ++merges;
+    }
+    plan.merges.push_back(merges);
+  }
+  plan.nodes = stack;
+  return plan;
+}
+
+FoldPlan tree_fold_leaves(Interval block, int leaves) {
+  std::vector<Interval> inputs;
+  for (int leaf = block.begin; leaf < block.end; ++leaf) inputs.push_back({leaf, leaf + 1});
+  return tree_fold(inputs, leaves);
+}
+
+FoldPlan running_fold_leaves(Interval block) {
+  FoldPlan plan;
+  for (int i = 0; i < block.size(); ++i) {
+    plan.slot.push_back(i == 0 ? 0 : 1);
+    plan.merges.push_back(i == 0 ? 0 : 1);
+  }
+  if (!block.empty()) plan.nodes = {block};
+  plan.slots = std::min(block.size(), 2);
+  return plan;
+}
+
+void add_into(float* to, const float* from, std::size_t count) {
+  for (std::size_t i = 0; i < count; ++i) to[i] += from[i];
+}
+void add_into(double* to, const double* from, std::size_t count) {
+  for (std::size_t i = 0; i < count; ++i) to[i] += from[i];
+}
+
+}  // namespace syncnorm
