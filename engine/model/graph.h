@@ -1,0 +1,107 @@
+// A model as a small graph of layers: what is computed, with shapes, before anything is compiled.
+//
+// Layer i is also value i, its output. Layers stand in the order in which they run. Norm layers say
+// only where a normalization stands; which one is the experiment's `norm`.
+#pragma once
+
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "engine/config/experiment.h"
+#include "kernels/ops.h"
+
+namespace syncnorm {
+
+/// One sample of a value, channels last. A vector of features is 1×1×features.
+struct Shape {
+  int height = 1, width = 1, channels = 1;
+  int pixels() const { return height * width; }
+  int size() const { return height * width * channels; }
+  bool operator==(const Shape&) const = default;
+};
+
+struct InputLayer {};
+struct ConvLayer {
+  int out = 0, kernel = 1, stride = 1, padding = 0;
+  bool bias = false;
+};
+struct LinearLayer {
+  int out = 0;
+  bool bias = true;
+};
+struct PoolLayer {
+  PoolKind kind = PoolKind::max;
+  int kernel = 0;  // 0: the whole map (global pooling)
+  int stride = 1, padding = 0;
+};
+struct NormLayer {
+  bool zero_gamma = false;
+};
+struct ActivationLayer {
+  Activation kind = Activation::relu;
+};
+struct DropoutLayer {
+  double p = 0.5;
+};
+struct AddLayer {};
+struct FlattenLayer {};  // to 1×1×(C·H·W), in PyTorch's order C, H, W
+
+using LayerKind = std::variant<InputLayer, ConvLayer, LinearLayer, PoolLayer, NormLayer,
+                               ActivationLayer, DropoutLayer, AddLayer, FlattenLayer>;
+
+struct Layer {
+  std::string name;
+  LayerKind kind;
+  std::vector<int> inputs;
+  Shape shape;  // of the output
+};
+
+enum class ParameterRole { weight, bias, gamma, beta };
+
+/// One trained tensor, named and shaped as in PyTorch.
+struct Parameter {
+  std::string name;  // "layer1.0.conv1.weight"
+  std::vector<int> shape;
+  int layer = 0;
+  ParameterRole role = ParameterRole::weight;
+  int fan_in = 1, fan_out = 1;
+
+  std::size_t count() const;
+};
+
+struct Graph {
+  std::vector<Layer> layers;           // layers[0] is the input
+  std::vector<Parameter> parameters;   // in layer order
+  std::vector<int> norms;              // indices of norm layers
+  int output = 0;                      // the layer whose output is the logits
+
+  /// Index of the parameter of `layer` with `role`, or -1.
+  int parameter(int layer, ParameterRole role) const;
+  int consumers(int value) const;
+};
+
+/// Adds layers one by one, with inferred shapes; every mistake is an InputError that names the layer.
+class GraphBuilder {
+ public:
+  GraphBuilder(Shape input, const NormConfig& norm);
+
+  /// Adds a layer reading `input` (default: the last one) and returns its index.
+  int add(const std::string& name, LayerKind kind, int input = -1);
+  int add_sum(const std::string& name, int a, int b);
+
+  int last() const { return static_cast<int>(graph_.layers.size()) - 1; }
+  const Shape& shape(int layer) const { return graph_.layers[static_cast<std::size_t>(layer)].shape; }
+  const NormConfig& norm() const { return norm_; }
+
+  /// The finished graph; its last layer's output is the logits of `classes` classes.
+  Graph finish(int classes);
+
+ private:
+  void add_parameters(int index);
+
+  Graph graph_;
+  NormConfig norm_;
+};
+
+}  // namespace syncnorm

@@ -1,0 +1,18 @@
+// Initial values of parameters.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "engine/model/graph.h"
+
+namespace syncnorm {
+
+/// Fills `values` with the start of parameter number `index`: weights are normal with variance
+/// 2/fan_in (He et al. 2015), 1/fan_in (LeCun et al. 1998), 2/(fan_in + fan_out) (Glorot & Bengio
+/// 2010) or initialization_std²; biases and β are 0; γ is 1, or 0 for a layer with zero_gamma
+/// (Goyal et al. 2017). Depends on (seed, index) alone.
+void initialize_parameter(const Graph& graph, int index, const ModelConfig& config,
+                          std::uint64_t seed, std::span<float> values);
+
+}  // namespace syncnorm
