@@ -150,7 +150,7 @@ struct ActivationForward {
   int size = 0;  // values per sample
   Activation kind = Activation::relu;
 };
-// dy, x, y -> dx
+// dy, x? (GELU only), y? (all others) -> dx
 struct ActivationBackward {
   int samples = 1;
   int size = 0;

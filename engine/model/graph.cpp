@@ -144,6 +144,12 @@ Graph GraphBuilder::finish(int classes) {
         "layer '{}': the last layer gives {}x{}x{}, but the data has {} classes; end with a linear "
         "layer of {} outputs",
         graph_.layers.back().name, out.height, out.width, out.channels, classes, classes));
+  for (int i = 0; i < graph_.output; ++i)
+    if (graph_.consumers(i) == 0)
+      throw InputError(
+          fmt::format("layer '{}': nothing reads its output; remove it, or read it with 'input' or "
+                      "'from'",
+                      graph_.layers[static_cast<std::size_t>(i)].name));
   if (graph_.parameters.empty())
     throw InputError("model.layers: the model has nothing to train; add a linear or conv layer");
   return graph_;

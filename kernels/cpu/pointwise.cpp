@@ -28,19 +28,22 @@ float activate(Activation kind, float x) {
   return x;
 }
 
-/// dy/dx from x and y.
-float slope(Activation kind, float x, float y) {
+/// dy/dx from y, for all but GELU.
+float slope_from_output(Activation kind, float y) {
   switch (kind) {
     case Activation::relu: return y > 0.0f ? 1.0f : 0.0f;
     case Activation::sigmoid: return y * (1.0f - y);
     case Activation::tanh: return 1.0f - y * y;
-    case Activation::elu: return x > 0.0f ? 1.0f : y + 1.0f;
-    case Activation::selu: return x > 0.0f ? kSeluScale : y + kSeluScale * kSeluAlpha;
-    case Activation::gelu:
-      return 0.5f * (1.0f + std::erf(x * kInverseSqrt2)) +
-             x * kInverseSqrt2Pi * std::exp(-0.5f * x * x);
+    case Activation::elu: return y > 0.0f ? 1.0f : y + 1.0f;
+    case Activation::selu: return y > 0.0f ? kSeluScale : y + kSeluScale * kSeluAlpha;
+    case Activation::gelu: break;
   }
   return 1.0f;
+}
+
+float gelu_slope(float x) {
+  return 0.5f * (1.0f + std::erf(x * kInverseSqrt2)) +
+         x * kInverseSqrt2Pi * std::exp(-0.5f * x * x);
 }
 
 }  // namespace
@@ -64,7 +67,10 @@ KernelPtr compile(Context& context, const ActivationBackward& op) {
     auto* dx = arg<float>(args, 3);
     const std::size_t count = values(op.samples, op.size);
     if (op.kind == Activation::relu) return loops.relu_backward(dy, y, dx, count);
-    for (std::size_t i = 0; i < count; ++i) dx[i] = dy[i] * slope(op.kind, x[i], y[i]);
+    if (op.kind == Activation::gelu)
+      for (std::size_t i = 0; i < count; ++i) dx[i] = dy[i] * gelu_slope(x[i]);
+    else
+      for (std::size_t i = 0; i < count; ++i) dx[i] = dy[i] * slope_from_output(op.kind, y[i]);
   });
 }
 

@@ -1,0 +1,206 @@
+// The backward pass, from the fused nodes, last to first. Every value collects the tensors that hold
+// its gradient; they are added when its producer is reached, inside the norm's own pass if that is one.
+#include <fmt/format.h>
+
+#include "engine/program/passes.h"
+
+namespace syncnorm {
+namespace {
+
+class Backward {
+ public:
+  explicit Backward(Emission& e) : e_(e), gradients_(e.graph.layers.size()) {
+    // The gradient of a value is needed when anything before it is trained.
+    needed_.assign(e.graph.layers.size(), false);
+    for (const Node& node : e.nodes) {
+      bool needed = needed_[static_cast<std::size_t>(node.input)];
+      if (node.residual >= 0) needed = needed || needed_[static_cast<std::size_t>(node.residual)];
+      for (const Parameter& p : e.graph.parameters) needed = needed || p.layer == node.layer;
+      needed_[static_cast<std::size_t>(node.output)] = needed;
+    }
+  }
+
+  void run() {
+    gradients_[static_cast<std::size_t>(e_.nodes.back().output)].push_back(e_.logits_gradient);
+    for (std::size_t i = e_.nodes.size(); i-- > 0;) {
+      const Node& node = e_.nodes[i];
+      if (!needed_[static_cast<std::size_t>(node.output)] || contributions(node).empty()) continue;
+      saved_ = &e_.saved[i];
+      std::visit([&](const auto& layer) { emit(node, layer); },
+                 e_.graph.layers[static_cast<std::size_t>(node.layer)].kind);
+    }
+  }
+
+ private:
+  const Shape& shape(int value) const {
+    return e_.graph.layers[static_cast<std::size_t>(value)].shape;
+  }
+  bool needed(int value) const { return value >= 0 && needed_[static_cast<std::size_t>(value)]; }
+  int value(int v) const { return v < 0 ? -1 : e_.value[static_cast<std::size_t>(v)]; }
+  std::vector<int>& contributions(const Node& node) {
+    return gradients_[static_cast<std::size_t>(node.output)];
+  }
+  void contribute(int to, int tensor) {
+    if (needed(to)) gradients_[static_cast<std::size_t>(to)].push_back(tensor);
+  }
+  int like(int v, const std::string& suffix) {
+    const Layer& layer = e_.graph.layers[static_cast<std::size_t>(v)];
+    return e_.add_tensor(
+        layer.name + suffix,
+        sizeof(float) * static_cast<std::size_t>(layer.shape.size() * e_.samples()),
+        Per::wave_replica);
+  }
+  int new_gradient(int v) { return like(v, " gradient"); }
+
+  /// Adds contributions until at most `most` tensors are left.
+  std::vector<int> gathered(const Node& node, std::size_t most) {
+    std::vector<int> list = contributions(node);
+    while (list.size() > most) {
+      const int sum = like(node.output, " gradient sum");
+      e_.emit(Pass::backward, e_.scope(), e_.name(node),
+              Add{e_.samples(), shape(node.output).size()}, {list[0], list[1], sum}, 2);
+      list.erase(list.begin());
+      list[0] = sum;
+    }
+    return list;
+  }
+  int gradient(const Node& node) { return gathered(node, 1)[0]; }
+
+  void emit(const Node&, const InputLayer&) {}
+
+  void emit(const Node& node, const ConvLayer&) {
+    const int dy = gradient(node);
+    const ConvShape conv = e_.conv_shape(node);
+    if (needed(node.input)) {
+      const int dx = new_gradient(node.input);
+      e_.emit(Pass::backward, e_.scope(), e_.name(node), ConvDgrad{e_.samples(), conv},
+              {dy, saved_->packed_dgrad, dx}, 2);
+      contribute(node.input, dx);
+    }
+    e_.emit(Pass::backward, e_.scope(), e_.name(node), ConvWgrad{e_.samples(), conv},
+            {value(node.input), dy, e_.parameter_gradient(node, ParameterRole::weight),
+             e_.parameter_gradient(node, ParameterRole::bias)},
+            2)
+        .deferrable = true;
+  }
+
+  void emit(const Node& node, const LinearLayer& layer) {
+    const int dy = gradient(node), in = shape(node.input).size();
+    if (needed(node.input)) {
+      const int dx = new_gradient(node.input);
+      e_.emit(Pass::backward, e_.scope(), e_.name(node), LinearDgrad{e_.samples(), in, layer.out},
+              {dy, e_.parameter(node, ParameterRole::weight), dx}, 2);
+      contribute(node.input, dx);
+    }
+    e_.emit(Pass::backward, e_.scope(), e_.name(node), LinearWgrad{e_.samples(), in, layer.out},
+            {value(node.input), dy, e_.parameter_gradient(node, ParameterRole::weight),
+             e_.parameter_gradient(node, ParameterRole::bias)},
+            2)
+        .deferrable = true;
+  }
+
+  void emit(const Node& node, const PoolLayer&) {
+    const int dy = gradient(node);
+    if (!needed(node.input)) return;
+    const int dx = new_gradient(node.input);
+    e_.emit(Pass::backward, e_.scope(), e_.name(node),
+            PoolBackward{e_.samples(), e_.pool_shape(node)}, {dy, saved_->workspace, dx}, 2);
+    contribute(node.input, dx);
+  }
+
+  void emit(const Node& node, const NormLayer&) {
+    const std::vector<int> dy = gathered(node, 2);
+    const bool keep_g = dy.size() > 1 || needed(node.residual);
+    const int g = keep_g ? like(node.output, " masked gradient") : -1;
+    // With a residual the ReLU's input cannot be recomputed from x alone: its output tells.
+    const int y = node.relu && node.residual >= 0 ? value(node.output) : -1;
+    const int second = dy.size() > 1 ? dy[1] : -1;
+    const int dx = needed(node.input) ? new_gradient(node.input) : -1;
+    if (e_.program.options.norm.kind == NormKind::batch)
+      batch_norm(node, dy[0], second, y, g, dx);
+    else
+      group_norm(node, dy[0], second, y, g, dx);
+    if (dx >= 0) contribute(node.input, dx);
+    if (node.residual >= 0) contribute(node.residual, g);
+  }
+
+  void batch_norm(const Node& node, int dy, int dy2, int y, int g, int dx) {
+    const int channels = shape(node.layer).channels, pixels = shape(node.layer).pixels();
+    const std::size_t count = 2 * static_cast<std::size_t>(channels);
+    const int gamma = e_.parameter(node, ParameterRole::gamma);
+    const int beta = e_.parameter(node, ParameterRole::beta);
+    const int x = value(node.input);
+    const int leaf = e_.add_tensor(e_.name(node) + " gradient sums", count * sizeof(double),
+                                   Per::wave_replica, Space::arena, 'd');
+    e_.emit(Pass::backward, Scope::replica, e_.name(node),
+            BatchGradientSums{e_.samples(), pixels, channels, node.relu},
+            {dy, dy2, x, saved_->mean, saved_->inv_std, gamma, beta, y, leaf,
+             e_.parameter_gradient(node, ParameterRole::gamma),
+             e_.parameter_gradient(node, ParameterRole::beta), g},
+            8);
+    if (dx < 0) return;  // nothing before it is trained: γ and β need no reduction of statistics
+    const int total = e_.emit_statistics_reduction(Pass::backward, e_.name(node), leaf, count,
+                                                   ReductionKind::backward_statistics);
+    e_.emit(Pass::backward, Scope::replica, e_.name(node),
+            BatchInputGradient{e_.samples(), pixels, channels, node.relu && g < 0},
+            {g >= 0 ? g : dy, x, saved_->mean, saved_->inv_std, gamma, beta, total, saved_->total,
+             dx},
+            8);
+  }
+
+  void group_norm(const Node& node, int dy, int dy2, int y, int g, int dx) {
+    // The kernel writes dx always; a norm on the images themselves has no use for it.
+    const int out = dx >= 0 ? dx : new_gradient(node.input);
+    e_.emit(Pass::backward, Scope::replica, e_.name(node),
+            GroupNormBackward{e_.samples(), shape(node.layer).pixels(), shape(node.layer).channels,
+                              e_.groups(node), node.relu},
+            {dy, dy2, value(node.input), saved_->mean, saved_->inv_std,
+             e_.parameter(node, ParameterRole::gamma), e_.parameter(node, ParameterRole::beta), y,
+             out, e_.parameter_gradient(node, ParameterRole::gamma),
+             e_.parameter_gradient(node, ParameterRole::beta), g},
+            8);
+  }
+
+  void emit(const Node& node, const ActivationLayer& layer) {
+    const int dy = gradient(node), dx = new_gradient(node.input);
+    const bool from_input = layer.kind == Activation::gelu;  // the others' slopes follow from y
+    e_.emit(Pass::backward, e_.scope(), e_.name(node),
+            ActivationBackward{e_.samples(), shape(node.output).size(), layer.kind},
+            {dy, from_input ? value(node.input) : -1, from_input ? -1 : value(node.output), dx}, 3);
+    contribute(node.input, dx);
+  }
+
+  void emit(const Node& node, const DropoutLayer& layer) {
+    const int dy = gradient(node), dx = new_gradient(node.input);
+    e_.emit(Pass::backward, e_.scope(), e_.name(node),
+            Dropout{e_.samples(), shape(node.output).size(), layer.p, node.layer},
+            {dy, saved_->workspace, dx}, 2);
+    contribute(node.input, dx);
+  }
+
+  void emit(const Node& node, const AddLayer&) {
+    const int dy = gradient(node);
+    contribute(node.input, dy);
+    contribute(node.residual, dy);
+  }
+
+  void emit(const Node& node, const FlattenLayer&) {
+    const int dy = gradient(node), dx = new_gradient(node.input);
+    e_.emit(Pass::backward, e_.scope(), e_.name(node),
+            ToChannelsFirst{e_.samples(), shape(node.input).pixels(), shape(node.input).channels,
+                            true},
+            {dy, dx}, 1);
+    contribute(node.input, dx);
+  }
+
+  Emission& e_;
+  std::vector<std::vector<int>> gradients_;
+  std::vector<bool> needed_;
+  Emission::Saved* saved_ = nullptr;
+};
+
+}  // namespace
+
+void emit_backward(Emission& e) { Backward(e).run(); }
+
+}  // namespace syncnorm

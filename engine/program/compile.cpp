@@ -1,0 +1,79 @@
+// The compiler reads as its list of passes.
+#include "engine/program/compile.h"
+
+#include <cassert>
+
+#include <fmt/format.h>
+
+#include "engine/program/passes.h"
+
+namespace syncnorm {
+namespace {
+
+void add_parameter_tensors(Emission& e) {
+  for (const Parameter& parameter : e.graph.parameters) {
+    const std::size_t bytes = parameter.count() * sizeof(float);
+    e.program.parameter_counts.push_back(parameter.count());
+    e.parameter_tensor.push_back(
+        e.add_tensor(parameter.name, bytes, Per::once, Space::parameter));
+    e.gradient_tensor.push_back(
+        e.add_tensor(parameter.name + " gradient", bytes, Per::once, Space::gradient));
+  }
+}
+
+/// Everything outside the arena: parameters by layout, batches and running statistics by stride.
+void place_outside_arena(Emission& e) {
+  Program& program = e.program;
+  for (std::size_t p = 0; p < program.parameter_offset.size(); ++p)
+    for (const int tensor : {e.parameter_tensor[p], e.gradient_tensor[p]})
+      program.tensors[static_cast<std::size_t>(tensor)].offset =
+          program.parameter_offset[p] * sizeof(float);
+  for (Tensor& tensor : program.tensors) {
+    if (tensor.space == Space::running) tensor.stride = program.running_floats * sizeof(float);
+    if (tensor.space == Space::image || tensor.space == Space::label ||
+        tensor.space == Space::sample_id)
+      tensor.stride = tensor.bytes;
+  }
+}
+
+}  // namespace
+
+Program compile_program(const Graph& graph, Device& device, const ProgramOptions& options,
+                        std::span<const std::size_t> layout) {
+  Program program;
+  program.options = options;
+  std::vector<int> alias;
+  Emission emission{graph, device, program, {}, {}, {}, {}, {}, -1};
+  emission.nodes = lower(graph, options, alias);
+  fuse(graph, emission.nodes);
+  add_parameter_tensors(emission);
+  emit_forward(emission);
+  if (options.mode == ProgramMode::training) {
+    emit_backward(emission);
+    schedule(emission);
+  }
+  if (!layout.empty()) {
+    program.parameter_offset.assign(layout.begin(), layout.end());
+    program.parameter_floats = 0;
+    for (const std::size_t count : program.parameter_counts) program.parameter_floats += count;
+  }
+  assert(program.parameter_offset.size() == graph.parameters.size());
+  place_outside_arena(emission);
+  return program;
+}
+
+std::string program_text(const Program& program) {
+  std::string text;
+  for (const Instruction& i : program.instructions) {
+    if (i.kind == InstructionKind::compute) {
+      text += fmt::format("{}: {}\n", i.layer, op_text(i.op));
+    } else {
+      const ReductionSpec& spec = program.reductions[static_cast<std::size_t>(i.reduction)];
+      text += fmt::format("{} {} {}\n", spec.name,
+                          i.kind == InstructionKind::reduce_start ? "start" : "wait", spec.count);
+    }
+  }
+  return text;
+}
+
+}  // namespace syncnorm

@@ -1,0 +1,110 @@
+// Helpers of the emitting passes: tensors, instructions, and the shapes that operations take.
+#include <fmt/format.h>
+
+#include "engine/program/passes.h"
+
+namespace syncnorm {
+
+int Emission::add_tensor(std::string tensor_name, std::size_t bytes, Per per, Space space,
+                         char element) {
+  Tensor tensor;
+  tensor.name = std::move(tensor_name);
+  tensor.space = space;
+  tensor.bytes = bytes;
+  tensor.per = per;
+  tensor.element = element;
+  program.tensors.push_back(std::move(tensor));
+  return static_cast<int>(program.tensors.size()) - 1;
+}
+
+Instruction& Emission::emit(Pass pass, Scope scope, const std::string& layer, Op op,
+                            std::vector<int> args, int first_output) {
+  Instruction instruction;
+  instruction.scope = scope;
+  instruction.pass = pass;
+  instruction.layer = layer;
+  instruction.op = std::move(op);
+  instruction.args = std::move(args);
+  instruction.first_output = first_output;
+  program.instructions.push_back(std::move(instruction));
+  return program.instructions.back();
+}
+
+int Emission::emit_statistics_reduction(Pass pass, const std::string& layer, int leaf,
+                                        std::size_t count, ReductionKind kind) {
+  if (program.group_size() == 1) return leaf;
+  ReductionSpec spec;
+  spec.kind = kind;
+  spec.name = layer + (pass == Pass::forward ? " statistics" : " gradient sums");
+  spec.leaf = leaf;
+  spec.result = add_tensor(layer + " reduced", count * sizeof(double), Per::wave_group,
+                           Space::arena, 'd');
+  spec.count = count;
+  program.reductions.push_back(spec);
+  program.statistics_cross_replicas = true;
+  const int index = static_cast<int>(program.reductions.size()) - 1;
+  for (const auto step : {InstructionKind::reduce_start, InstructionKind::reduce_wait}) {
+    Instruction instruction;
+    instruction.kind = step;
+    instruction.pass = pass;
+    instruction.layer = layer;
+    instruction.reduction = index;
+    // The leaves are read until the wait is over.
+    instruction.args = {leaf, spec.result};
+    instruction.first_output = 1;
+    program.instructions.push_back(std::move(instruction));
+  }
+  return spec.result;
+}
+
+const std::string& Emission::name(const Node& node) const {
+  return graph.layers[static_cast<std::size_t>(node.layer)].name;
+}
+
+int Emission::parameter(const Node& node, ParameterRole role) const {
+  const int index = graph.parameter(node.layer, role);
+  return index < 0 ? -1 : parameter_tensor[static_cast<std::size_t>(index)];
+}
+
+int Emission::parameter_gradient(const Node& node, ParameterRole role) const {
+  const int index = graph.parameter(node.layer, role);
+  return index < 0 ? -1 : gradient_tensor[static_cast<std::size_t>(index)];
+}
+
+Scope Emission::scope() const {
+  return program.options.merge_replicas ? Scope::merged : Scope::replica;
+}
+
+int Emission::samples() const { return program.options.batch_per_replica; }
+
+ConvShape Emission::conv_shape(const Node& node) const {
+  const auto& conv = std::get<ConvLayer>(graph.layers[static_cast<std::size_t>(node.layer)].kind);
+  const Shape in = graph.layers[static_cast<std::size_t>(node.input)].shape;
+  return {in.height,   in.width,    in.channels, conv.out, conv.kernel,
+          conv.stride, conv.padding, conv.bias,  samples()};
+}
+
+PoolShape Emission::pool_shape(const Node& node) const {
+  const auto& pool = std::get<PoolLayer>(graph.layers[static_cast<std::size_t>(node.layer)].kind);
+  const Shape in = graph.layers[static_cast<std::size_t>(node.input)].shape;
+  const bool global = pool.kernel == 0;
+  return {pool.kind,
+          in.height,
+          in.width,
+          in.channels,
+          global ? in.height : pool.kernel,
+          global ? in.width : pool.kernel,
+          global ? 1 : pool.stride,
+          pool.padding};
+}
+
+int Emission::groups(const Node& node) const {
+  const int channels = graph.layers[static_cast<std::size_t>(node.layer)].shape.channels;
+  switch (program.options.norm.kind) {
+    case NormKind::layer: return 1;
+    case NormKind::instance: return channels;
+    default: return program.options.norm.groups;
+  }
+}
+
+}  // namespace syncnorm

@@ -1,0 +1,136 @@
+// Set-up of an executor: kernels, reductions, memory. Running is in run.cpp.
+#include "engine/program/executor.h"
+
+#include <algorithm>
+#include <cassert>
+#include <numeric>
+
+#include <fmt/format.h>
+
+#include "engine/program/passes.h"
+#include "kernels/error.h"
+
+namespace syncnorm {
+
+Executor::Executor(Program program, Device& device, Communicator& comm, const Placement& placement,
+                   const StatisticsGroups* groups, ReductionAlgorithm algorithm, Memory& memory)
+    : program_(std::move(program)), comm_(comm), memory_(memory) {
+  const Interval own = placement.block(comm.rank());
+  local_ = own.size();
+  const ProgramOptions& options = program_.options;
+  for (int r = own.begin; r < own.end; ++r)
+    samples_.push_back(options.replica_samples.empty()
+                           ? options.batch_per_replica
+                           : options.replica_samples[static_cast<std::size_t>(r)]);
+  const int size = groups != nullptr ? groups->size() : 1;
+  for (int r = own.begin; r < own.end; ++r) {
+    const int group = r / size - own.begin / size;
+    group_of_.push_back(group);
+    if (group == static_cast<int>(group_members_.size()))
+      group_members_.push_back({r - own.begin, r - own.begin});
+    group_members_.back().end = r - own.begin + 1;
+  }
+  const bool together = program_.statistics_cross_replicas || options.merge_replicas;
+  wave_ = together ? local_ : 1;
+  groups_in_wave_ = together ? static_cast<int>(group_members_.size()) : 1;
+  arena_bytes_ = allocate(program_, wave_, groups_in_wave_, local_);
+  if (options.mode == ProgramMode::training) make_reductions(groups, placement, algorithm);
+  compile_kernels(device);
+  reserve(device);
+}
+
+Kernel* Executor::kernel(Device& device, const Op& op, int samples) {
+  const Op sized = with_samples(op, samples);
+  std::unique_ptr<Kernel>& entry = kernels_[op_text(sized)];
+  if (entry == nullptr) entry = device.compile(sized);
+  return entry.get();
+}
+
+void Executor::compile_kernels(Device& device) {
+  for (const Instruction& instruction : program_.instructions) {
+    Step step;
+    if (instruction.kind == InstructionKind::compute) {
+      const int total = std::accumulate(samples_.begin(), samples_.end(), 0);
+      try {
+        switch (instruction.scope) {
+          case Scope::once:
+          case Scope::group: step.kernels.push_back(kernel(device, instruction.op, 1));
+            break;
+          case Scope::merged:
+            step.kernels.push_back(total > 0 ? kernel(device, instruction.op, total) : nullptr);
+            break;
+          case Scope::replica:
+            for (const int samples : samples_)
+              step.kernels.push_back(samples > 0 ? kernel(device, instruction.op, samples)
+                                                 : nullptr);
+            break;
+        }
+      } catch (const Error&) {
+        throw;
+      } catch (const std::exception& error) {
+        throw std::runtime_error(fmt::format("layer '{}', {}: {}", instruction.layer,
+                                             op_text(instruction.op), error.what()));
+      }
+    }
+    steps_.push_back(std::move(step));
+  }
+}
+
+void Executor::make_reductions(const StatisticsGroups* groups, const Placement& placement,
+                               ReductionAlgorithm algorithm) {
+  std::vector<Interval> blocks;
+  for (int r = 0; r < placement.ranks; ++r) blocks.push_back(placement.block(r));
+  for (const ReductionSpec& spec : program_.reductions) {
+    Reducing reducing;
+    switch (spec.kind) {
+      case ReductionKind::forward_statistics:
+      case ReductionKind::backward_statistics:
+        for (const LocalGroup& group : groups->groups())
+          reducing.by_group.push_back(std::make_unique<Reduction<double>>(
+              *group.comm, group.blocks, spec.count, algorithm, spec.name));
+        break;
+      case ReductionKind::loss:
+        reducing.by_group.push_back(std::make_unique<Reduction<double>>(
+            comm_, blocks, spec.count, algorithm, spec.name));
+        break;
+      case ReductionKind::gradient:
+        reducing.gradient = std::make_unique<Reduction<float>>(comm_, blocks, spec.count, algorithm,
+                                                               spec.name);
+        gradient_plan_ = reducing.gradient->local_plan();
+        bytes_reduced_ += reducing.gradient->values_sent() * sizeof(float);
+        break;
+    }
+    for (const auto& reduction : reducing.by_group)
+      bytes_reduced_ += reduction->values_sent() * sizeof(double);
+    reducing_.push_back(std::move(reducing));
+  }
+  fold_stack_.resize(static_cast<std::size_t>(local_));
+  nodes_.reserve(static_cast<std::size_t>(local_));
+  gradient_nodes_.reserve(static_cast<std::size_t>(local_));
+  const std::size_t most = program_.reductions.size() * std::max<std::size_t>(1, group_members_.size());
+  flying_.reserve(most);
+  flying_gradients_.reserve(program_.reductions.size());
+}
+
+void Executor::reserve(Device& device) {
+  const auto grow = [&](Buffer& buffer, std::size_t bytes) {
+    if (buffer.bytes() < bytes) buffer = device.allocate(bytes);
+  };
+  const std::size_t flat = program_.parameter_floats * sizeof(float);
+  grow(memory_.parameters, flat);
+  grow(memory_.gradients, flat * static_cast<std::size_t>(gradient_plan_.slots));
+  memory_.gradient_slots = std::max(memory_.gradient_slots, gradient_plan_.slots);
+  const std::size_t running = program_.running_floats * sizeof(float);
+  if (program_.options.mode == ProgramMode::training)
+    grow(memory_.running, running * group_members_.size());
+  grow(memory_.averaged, running);
+  grow(memory_.packed, program_.packed_bytes);
+  grow(memory_.arena, arena_bytes_);
+}
+
+std::string Executor::instruction_name(int index) const {
+  const Instruction& i = program_.instructions[static_cast<std::size_t>(index)];
+  return fmt::format("layer '{}' ({})", i.layer, op_name(i.op));
+}
+
+}  // namespace syncnorm

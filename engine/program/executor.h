@@ -1,0 +1,132 @@
+// Runs a program: repeats each instruction for this rank's replicas, folds and starts reductions,
+// makes them progress in between, and measures what they leave exposed.
+//
+// A step allocates nothing. Several executors (training, a smaller last batch, evaluation) may share
+// one Memory: they run one at a time.
+#pragma once
+
+#include <array>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "comm/reduction.h"
+#include "engine/program/groups.h"
+#include "engine/program/program.h"
+#include "kernels/device.h"
+
+namespace syncnorm {
+
+/// The buffers behind the spaces of a program. Sizes only grow.
+struct Memory {
+  Buffer parameters;
+  Buffer gradients;  // `gradient_slots` copies of the flat gradient
+  Buffer running;    // one set per local group
+  Buffer averaged;
+  Buffer packed;
+  Buffer arena;
+  int gradient_slots = 0;
+};
+
+/// Pointers to the batch of this rank's replicas, laid out [local replicas][batch_per_replica]....
+struct BatchView {
+  const float* images = nullptr;
+  const std::int32_t* labels = nullptr;
+  const std::uint32_t* sample_ids = nullptr;
+};
+
+/// Seconds that a rank spent starting and waiting for reductions, by phase, since construction.
+struct ReductionTimes {
+  double statistics_forward = 0.0, statistics_backward = 0.0, gradient = 0.0, loss = 0.0;
+  double total() const { return statistics_forward + statistics_backward + gradient + loss; }
+};
+
+class Executor {
+ public:
+  /// `comm` is the world for training and a self communicator for evaluation. `groups` may be null
+  /// where the program has no statistics reductions. Collective over `comm`.
+  Executor(Program program, Device& device, Communicator& comm, const Placement& placement,
+           const StatisticsGroups* groups, ReductionAlgorithm algorithm, Memory& memory);
+
+  /// Runs the whole program. `prepare`: also the instructions that only parameters feed (weights
+  /// packed, running statistics converted). `vote` is added to the votes of the loss reduction.
+  void run(const StepState& state, const BatchView& batch, bool prepare = true, double vote = 0.0);
+
+  /// The reduced loss values of the last run: Σ loss, correct, votes, 0. Evaluation: of this call.
+  std::span<const double> loss() const;
+
+  /// Runs the forward pass again and returns the first instruction, as an index, that wrote a nan or
+  /// an infinity on this rank, or -1. Collective like run(). Changes no state but the arena.
+  int find_nonfinite(StepState state, const BatchView& batch);
+  /// The layer and operation of an instruction.
+  std::string instruction_name(int index) const;
+
+  const Program& program() const { return program_; }
+  std::size_t arena_bytes() const { return arena_bytes_; }
+  int replicas_together() const { return wave_; }
+  const ReductionTimes& times() const { return times_; }
+  std::size_t bytes_reduced_per_step() const { return bytes_reduced_; }
+
+ private:
+  struct Step {
+    std::vector<Kernel*> kernels;  // per local replica; one entry for once, group and merged
+  };
+  struct Reducing {
+    std::vector<std::unique_ptr<Reduction<double>>> by_group;  // statistics; [0] for the loss
+    std::unique_ptr<Reduction<float>> gradient;
+  };
+
+  void compile_kernels(Device& device);
+  void make_reductions(const StatisticsGroups* groups, const Placement& placement,
+                       ReductionAlgorithm algorithm);
+  void reserve(Device& device);
+  Kernel* kernel(Device& device, const Op& op, int samples);
+
+  void run_instruction(std::size_t index, const StepState& state, bool prepare, double vote);
+  void call(const Instruction& instruction, Kernel* kernel, int replica, const StepState& state);
+  void contribute_nothing(const Instruction& instruction, int replica);
+  void merge_gradients(const Instruction& instruction, int replica);
+  void start_reduction(const Instruction& instruction, double vote);
+  void start_folded(Reduction<double>& reduction, const ReductionSpec& spec, Interval replicas);
+  void wait_reduction(const Instruction& instruction);
+  void progress();
+  bool runs_in_this_wave(const Instruction& instruction) const;
+  bool wrote_nonfinite(const Instruction& instruction, int replica) const;
+  double& time_of(ReductionKind kind);
+
+  std::byte* pointer(int tensor, int replica) const;
+  float* gradient_pointer(std::size_t slot, std::size_t offset_floats) const;
+  int group_of(int replica) const { return group_of_[static_cast<std::size_t>(replica)]; }
+  int wave_end() const { return std::min(wave_begin_ + wave_, local_); }
+
+  Program program_;
+  Communicator& comm_;
+  Memory& memory_;
+  int local_ = 1;  // replicas on this rank
+  int wave_ = 1;   // replicas computed together
+  int groups_in_wave_ = 1;
+  std::vector<int> samples_;   // of each local replica
+  std::vector<int> group_of_;  // local group index of each local replica
+  std::vector<Interval> group_members_;  // local replicas of each local group
+  std::size_t arena_bytes_ = 0;
+  std::size_t bytes_reduced_ = 0;
+
+  std::map<std::string, std::unique_ptr<Kernel>> kernels_;
+  std::vector<Step> steps_;
+  std::vector<Reducing> reducing_;
+  FoldPlan gradient_plan_;
+  std::vector<double*> fold_stack_;
+  std::vector<const double*> nodes_;
+  std::vector<const float*> gradient_nodes_;
+  std::vector<Reduction<double>*> flying_;
+  std::vector<Reduction<float>*> flying_gradients_;
+
+  BatchView batch_;
+  int wave_begin_ = 0;
+  ReductionTimes times_;
+};
+
+}  // namespace syncnorm

@@ -1,0 +1,246 @@
+// The forward pass: one function per kind of layer emits its instructions.
+#include <fmt/format.h>
+
+#include "engine/program/passes.h"
+
+namespace syncnorm {
+namespace {
+
+class Forward {
+ public:
+  explicit Forward(Emission& e) : e_(e), options_(e.program.options) {}
+
+  void run() {
+    e_.value.assign(e_.graph.layers.size(), -1);
+    e_.saved.resize(e_.nodes.size());
+    e_.value[0] = e_.add_tensor("image", bytes(0), Per::replica, Space::image);
+    for (std::size_t i = 0; i < e_.nodes.size(); ++i) {
+      const Node& node = e_.nodes[i];
+      saved_ = &e_.saved[i];
+      std::visit([&](const auto& layer) { emit(node, layer); },
+                 e_.graph.layers[static_cast<std::size_t>(node.layer)].kind);
+    }
+  }
+
+ private:
+  bool training() const { return options_.mode == ProgramMode::training; }
+  const Shape& shape(int value) const {
+    return e_.graph.layers[static_cast<std::size_t>(value)].shape;
+  }
+  std::size_t bytes(int value) const {
+    return sizeof(float) * static_cast<std::size_t>(shape(value).size() * e_.samples());
+  }
+  int input(const Node& node) const { return e_.value[static_cast<std::size_t>(node.input)]; }
+  int residual(const Node& node) const {
+    return node.residual < 0 ? -1 : e_.value[static_cast<std::size_t>(node.residual)];
+  }
+  int output(const Node& node) {
+    const int tensor = e_.add_tensor(e_.graph.layers[static_cast<std::size_t>(node.output)].name,
+                                     bytes(node.output), Per::wave_replica);
+    e_.value[static_cast<std::size_t>(node.output)] = tensor;
+    return tensor;
+  }
+
+  int pack(const Node& node, bool for_dgrad) {
+    const ConvPack op{e_.samples(), e_.conv_shape(node), for_dgrad};
+    const std::size_t size = (e_.device.packed_bytes(op) + 63) / 64 * 64;
+    const int packed = e_.add_tensor(e_.name(node) + (for_dgrad ? " packed for dgrad" : " packed"),
+                                     size, Per::once, Space::packed);
+    e_.program.tensors.back().offset = e_.program.packed_bytes;
+    e_.program.packed_bytes += size;
+    e_.emit(Pass::prepare, Scope::once, e_.name(node), op,
+            {e_.parameter(node, ParameterRole::weight), packed}, 1);
+    return packed;
+  }
+
+  void emit(const Node&, const InputLayer&) {}
+
+  void emit(const Node& node, const ConvLayer&) {
+    const int packed = pack(node, false);
+    if (training() && node.input != 0) saved_->packed_dgrad = pack(node, true);
+    const int x = input(node), y = output(node);
+    e_.emit(Pass::forward, e_.scope(), e_.name(node), ConvForward{e_.samples(), e_.conv_shape(node)},
+            {x, packed, e_.parameter(node, ParameterRole::bias), y}, 3);
+  }
+
+  void emit(const Node& node, const LinearLayer& layer) {
+    const int x = input(node), y = output(node);
+    e_.emit(Pass::forward, e_.scope(), e_.name(node),
+            LinearForward{e_.samples(), shape(node.input).size(), layer.out},
+            {x, e_.parameter(node, ParameterRole::weight), e_.parameter(node, ParameterRole::bias),
+             y},
+            3);
+  }
+
+  void emit(const Node& node, const PoolLayer&) {
+    const PoolForward op{e_.samples(), e_.pool_shape(node), training()};
+    const int x = input(node), y = output(node);
+    const std::size_t workspace = e_.device.workspace_bytes(op);
+    if (workspace > 0)
+      saved_->workspace = e_.add_tensor(e_.name(node) + " positions", workspace, Per::wave_replica,
+                                        Space::arena, 'o');
+    e_.emit(Pass::forward, e_.scope(), e_.name(node), op, {x, y, saved_->workspace}, 1);
+  }
+
+  void emit(const Node& node, const NormLayer&) {
+    if (options_.norm.kind == NormKind::batch)
+      emit_batch_norm(node);
+    else
+      emit_group_norm(node);
+  }
+
+  void emit_batch_norm(const Node& node) {
+    const int channels = shape(node.layer).channels, pixels = shape(node.layer).pixels();
+    const std::string& name = e_.name(node);
+    const std::size_t vector = sizeof(float) * static_cast<std::size_t>(channels);
+    const int x = input(node);
+    const RunningSlot slot = add_running(node, channels);
+    const Space running = training() ? Space::running : Space::averaged;
+    const Per running_per = training() ? Per::group : Per::once;
+    const int running_mean = add_running_tensor(name + " running_mean", vector, slot.mean, running,
+                                                running_per);
+    const int running_var = add_running_tensor(name + " running_var", vector, slot.variance,
+                                               running, running_per);
+    const Per per = training() ? Per::wave_group : Per::once;
+    saved_->mean = e_.add_tensor(name + " mean", vector, per);
+    saved_->inv_std = e_.add_tensor(name + " inv_std", vector, per);
+    if (training()) {
+      const std::size_t count = 2 * static_cast<std::size_t>(channels) + 1;
+      const int leaf = e_.add_tensor(name + " moments", count * sizeof(double), Per::wave_replica,
+                                     Space::arena, 'd');
+      e_.emit(Pass::forward, Scope::replica, name, BatchMoments{e_.samples(), pixels, channels},
+              {x, leaf}, 1);
+      saved_->total = e_.emit_statistics_reduction(Pass::forward, name, leaf, count,
+                                                   ReductionKind::forward_statistics);
+      e_.emit(Pass::forward, Scope::group, name,
+              BatchFinalize{1, channels, options_.norm.eps, options_.norm.momentum},
+              {saved_->total, saved_->mean, saved_->inv_std, running_mean, running_var}, 1);
+    } else {
+      // Read by every chunk of an evaluation, so it must not share its place.
+      for (const int t : {saved_->mean, saved_->inv_std})
+        e_.program.tensors[static_cast<std::size_t>(t)].persistent = true;
+      e_.emit(Pass::prepare, Scope::once, name, BatchFromRunning{1, channels, options_.norm.eps},
+              {running_mean, running_var, saved_->mean, saved_->inv_std}, 2);
+    }
+    const int add = residual(node), y = output(node);
+    e_.emit(Pass::forward, Scope::replica, name,
+            BatchNormalize{e_.samples(), pixels, channels, node.relu},
+            {x, saved_->mean, saved_->inv_std, e_.parameter(node, ParameterRole::gamma),
+             e_.parameter(node, ParameterRole::beta), add, y},
+            6);
+  }
+
+  RunningSlot add_running(const Node& node, int channels) {
+    RunningSlot slot{node.layer, channels, e_.program.running_floats, 0};
+    slot.variance = slot.mean + static_cast<std::size_t>(channels);
+    e_.program.running_floats = slot.variance + static_cast<std::size_t>(channels);
+    e_.program.running.push_back(slot);
+    return slot;
+  }
+
+  int add_running_tensor(std::string name, std::size_t size, std::size_t offset, Space space,
+                         Per per) {
+    const int tensor = e_.add_tensor(std::move(name), size, per, space);
+    e_.program.tensors.back().offset = offset * sizeof(float);
+    return tensor;
+  }
+
+  void emit_group_norm(const Node& node) {
+    const int channels = shape(node.layer).channels;
+    const std::string& name = e_.name(node);
+    const std::size_t vector =
+        sizeof(float) * static_cast<std::size_t>(channels) * static_cast<std::size_t>(e_.samples());
+    saved_->mean = e_.add_tensor(name + " mean", vector, Per::wave_replica);
+    saved_->inv_std = e_.add_tensor(name + " inv_std", vector, Per::wave_replica);
+    const int x = input(node), add = residual(node), y = output(node);
+    e_.emit(Pass::forward, Scope::replica, name,
+            GroupNormForward{e_.samples(), shape(node.layer).pixels(), channels, e_.groups(node),
+                             options_.norm.eps, node.relu},
+            {x, e_.parameter(node, ParameterRole::gamma), e_.parameter(node, ParameterRole::beta),
+             add, y, saved_->mean, saved_->inv_std},
+            4);
+  }
+
+  void emit(const Node& node, const ActivationLayer& layer) {
+    const int x = input(node), y = output(node);
+    e_.emit(Pass::forward, e_.scope(), e_.name(node),
+            ActivationForward{e_.samples(), shape(node.output).size(), layer.kind}, {x, y}, 1);
+  }
+
+  void emit(const Node& node, const DropoutLayer& layer) {
+    const int x = input(node), y = output(node);
+    const int ids = e_.add_tensor("sample ids", sizeof(std::uint32_t) * e_.samples(), Per::replica,
+                                  Space::sample_id, 'o');
+    saved_->workspace = ids;
+    e_.emit(Pass::forward, e_.scope(), e_.name(node),
+            Dropout{e_.samples(), shape(node.output).size(), layer.p, node.layer}, {x, ids, y}, 2);
+  }
+
+  void emit(const Node& node, const AddLayer&) {
+    const int x = input(node), other = residual(node), y = output(node);
+    e_.emit(Pass::forward, e_.scope(), e_.name(node),
+            Add{e_.samples(), shape(node.output).size()}, {x, other, y}, 2);
+  }
+
+  void emit(const Node& node, const FlattenLayer&) {
+    const int x = input(node), y = output(node);
+    e_.emit(Pass::forward, e_.scope(), e_.name(node),
+            ToChannelsFirst{e_.samples(), shape(node.input).pixels(), shape(node.input).channels,
+                            false},
+            {x, y}, 1);
+  }
+
+  Emission& e_;
+  const ProgramOptions& options_;
+  Emission::Saved* saved_ = nullptr;
+};
+
+void emit_loss(Emission& e, int logits) {
+  Program& program = e.program;
+  const Shape& shape = e.graph.layers[static_cast<std::size_t>(e.graph.output)].shape;
+  const bool training = program.options.mode == ProgramMode::training;
+  const int labels = e.add_tensor("label", sizeof(std::int32_t) * e.samples(), Per::replica,
+                                  Space::label, 'o');
+  program.logits_tensor = logits;
+  program.loss_tensor =
+      e.add_tensor("loss", kLossValues * sizeof(double), Per::replica, Space::arena, 'd');
+  program.tensors.back().persistent = true;
+  if (training)
+    e.logits_gradient = e.add_tensor(
+        "logits gradient", sizeof(float) * static_cast<std::size_t>(shape.size() * e.samples()),
+        Per::wave_replica);
+  e.emit(Pass::forward, Scope::replica, "loss",
+         SoftmaxCrossEntropy{e.samples(), shape.size(), program.options.label_smoothing,
+                             1.0 / program.options.global_samples},
+         {logits, labels, program.loss_tensor, e.logits_gradient}, 2);
+  if (!training) return;
+  ReductionSpec spec;
+  spec.kind = ReductionKind::loss;
+  spec.name = "loss";
+  spec.leaf = program.loss_tensor;
+  spec.result =
+      e.add_tensor("loss reduced", kLossValues * sizeof(double), Per::once, Space::arena, 'd');
+  program.tensors.back().persistent = true;
+  spec.count = kLossValues;
+  program.loss_reduction = static_cast<int>(program.reductions.size());
+  program.reductions.push_back(spec);
+  Instruction start;
+  start.kind = InstructionKind::reduce_start;
+  start.layer = "loss";
+  start.reduction = program.loss_reduction;
+  start.args = {spec.leaf, spec.result};
+  start.first_output = 1;
+  program.instructions.push_back(std::move(start));
+}
+
+}  // namespace
+
+void emit_forward(Emission& e) {
+  Forward(e).run();
+  // Dropout in front of nothing, or a flatten of a vector, leaves the logits to an earlier value.
+  int logits = -1;
+  for (const Node& node : e.nodes) logits = e.value[static_cast<std::size_t>(node.output)];
+  emit_loss(e, logits);
+}
+
+}  // namespace syncnorm

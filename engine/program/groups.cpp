@@ -1,0 +1,37 @@
+// Communicators of groups that span ranks are made in ascending order of groups: a rank shares at
+// most its first group with ranks below and its last with ranks above, so the order cannot deadlock.
+#include "engine/program/groups.h"
+
+#include <algorithm>
+
+namespace syncnorm {
+
+StatisticsGroups::StatisticsGroups(Communicator& world, const Placement& placement, int size)
+    : size_(size), self_(make_self_communicator()) {
+  const Interval own = placement.block(world.rank());
+  for (int first = own.begin / size * size; first < own.end; first += size) {
+    LocalGroup group;
+    group.members = {first, first + size};
+    group.local = {std::max(own.begin, first), std::min(own.end, first + size)};
+    Interval ranks{-1, -1};
+    for (int r = 0; r < placement.ranks; ++r) {
+      const Interval block = placement.block(r);
+      const Interval part{std::max(block.begin, first), std::min(block.end, first + size)};
+      if (part.empty()) continue;
+      if (ranks.begin < 0) ranks.begin = r;
+      ranks.end = r + 1;
+      group.blocks.push_back({part.begin - first, part.end - first});
+    }
+    if (ranks.size() == 1) {
+      group.comm = self_.get();
+    } else if (ranks.size() == world.size()) {
+      group.comm = &world;
+    } else {
+      owned_.push_back(world.subgroup(ranks));
+      group.comm = owned_.back().get();
+    }
+    groups_.push_back(std::move(group));
+  }
+}
+
+}  // namespace syncnorm

@@ -1,0 +1,63 @@
+// Lowering: graph layers to nodes, and the check that batch normalization is defined everywhere.
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "engine/program/passes.h"
+#include "kernels/error.h"
+
+namespace syncnorm {
+namespace {
+
+/// The variance of one value is zero and its unbiased estimate undefined: refuse it from shapes.
+void check_values_per_channel(const Graph& graph, const ProgramOptions& options, int layer) {
+  if (options.mode == ProgramMode::evaluation || options.norm.kind != NormKind::batch) return;
+  const Layer& norm = graph.layers[static_cast<std::size_t>(layer)];
+  const int group = options.norm.synced_replicas;
+  for (int first = 0; first < options.replicas; first += group) {
+    int samples = 0;
+    for (int r = first; r < first + group; ++r)
+      samples += options.replica_samples.empty()
+                     ? options.batch_per_replica
+                     : options.replica_samples[static_cast<std::size_t>(r)];
+    if (samples * norm.shape.pixels() == 1)
+      throw InputError(fmt::format(
+          "layer '{}': batch normalization over {} replica{} sees one value per channel in a batch "
+          "of {} samples (one sample of a 1x1 map), which has no variance; raise batch_per_replica "
+          "or norm.synced_replicas, set drop_last: true if it is the last batch, or use norm: gn, "
+          "ln or none",
+          norm.name, group, group == 1 ? "" : "s", options.global_samples));
+  }
+}
+
+}  // namespace
+
+std::vector<Node> lower(const Graph& graph, const ProgramOptions& options,
+                        std::vector<int>& alias) {
+  std::vector<Node> nodes;
+  alias.resize(graph.layers.size());
+  for (int i = 0; i < static_cast<int>(graph.layers.size()); ++i) {
+    const Layer& layer = graph.layers[static_cast<std::size_t>(i)];
+    const auto value = [&](std::size_t k) {
+      return alias[static_cast<std::size_t>(layer.inputs[k])];
+    };
+    alias[static_cast<std::size_t>(i)] = i;
+    if (std::holds_alternative<InputLayer>(layer.kind)) continue;
+    const Shape in = graph.layers[static_cast<std::size_t>(value(0))].shape;
+    const bool flat = in.pixels() == 1 || in.channels == 1;
+    const bool unused_dropout = std::holds_alternative<DropoutLayer>(layer.kind) &&
+                                (options.mode == ProgramMode::evaluation ||
+                                 std::get<DropoutLayer>(layer.kind).p == 0.0);
+    if ((std::holds_alternative<FlattenLayer>(layer.kind) && flat) || unused_dropout) {
+      alias[static_cast<std::size_t>(i)] = value(0);
+      continue;
+    }
+    if (std::holds_alternative<NormLayer>(layer.kind)) check_values_per_channel(graph, options, i);
+    Node node{i, value(0), -1, i, false};
+    if (layer.inputs.size() > 1) node.residual = value(1);
+    nodes.push_back(node);
+  }
+  return nodes;
+}
+
+}  // namespace syncnorm

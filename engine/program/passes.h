@@ -1,0 +1,74 @@
+// The passes that turn a graph into a program, in the order in which compile.cpp runs them.
+#pragma once
+
+#include <vector>
+
+#include "engine/program/program.h"
+#include "kernels/device.h"
+
+namespace syncnorm {
+
+/// An operation on values (outputs of graph layers) before it becomes instructions.
+struct Node {
+  int layer = 0;          // the graph layer that names it and holds its parameters
+  int input = -1;         // value
+  int residual = -1;      // value added, for Add and for fused norms
+  int output = -1;        // value
+  bool relu = false;      // norm: fused activation
+};
+
+/// lower.cpp: one node per layer that computes something. A flatten of a 1×1 map is the same value
+/// (`alias[v]` is the value that stands for v). Checks that every batch norm has enough values.
+std::vector<Node> lower(const Graph& graph, const ProgramOptions& options, std::vector<int>& alias);
+
+/// fuse.cpp: norm + residual add + ReLU become one node where nothing else reads what is between.
+void fuse(const Graph& graph, std::vector<Node>& nodes);
+
+/// What the emitting passes share: the program that grows, and which tensor holds which value.
+struct Emission {
+  const Graph& graph;
+  Device& device;
+  Program& program;
+  std::vector<Node> nodes;
+  std::vector<int> value;             // tensor of each value, or -1
+  std::vector<int> parameter_tensor;  // of each graph parameter
+  std::vector<int> gradient_tensor;
+
+  // Kept by the forward pass for the backward one, per node.
+  struct Saved {
+    int mean = -1, inv_std = -1, total = -1, workspace = -1;
+    int packed_dgrad = -1;
+  };
+  std::vector<Saved> saved;
+  int logits_gradient = -1;
+
+  int add_tensor(std::string name, std::size_t bytes, Per per, Space space = Space::arena,
+                 char element = 'f');
+  Instruction& emit(Pass pass, Scope scope, const std::string& layer, Op op, std::vector<int> args,
+                    int first_output);
+  /// Sums `leaf` over the replicas that share statistics: a start and a wait, or nothing at all.
+  /// Returns the tensor that holds the sum.
+  int emit_statistics_reduction(Pass pass, const std::string& layer, int leaf, std::size_t count,
+                                ReductionKind kind);
+  const std::string& name(const Node& node) const;
+  int parameter(const Node& node, ParameterRole role) const;
+  int parameter_gradient(const Node& node, ParameterRole role) const;
+  Scope scope() const;  // of operations that know no replicas
+  int samples() const;
+  ConvShape conv_shape(const Node& node) const;
+  PoolShape pool_shape(const Node& node) const;
+  int groups(const Node& node) const;  // of a group, layer or instance norm
+};
+
+void emit_forward(Emission& emission);   // forward.cpp
+void emit_backward(Emission& emission);  // backward.cpp
+
+/// schedule.cpp: moves weight gradients under statistics reductions, lays the parameters out in the
+/// order in which their gradients become complete, and starts each bucket behind its last gradient.
+void schedule(Emission& emission);
+
+/// allocate.cpp: gives arena tensors places for `wave` replicas and `groups` groups computed
+/// together, out of `replicas` local replicas; tensors whose lives overlap do not. Returns the size.
+std::size_t allocate(Program& program, int wave, int groups, int replicas);
+
+}  // namespace syncnorm

@@ -1,0 +1,120 @@
+// A training step (or an evaluation) as a flat list of instructions over named tensors.
+//
+// The list is the same on every rank; only how many replicas each instruction is repeated for, and
+// so the size of the arena, depends on the placement. Instructions name tensors by index, tensors
+// live in spaces, and a space gets its base address when the program is run: the same program can
+// run on the live parameters or on a copy.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "engine/model/graph.h"
+#include "kernels/ops.h"
+
+namespace syncnorm {
+
+enum class Space {
+  arena,      // activations, gradients of activations, statistics: placed by allocate.cpp
+  packed,     // convolution weights in the device's layout
+  parameter,  // f32, flat
+  gradient,   // f32, flat, one copy per stack place of the fold plan
+  running,    // running statistics, one set per group of replicas
+  averaged,   // running statistics for evaluation, one set
+  image,      // the batch
+  label,
+  sample_id,
+};
+
+/// What a tensor has one copy of; `replica` and `group` persist, `wave_*` live within one pass over
+/// the replicas that are computed together.
+enum class Per { once, wave_replica, wave_group, replica, group };
+
+struct Tensor {
+  std::string name;
+  Space space = Space::arena;
+  std::size_t bytes = 0;  // of one copy
+  Per per = Per::wave_replica;
+  std::size_t offset = 0;  // in the space, bytes
+  std::size_t stride = 0;  // from one copy to the next, bytes
+  bool persistent = false;  // arena: never shares its place
+  char element = 'f';      // 'f' f32, 'd' f64, 'o' other
+};
+
+enum class InstructionKind { compute, reduce_start, reduce_wait };
+/// How often a compute instruction runs: once per program, for each replica, each group of replicas
+/// that share statistics, or once for all samples of the rank's replicas together.
+enum class Scope { once, replica, group, merged };
+enum class Pass { prepare, forward, backward };
+
+struct Instruction {
+  InstructionKind kind = InstructionKind::compute;
+  Scope scope = Scope::replica;
+  Pass pass = Pass::forward;
+  std::string layer;
+  Op op;                    // for a full replica
+  std::vector<int> args;    // tensor indices in the order of ops.h; -1: absent
+  int first_output = 0;     // args from here on are written
+  int reduction = -1;       // reduce_start, reduce_wait
+  bool deferrable = false;  // wgrad: may run later, under a reduction
+};
+
+enum class ReductionKind { forward_statistics, backward_statistics, gradient, loss };
+
+struct ReductionSpec {
+  ReductionKind kind = ReductionKind::forward_statistics;
+  std::string name;
+  int leaf = -1;           // tensor with one copy per replica (not for gradients)
+  int result = -1;         // tensor that receives the sum
+  std::size_t count = 0;   // values per leaf: f64, or f32 for gradients
+  std::size_t offset = 0;  // gradients: first value of the bucket in the flat buffer
+};
+
+/// One running pair: where the statistics of a norm layer lie in `running` and `averaged`, in floats.
+struct RunningSlot {
+  int layer = 0;
+  int channels = 0;
+  std::size_t mean = 0, variance = 0;
+};
+
+enum class ProgramMode { training, evaluation };
+
+struct ProgramOptions {
+  ProgramMode mode = ProgramMode::training;
+  int replicas = 1;
+  int batch_per_replica = 1;
+  int global_samples = 1;  // the gradient is the mean over these
+  std::vector<int> replica_samples;  // of every replica, for a smaller last batch; empty: all full
+  NormConfig norm;
+  double label_smoothing = 0.0;
+  bool merge_replicas = false;  // reduction: fastest
+  std::size_t first_bucket_bytes = std::size_t{1} << 20;
+  std::size_t bucket_bytes = std::size_t{25} << 20;
+};
+
+struct Program {
+  ProgramOptions options;
+  std::vector<std::size_t> parameter_counts;  // per graph parameter
+  std::vector<Tensor> tensors;
+  std::vector<Instruction> instructions;
+  std::vector<ReductionSpec> reductions;
+  std::vector<std::size_t> parameter_offset;  // per graph parameter, in floats
+  std::size_t parameter_floats = 0;
+  std::vector<RunningSlot> running;
+  std::size_t running_floats = 0;  // of one set
+  std::size_t packed_bytes = 0;
+  int loss_reduction = -1;
+  int loss_tensor = -1;      // f64 [4] per replica: Σ loss, correct, votes to stop, unused
+  int logits_tensor = -1;
+  bool statistics_cross_replicas = false;
+
+  int group_size() const {  // replicas that share statistics
+    return options.norm.kind == NormKind::batch ? options.norm.synced_replicas : 1;
+  }
+};
+
+/// The values of a loss leaf.
+inline constexpr std::size_t kLossValues = 4;
+
+}  // namespace syncnorm
