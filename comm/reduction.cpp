@@ -47,6 +47,7 @@ Reduction<T>::Reduction(Communicator& comm, std::vector<Interval> blocks, std::s
     receive_.resize(all_nodes.size() * count_);
     return;
   }
+  own_channel_ = comm_.subgroup({0, ranks});
   for (int r = 0; r < ranks; ++r) {
     const auto edge = [&](std::size_t i) { return count_ * i / static_cast<std::size_t>(ranks); };
     const auto index = static_cast<std::size_t>(r);
@@ -101,7 +102,7 @@ void Reduction<T>::start(std::span<const T* const> nodes, T* result) {
     send = send_;
   }
   if (sliced_) {
-    comm_.start_all_to_all<T>(*request_, send, send_counts_, receive_, receive_counts_);
+    channel().start_all_to_all<T>(*request_, send, send_counts_, receive_, receive_counts_);
     phase_ = Phase::scattering;
   } else {
     comm_.start_all_gather<T>(*request_, send, receive_, gather_counts_);
@@ -132,7 +133,7 @@ void Reduction<T>::advance() {
       break;
     case Phase::scattering:
       fold(receive_.data(), slice_.size(), slice_.data());
-      comm_.start_all_gather<T>(*request_, slice_, {result_, count_}, slice_counts_);
+      channel().start_all_gather<T>(*request_, slice_, {result_, count_}, slice_counts_);
       phase_ = Phase::collecting;
       break;
     case Phase::collecting:
@@ -146,7 +147,7 @@ void Reduction<T>::advance() {
 template <class T>
 bool Reduction<T>::test() {
   while (phase_ != Phase::idle) {
-    if (!comm_.test(*request_)) return false;
+    if (!channel().test(*request_)) return false;
     advance();
   }
   return true;
@@ -155,7 +156,7 @@ bool Reduction<T>::test() {
 template <class T>
 void Reduction<T>::wait() {
   while (phase_ != Phase::idle) {
-    comm_.wait(*request_, name_.c_str());
+    channel().wait(*request_, name_.c_str());
     advance();
   }
 }

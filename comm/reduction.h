@@ -43,10 +43,14 @@ class Reduction {
  private:
   enum class Phase { idle, gathering, scattering, collecting, engine };
 
+  Communicator& channel() { return own_channel_ != nullptr ? *own_channel_ : comm_; }
   void advance();
   void fold(const T* gathered, std::size_t width, T* result);
 
   Communicator& comm_;
+  // A sliced reduction starts its second collective when the first is done, which is at different
+  // times on different ranks; on a communicator of its own that cannot cross other collectives.
+  std::unique_ptr<Communicator> own_channel_;
   std::vector<Interval> blocks_;
   std::size_t count_;
   ReductionAlgorithm algorithm_;

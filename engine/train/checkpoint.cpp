@@ -1,0 +1,220 @@
+// Whole-or-nothing writes with POSIX calls, so that every sync and its error is seen.
+#include "engine/train/checkpoint.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+#include <zlib.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+#include <fstream>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "kernels/error.h"
+
+namespace syncnorm {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+constexpr int kFormatVersion = 1;
+constexpr const char* kManifest = "manifest.json";
+
+[[noreturn]] void fail(const fs::path& path, const std::string& what) {
+  throw CheckpointError(fmt::format("{}: {}", path.string(), what));
+}
+[[noreturn]] void fail_errno(const fs::path& path, const char* action) {
+  fail(path, fmt::format("cannot {}: {}", action, std::strerror(errno)));
+}
+
+std::string checksum(const std::string& bytes) {
+  uLong crc = crc32(0L, Z_NULL, 0);
+  // zlib takes 32-bit lengths.
+  constexpr std::size_t kMost = std::size_t{1} << 30;
+  for (std::size_t at = 0; at < bytes.size(); at += kMost)
+    crc = crc32(crc, reinterpret_cast<const Bytef*>(bytes.data() + at),
+                static_cast<uInt>(std::min(kMost, bytes.size() - at)));
+  return fmt::format("{:08x}", crc);
+}
+
+void sync_folder(const fs::path& folder) {
+  const int fd = open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) fail_errno(folder, "open the folder");
+  const int result = fsync(fd);
+  close(fd);
+  if (result != 0) fail_errno(folder, "sync the folder");
+}
+
+void write_synced(const fs::path& path, const std::string& bytes) {
+  const int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+  if (fd < 0) fail_errno(path, "create the file");
+  std::size_t at = 0;
+  while (at < bytes.size()) {
+    const ssize_t n = write(fd, bytes.data() + at, bytes.size() - at);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) {
+      const int error = errno;
+      close(fd);
+      errno = error;
+      fail_errno(path, "write the file");
+    }
+    at += static_cast<std::size_t>(n);
+  }
+  if (fsync(fd) != 0) {
+    const int error = errno;
+    close(fd);
+    errno = error;
+    fail_errno(path, "sync the file");
+  }
+  if (close(fd) != 0) fail_errno(path, "close the file");
+}
+
+std::string read_file(const fs::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  if (!in) fail(path, "the file is missing or cannot be read");
+  std::string bytes((std::istreambuf_iterator<char>(in)), {});
+  if (in.bad()) fail(path, "the file cannot be read");
+  return bytes;
+}
+
+Json manifest_of(const Checkpoint& c) {
+  Json files = Json::object();
+  for (const auto& [name, bytes] : c.files)
+    files[name] = {{"bytes", bytes.size()}, {"crc32", checksum(bytes)}};
+  return {{"format_version", kFormatVersion},
+          {"step", c.step},
+          {"epoch", c.epoch},
+          {"sample_position", c.sample_position},
+          {"last", c.last},
+          {"best_step", c.best_step},
+          {"best_validation_accuracy", c.best_accuracy},
+          {"data_fingerprint", c.data_fingerprint},
+          {"files", files},
+          {"config", c.config}};
+}
+
+/// -1 for names that are not step-N.
+std::int64_t step_of(const std::string& name) {
+  constexpr std::string_view kPrefix = "step-";
+  if (name.rfind(kPrefix, 0) != 0) return -1;
+  std::int64_t step = -1;
+  const char* end = name.data() + name.size();
+  const auto [rest, error] = std::from_chars(name.data() + kPrefix.size(), end, step);
+  return error == std::errc() && rest == end ? step : -1;
+}
+
+}  // namespace
+
+Checkpoint read_checkpoint(const fs::path& folder) {
+  if (!fs::is_directory(folder)) fail(folder, "there is no such checkpoint folder");
+  const fs::path path = folder / kManifest;
+  const std::string text = read_file(path);
+  Checkpoint c;
+  try {
+    const Json manifest = Json::parse(text);
+    if (manifest.at("format_version").get<int>() != kFormatVersion)
+      fail(path, fmt::format("format version {} is not {}; use the version of syncnorm that wrote it",
+                             manifest.at("format_version").get<int>(), kFormatVersion));
+    c.step = manifest.at("step").get<std::int64_t>();
+    c.epoch = manifest.at("epoch").get<std::int64_t>();
+    c.sample_position = manifest.at("sample_position").get<std::int64_t>();
+    c.last = manifest.at("last").get<bool>();
+    c.best_step = manifest.at("best_step").get<std::int64_t>();
+    c.best_accuracy = manifest.at("best_validation_accuracy").get<double>();
+    c.data_fingerprint = manifest.at("data_fingerprint").get<std::string>();
+    c.config = manifest.at("config").get<std::string>();
+    for (const auto& [name, entry] : manifest.at("files").items()) {
+      if (name.empty() || name.find('/') != std::string::npos || name[0] == '.')
+        fail(path, fmt::format("file name '{}' leaves the folder", name));
+      if (fs::is_symlink(folder / name)) fail(folder / name, "symbolic links are not followed");
+      std::string bytes = read_file(folder / name);
+      if (bytes.size() != entry.at("bytes").get<std::size_t>())
+        fail(folder / name, fmt::format("{} bytes instead of {}; the file is damaged", bytes.size(),
+                                        entry.at("bytes").get<std::size_t>()));
+      if (checksum(bytes) != entry.at("crc32").get<std::string>())
+        fail(folder / name, fmt::format("checksum {} instead of {}; the file is damaged",
+                                        checksum(bytes), entry.at("crc32").get<std::string>()));
+      c.files.emplace(name, std::move(bytes));
+    }
+  } catch (const nlohmann::json::exception& error) {
+    fail(path, fmt::format("not a usable manifest ({})", error.what()));
+  }
+  return c;
+}
+
+std::vector<std::int64_t> CheckpointFolder::steps() const {
+  std::vector<std::int64_t> steps;
+  std::error_code none;
+  for (const auto& entry : fs::directory_iterator(folder_, none))
+    if (const std::int64_t step = step_of(entry.path().filename().string()); step >= 0)
+      steps.push_back(step);
+  std::sort(steps.begin(), steps.end());
+  return steps;
+}
+
+std::pair<fs::path, std::int64_t> CheckpointFolder::save(const Checkpoint& checkpoint) {
+  std::error_code error;
+  fs::create_directories(folder_, error);
+  if (error) fail(folder_, fmt::format("cannot create the folder: {}", error.message()));
+  const std::string name = fmt::format("step-{}", checkpoint.step);
+  const fs::path temporary = folder_ / fmt::format(".{}.tmp", name);
+  const fs::path target = folder_ / name;
+  fs::remove_all(temporary, error);
+  if (!fs::create_directory(temporary, error))
+    fail(temporary, fmt::format("cannot create the folder: {}", error.message()));
+  std::int64_t bytes = 0;
+  for (const auto& [file, content] : checkpoint.files) {
+    write_synced(temporary / file, content);
+    bytes += static_cast<std::int64_t>(content.size());
+  }
+  const std::string manifest = manifest_of(checkpoint).dump(2) + "\n";
+  write_synced(temporary / kManifest, manifest);
+  sync_folder(temporary);
+  // A folder of this step can only be one that a resumed run made again: move it aside first, so
+  // that a whole one is there at every moment.
+  const fs::path old = folder_ / fmt::format(".{}.old", name);
+  fs::remove_all(old, error);
+  if (fs::exists(target)) fs::rename(target, old);
+  if (rename(temporary.c_str(), target.c_str()) != 0) fail_errno(target, "rename the folder");
+  sync_folder(folder_);
+  fs::remove_all(old, error);
+  prune(checkpoint.best_step);
+  return {target, bytes + static_cast<std::int64_t>(manifest.size())};
+}
+
+void CheckpointFolder::prune(std::int64_t best_step) const {
+  const std::vector<std::int64_t> all = steps();
+  const std::size_t keep = static_cast<std::size_t>(keep_);
+  for (std::size_t i = 0; i + keep < all.size(); ++i) {
+    if (all[i] == 0 || all[i] == best_step) continue;
+    const fs::path folder = folder_ / fmt::format("step-{}", all[i]);
+    std::error_code error;
+    try {
+      if (Json::parse(read_file(folder / kManifest)).value("last", false)) continue;
+    } catch (const std::exception&) {
+      // Damaged: worth nothing, so it goes like any old one.
+    }
+    fs::remove_all(folder, error);
+  }
+}
+
+fs::path CheckpointFolder::newest_valid(std::vector<std::string>& passed_over) const {
+  std::vector<std::int64_t> all = steps();
+  std::reverse(all.begin(), all.end());
+  for (const std::int64_t step : all) {
+    const fs::path folder = folder_ / fmt::format("step-{}", step);
+    try {
+      read_checkpoint(folder);
+      return folder;
+    } catch (const CheckpointError& error) {
+      passed_over.emplace_back(error.what());
+    }
+  }
+  return {};
+}
+
+}  // namespace syncnorm

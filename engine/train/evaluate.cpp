@@ -1,0 +1,67 @@
+// Chunks are dealt to ranks in contiguous blocks; their sums meet in one gather and are added in order.
+#include "engine/train/evaluate.h"
+
+#include <vector>
+
+#include "engine/data/eval_chunks.h"
+#include "engine/program/compile.h"
+
+namespace syncnorm {
+namespace {
+
+constexpr std::size_t kValues = 2;  // Σ loss and number correct of a chunk
+
+}  // namespace
+
+Evaluator::Evaluator(const Graph& graph, const Experiment& experiment,
+                     std::span<const std::size_t> layout, const Dataset& dataset, Device& device,
+                     Communicator& comm, Memory& memory)
+    : comm_(comm), self_(make_self_communicator()), normalization_(dataset.mean, dataset.stddev) {
+  ProgramOptions options;
+  options.mode = ProgramMode::evaluation;
+  options.batch_per_replica = kEvaluationChunk;
+  options.norm = experiment.norm;
+  options.norm.synced_replicas = 1;
+  executor_ = std::make_unique<Executor>(compile_program(graph, device, options, layout), device,
+                                         *self_, Placement{1, 1}, nullptr,
+                                         ReductionAlgorithm::tree, memory);
+  images_ = device.allocate(sizeof(float) * dataset.train.image_size() * kEvaluationChunk);
+  labels_.resize(kEvaluationChunk);
+}
+
+EvaluationResult Evaluator::run(const ImageSet& images, std::span<const std::uint32_t> samples) {
+  const EvalChunks chunks{static_cast<int>(samples.size()), kEvaluationChunk};
+  const auto first_chunk = [&](int rank) {
+    return static_cast<int>(std::int64_t{chunks.count()} * rank / comm_.size());
+  };
+  const Interval own{first_chunk(comm_.rank()), first_chunk(comm_.rank() + 1)};
+  std::vector<double> sums;
+  for (int c = own.begin; c < own.end; ++c) {
+    const Interval p = chunks.positions(c);
+    fill_eval_chunk(images, normalization_,
+                    samples.subspan(static_cast<std::size_t>(p.begin),
+                                    static_cast<std::size_t>(p.size())),
+                    kEvaluationChunk, images_.as<float>().data(), labels_.data());
+    for (int unused = p.size(); unused < kEvaluationChunk; ++unused)
+      labels_[static_cast<std::size_t>(unused)] = -1;
+    executor_->run({}, {images_.as<float>().data(), labels_.data(), nullptr}, c == own.begin);
+    for (std::size_t v = 0; v < kValues; ++v) sums.push_back(executor_->loss()[v]);
+  }
+  std::vector<double> all(static_cast<std::size_t>(chunks.count()) * kValues);
+  std::vector<int> counts;
+  for (int r = 0; r < comm_.size(); ++r)
+    counts.push_back((first_chunk(r + 1) - first_chunk(r)) * static_cast<int>(kValues));
+  const auto request = comm_.make_request();
+  comm_.start_all_gather<double>(*request, sums, all, counts);
+  comm_.wait(*request, "evaluation sums");
+  EvaluationResult result;
+  for (std::size_t i = 0; i < all.size(); i += kValues) {
+    result.loss += all[i];
+    result.accuracy += all[i + 1];
+  }
+  result.loss /= static_cast<double>(samples.size());
+  result.accuracy /= static_cast<double>(samples.size());
+  return result;
+}
+
+}  // namespace syncnorm

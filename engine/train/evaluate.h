@@ -1,0 +1,42 @@
+// Evaluation: loss and accuracy over a list of samples, the same bits on any number of ranks.
+#pragma once
+
+#include <memory>
+#include <span>
+
+#include "engine/data/augment.h"
+#include "engine/data/dataset.h"
+#include "engine/program/executor.h"
+
+namespace syncnorm {
+
+/// Samples per chunk. Chunks are computed whole on one rank and summed in their order.
+inline constexpr int kEvaluationChunk = 50;
+
+struct EvaluationResult {
+  double loss = 0.0;      // mean
+  double accuracy = 0.0;  // share of correct samples
+};
+
+class Evaluator {
+ public:
+  /// `layout`: places of the parameters in memory.parameters.
+  Evaluator(const Graph& graph, const Experiment& experiment, std::span<const std::size_t> layout,
+            const Dataset& dataset, Device& device, Communicator& comm, Memory& memory);
+
+  /// Evaluates `samples` (indices into `images`) with memory.parameters and memory.averaged.
+  /// Collective.
+  EvaluationResult run(const ImageSet& images, std::span<const std::uint32_t> samples);
+
+  std::size_t arena_bytes() const { return executor_->arena_bytes(); }
+
+ private:
+  Communicator& comm_;
+  std::unique_ptr<Communicator> self_;
+  NormalizationTable normalization_;
+  std::unique_ptr<Executor> executor_;
+  Buffer images_;
+  std::vector<std::int32_t> labels_;
+};
+
+}  // namespace syncnorm

@@ -1,0 +1,40 @@
+// The optimizer: state in flat buffers with the parameters' layout, one fused pass per stretch of
+// parameters that are treated alike.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "engine/program/executor.h"
+
+namespace syncnorm {
+
+class Optimizer {
+ public:
+  Optimizer(const Graph& graph, const Program& program, const OptimizerConfig& config,
+            Device& device);
+
+  /// Updates `memory.parameters` from the reduced gradient in place 0 of `memory.gradients`; sets the
+  /// clipping factor of `state`. Returns the gradient's global 2-norm, or -1 when it is not needed.
+  double update(const Memory& memory, StepState& state);
+
+  /// State by name ("momentum", or "exp_avg" and "exp_avg_sq"), flat, in the parameters' layout.
+  std::vector<std::pair<std::string, std::span<float>>> state() const;
+  std::size_t bytes() const;
+
+ private:
+  struct Stretch {
+    std::size_t offset = 0, count = 0;
+    std::unique_ptr<Kernel> kernel;
+  };
+  OptimizerConfig config_;
+  std::size_t count_ = 0;
+  Buffer first_, second_;
+  Buffer norm_;
+  std::unique_ptr<Kernel> sum_of_squares_;
+  std::vector<Stretch> stretches_;
+};
+
+}  // namespace syncnorm

@@ -1,0 +1,33 @@
+// The safetensors format: a JSON header that names tensors, then their bytes.
+//
+// The reader is as strict as the format's own: offsets must be contiguous from 0 to the end, sizes
+// must match shapes, and nothing may overflow. See github.com/huggingface/safetensors, "Format".
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace syncnorm {
+
+/// A named tensor, row-major, little-endian. dtype is "F32", "F64" or "I64".
+struct TensorView {
+  std::string name;
+  std::string dtype;
+  std::vector<std::int64_t> shape;
+  std::string_view bytes;  // not owned
+
+  template <class T>
+  std::vector<T> values() const;
+};
+
+/// The file's bytes for `tensors`, in the given order.
+std::string write_safetensors(std::span<const TensorView> tensors);
+
+/// The tensors of a file; their bytes point into `file`. `name` stands for it in errors. Throws
+/// CheckpointError for anything that is not a well-formed file.
+std::vector<TensorView> parse_safetensors(std::string_view file, const std::string& name);
+
+}  // namespace syncnorm
