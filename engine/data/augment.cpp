@@ -1,0 +1,164 @@
+// Composition of augmentations and the pass over pixels; see augment.h.
+#include "engine/data/augment.h"
+
+#include <algorithm>
+#include <cassert>
+#include <cstddef>
+
+#include "comm/replicas.h"
+#include "kernels/philox.h"
+
+namespace syncnorm {
+namespace {
+
+Interval clipped(Interval interval, int size) {
+  return {std::clamp(interval.begin, 0, size), std::clamp(interval.end, 0, size)};
+}
+
+Interval shifted(Interval interval, int by) { return {interval.begin + by, interval.end + by}; }
+
+/// The augmentations so far, as a mapping from output pixels: where an output pixel comes from,
+/// which ones come from the image at all (the others are padding), and which are cut out. The
+/// rectangle is clipped after every step, so it never reaches into padding added later.
+struct PixelMap {
+  int height, width;
+  int source_y = 0;  // source row = y + source_y
+  int source_x = 0;  // source column = direction_x · x + source_x
+  int direction_x = 1;
+  Interval rows, columns;          // output pixels that show the image
+  Interval cut_rows, cut_columns;  // output pixels that are cut out
+
+  explicit PixelMap(const ImageSet& images)
+      : height(images.height), width(images.width), rows{0, height}, columns{0, width} {}
+
+  /// The new image shows the old one from (dy, dx) on.
+  void crop(int dy, int dx) {
+    source_y += dy;
+    source_x += direction_x * dx;
+    rows = clipped(shifted(rows, -dy), height);
+    columns = clipped(shifted(columns, -dx), width);
+    cut_rows = clipped(shifted(cut_rows, -dy), height);
+    cut_columns = clipped(shifted(cut_columns, -dx), width);
+  }
+
+  void flip() {
+    source_x += direction_x * (width - 1);
+    direction_x = -direction_x;
+    columns = {width - columns.end, width - columns.begin};
+    cut_columns = {width - cut_columns.end, width - cut_columns.begin};
+  }
+
+  void cut(int centre_y, int centre_x, int size) {
+    const int top = centre_y - size / 2;
+    const int left = centre_x - size / 2;
+    cut_rows = clipped({top, top + size}, height);
+    cut_columns = clipped({left, left + size}, width);
+  }
+};
+
+int uniform_int(RandomStream& random, int n) {
+  return static_cast<int>(random.below(static_cast<std::uint64_t>(n)));
+}
+
+PixelMap compose(const ImageSet& images, std::uint32_t index, const AugmentPlan& plan) {
+  PixelMap map(images);
+  const auto stream = [&plan, index](RandomPurpose purpose) {
+    return RandomStream(plan.seed, purpose, static_cast<std::uint64_t>(plan.epoch), index);
+  };
+  for (const AugmentKind kind : plan.augment.kinds) {
+    switch (kind) {
+      case AugmentKind::random_crop: {
+        RandomStream random = stream(RandomPurpose::random_crop);
+        const int padding = plan.augment.crop_padding;
+        const int dy = uniform_int(random, 2 * padding + 1) - padding;
+        const int dx = uniform_int(random, 2 * padding + 1) - padding;
+        map.crop(dy, dx);
+        break;
+      }
+      case AugmentKind::horizontal_flip:
+        if (stream(RandomPurpose::horizontal_flip).next_bits() >> 31) map.flip();
+        break;
+      case AugmentKind::cutout: {
+        RandomStream random = stream(RandomPurpose::cutout);
+        const int y = uniform_int(random, images.height);
+        const int x = uniform_int(random, images.width);
+        map.cut(y, x, plan.augment.cutout_size);
+        break;
+      }
+    }
+  }
+  return map;
+}
+
+/// Converts `count` pixels that lie `stride` bytes apart (negative: mirrored).
+void convert_pixels(const std::uint8_t* source, std::ptrdiff_t stride, int count,
+                    const NormalizationTable& table, float* out) {
+  if (table.channels() == 1) {
+    const float* values = table.channel(0);
+    for (int i = 0; i < count; ++i) out[i] = values[source[stride * i]];
+    return;
+  }
+  for (int i = 0; i < count; ++i, source += stride) {
+    for (int c = 0; c < table.channels(); ++c) *out++ = table.channel(c)[source[c]];
+  }
+}
+
+void pad_pixels(int count, const NormalizationTable& table, float* out) {
+  for (int i = 0; i < count; ++i) {
+    for (int c = 0; c < table.channels(); ++c) *out++ = table.channel(c)[0];
+  }
+}
+
+}  // namespace
+
+NormalizationTable::NormalizationTable(const std::vector<float>& mean,
+                                       const std::vector<float>& stddev) {
+  assert(mean.size() == stddev.size());
+  for (std::size_t c = 0; c < mean.size(); ++c) {
+    const double deviation = stddev[c] > 0.0f ? static_cast<double>(stddev[c]) : 1.0;
+    for (int byte = 0; byte < 256; ++byte) {
+      values_.push_back(
+          static_cast<float>((byte / 255.0 - static_cast<double>(mean[c])) / deviation));
+    }
+  }
+}
+
+void make_plain_image(const ImageSet& images, std::uint32_t index,
+                      const NormalizationTable& normalization, float* out) {
+  assert(index < images.size() && normalization.channels() == images.channels);
+  convert_pixels(images.image(index), images.channels, images.height * images.width, normalization,
+                 out);
+}
+
+void make_image(const ImageSet& images, std::uint32_t index, const AugmentPlan& plan, float* out) {
+  const NormalizationTable& table = *plan.normalization;
+  if (plan.augment.kinds.empty()) {
+    make_plain_image(images, index, table, out);
+    return;
+  }
+  assert(index < images.size() && table.channels() == images.channels);
+  const PixelMap map = compose(images, index, plan);
+  const std::ptrdiff_t channels = images.channels;
+  const std::ptrdiff_t row_size = channels * images.width;
+  const std::uint8_t* image = images.image(index);
+  for (int y = 0; y < images.height; ++y) {
+    float* row = out + y * row_size;
+    if (y < map.rows.begin || y >= map.rows.end || map.columns.empty()) {
+      pad_pixels(images.width, table, row);
+      continue;
+    }
+    const Interval shown = map.columns;
+    const std::uint8_t* first = image + (y + map.source_y) * row_size +
+                                (map.direction_x * shown.begin + map.source_x) * channels;
+    pad_pixels(shown.begin, table, row);
+    convert_pixels(first, map.direction_x * channels, shown.size(), table,
+                   row + shown.begin * channels);
+    pad_pixels(images.width - shown.end, table, row + shown.end * channels);
+  }
+  for (int y = map.cut_rows.begin; y < map.cut_rows.end; ++y) {
+    std::fill(out + y * row_size + map.cut_columns.begin * channels,
+              out + y * row_size + map.cut_columns.end * channels, 0.0f);
+  }
+}
+
+}  // namespace syncnorm

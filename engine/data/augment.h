@@ -1,0 +1,63 @@
+// From a stored image to the floats a network sees: augmentation and normalization in one pass.
+//
+// The random choices of a sample depend on (seed, epoch, sample index) alone, never on a rank or a
+// place in a batch. However many augmentations are listed, they are first composed to one mapping
+// of pixels, so every value is read once and written once.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "engine/config/experiment.h"
+#include "engine/data/dataset.h"
+
+namespace syncnorm {
+
+/// What each byte becomes: (byte/255 − mean)/stddev, per channel, computed in f64 and rounded once.
+class NormalizationTable {
+ public:
+  /// A channel with deviation 0 is only centred.
+  NormalizationTable(const std::vector<float>& mean, const std::vector<float>& stddev);
+
+  /// The 256 values of `channel`; those of the next channel follow.
+  const float* channel(int channel) const { return values_.data() + 256 * channel; }
+  int channels() const { return static_cast<int>(values_.size() / 256); }
+
+ private:
+  std::vector<float> values_;
+};
+
+/// What the experiment asks for. `kinds` holds each kind at most once, applied in its order.
+struct AugmentConfig {
+  std::vector<AugmentKind> kinds;
+  int crop_padding = 4;  // random_crop: moves the image by up to this many pixels; ≥ 0
+  int cutout_size = 8;   // cutout: side of the square; ≥ 1
+
+  static AugmentConfig from(const DataConfig& data) {
+    return {data.augment, data.crop_padding, data.cutout_size};
+  }
+};
+
+/// The augmentation of one epoch.
+struct AugmentPlan {
+  AugmentConfig augment;
+  std::uint64_t seed = 1;
+  std::int64_t epoch = 0;
+  const NormalizationTable* normalization = nullptr;  // not owned
+};
+
+/// Writes sample `index` of `images`, augmented and normalized, to out[height, width, channels].
+/// Allocates nothing. In the order of the plan's kinds:
+///   random_crop      pads raw zeros (black) on all sides and crops back to size, all offsets
+///                    equally likely;
+///   horizontal_flip  mirrors left and right, with probability 1/2;
+///   cutout           sets a square to the channel's mean (0 after normalization); its centre is
+///                    uniform over the image and what lies outside is clipped (DeVries & Taylor
+///                    2017).
+void make_image(const ImageSet& images, std::uint32_t index, const AugmentPlan& plan, float* out);
+
+/// Writes sample `index` as it is, only normalized: what evaluation uses.
+void make_plain_image(const ImageSet& images, std::uint32_t index,
+                      const NormalizationTable& normalization, float* out);
+
+}  // namespace syncnorm

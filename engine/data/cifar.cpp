@@ -1,0 +1,84 @@
+// The CIFAR parser; see cifar.h.
+#include "engine/data/cifar.h"
+
+#include <fmt/format.h>
+
+#include <cassert>
+
+#include "engine/data/byte_reader.h"
+
+namespace syncnorm {
+namespace {
+
+constexpr int kSide = 32;
+constexpr int kChannels = 3;
+constexpr std::size_t kPlane = std::size_t{kSide} * kSide;
+
+void check_label(const std::string& file, const char* which, std::size_t record, std::uint8_t label,
+                 int classes) {
+  if (label < classes) return;
+  reject_file(file, fmt::format("{} of record {}", which, record),
+              fmt::format("0 to {}", classes - 1), fmt::format("{}", label));
+}
+
+/// Appends one file and returns how many records it had.
+std::size_t append_file(const std::filesystem::path& path, CifarFormat format, ImageSet& set) {
+  const std::size_t before = set.size();
+  parse_cifar(read_file(path), path.string(), format, set);
+  return set.size() - before;
+}
+
+}  // namespace
+
+void parse_cifar(std::span<const std::uint8_t> bytes, const std::string& file, CifarFormat format,
+                 ImageSet& set) {
+  assert(format.label_bytes == 1 || format.label_bytes == 2);
+  const std::size_t label_bytes = static_cast<std::size_t>(format.label_bytes);
+  const std::size_t record_bytes = label_bytes + kPlane * kChannels;
+  if (bytes.empty() || bytes.size() % record_bytes != 0) {
+    reject_file(file, "size", fmt::format("one or more whole records of {} bytes", record_bytes),
+                fmt::format("{} bytes", bytes.size()));
+  }
+  const std::size_t records = bytes.size() / record_bytes;
+  set.height = set.width = kSide;
+  set.channels = kChannels;
+  set.classes = format.classes;
+  set.labels.reserve(set.size() + records);
+  std::size_t out = set.pixels.size();
+  set.pixels.resize(out + records * kPlane * kChannels);
+  for (std::size_t r = 0; r < records; ++r) {
+    const std::uint8_t* record = bytes.data() + r * record_bytes;
+    if (format.label_bytes == 2) {
+      check_label(file, "coarse label", r, record[0], kCifar100CoarseClasses);
+    }
+    const std::uint8_t label = record[label_bytes - 1];
+    check_label(file, "label", r, label, format.classes);
+    set.labels.push_back(label);
+    const std::uint8_t* planes = record + label_bytes;
+    for (std::size_t i = 0; i < kPlane; ++i) {
+      for (std::size_t c = 0; c < kChannels; ++c) set.pixels[out++] = planes[c * kPlane + i];
+    }
+  }
+}
+
+void load_cifar10_folder(const std::filesystem::path& folder, ImageSet& train, ImageSet& test) {
+  std::size_t first_count = 0;
+  for (int batch = 1; batch <= 5; ++batch) {
+    const std::filesystem::path path = folder / fmt::format("data_batch_{}.bin", batch);
+    const std::size_t count = append_file(path, kCifar10, train);
+    if (batch == 1) first_count = count;
+    if (count != first_count) {
+      reject_file(path.string(), "number of records",
+                  fmt::format("{} (as in data_batch_1.bin)", first_count),
+                  fmt::format("{}", count));
+    }
+  }
+  append_file(folder / "test_batch.bin", kCifar10, test);
+}
+
+void load_cifar100_folder(const std::filesystem::path& folder, ImageSet& train, ImageSet& test) {
+  append_file(folder / "train.bin", kCifar100, train);
+  append_file(folder / "test.bin", kCifar100, test);
+}
+
+}  // namespace syncnorm

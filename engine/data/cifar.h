@@ -1,0 +1,36 @@
+// CIFAR-10 and CIFAR-100 in their binary version.
+//
+// A file is records without a header: label bytes, then 32×32 red, green and blue planes.
+// Source: https://www.cs.toronto.edu/~kriz/cifar.html. Because no count is stored, a file cut
+// exactly between two records reads as a smaller one, unless CIFAR-10's other batches tell.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+
+#include "engine/data/dataset.h"
+
+namespace syncnorm {
+
+struct CifarFormat {
+  int classes;      // 10, or 100 (fine labels)
+  int label_bytes;  // 1, or 2: coarse then fine; the last one is the label
+};
+inline constexpr CifarFormat kCifar10 = {10, 1};
+inline constexpr CifarFormat kCifar100 = {100, 2};
+inline constexpr int kCifar100CoarseClasses = 20;
+
+/// Appends the records in `bytes` to `set`, channels last. Throws InputError unless they are one or
+/// more whole records with labels in range.
+void parse_cifar(std::span<const std::uint8_t> bytes, const std::string& file, CifarFormat format,
+                 ImageSet& set);
+
+/// data_batch_1.bin to data_batch_5.bin, of one length, and test_batch.bin.
+void load_cifar10_folder(const std::filesystem::path& folder, ImageSet& train, ImageSet& test);
+
+/// train.bin and test.bin.
+void load_cifar100_folder(const std::filesystem::path& folder, ImageSet& train, ImageSet& test);
+
+}  // namespace syncnorm

@@ -1,0 +1,191 @@
+// The list of data sets, and what is done to each once its files are read; see dataset.h.
+#include "engine/data/dataset.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cassert>
+#include <cmath>
+#include <span>
+
+#include "engine/data/cifar.h"
+#include "engine/data/content_hash.h"
+#include "engine/data/idx.h"
+#include "engine/data/locate.h"
+#include "engine/data/synthetic.h"
+#include "kernels/error.h"
+
+namespace syncnorm {
+namespace {
+
+// ---- One loader per data set: fills both splits.
+
+void load_fashion_mnist(const DataConfig& config, std::uint64_t, Dataset& dataset) {
+  const DatasetFiles files = {
+      "fashion_mnist",
+      {kIdxTrainImages, std::string(kIdxTrainImages) + ".gz"},
+      {"/usr/share/datasets/fashion-mnist", "./data/fashion_mnist", "./data/fashion-mnist",
+       "./data/FashionMNIST/raw", "~/.cache/syncnorm/fashion_mnist"},
+      "",
+      "install Debian's package dataset-fashion-mnist, or set data.path to the folder with its "
+      "four IDX files"};
+  load_idx_folder(locate_dataset(files, config.path), 10, dataset.train, dataset.test);
+}
+
+void load_mnist(const DataConfig& config, std::uint64_t, Dataset& dataset) {
+  const DatasetFiles files = {
+      "mnist",
+      {kIdxTrainImages, std::string(kIdxTrainImages) + ".gz"},
+      {"/usr/share/datasets/mnist", "./data/mnist", "./data/MNIST/raw", "~/.cache/syncnorm/mnist"},
+      "",
+      "download MNIST's four IDX files and set data.path to their folder"};
+  load_idx_folder(locate_dataset(files, config.path), 10, dataset.train, dataset.test);
+}
+
+void load_cifar10(const DataConfig& config, std::uint64_t, Dataset& dataset) {
+  const DatasetFiles files = {
+      "cifar10",
+      {"data_batch_1.bin"},
+      {"/usr/share/datasets/cifar-10-batches-bin", "./data/cifar10", "./data/cifar-10-batches-bin",
+       "~/.cache/syncnorm/cifar10", "~/.cache/syncnorm/cifar-10-batches-bin"},
+      "cifar-10-batches-bin",
+      "download and unpack cifar-10-binary.tar.gz and set data.path to its folder"};
+  load_cifar10_folder(locate_dataset(files, config.path), dataset.train, dataset.test);
+}
+
+void load_cifar100(const DataConfig& config, std::uint64_t, Dataset& dataset) {
+  const DatasetFiles files = {
+      "cifar100",
+      {"train.bin"},
+      {"/usr/share/datasets/cifar-100-binary", "./data/cifar100", "./data/cifar-100-binary",
+       "~/.cache/syncnorm/cifar100", "~/.cache/syncnorm/cifar-100-binary"},
+      "cifar-100-binary",
+      "download and unpack cifar-100-binary.tar.gz and set data.path to its folder"};
+  load_cifar100_folder(locate_dataset(files, config.path), dataset.train, dataset.test);
+}
+
+void load_synthetic(const DataConfig& config, std::uint64_t seed, Dataset& dataset) {
+  dataset.train = make_synthetic(config.synthetic, SyntheticSplit::train, seed);
+  dataset.test = make_synthetic(config.synthetic, SyntheticSplit::test, seed);
+}
+
+struct NamedLoader {
+  const char* name;
+  void (*load)(const DataConfig&, std::uint64_t seed, Dataset&);
+};
+
+/// Every data set there is.
+constexpr std::array<NamedLoader, 5> kLoaders = {{
+    {"fashion_mnist", load_fashion_mnist},
+    {"mnist", load_mnist},
+    {"cifar10", load_cifar10},
+    {"cifar100", load_cifar100},
+    {"synthetic", load_synthetic},
+}};
+
+// ---- What is common to all of them.
+
+const NamedLoader& find_loader(const std::string& name) {
+  std::string known;
+  for (const NamedLoader& loader : kLoaders) {
+    if (name == loader.name) return loader;
+    known += fmt::format("{}{}", known.empty() ? "" : ", ", loader.name);
+  }
+  throw InputError(
+      fmt::format("data.dataset: unknown data set \"{}\"; expected one of {}", name, known));
+}
+
+void check_augment(const std::vector<AugmentKind>& augment) {
+  for (const auto& [kind, name] : {std::pair(AugmentKind::random_crop, "random_crop"),
+                                   std::pair(AugmentKind::horizontal_flip, "horizontal_flip"),
+                                   std::pair(AugmentKind::cutout, "cutout")}) {
+    if (std::count(augment.begin(), augment.end(), kind) > 1) {
+      throw InputError(fmt::format("data.augment: {} is listed twice; list it once", name));
+    }
+  }
+}
+
+std::span<const std::uint8_t> bytes_of(const auto& values) {
+  return {reinterpret_cast<const std::uint8_t*>(values.data()), values.size() * sizeof(values[0])};
+}
+
+std::string fingerprint(const Dataset& dataset) {
+  std::vector<std::uint64_t> parts;
+  for (const ImageSet* set : {&dataset.train, &dataset.test}) {
+    for (const int size : {set->height, set->width, set->channels, set->classes}) {
+      parts.push_back(static_cast<std::uint64_t>(size));
+    }
+    parts.push_back(set->size());
+    parts.push_back(content_hash(set->pixels));
+    parts.push_back(content_hash(bytes_of(set->labels)));
+  }
+  return fmt::format("{:016x}", content_hash(bytes_of(parts)));
+}
+
+void cut(ImageSet& set, std::size_t limit) {
+  if (limit >= set.size()) return;
+  set.labels.resize(limit);
+  set.pixels.resize(limit * set.image_size());
+  set.pixels.shrink_to_fit();
+}
+
+}  // namespace
+
+void channel_statistics(const ImageSet& images, std::vector<float>& mean,
+                        std::vector<float>& stddev) {
+  assert(images.size() > 0);
+  constexpr std::size_t kBins = 256;
+  // Neighbouring pixels are often equal; four histograms keep their increments independent.
+  constexpr std::size_t kLanes = 4;
+  const auto channels = static_cast<std::size_t>(images.channels);
+  const std::size_t count = images.pixels.size() / channels;
+  mean.assign(channels, 0.0f);
+  stddev.assign(channels, 0.0f);
+  for (std::size_t c = 0; c < channels; ++c) {
+    std::vector<std::uint64_t> bins(kLanes * kBins, 0);
+    const std::uint8_t* values = images.pixels.data() + c;
+    std::size_t i = 0;
+    for (; i + kLanes <= count; i += kLanes) {
+      for (std::size_t lane = 0; lane < kLanes; ++lane) {
+        ++bins[lane * kBins + values[(i + lane) * channels]];
+      }
+    }
+    for (; i < count; ++i) ++bins[values[i * channels]];
+    std::uint64_t sum = 0;
+    for (std::size_t b = 0; b < kBins; ++b) {
+      for (std::size_t lane = 1; lane < kLanes; ++lane) bins[b] += bins[lane * kBins + b];
+      sum += b * bins[b];
+    }
+    const double average = static_cast<double>(sum) / static_cast<double>(count);
+    double squares = 0.0;
+    for (std::size_t b = 0; b < kBins; ++b) {
+      const double distance = static_cast<double>(b) - average;
+      squares += static_cast<double>(bins[b]) * (distance * distance);
+    }
+    mean[c] = static_cast<float>(average / 255.0);
+    stddev[c] = static_cast<float>(std::sqrt(squares / static_cast<double>(count)) / 255.0);
+  }
+}
+
+Dataset load_dataset(const DataConfig& config, std::uint64_t seed, std::int64_t global_batch) {
+  const NamedLoader& loader = find_loader(config.dataset);
+  check_augment(config.augment);
+  Dataset dataset;
+  dataset.name = loader.name;
+  loader.load(config, seed, dataset);
+  channel_statistics(dataset.train, dataset.mean, dataset.stddev);
+  dataset.fingerprint = fingerprint(dataset);
+  if (config.limit > 0) cut(dataset.train, static_cast<std::size_t>(config.limit));
+  const auto left = static_cast<std::int64_t>(dataset.train.size()) - config.validation;
+  if (left < global_batch) {
+    throw InputError(fmt::format(
+        "data: {}: training samples: expected at least {} (one global batch), found {} (of {}, "
+        "with "
+        "limit {} and validation {})",
+        dataset.name, global_batch, left, dataset.train.size(), config.limit, config.validation));
+  }
+  return dataset;
+}
+
+}  // namespace syncnorm

@@ -1,0 +1,57 @@
+// Labelled images in memory, and the one function that loads them by name.
+//
+// Images stay one byte per value, channels last; they become floats only in a batch (augment.h).
+// Everything here is a pure function of the files and the seed, so all ranks hold the same data.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "engine/config/experiment.h"
+
+namespace syncnorm {
+
+/// Images of one size with their labels. Immutable once loaded, so any thread may read it.
+struct ImageSet {
+  int height = 0;
+  int width = 0;
+  int channels = 0;
+  int classes = 0;
+  std::vector<std::uint8_t> pixels;  // [sample, height, width, channels], 0..255
+  std::vector<std::int32_t> labels;  // 0..classes-1
+
+  std::size_t size() const { return labels.size(); }
+  /// Values (= bytes) of one image.
+  std::size_t image_size() const {
+    return static_cast<std::size_t>(height) * static_cast<std::size_t>(width) *
+           static_cast<std::size_t>(channels);
+  }
+  const std::uint8_t* image(std::size_t sample) const {
+    return pixels.data() + sample * image_size();
+  }
+};
+
+struct Dataset {
+  ImageSet train;  // the first data.limit samples in file order, if a limit is set
+  ImageSet test;   // always whole
+  /// Per channel, over the full training split (before data.limit), of images scaled to [0, 1].
+  /// The deviation is the population's (divided by n); 0 if a channel is constant.
+  std::vector<float> mean;
+  std::vector<float> stddev;
+  std::string name;
+  std::string fingerprint;  // 16 hex digits: content and shapes of both splits before data.limit
+};
+
+/// Loads data.dataset. `seed` makes the synthetic set; the others do not depend on it.
+/// Throws InputError for an unknown name, a missing or malformed file, an augmentation listed
+/// twice, or fewer training samples (after data.limit and data.validation) than `global_batch`.
+Dataset load_dataset(const DataConfig& config, std::uint64_t seed, std::int64_t global_batch);
+
+/// Mean and population deviation per channel of `images` scaled to [0, 1], from exact integer
+/// histograms: the same bits wherever it runs.
+void channel_statistics(const ImageSet& images, std::vector<float>& mean,
+                        std::vector<float>& stddev);
+
+}  // namespace syncnorm

@@ -1,0 +1,110 @@
+// The loader: a thread that prepares one rank's share of every global batch ahead of the step.
+//
+// What is in a batch follows from the seed, the plan and the step (sampler.h, augment.h); the
+// loader adds only the thread and the ring of buffers. After the first epoch's order is made
+// nothing is allocated, neither here nor in next().
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <new>
+#include <thread>
+#include <vector>
+
+#include "comm/replicas.h"
+#include "engine/data/augment.h"
+#include "engine/data/dataset.h"
+#include "engine/data/sampler.h"
+
+namespace syncnorm {
+
+/// One rank's share of one global batch. Slot s of local replica r is element r·batch_per_replica +
+/// s; a replica's samples come first, and its unused slots are zeros in every array.
+struct Batch {
+  std::int64_t step = 0;  // of the run, from 0
+  std::int64_t epoch = 0;
+  bool last_of_epoch = false;
+  std::int64_t global_samples = 0;        // in the whole global batch, on all ranks
+  std::vector<int> replica_samples;       // [local replicas]: full, partial or 0
+  float* images = nullptr;                // [local replicas, batch_per_replica, H, W, C], 64-byte
+                                          // aligned; the loader's
+  std::vector<std::int32_t> labels;       // [local replicas, batch_per_replica]
+  std::vector<std::uint32_t> sample_ids;  // likewise: indices into the training split
+};
+
+struct LoaderOptions {
+  std::uint64_t seed = 1;
+  BatchPlan plan;     // plan.samples is the length of the sample list
+  Interval replicas;  // this rank's block
+  bool shuffle = true;
+  AugmentConfig augment;
+  std::int64_t first_step = 0;   // where to start, e.g. after a resume; any step of any epoch
+  std::int64_t total_steps = 0;  // steps of the whole run: the last batch is total_steps - 1
+  int prefetch = 2;              // batches prepared ahead of the one in use; at least 1
+};
+
+/// Used by one thread. The data set must outlive it.
+class Loader {
+ public:
+  /// `samples`: the indices of dataset.train to train on, in file order.
+  Loader(const Dataset& dataset, std::vector<std::uint32_t> samples, const LoaderOptions& options);
+  /// Returns promptly, whatever the thread is doing.
+  ~Loader();
+  Loader(const Loader&) = delete;
+  Loader& operator=(const Loader&) = delete;
+
+  /// The next batch, waiting for it if need be. The previous one is recycled. Rethrows what ended
+  /// the thread. Requires that fewer than total_steps - first_step were taken.
+  const Batch& next();
+
+  /// Seconds that next() has waited in all.
+  double wait_seconds() const { return wait_seconds_; }
+
+ private:
+  struct AlignedDelete {
+    void operator()(float* p) const { ::operator delete[](p, std::align_val_t{kAlignment}); }
+  };
+  static constexpr std::size_t kAlignment = 64;
+
+  void run();
+  void make_order(std::int64_t epoch);
+  void fill(std::int64_t step, Batch& batch);
+  Batch& slot(std::int64_t number) {
+    return ring_[static_cast<std::size_t>(number) % ring_.size()];
+  }
+
+  const Dataset& dataset_;
+  const std::vector<std::uint32_t> samples_;
+  const LoaderOptions options_;
+  const NormalizationTable normalization_;
+
+  // The thread's own.
+  AugmentPlan augment_;
+  std::vector<std::uint32_t> order_;
+  std::int64_t order_epoch_ = -1;
+
+  // A slot belongs to the thread until it is made, then to the consumer until it is released.
+  std::vector<Batch> ring_;
+  std::unique_ptr<float[], AlignedDelete> images_;
+
+  std::mutex mutex_;
+  std::condition_variable made_changed_;
+  std::condition_variable released_changed_;
+  std::int64_t made_ = 0;       // batches ready so far; guarded by mutex_
+  std::int64_t released_ = 0;   // batches given back so far; guarded by mutex_
+  std::exception_ptr failure_;  // guarded by mutex_
+  std::atomic<bool> stop_ = false;
+
+  // The consumer's own.
+  std::int64_t taken_ = 0;
+  double wait_seconds_ = 0.0;
+
+  std::thread thread_;  // last: it uses all of the above
+};
+
+}  // namespace syncnorm

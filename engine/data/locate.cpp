@@ -1,0 +1,58 @@
+// The search for a data set's folder; see locate.h.
+#include "engine/data/locate.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "kernels/error.h"
+
+namespace syncnorm {
+namespace {
+
+/// Replaces a leading "~"; empty if there is no home folder.
+std::string expand_home(const std::string& folder) {
+  if (folder.empty() || folder[0] != '~') return folder;
+  const char* home = std::getenv("HOME");
+  return home ? home + folder.substr(1) : std::string();
+}
+
+bool has_any(const std::filesystem::path& folder, const std::vector<std::string>& names) {
+  return std::any_of(names.begin(), names.end(), [&folder](const std::string& name) {
+    std::error_code error;  // an unreadable folder is one without the file
+    return std::filesystem::exists(folder / name, error);
+  });
+}
+
+std::vector<std::string> candidates(const DatasetFiles& files, const std::string& path) {
+  std::vector<std::string> folders;
+  if (path == "auto") {
+    for (const std::string& folder : files.folders) {
+      if (std::string expanded = expand_home(folder); !expanded.empty()) {
+        folders.push_back(std::move(expanded));
+      }
+    }
+  } else {
+    const std::string folder = expand_home(path);
+    folders.push_back(folder);
+    if (!files.subfolder.empty()) {
+      folders.push_back((std::filesystem::path(folder) / files.subfolder).string());
+    }
+  }
+  return folders;
+}
+
+}  // namespace
+
+std::filesystem::path locate_dataset(const DatasetFiles& files, const std::string& path) {
+  const std::vector<std::string> folders = candidates(files, path);
+  for (const std::string& folder : folders) {
+    if (has_any(folder, files.markers)) return folder;
+  }
+  throw InputError(fmt::format("data.path: {} not found: no {} in {}; {}", files.name,
+                               fmt::join(files.markers, " or "), fmt::join(folders, ", "),
+                               files.hint));
+}
+
+}  // namespace syncnorm

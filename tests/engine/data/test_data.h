@@ -1,0 +1,109 @@
+// What the data tests share: files built byte by byte, a temporary folder, and the text of an
+// error.
+#pragma once
+
+#include <gtest/gtest.h>
+#include <stdlib.h>
+#include <zlib.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "engine/data/dataset.h"
+#include "kernels/error.h"
+
+namespace syncnorm::testing {
+
+using Bytes = std::vector<std::uint8_t>;
+
+/// 00 00, `type`, the number of dimensions, their sizes, then `data`.
+inline Bytes idx_bytes(const std::vector<std::uint32_t>& dimensions, const Bytes& data,
+                       std::uint8_t type = 0x08) {
+  Bytes bytes = {0, 0, type, static_cast<std::uint8_t>(dimensions.size())};
+  for (const std::uint32_t size : dimensions) {
+    for (int shift = 24; shift >= 0; shift -= 8) {
+      bytes.push_back(static_cast<std::uint8_t>(size >> shift));
+    }
+  }
+  bytes.insert(bytes.end(), data.begin(), data.end());
+  return bytes;
+}
+
+/// `bytes` as one gzip member.
+inline Bytes gzip(const Bytes& bytes) {
+  z_stream stream{};
+  EXPECT_EQ(deflateInit2(&stream, 9, Z_DEFLATED, MAX_WBITS + 16, 8, Z_DEFAULT_STRATEGY), Z_OK);
+  Bytes out(deflateBound(&stream, bytes.size()) + 32);
+  stream.next_in = const_cast<Bytef*>(bytes.data());
+  stream.avail_in = static_cast<uInt>(bytes.size());
+  stream.next_out = out.data();
+  stream.avail_out = static_cast<uInt>(out.size());
+  EXPECT_EQ(deflate(&stream, Z_FINISH), Z_STREAM_END);
+  out.resize(stream.total_out);
+  deflateEnd(&stream);
+  return out;
+}
+
+inline Bytes counting(std::size_t count) {
+  Bytes bytes(count);
+  for (std::size_t i = 0; i < count; ++i) bytes[i] = static_cast<std::uint8_t>(i * 7 + i / 256);
+  return bytes;
+}
+
+class TemporaryFolder {
+ public:
+  TemporaryFolder() {
+    std::string name = (std::filesystem::temp_directory_path() / "syncnorm-XXXXXX").string();
+    EXPECT_NE(mkdtemp(name.data()), nullptr);
+    path_ = name;
+  }
+  ~TemporaryFolder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+
+  std::string path() const { return path_.string(); }
+  std::string write(const std::string& name, const Bytes& bytes) const {
+    std::filesystem::create_directories((path_ / name).parent_path());
+    std::ofstream file(path_ / name, std::ios::binary);
+    file.write(reinterpret_cast<const char*>(bytes.data()),
+               static_cast<std::streamsize>(bytes.size()));
+    EXPECT_TRUE(file.good());
+    return (path_ / name).string();
+  }
+
+ private:
+  std::filesystem::path path_;
+};
+
+/// The message of the InputError that `action` throws, or what it did instead.
+template <typename Action>
+std::string input_error_of(Action action) {
+  try {
+    action();
+  } catch (const InputError& error) {
+    return error.what();
+  } catch (const std::exception& error) {
+    return std::string("another exception: ") + error.what();
+  }
+  return "no error";
+}
+
+/// A set whose every byte differs from its neighbours', with labels i mod `classes`.
+inline ImageSet counted_images(int samples, int height, int width, int channels, int classes = 10) {
+  ImageSet set;
+  set.height = height;
+  set.width = width;
+  set.channels = channels;
+  set.classes = classes;
+  for (int i = 0; i < samples; ++i) set.labels.push_back(i % classes);
+  set.pixels = counting(set.size() * set.image_size());
+  return set;
+}
+
+}  // namespace syncnorm::testing
