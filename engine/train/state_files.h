@@ -1,0 +1,38 @@
+// The training state as files of a checkpoint, and back.
+//
+// model.safetensors has PyTorch's names and layouts and loads into an ordinary PyTorch module;
+// optimizer.safetensors has one tensor per parameter and kind of state; statistics.safetensors has
+// the running pairs of every group where there are several.
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "engine/train/optimizer.h"
+#include "engine/train/running.h"
+
+namespace syncnorm {
+
+/// What is saved and restored; not owned.
+struct TrainingState {
+  const Graph& graph;
+  const Program& program;  // the training program: layout and running slots
+  Memory& memory;
+  Optimizer& optimizer;
+  RunningStatistics& running;
+};
+
+/// The files for the state after `step` updates. memory.averaged must be current (running.average()),
+/// `all_running` is running.gather_all().
+std::map<std::string, std::string> state_to_files(const TrainingState& state, std::int64_t step,
+                                                  const std::vector<float>& all_running);
+
+/// Restores everything. Throws CheckpointError when names or shapes differ from the model's.
+void state_from_files(const TrainingState& state, const std::map<std::string, std::string>& files);
+
+/// Restores parameters and averaged running statistics from a model.safetensors, for evaluation.
+/// `name` stands for the file in errors.
+void model_from_file(const Graph& graph, const Program& program, Memory& memory,
+                     const std::string& file, const std::string& name);
+
+}  // namespace syncnorm

@@ -1,0 +1,363 @@
+// Training, read top down: build, start or resume, step, what follows a step, the end.
+#include "engine/train/trainer.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <numeric>
+
+#include <fmt/format.h>
+
+#include "engine/model/initialize.h"
+#include "engine/model/zoo.h"
+#include "engine/program/compile.h"
+#include "engine/train/agreement.h"
+#include "engine/train/resume.h"
+#include "engine/train/schedule.h"
+#include "kernels/error.h"
+
+namespace syncnorm {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+double since(Clock::time_point begin) {
+  return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
+constexpr std::size_t kRecentLosses = 100;
+
+ReductionAlgorithm algorithm(const Experiment& experiment) {
+  return experiment.reduction == ReductionMode::reproducible ? ReductionAlgorithm::tree
+                                                             : ReductionAlgorithm::engine;
+}
+
+ProgramOptions program_options(const Experiment& experiment) {
+  ProgramOptions options;
+  options.replicas = experiment.replicas;
+  options.batch_per_replica = experiment.batch_per_replica;
+  options.global_samples = experiment.global_batch();
+  options.norm = experiment.norm;
+  options.label_smoothing = experiment.loss.label_smoothing;
+  options.merge_replicas = experiment.reduction == ReductionMode::fastest;
+  return options;
+}
+
+}  // namespace
+
+RunLength run_length(const Experiment& experiment, std::int64_t train_samples) {
+  const BatchPlan plan{experiment.replicas, experiment.batch_per_replica, experiment.drop_last,
+                       train_samples};
+  RunLength length;
+  length.steps_per_epoch = plan.steps_per_epoch();
+  length.total_steps =
+      experiment.steps > 0 ? experiment.steps : experiment.epochs * length.steps_per_epoch;
+  return length;
+}
+
+Trainer::Trainer(const LoadedExperiment& loaded, const Dataset& dataset, Device& device,
+                 Communicator& comm, TrainerOptions options)
+    : loaded_(loaded),
+      experiment_(loaded_.experiment),
+      dataset_(dataset),
+      device_(device),
+      comm_(comm),
+      options_(std::move(options)),
+      placement_{experiment_.replicas, comm.size()},
+      checkpoints_(std::filesystem::path(experiment_.run_dir) / "checkpoints",
+                   experiment_.checkpoint.keep) {
+  agree(comm_, [&] {
+    check_ranks(loaded_, comm_.size());
+    graph_ = checked_model(loaded_, dataset_);
+    splits_ = split_samples(dataset_.train.size(), experiment_.data.validation, experiment_.seed);
+    plan_ = {experiment_.replicas, experiment_.batch_per_replica, experiment_.drop_last,
+             static_cast<std::int64_t>(splits_.train.size())};
+    length_ = run_length(experiment_, plan_.samples);
+  });
+  comm_.set_deadline(experiment_.fault.deadline);
+  build_programs();
+  compare_ranks();
+}
+
+Trainer::~Trainer() = default;
+
+void Trainer::build_programs() {
+  Program full, tail;
+  bool has_tail = false;
+  agree(comm_, [&] {
+    const ProgramOptions options = program_options(experiment_);
+    full = compile_program(graph_, device_, options);
+    const std::int64_t last = length_.steps_per_epoch - 1;
+    const std::int64_t samples = plan_.batch_samples(last);
+    has_tail = samples < plan_.global_batch() && length_.total_steps > last;
+    if (!has_tail) return;
+    ProgramOptions smaller = options;
+    smaller.global_samples = static_cast<int>(samples);
+    for (int r = 0; r < experiment_.replicas; ++r)
+      smaller.replica_samples.push_back(plan_.positions(last, r).size());
+    tail = compile_program(graph_, device_, smaller, full.parameter_offset);
+  });
+  if (experiment_.norm.kind == NormKind::batch && experiment_.norm.synced_replicas > 1)
+    groups_ = std::make_unique<StatisticsGroups>(comm_, placement_, experiment_.norm.synced_replicas);
+  const ReductionAlgorithm how = algorithm(experiment_);
+  full_ = std::make_unique<Executor>(std::move(full), device_, comm_, placement_, groups_.get(),
+                                     how, memory_);
+  if (has_tail)
+    tail_ = std::make_unique<Executor>(std::move(tail), device_, comm_, placement_, groups_.get(),
+                                       how, memory_);
+  const Program& program = full_->program();
+  evaluator_ = std::make_unique<Evaluator>(graph_, experiment_, program.parameter_offset, dataset_,
+                                           device_, comm_, memory_);
+  running_ = std::make_unique<RunningStatistics>(program, comm_, placement_, memory_);
+  optimizer_ = std::make_unique<Optimizer>(graph_, program, experiment_.optimizer, device_);
+}
+
+void Trainer::compare_ranks() {
+  std::string config;  // without what may differ from host to host
+  for (const ResolvedValue& value : loaded_.values)
+    if (value.path != "data.path") config += value.path + ": " + value.value + "\n";
+  compare_fingerprints(comm_, {{"configuration", config},
+                               {"version", options_.version},
+                               {"data", dataset_.fingerprint},
+                               {"device", device_.description()},
+                               {"communicator", comm_.description()},
+                               {"resume option", options_.resume},
+                               {"schedule", program_text(full_->program())}});
+}
+
+std::int64_t Trainer::epoch_of(std::int64_t updates) const {
+  return updates == 0 ? 0 : (updates - 1) / length_.steps_per_epoch + 1;
+}
+
+template <class Event>
+void Trainer::notify(void (Observer::*method)(const Event&), const Event& event) {
+  if (!root()) return;
+  for (Observer* observer : options_.observers) (observer->*method)(event);
+}
+
+std::int64_t Trainer::start_or_resume() {
+  running_->initialize();
+  for (std::size_t p = 0; p < graph_.parameters.size(); ++p)
+    initialize_parameter(graph_, static_cast<int>(p), experiment_.model, experiment_.seed,
+                         memory_.parameters.as<float>().subspan(
+                             full_->program().parameter_offset[p], graph_.parameters[p].count()));
+  const std::optional<ResumePoint> point =
+      find_resume_point(comm_, loaded_, dataset_, options_.resume, checkpoints_);
+  std::int64_t step = 0;
+  if (point) {
+    restore(point->checkpoint);
+    step = point->checkpoint.step;
+  }
+  StartEvent start;
+  start.name = experiment_.name;
+  start.run_dir = experiment_.run_dir;
+  start.device = device_.description();
+  start.communicator = comm_.description();
+  start.version = options_.version;
+  start.model = experiment_.model.layers.empty() ? experiment_.model.architecture : "layers";
+  start.ranks = comm_.size();
+  start.replicas = experiment_.replicas;
+  start.batch_per_replica = experiment_.batch_per_replica;
+  start.first_step = step;
+  start.total_steps = length_.total_steps;
+  start.steps_per_epoch = length_.steps_per_epoch;
+  start.train_samples = plan_.samples;
+  start.parameters = static_cast<std::int64_t>(full_->program().parameter_floats);
+  start.arena_bytes = static_cast<std::int64_t>(memory_.arena.bytes());
+  start.config_yaml = loaded_.yaml;
+  agree(comm_, [&] {
+    notify(&Observer::on_start, start);
+    if (point) notify(&Observer::on_resume, ResumeEvent{step, point->folder});
+  });
+  return step;
+}
+
+void Trainer::restore(const Checkpoint& checkpoint) {
+  agree(comm_, [&] {
+    state_from_files({graph_, full_->program(), memory_, *optimizer_, *running_}, checkpoint.files);
+  });
+  best_step_ = checkpoint.best_step;
+  best_accuracy_ = checkpoint.best_accuracy;
+  saved_step_ = checkpoint.step;
+}
+
+EndEvent Trainer::run() {
+  const std::int64_t first = start_or_resume();
+  LoaderOptions options;
+  options.seed = experiment_.seed;
+  options.plan = plan_;
+  options.replicas = placement_.block(comm_.rank());
+  options.shuffle = experiment_.data.shuffle;
+  options.augment = AugmentConfig::from(experiment_.data);
+  options.first_step = first;
+  options.total_steps = length_.total_steps;
+  options.prefetch = experiment_.data.prefetch;
+  if (first < length_.total_steps)
+    loader_ = std::make_unique<Loader>(dataset_, splits_.train, options);
+  if (first == 0) save(0, false);
+  step_times_.reserve(static_cast<std::size_t>(length_.total_steps - first));
+  step_samples_.reserve(step_times_.capacity());
+  for (std::int64_t step = first; step < length_.total_steps; ++step) {
+    notify(&Observer::on_step, one_step(step));
+    after_step(step + 1, stop_agreed_);
+  }
+  if (evaluated_step_ != length_.total_steps) evaluate(length_.total_steps);
+  if (saved_step_ != length_.total_steps) save(length_.total_steps, true);
+  return finish(length_.total_steps, "done", "");
+}
+
+StepEvent Trainer::one_step(std::int64_t step) {
+  const auto begin = Clock::now();
+  const double waited_before = loader_->wait_seconds();
+  const Batch& batch = loader_->next();
+  Executor& executor = batch.global_samples < plan_.global_batch() ? *tail_ : *full_;
+  const double reducing_before = executor.times().total();
+  StepState state;
+  state.seed = experiment_.seed;
+  state.step = static_cast<std::uint64_t>(step);
+  state.lr = static_cast<float>(learning_rate(experiment_, step, length_.total_steps));
+  const bool stop = options_.stop_requested != nullptr && options_.stop_requested->load();
+  executor.run(state, {batch.images, batch.labels.data(), batch.sample_ids.data()}, true,
+               stop ? 1.0 : 0.0);
+  const double samples = static_cast<double>(batch.global_samples);
+  const double loss = executor.loss()[0] / samples;
+  if (!std::isfinite(loss)) diverged(step, batch, executor, loss);
+  stop_agreed_ = executor.loss()[2] > 0.0;
+  StepEvent event;
+  event.gradient_norm = optimizer_->update(memory_, state);
+  event.step = step + 1;
+  event.epoch = epoch_of(step + 1);
+  event.loss = loss;
+  event.accuracy = executor.loss()[1] / samples;
+  event.lr = static_cast<double>(state.lr);
+  event.samples = batch.global_samples;
+  event.data_seconds = loader_->wait_seconds() - waited_before;
+  event.reduction_seconds = executor.times().total() - reducing_before;
+  event.seconds = since(begin);
+  step_seconds_ += event.seconds;
+  reduction_seconds_ += event.reduction_seconds;
+  data_seconds_ += event.data_seconds;
+  step_times_.push_back(event.seconds);
+  step_samples_.push_back(event.samples);
+  if (recent_losses_.size() == kRecentLosses) recent_losses_.erase(recent_losses_.begin());
+  recent_losses_.push_back(loss);
+  return event;
+}
+
+void Trainer::after_step(std::int64_t step, bool stop) {
+  const bool epoch_end = step % length_.steps_per_epoch == 0;
+  const std::int64_t epochs = step / length_.steps_per_epoch;
+  const auto due = [&](int every_epochs, int every_steps) {
+    return (every_epochs > 0 && epoch_end && epochs % every_epochs == 0) ||
+           (every_steps > 0 && step % every_steps == 0);
+  };
+  const bool end = step == length_.total_steps;
+  if (end || due(experiment_.evaluation.every_epochs, experiment_.evaluation.every_steps))
+    evaluate(step);
+  if (end || stop || best_step_ == step ||
+      due(experiment_.checkpoint.every_epochs, experiment_.checkpoint.every_steps))
+    save(step, end);
+  if (stop && !end) {
+    const std::string message =
+        fmt::format("stopped on a signal after step {}; --resume auto goes on from there", step);
+    finish(step, "stopped", message);
+    throw Error(ExitCode::stopped, message);
+  }
+}
+
+void Trainer::evaluate(std::int64_t step) {
+  running_->average();
+  if (!splits_.validation.empty())
+    evaluate_split(step, "validation", dataset_.train, splits_.validation);
+  std::vector<std::uint32_t> all(dataset_.test.size());
+  std::iota(all.begin(), all.end(), 0u);
+  evaluate_split(step, "test", dataset_.test, all);
+  evaluated_step_ = step;
+}
+
+void Trainer::evaluate_split(std::int64_t step, const std::string& split, const ImageSet& images,
+                             std::span<const std::uint32_t> samples) {
+  const auto begin = Clock::now();
+  const EvaluationResult result = evaluator_->run(images, samples);
+  const EvalEvent event{step,        epoch_of(step),  split,
+                        result.loss, result.accuracy, since(begin)};
+  if (split == "test") {
+    last_test_ = event;
+    tested_ = true;
+  } else if (result.accuracy > best_accuracy_) {
+    best_accuracy_ = result.accuracy;
+    best_step_ = step;
+  }
+  notify(&Observer::on_eval, event);
+}
+
+void Trainer::save(std::int64_t step, bool last) {
+  const auto begin = Clock::now();
+  running_->average();
+  const std::vector<float> all = running_->gather_all();
+  agree(comm_, [&] {
+    if (!root()) return;
+    Checkpoint checkpoint;
+    checkpoint.step = step;
+    checkpoint.epoch = epoch_of(step);
+    checkpoint.sample_position = step % length_.steps_per_epoch * plan_.global_batch();
+    checkpoint.config = loaded_.yaml;
+    checkpoint.data_fingerprint = dataset_.fingerprint;
+    checkpoint.best_step = best_step_;
+    checkpoint.best_accuracy = best_accuracy_;
+    checkpoint.last = last;
+    checkpoint.files =
+        state_to_files({graph_, full_->program(), memory_, *optimizer_, *running_}, step, all);
+    const auto [folder, bytes] = checkpoints_.save(checkpoint);
+    notify(&Observer::on_checkpoint, CheckpointEvent{step, folder.string(), bytes, since(begin)});
+  });
+  saved_step_ = step;
+}
+
+void Trainer::diverged(std::int64_t step, const Batch& batch, Executor& executor, double loss) {
+  StepState state;
+  state.seed = experiment_.seed;
+  state.step = static_cast<std::uint64_t>(step);
+  const int found = executor.find_nonfinite(
+      state, {batch.images, batch.labels.data(), batch.sample_ids.data()});
+  int first = -1;
+  for (const std::string& text : comm_.all_gather_text(std::to_string(found)))
+    if (const int index = std::stoi(text); index >= 0 && (first < 0 || index < first)) first = index;
+  const std::string message = fmt::format(
+      "training diverged: the loss of step {} is {}; {}; lower optimizer.lr, add warm-up or clip the "
+      "gradient",
+      step + 1, loss,
+      first >= 0 ? "it began in " + executor.instruction_name(first)
+                 : "every layer's output is finite, the loss itself overflowed");
+  finish(step, "diverged", message);
+  throw DivergedError(message);
+}
+
+EndEvent Trainer::finish(std::int64_t step, const std::string& status, const std::string& message) {
+  EndEvent end;
+  end.status = status;
+  end.message = message;
+  end.step = step;
+  end.seconds = step_seconds_;
+  if (!step_times_.empty()) {
+    std::vector<double> rates;
+    for (std::size_t i = 0; i < step_times_.size(); ++i)
+      rates.push_back(static_cast<double>(step_samples_[i]) / step_times_[i]);
+    std::nth_element(rates.begin(), rates.begin() + static_cast<long>(rates.size() / 2),
+                     rates.end());
+    end.samples_per_second = rates[rates.size() / 2];
+    end.reduction_share = reduction_seconds_ / step_seconds_;
+    end.data_share = data_seconds_ / step_seconds_;
+    end.final_loss = std::accumulate(recent_losses_.begin(), recent_losses_.end(), 0.0) /
+                     static_cast<double>(recent_losses_.size());
+  }
+  if (tested_) {
+    end.test_loss = last_test_.loss;
+    end.test_accuracy = last_test_.accuracy;
+  }
+  end.best_validation_accuracy = best_accuracy_;
+  end.best_step = best_step_;
+  notify(&Observer::on_end, end);
+  return end;
+}
+
+}  // namespace syncnorm

@@ -1,0 +1,101 @@
+// The trainer: one experiment from start or checkpoint to its end, on all ranks together.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/config/load.h"
+#include "engine/data/dataset.h"
+#include "engine/data/loader.h"
+#include "engine/data/sampler.h"
+#include "engine/train/checkpoint.h"
+#include "engine/train/evaluate.h"
+#include "engine/train/observer.h"
+#include "engine/train/state_files.h"
+
+namespace syncnorm {
+
+struct TrainerOptions {
+  std::string resume;  // "", "auto" or a checkpoint folder
+  std::string version = "unknown";
+  std::vector<Observer*> observers;                   // called on rank 0
+  const std::atomic<bool>* stop_requested = nullptr;  // polled once a step, on every rank
+};
+
+/// Steps and epochs of an experiment on `train_samples` samples.
+struct RunLength {
+  std::int64_t steps_per_epoch = 1;
+  std::int64_t total_steps = 1;
+};
+RunLength run_length(const Experiment& experiment, std::int64_t train_samples);
+
+/// Everything that can be checked before training, on one process: the model fits the data, ranks fit
+/// replicas. Mistakes that concern a key are prefixed with its place in the file.
+Graph checked_model(const LoadedExperiment& loaded, const Dataset& dataset);
+void check_ranks(const LoadedExperiment& loaded, int ranks);
+
+class Trainer {
+ public:
+  /// Compiles the programs. Collective; throws the same Error on every rank.
+  Trainer(const LoadedExperiment& loaded, const Dataset& dataset, Device& device,
+          Communicator& comm, TrainerOptions options);
+  ~Trainer();
+
+  /// Trains to the end. Throws DivergedError, or Error with ExitCode::stopped after a checkpoint that
+  /// a stop request asked for; both on every rank.
+  EndEvent run();
+
+ private:
+  void build_programs();
+  void compare_ranks();
+  std::int64_t start_or_resume();
+  void restore(const Checkpoint& checkpoint);
+  StepEvent one_step(std::int64_t step);
+  void after_step(std::int64_t step, bool stop);
+  void evaluate(std::int64_t step);
+  void evaluate_split(std::int64_t step, const std::string& split, const ImageSet& images,
+                      std::span<const std::uint32_t> samples);
+  void save(std::int64_t step, bool last);
+  [[noreturn]] void diverged(std::int64_t step, const Batch& batch, Executor& executor, double loss);
+  EndEvent finish(std::int64_t step, const std::string& status, const std::string& message);
+  std::int64_t epoch_of(std::int64_t updates) const;  // from 1, of the last of `updates` updates
+  bool root() const { return comm_.rank() == 0; }
+  template <class Event>
+  void notify(void (Observer::*method)(const Event&), const Event& event);
+
+  LoadedExperiment loaded_;
+  const Experiment& experiment_;
+  const Dataset& dataset_;
+  Device& device_;
+  Communicator& comm_;
+  TrainerOptions options_;
+
+  Graph graph_;
+  Placement placement_;
+  Splits splits_;
+  BatchPlan plan_;
+  RunLength length_;
+  Memory memory_;
+  std::unique_ptr<StatisticsGroups> groups_;
+  std::unique_ptr<Executor> full_, tail_;  // tail_: the last, smaller global batch
+  std::unique_ptr<RunningStatistics> running_;
+  std::unique_ptr<Evaluator> evaluator_;
+  std::unique_ptr<Optimizer> optimizer_;
+  std::unique_ptr<Loader> loader_;
+  CheckpointFolder checkpoints_;
+
+  bool stop_agreed_ = false;
+  std::int64_t best_step_ = -1;
+  double best_accuracy_ = -1.0;
+  std::int64_t saved_step_ = -1;
+  EvalEvent last_test_;
+  bool tested_ = false;
+  std::int64_t evaluated_step_ = -1;
+  double step_seconds_ = 0.0, reduction_seconds_ = 0.0, data_seconds_ = 0.0;
+  std::vector<double> step_times_, recent_losses_;
+  std::vector<std::int64_t> step_samples_;
+};
+
+}  // namespace syncnorm
