@@ -1,0 +1,199 @@
+// The table of layer types, and reading and printing by it.
+#include "engine/config/layers.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+
+#include "engine/config/suggest.h"
+
+namespace syncnorm::config {
+
+namespace {
+
+constexpr IntegerRange kSize{1, 1 << 20};
+constexpr IntegerRange kWindow{1, 1 << 12};
+constexpr std::size_t kMostLayers = 10'000;
+constexpr IntegerRange kPadding{0, 1 << 12};
+constexpr NumberRange kProbability{0.0, 1.0, true, false};
+
+void store_integer(const ConfigNode& node, const Field& field, const IntegerRange& range,
+                   int& target) {
+  if (const auto value = read_integer(node, field, range)) target = static_cast<int>(*value);
+}
+
+void store_name(const ConfigNode& node, const Field& field, std::string& target) {
+  if (const auto value = read_name(node, field)) target = *value;
+}
+
+void store_field(const std::string& name, const ConfigNode& node, const Field& field,
+                 LayerSpec& layer) {
+  if (name == "name") store_name(node, field, layer.name);
+  if (name == "input") store_name(node, field, layer.input);
+  if (name == "from") store_name(node, field, layer.from);
+  if (name == "out") store_integer(node, field, kSize, layer.out);
+  if (name == "kernel") store_integer(node, field, kWindow, layer.kernel);
+  if (name == "stride") store_integer(node, field, kWindow, layer.stride);
+  if (name == "padding") store_integer(node, field, kPadding, layer.padding);
+  if (name == "bias") layer.bias = read_switch(node, field).value_or(layer.bias);
+  if (name == "p") layer.p = read_number(node, field, kProbability).value_or(layer.p);
+}
+
+std::string field_text(const std::string& name, const LayerSpec& layer) {
+  if (name == "from") return scalar_text(layer.from);
+  if (name == "out") return std::to_string(layer.out);
+  if (name == "kernel") return std::to_string(layer.kernel);
+  if (name == "stride") return std::to_string(layer.stride);
+  if (name == "padding") return std::to_string(layer.padding);
+  if (name == "bias") return layer.bias ? "true" : "false";
+  return number_text(layer.p);
+}
+
+std::vector<std::string> fields_of(const LayerType& type) {
+  std::vector<std::string> fields = type.required;
+  fields.insert(fields.end(), type.optional.begin(), type.optional.end());
+  fields.insert(fields.end(), {"name", "input"});
+  return fields;
+}
+
+bool contains(const std::vector<std::string>& words, const std::string& word) {
+  return std::find(words.begin(), words.end(), word) != words.end();
+}
+
+const LayerType* read_type(const ConfigNode& node, const Field& field,
+                           const std::vector<LayerType>& types) {
+  std::vector<std::string> names;
+  for (const LayerType& type : types) names.push_back(type.name);
+  const auto index = read_word(node, field, names);
+  return index ? &types[*index] : nullptr;
+}
+
+void report_unknown_field(const ConfigEntry& entry, const Field& field, const LayerType& type) {
+  const std::vector<std::string> fields = fields_of(type);
+  const std::string guess = nearest(entry.key, fields);
+  const std::string colon = colon_hint(entry.key);
+  const std::string hint =
+      !colon.empty()  ? colon
+      : guess.empty() ? "its fields are type, " + fmt::format("{}", fmt::join(fields, ", "))
+                      : "did you mean " + guess + "?";
+  field.problems->add(entry.position, field.key + "." + entry.key,
+                      fmt::format("{} layer has no such field; {}", with_article(type.name), hint));
+}
+
+LayerSpec read_layer(const ConfigNode& node, const Field& field,
+                     const std::vector<LayerType>& types) {
+  LayerSpec layer;
+  layer.mark = node.position.text();
+  if (node.kind == NodeKind::list) {
+    field.fail(node, "expected a layer, got a list; write `- relu` or `- {type: conv, ...}`");
+    return layer;
+  }
+  const bool short_form = node.kind == NodeKind::scalar;
+  const ConfigEntry* type_entry = short_form ? nullptr : node.find("type");
+  if (!short_form && type_entry == nullptr) {
+    field.fail(node, "the layer has no type; write `{type: conv, ...}`");
+    return layer;
+  }
+  const LayerType* type =
+      short_form ? read_type(node, field, types)
+                 : read_type(type_entry->value, {field.key + ".type", field.problems}, types);
+  if (type == nullptr) return layer;
+  layer.type = type->name;
+  const std::vector<std::string> allowed = fields_of(*type);
+  for (const ConfigEntry& entry : node.entries) {
+    if (entry.key == "type") continue;
+    if (contains(allowed, entry.key)) {
+      store_field(entry.key, entry.value, {field.key + "." + entry.key, field.problems}, layer);
+    } else {
+      report_unknown_field(entry, field, *type);
+    }
+  }
+  for (const std::string& name : type->required) {
+    if (node.find(name) == nullptr) {
+      field.fail(node, fmt::format("{} layer needs {}; write `{{type: {}, {}: ...}}`",
+                                   with_article(type->name), name, type->name, name));
+    }
+  }
+  const bool is_pool = layer.type == "max_pool" || layer.type == "average_pool";
+  if (is_pool && node.find("stride") == nullptr) layer.stride = layer.kernel;
+  return layer;
+}
+
+}  // namespace
+
+std::vector<LayerType> layer_types() {
+  return {{"conv", {"out", "kernel"}, {"stride", "padding", "bias"}},
+          {"linear", {"out"}, {"bias"}},
+          {"max_pool", {"kernel"}, {"stride", "padding"}},
+          {"average_pool", {"kernel"}, {"stride", "padding"}},
+          {"global_pool", {}, {}},
+          {"norm", {}, {}},
+          {"relu", {}, {}},
+          {"sigmoid", {}, {}},
+          {"tanh", {}, {}},
+          {"elu", {}, {}},
+          {"selu", {}, {}},
+          {"gelu", {}, {}},
+          {"dropout", {}, {"p"}},
+          {"add", {"from"}, {}},
+          {"flatten", {}, {}}};
+}
+
+std::vector<LayerField> layer_fields() {
+  const LayerSpec defaults;
+  return {{"out", describe(kSize), "", "output channels, or features"},
+          {"kernel", describe(kWindow), "", "side of the square window, pixels"},
+          {"stride", describe(kWindow), "1; pools: their kernel", "step of the window, pixels"},
+          {"padding", describe(kPadding), field_text("padding", defaults),
+           "zeros around the image, pixels"},
+          {"bias", "true, false", field_text("bias", defaults), "add a learned bias"},
+          {"p", describe(kProbability), field_text("p", defaults), "probability of a zero"},
+          {"from", "name", "", "the layer whose output is added"},
+          {"name", "name", "type and number", "for `from` and `input` of other layers; unique"},
+          {"input", "name", "the layer before", "the layer this one reads"}};
+}
+
+std::optional<std::vector<LayerSpec>> read_layers(const ConfigNode& node, const Field& field) {
+  if (!expect_list(node, field)) return std::nullopt;
+  if (node.items.size() > kMostLayers) {
+    field.fail(node, fmt::format("more than {} layers; write a smaller network", kMostLayers));
+    return std::nullopt;
+  }
+  const std::vector<LayerType> types = layer_types();
+  std::vector<LayerSpec> layers;
+  std::map<std::string, SourceMark> names;
+  for (std::size_t i = 0; i < node.items.size(); ++i) {
+    const Field item{fmt::format("{}[{}]", field.key, i), field.problems};
+    layers.push_back(read_layer(node.items[i], item, types));
+    const std::string& name = layers.back().name;
+    if (name.empty()) continue;
+    const auto [first, is_new] = names.emplace(name, layers.back().mark);
+    if (!is_new) {
+      item.fail(node.items[i], fmt::format("the name {} is taken by the layer at {}; names are "
+                                           "unique",
+                                           in_quotes(name), first->second));
+    }
+  }
+  return layers;
+}
+
+std::string layer_text(const LayerSpec& layer) {
+  const std::vector<LayerType> types = layer_types();
+  const auto type = std::find_if(types.begin(), types.end(), [&](const LayerType& candidate) {
+    return candidate.name == layer.type;
+  });
+  std::vector<std::string> parts;
+  if (!layer.name.empty()) parts.push_back("name: " + scalar_text(layer.name));
+  if (!layer.input.empty()) parts.push_back("input: " + scalar_text(layer.input));
+  if (type != types.end()) {
+    for (const std::vector<std::string>* fields : {&type->required, &type->optional}) {
+      for (const std::string& name : *fields)
+        parts.push_back(name + ": " + field_text(name, layer));
+    }
+  }
+  if (parts.empty()) return layer.type;
+  return fmt::format("{{type: {}, {}}}", layer.type, fmt::join(parts, ", "));
+}
+
+}  // namespace syncnorm::config

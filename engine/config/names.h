@@ -1,0 +1,88 @@
+// The words of the configuration: the name of every choice, next to the value it stands for.
+//
+// One list per enumeration. Parsing, printing and the reference page all read these lists.
+#pragma once
+
+#include <span>
+#include <string_view>
+
+#include "engine/config/experiment.h"
+
+namespace syncnorm {
+
+template <typename E>
+struct Choice {
+  std::string_view name;
+  E value;
+};
+
+namespace config {
+
+inline constexpr Choice<DeviceKind> kDeviceKinds[] = {{"cpu", DeviceKind::cpu},
+                                                      {"cuda", DeviceKind::cuda}};
+inline constexpr Choice<Precision> kPrecisions[] = {{"f32", Precision::f32}};
+inline constexpr Choice<ReductionMode> kReductionModes[] = {
+    {"reproducible", ReductionMode::reproducible}, {"fastest", ReductionMode::fastest}};
+inline constexpr Choice<NormKind> kNormKinds[] = {{"none", NormKind::none},
+                                                  {"batch", NormKind::batch},
+                                                  {"group", NormKind::group},
+                                                  {"layer", NormKind::layer},
+                                                  {"instance", NormKind::instance}};
+inline constexpr Choice<NormPosition> kNormPositions[] = {
+    {"before_activation", NormPosition::before_activation},
+    {"after_activation", NormPosition::after_activation}};
+inline constexpr Choice<ActivationKind> kActivationKinds[] = {
+    {"identity", ActivationKind::identity}, {"relu", ActivationKind::relu},
+    {"sigmoid", ActivationKind::sigmoid},   {"tanh", ActivationKind::tanh},
+    {"elu", ActivationKind::elu},           {"selu", ActivationKind::selu},
+    {"gelu", ActivationKind::gelu}};
+inline constexpr Choice<InitializationKind> kInitializationKinds[] = {
+    {"he", InitializationKind::he},
+    {"lecun", InitializationKind::lecun},
+    {"xavier", InitializationKind::xavier},
+    {"gaussian", InitializationKind::gaussian}};
+inline constexpr Choice<OptimizerKind> kOptimizerKinds[] = {
+    {"sgd", OptimizerKind::sgd}, {"adam", OptimizerKind::adam}, {"adamw", OptimizerKind::adamw}};
+inline constexpr Choice<ScheduleKind> kScheduleKinds[] = {{"constant", ScheduleKind::constant},
+                                                          {"step", ScheduleKind::step},
+                                                          {"cosine", ScheduleKind::cosine},
+                                                          {"polynomial", ScheduleKind::polynomial}};
+inline constexpr Choice<AugmentKind> kAugmentKinds[] = {
+    {"random_crop", AugmentKind::random_crop},
+    {"horizontal_flip", AugmentKind::horizontal_flip},
+    {"cutout", AugmentKind::cutout}};
+
+/// Choices that the experiment keeps as text.
+inline constexpr std::string_view kDatasets[] = {"fashion_mnist", "mnist", "cifar10", "cifar100",
+                                                 "synthetic"};
+inline constexpr std::string_view kArchitectures[] = {
+    "mlp",      "lenet",    "vgg11",    "vgg13",    "vgg16",    "resnet8",
+    "resnet20", "resnet32", "resnet56", "resnet18", "resnet34", "resnet50"};
+
+constexpr std::span<const Choice<DeviceKind>> choices(DeviceKind) { return kDeviceKinds; }
+constexpr std::span<const Choice<Precision>> choices(Precision) { return kPrecisions; }
+constexpr std::span<const Choice<ReductionMode>> choices(ReductionMode) { return kReductionModes; }
+constexpr std::span<const Choice<NormKind>> choices(NormKind) { return kNormKinds; }
+constexpr std::span<const Choice<NormPosition>> choices(NormPosition) { return kNormPositions; }
+constexpr std::span<const Choice<ActivationKind>> choices(ActivationKind) {
+  return kActivationKinds;
+}
+constexpr std::span<const Choice<InitializationKind>> choices(InitializationKind) {
+  return kInitializationKinds;
+}
+constexpr std::span<const Choice<OptimizerKind>> choices(OptimizerKind) { return kOptimizerKinds; }
+constexpr std::span<const Choice<ScheduleKind>> choices(ScheduleKind) { return kScheduleKinds; }
+constexpr std::span<const Choice<AugmentKind>> choices(AugmentKind) { return kAugmentKinds; }
+
+}  // namespace config
+
+/// The word that the configuration uses for `value`, for example "syncbn"'s kind: "batch".
+template <typename E>
+constexpr std::string_view name_of(E value) {
+  for (const Choice<E>& choice : config::choices(E{})) {
+    if (choice.value == value) return choice.name;
+  }
+  return "?";
+}
+
+}  // namespace syncnorm

@@ -1,0 +1,169 @@
+// The schema for readers: the list of --help, and docs/config.md with a block to copy and a table
+// per section.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "engine/config/assemble.h"
+#include "engine/config/layers.h"
+#include "engine/config/load.h"
+#include "engine/config/schema.h"
+
+namespace syncnorm {
+
+namespace config {
+
+namespace {
+
+/// The copyable block: every default, and as comments the keys that stand in for others.
+std::string default_block(const Schema& schema) {
+  std::string block = yaml_text(schema, Draft{});
+  for (const SchemaKey& key : schema.keys) {
+    const std::string partner = exclusive_partner(key.path);
+    if (!key.print(Draft{}).empty() || partner.empty()) continue;
+    const std::size_t line = block.find(partner + ":");
+    const std::size_t end = block.find('\n', line);
+    block.insert(end, fmt::format("  # or {}: N", key.path));
+  }
+  block.insert(block.size() - 1, "  # without this line: runs/<name>");
+  return block;
+}
+
+std::string section_table(const Schema& schema, const std::string& section) {
+  std::string table = "| key | type | default | meaning |\n|---|---|---|---|\n";
+  for (const SchemaKey& key : schema.keys) {
+    if (section_of(key.path) != section) continue;
+    const std::string value = key.print(Draft{});
+    table += fmt::format("| `{}` | {} | {} | {} |\n", key.path, key.type,
+                         value.empty() ? "" : "`" + value + "`", key.meaning);
+  }
+  return table;
+}
+
+std::string layers_chapter() {
+  std::string text =
+      "## Layers\n\n"
+      "`model.layers` writes a network out. An entry is the name of a type, or a map with `type` "
+      "and the\nfields of that type; each layer reads the one before it, unless `input` names "
+      "another.\n\n"
+      "```yaml\n"
+      "model:\n"
+      "  layers:\n"
+      "    - {type: conv, out: 16, kernel: 3, padding: 1, bias: false}\n"
+      "    - norm\n"
+      "    - {type: relu, name: stem}\n"
+      "    - {type: conv, out: 16, kernel: 3, padding: 1, bias: false}\n"
+      "    - norm\n"
+      "    - {type: add, from: stem}\n"
+      "    - relu\n"
+      "    - global_pool\n"
+      "    - {type: linear, out: 10}\n"
+      "```\n\n"
+      "| type | needs | may have |\n|---|---|---|\n";
+  for (const LayerType& type : layer_types()) {
+    text += fmt::format("| `{}` | {} | {} |\n", type.name, fmt::join(type.required, ", "),
+                        fmt::join(type.optional, ", "));
+  }
+  text +=
+      "\nEvery layer may also have `name` and `input`.\n\n"
+      "| field | type | default | meaning |\n|---|---|---|---|\n";
+  for (const LayerField& field : layer_fields()) {
+    text += fmt::format("| `{}` | {} | {} | {} |\n", field.name, field.type, field.default_text,
+                        field.meaning);
+  }
+  return text + "\n";
+}
+
+std::string norm_short_forms_text() {
+  std::string text =
+      "Short forms, which leave the other keys of `norm` as they are:\n\n"
+      "| short form | the same as |\n|---|---|\n";
+  for (const NormShortForm& form : norm_short_forms()) {
+    const std::string synced =
+        form.synced_replicas.empty() ? "" : ", synced_replicas: " + form.synced_replicas;
+    text += fmt::format("| `norm: {}` | `norm: {{kind: {}{}}}` |\n", form.word, form.kind, synced);
+  }
+  return text + "\n";
+}
+
+constexpr const char* kFilesChapter =
+    "## Files, bases and the command line\n\n"
+    "A value comes from the last of these that gives it: the default, a base, the file, the "
+    "settings of a\nstudy's run, the command line. `--print-config` shows each value with its "
+    "origin.\n\n"
+    "`_base_: other.yaml` inherits from a file, which may have a base of its own. The path is "
+    "relative to\nthe file that names it, and stays inside the folder of the first file. Maps "
+    "merge key by key; lists\nand single values replace. `epochs` replaces an inherited `steps`, "
+    "and the other way round; so do\n`replicas` and `global_batch`.\n\n"
+    "On the command line, `key.path=value` sets one key, with the value in YAML:\n\n"
+    "```\n"
+    "syncnorm train experiment.yaml norm=gn optimizer.lr=0.05 'model.hidden=[32, 16]'\n"
+    "```\n\n";
+
+constexpr const char* kStudiesChapter =
+    "## Studies\n\n"
+    "A study is an experiment file with `compare:`, a map from key paths to lists, and/or `runs:`, "
+    "a list\nof maps from key paths to values. `syncnorm compare` trains the product of the "
+    "lists, the last key\nfastest, times the entries of `runs`. This study has eight runs:\n\n"
+    "```yaml\n"
+    "name: tiny-batch\n"
+    "global_batch: 16\n"
+    "compare:\n"
+    "  norm: [bn, syncbn]\n"
+    "  seed: [1, 2]\n"
+    "runs:\n"
+    "  - {batch_per_replica: 1, optimizer.lr: 0.1}\n"
+    "  - {batch_per_replica: 2, optimizer.lr: 0.2}\n"
+    "```\n\n"
+    "Each run is written to a folder of its own in the study's `run_dir`, named after its "
+    "settings. The\ncommand line applies to every run; a key that the study varies cannot be "
+    "given there.\n\n";
+
+constexpr const char* kRulesChapter =
+    "## What is refused\n\n"
+    "Mistakes are reported all at once, each as `file:line:column: key: problem; hint`, before "
+    "anything is\ntrained. Columns count bytes. Besides unknown, misplaced and repeated keys and "
+    "values out of range,\nthese are mistakes:\n\n"
+    "- a key without a value, or with `null` or `~`; an empty file; a second document\n"
+    "- integers other than plain decimals: `1e3`, `010`, `0x10`, `1_000`; numbers in quotes\n"
+    "- `yes`, `no`, `on` and `off` for `true` and `false`; `nan` and `inf`\n"
+    "- tags (`!!int`), merge keys (`<<`), a plain value over several lines\n"
+    "- aliases that contain themselves, or that stand for more than 100,000 values together\n"
+    "- more than 64 levels of nesting, more than 1 MiB, and bytes that are not UTF-8\n";
+
+}  // namespace
+
+}  // namespace config
+
+std::string schema_help() {
+  const config::Schema schema = config::make_schema();
+  std::size_t width = 0;
+  for (const config::SchemaKey& key : schema.keys) width = std::max(width, key.path.size());
+  std::string text;
+  for (const config::SchemaKey& key : schema.keys) {
+    const std::string value = key.print(config::Draft{});
+    text += fmt::format("  {:<{}}  {}\n  {:<{}}  {}{}\n", key.path, width, key.meaning, "", width,
+                        key.type, value.empty() ? "" : "; default " + value);
+  }
+  return text;
+}
+
+std::string config_reference_markdown() {
+  const config::Schema schema = config::make_schema();
+  std::string text =
+      "# Configuration\n\n"
+      "<!-- Made from engine/config/schema.cpp; a test compares the two. -->\n\n"
+      "An experiment is a YAML file. Every key has a default; this block has them all, and is "
+      "itself a file\nthat runs:\n\n"
+      "```yaml\n" +
+      config::default_block(schema) + "```\n\n";
+  for (const config::SchemaSection& section : schema.sections) {
+    text += fmt::format("## {}\n\n{}\n\n{}\n", section.path.empty() ? "Top level" : section.path,
+                        section.meaning, config::section_table(schema, section.path));
+    if (section.path == "norm") text += config::norm_short_forms_text();
+  }
+  return text + config::layers_chapter() + config::kFilesChapter + config::kStudiesChapter +
+         config::kRulesChapter;
+}
+
+}  // namespace syncnorm

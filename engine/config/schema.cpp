@@ -1,0 +1,423 @@
+// The table of all keys, section by section, and the few rows that are unlike the others.
+//
+// Defaults are those of a default-constructed Experiment (experiment.h) and are not repeated here.
+#include "engine/config/schema.h"
+
+#include <algorithm>
+#include <cctype>
+#include <iterator>
+
+#include "engine/config/layers.h"
+#include "engine/config/schema_rows.h"
+
+namespace syncnorm::config {
+
+namespace {
+
+constexpr NumberRange kPositive{0.0, std::numeric_limits<double>::infinity(), false, true};
+constexpr NumberRange kNotNegative{};
+constexpr NumberRange kBelowOne{0.0, 1.0, true, false};
+constexpr NumberRange kUpToOne{0.0, 1.0, true, true};
+constexpr NumberRange kFactor{0.0, 1.0, false, true};
+
+constexpr std::uint64_t kMostReplicas = 65536;
+constexpr std::uint64_t kLargestSide = 4096;  // pixels, channels
+constexpr std::uint64_t kWidestLayer = 1 << 20;
+
+using Rows = std::vector<SchemaKey>;
+
+void append(Rows& rows, Rows more) {
+  rows.insert(rows.end(), std::make_move_iterator(more.begin()),
+              std::make_move_iterator(more.end()));
+}
+
+SchemaKey name_key() {
+  return {"name", "letters, digits, `.`, `_`, `-`",
+          "what this experiment is called; part of the run folder's default",
+          [](const ConfigNode& node, const Field& field, Draft& draft) {
+            const auto value = read_name(node, field);
+            if (value) draft.experiment.name = *value;
+            return value.has_value();
+          },
+          [](const Draft& draft) { return scalar_text(draft.experiment.name); }};
+}
+
+SchemaKey global_batch_key() {
+  const IntegerRange range = at_least(1);
+  return {"global_batch", describe(range),
+          "instead of `replicas`: replicas = global_batch / batch_per_replica",
+          [=](const ConfigNode& node, const Field& field, Draft& draft) {
+            const auto value = read_integer(node, field, range);
+            if (value) draft.global_batch = static_cast<int>(*value);
+            return value.has_value();
+          },
+          // The resolved configuration says `replicas`; saying both would be an error.
+          [](const Draft&) { return std::string(); }};
+}
+
+SchemaKey synced_replicas_key() {
+  const IntegerRange range = between(1, kMostReplicas);
+  return {"norm.synced_replicas", "`all`, or " + describe(range),
+          "batch: how many replicas share statistics; 1 is per-device BatchNorm, `all` SyncBN; "
+          "must divide `replicas`",
+          [=](const ConfigNode& node, const Field& field, Draft& draft) {
+            if (node.kind == NodeKind::scalar && node.text == "all") {
+              draft.experiment.norm.synced_replicas = 0;
+              return true;
+            }
+            const bool is_word = node.kind == NodeKind::scalar && !node.text.empty() &&
+                                 std::isalpha(static_cast<unsigned char>(node.text[0])) != 0;
+            if (is_word) {
+              field.fail(node, in_quotes(node.text) +
+                                   " is not a count; give `all` or a number of "
+                                   "replicas");
+              return false;
+            }
+            const auto value = read_integer(node, field, range);
+            if (value) draft.experiment.norm.synced_replicas = static_cast<int>(*value);
+            return value.has_value();
+          },
+          [](const Draft& draft) {
+            const int synced = draft.experiment.norm.synced_replicas;
+            return synced == 0 ? std::string("all") : std::to_string(synced);
+          }};
+}
+
+SchemaKey layers_key() {
+  return {"model.layers", "list of layers",
+          "the network, layer by layer, instead of a zoo architecture; see Layers",
+          [](const ConfigNode& node, const Field& field, Draft& draft) {
+            Problems found;
+            const auto layers = read_layers(node, {field.key, &found});
+            field.problems->add_all(found);
+            if (layers) draft.experiment.model.layers = *layers;
+            return found.empty();
+          },
+          [](const Draft& draft) {
+            std::vector<std::string> texts;
+            for (const LayerSpec& layer : draft.experiment.model.layers) {
+              texts.push_back(layer_text(layer));
+            }
+            return fmt::format("[{}]", fmt::join(texts, ", "));
+          }};
+}
+
+SchemaKey run_dir_key() {
+  return {"run_dir", "path", "folder that the run is written to; default: `runs/<name>`",
+          [](const ConfigNode& node, const Field& field, Draft& draft) {
+            const auto value = read_text(node, field);
+            if (value) draft.experiment.run_dir = *value;
+            return value.has_value();
+          },
+          [](const Draft& draft) {
+            const std::string& given = draft.experiment.run_dir;
+            return scalar_text(given.empty() ? "runs/" + draft.experiment.name : given);
+          }};
+}
+
+Rows top_level_rows() {
+  return {
+      name_key(),
+      integer_key(
+          "seed", [](auto& e) -> auto& { return e.seed; },
+          between(0, std::numeric_limits<std::uint64_t>::max()),
+          "every random number of the run follows from it"),
+      choice_key(
+          "device", [](auto& e) -> auto& { return e.device; }, "what every rank computes on"),
+      choice_key(
+          "precision", [](auto& e) -> auto& { return e.precision; },
+          "number format of activations and convolutions"),
+      choice_key(
+          "reduction", [](auto& e) -> auto& { return e.reduction; },
+          "reproducible: the bits do not depend on the number of ranks; fastest: they may"),
+      integer_key(
+          "replicas", [](auto& e) -> auto& { return e.replicas; }, between(1, kMostReplicas),
+          "logical data-parallel workers, spread over however many ranks are launched"),
+      global_batch_key(),
+      integer_key(
+          "batch_per_replica", [](auto& e) -> auto& { return e.batch_per_replica; },
+          between(1, 1 << 20), "samples that one replica trains on in a step"),
+      optional_integer_key(
+          "epochs", [](auto& e) -> auto& { return e.epochs; }, at_least(1),
+          "passes over the training samples"),
+      optional_integer_key(
+          "steps", [](auto& e) -> auto& { return e.steps; }, at_least(1),
+          "instead of `epochs`: how many updates to train"),
+      switch_key(
+          "drop_last", [](auto& e) -> auto& { return e.drop_last; },
+          "leave out an epoch's last, smaller global batch; false: train it too"),
+  };
+}
+
+Rows data_rows() {
+  return {
+      word_key(
+          "data.dataset", [](auto& e) -> auto& { return e.data.dataset; }, kDatasets,
+          "synthetic needs no files: labelled textures, made from the seed"),
+      text_key(
+          "data.path", [](auto& e) -> auto& { return e.data.path; }, "`auto`, or a path",
+          "folder with the dataset's files; auto: the usual places"),
+      switch_key(
+          "data.shuffle", [](auto& e) -> auto& { return e.data.shuffle; },
+          "a new order every epoch, by seed; false: the order of the files"),
+      choice_list_key(
+          "data.augment", [](auto& e) -> auto& { return e.data.augment; },
+          "random changes of the training images, in this order"),
+      integer_key(
+          "data.crop_padding", [](auto& e) -> auto& { return e.data.crop_padding; },
+          between(0, kLargestSide), "random_crop: zeros around the image, pixels"),
+      integer_key(
+          "data.cutout_size", [](auto& e) -> auto& { return e.data.cutout_size; },
+          between(1, kLargestSide), "cutout: side of the blank square, pixels"),
+      integer_key(
+          "data.limit", [](auto& e) -> auto& { return e.data.limit; }, at_least(0),
+          "train on the first so many samples only; 0: on all"),
+      integer_key(
+          "data.validation", [](auto& e) -> auto& { return e.data.validation; }, at_least(0),
+          "training samples held out, by seed, as the split `validation`"),
+      integer_key(
+          "data.prefetch", [](auto& e) -> auto& { return e.data.prefetch; }, between(1, 1024),
+          "batches that the loader prepares ahead"),
+      integer_key(
+          "data.synthetic.classes", [](auto& e) -> auto& { return e.data.synthetic.classes; },
+          between(2, 65536), "number of labels"),
+      integer_key(
+          "data.synthetic.height", [](auto& e) -> auto& { return e.data.synthetic.height; },
+          between(1, kLargestSide), "of an image, pixels"),
+      integer_key(
+          "data.synthetic.width", [](auto& e) -> auto& { return e.data.synthetic.width; },
+          between(1, kLargestSide), "of an image, pixels"),
+      integer_key(
+          "data.synthetic.channels", [](auto& e) -> auto& { return e.data.synthetic.channels; },
+          between(1, kLargestSide), "of an image"),
+      integer_key(
+          "data.synthetic.train_samples",
+          [](auto& e) -> auto& { return e.data.synthetic.train_samples; }, at_least(1),
+          "images in the training split"),
+      integer_key(
+          "data.synthetic.test_samples",
+          [](auto& e) -> auto& { return e.data.synthetic.test_samples; }, at_least(1),
+          "images in the test split"),
+  };
+}
+
+Rows evaluation_rows() {
+  return {
+      integer_key(
+          "evaluation.every_epochs", [](auto& e) -> auto& { return e.evaluation.every_epochs; },
+          at_least(0), "epochs between evaluations; 0: not by epoch"),
+      integer_key(
+          "evaluation.every_steps", [](auto& e) -> auto& { return e.evaluation.every_steps; },
+          at_least(0), "updates between evaluations; 0: not by step"),
+  };
+}
+
+Rows model_rows() {
+  return {
+      word_key(
+          "model.architecture", [](auto& e) -> auto& { return e.model.architecture; },
+          kArchitectures, "a network of the zoo; not read when `layers` is given"),
+      layers_key(),
+      integer_list_key(
+          "model.hidden", [](auto& e) -> auto& { return e.model.hidden; }, between(1, kWidestLayer),
+          "mlp: width of each hidden layer"),
+      choice_key(
+          "model.activation", [](auto& e) -> auto& { return e.model.activation; },
+          "mlp, lenet, vgg: the nonlinearity"),
+      choice_key(
+          "model.norm_position", [](auto& e) -> auto& { return e.model.norm_position; },
+          "mlp, lenet, vgg: where the normalization stands"),
+      choice_key(
+          "model.initialization", [](auto& e) -> auto& { return e.model.initialization; },
+          "distribution of the first weights"),
+      number_key(
+          "model.initialization_std", [](auto& e) -> auto& { return e.model.initialization_std; },
+          kPositive, "gaussian: standard deviation of the first weights"),
+      switch_key(
+          "model.zero_gamma", [](auto& e) -> auto& { return e.model.zero_gamma; },
+          "ResNets: begin with γ = 0 in the last norm of every residual block"),
+      number_key(
+          "model.dropout", [](auto& e) -> auto& { return e.model.dropout; }, kBelowOne,
+          "probability of a zero before the classifier; 0: no dropout"),
+  };
+}
+
+Rows norm_rows() {
+  return {
+      choice_key(
+          "norm.kind", [](auto& e) -> auto& { return e.norm.kind; },
+          "the normalization in every norm layer"),
+      synced_replicas_key(),
+      number_key(
+          "norm.eps", [](auto& e) -> auto& { return e.norm.eps; }, kPositive,
+          "added to the variance"),
+      number_key(
+          "norm.momentum", [](auto& e) -> auto& { return e.norm.momentum; }, kUpToOne,
+          "batch: weight of the new batch in the running statistics"),
+      integer_key(
+          "norm.groups", [](auto& e) -> auto& { return e.norm.groups; }, between(1, kWidestLayer),
+          "group: groups of channels; must divide every layer's channels"),
+      switch_key(
+          "norm.affine", [](auto& e) -> auto& { return e.norm.affine; },
+          "learn γ and β per channel"),
+  };
+}
+
+Rows optimizer_rows() {
+  return {
+      choice_key(
+          "optimizer.kind", [](auto& e) -> auto& { return e.optimizer.kind; },
+          "how gradients become updates"),
+      number_key(
+          "optimizer.lr", [](auto& e) -> auto& { return e.optimizer.lr; }, kNotNegative,
+          "learning rate after warm-up"),
+      number_key(
+          "optimizer.momentum", [](auto& e) -> auto& { return e.optimizer.momentum; }, kBelowOne,
+          "sgd: share of the last update that is kept"),
+      switch_key(
+          "optimizer.nesterov", [](auto& e) -> auto& { return e.optimizer.nesterov; },
+          "sgd: Nesterov's form of momentum"),
+      number_key(
+          "optimizer.weight_decay", [](auto& e) -> auto& { return e.optimizer.weight_decay; },
+          kNotNegative, "pull of the weights to zero; adamw: decoupled from the gradient"),
+      switch_key(
+          "optimizer.decay_norm_and_bias",
+          [](auto& e) -> auto& { return e.optimizer.decay_norm_and_bias; },
+          "weight decay acts on γ, β and biases too"),
+      number_key(
+          "optimizer.beta1", [](auto& e) -> auto& { return e.optimizer.beta1; }, kBelowOne,
+          "adam, adamw: decay of the mean of gradients"),
+      number_key(
+          "optimizer.beta2", [](auto& e) -> auto& { return e.optimizer.beta2; }, kBelowOne,
+          "adam, adamw: decay of the mean of squared gradients"),
+      number_key(
+          "optimizer.eps", [](auto& e) -> auto& { return e.optimizer.eps; }, kPositive,
+          "adam, adamw: added to the denominator"),
+      number_key(
+          "optimizer.clip_norm", [](auto& e) -> auto& { return e.optimizer.clip_norm; },
+          kNotNegative, "longest gradient, as the 2-norm over all parameters; 0: no clipping"),
+      integer_key(
+          "optimizer.lr_reference_batch",
+          [](auto& e) -> auto& { return e.optimizer.lr_reference_batch; }, at_least(0),
+          "lr is multiplied by global batch / this; 0: lr is taken as it is"),
+  };
+}
+
+Rows schedule_rows() {
+  return {
+      choice_key(
+          "schedule.kind", [](auto& e) -> auto& { return e.schedule.kind; },
+          "how the learning rate goes on after warm-up"),
+      integer_key(
+          "schedule.warmup_steps", [](auto& e) -> auto& { return e.schedule.warmup_steps; },
+          at_least(0), "updates over which the rate rises to lr; 0: no warm-up"),
+      integer_list_key(
+          "schedule.milestones", [](auto& e) -> auto& { return e.schedule.milestones; },
+          at_least(1), "step: updates after which the rate is multiplied by gamma, increasing"),
+      number_key(
+          "schedule.gamma", [](auto& e) -> auto& { return e.schedule.gamma; }, kFactor,
+          "step: factor at every milestone"),
+      number_key(
+          "schedule.power", [](auto& e) -> auto& { return e.schedule.power; }, kPositive,
+          "polynomial: exponent of the remaining share of training"),
+      number_key(
+          "schedule.final_lr", [](auto& e) -> auto& { return e.schedule.final_lr; }, kNotNegative,
+          "cosine, polynomial: learning rate at the end"),
+  };
+}
+
+Rows ending_rows() {
+  return {
+      number_key(
+          "loss.label_smoothing", [](auto& e) -> auto& { return e.loss.label_smoothing; },
+          kBelowOne, "probability that is spread over all classes"),
+      integer_key(
+          "checkpoint.every_steps", [](auto& e) -> auto& { return e.checkpoint.every_steps; },
+          at_least(0), "updates between checkpoints; 0: not by step"),
+      integer_key(
+          "checkpoint.every_epochs", [](auto& e) -> auto& { return e.checkpoint.every_epochs; },
+          at_least(0), "epochs between checkpoints; 0: not by epoch"),
+      integer_key(
+          "checkpoint.keep", [](auto& e) -> auto& { return e.checkpoint.keep; }, at_least(1),
+          "newest checkpoints that stay; the first and the last of a run always do"),
+      number_key(
+          "fault.deadline", [](auto& e) -> auto& { return e.fault.deadline; },
+          NumberRange{0.0, 1e6, false, true},
+          "seconds without progress of a reduction before the job is ended"),
+      run_dir_key(),
+  };
+}
+
+}  // namespace
+
+Schema make_schema() {
+  Schema schema;
+  schema.sections = {
+      {"", "The experiment as a whole."},
+      {"data", "What is trained on."},
+      {"data.synthetic", "The synthetic dataset."},
+      {"evaluation", "When the model is tested; at the end it always is."},
+      {"model", "The network."},
+      {"norm", "The normalization, which the experiment is about."},
+      {"optimizer", "How weights are updated."},
+      {"schedule", "How the learning rate changes."},
+      {"loss", "Softmax cross-entropy."},
+      {"checkpoint", "When the state is saved; at step 0 and at the end it always is."},
+      {"fault", "What happens when a rank is lost."},
+  };
+  for (Rows (*rows)() : {top_level_rows, data_rows, evaluation_rows, model_rows, norm_rows,
+                         optimizer_rows, schedule_rows, ending_rows}) {
+    append(schema.keys, rows());
+  }
+  return schema;
+}
+
+const SchemaKey* Schema::find_key(const std::string& path) const {
+  const auto found = std::find_if(keys.begin(), keys.end(),
+                                  [&](const SchemaKey& key) { return key.path == path; });
+  return found == keys.end() ? nullptr : &*found;
+}
+
+bool Schema::is_section(const std::string& path) const {
+  return std::any_of(sections.begin(), sections.end(), [&](const SchemaSection& section) {
+    return section.path == path && !path.empty();
+  });
+}
+
+std::vector<std::string> Schema::names_in(const std::string& section) const {
+  std::vector<std::string> names;
+  for (const SchemaKey& key : keys) {
+    if (section_of(key.path) == section) names.push_back(leaf_of(key.path));
+  }
+  for (const SchemaSection& inner : sections) {
+    if (!inner.path.empty() && section_of(inner.path) == section) {
+      names.push_back(leaf_of(inner.path));
+    }
+  }
+  return names;
+}
+
+std::string exclusive_partner(const std::string& path) {
+  if (path == "epochs") return "steps";
+  if (path == "steps") return "epochs";
+  if (path == "replicas") return "global_batch";
+  if (path == "global_batch") return "replicas";
+  return "";
+}
+
+std::vector<NormShortForm> norm_short_forms() {
+  return {{"bn", "batch", "1"}, {"syncbn", "batch", "all"}, {"gn", "group", ""},
+          {"ln", "layer", ""},  {"in", "instance", ""},     {"none", "none", ""}};
+}
+
+std::string leaf_of(const std::string& path) {
+  const std::size_t dot = path.rfind('.');
+  return dot == std::string::npos ? path : path.substr(dot + 1);
+}
+
+std::string section_of(const std::string& path) {
+  const std::size_t dot = path.rfind('.');
+  return dot == std::string::npos ? "" : path.substr(0, dot);
+}
+
+}  // namespace syncnorm::config

@@ -1,0 +1,108 @@
+// Refusing bytes that no YAML reader should see, with the place where they are.
+#include "engine/config/source_text.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <system_error>
+
+namespace syncnorm::config {
+
+namespace {
+
+Position position_of(const SourcePointer& source, std::string_view text, std::size_t offset) {
+  const std::string_view before = text.substr(0, offset);
+  const std::size_t line_start = before.rfind('\n') + 1;  // npos + 1 is 0, the first line
+  return {source, static_cast<int>(std::count(before.begin(), before.end(), '\n')) + 1,
+          static_cast<int>(offset - line_start) + 1};
+}
+
+bool is_forbidden_control(char c) {
+  const auto byte = static_cast<unsigned char>(c);
+  return (byte < 0x20 && c != '\t' && c != '\n' && c != '\r') || byte == 0x7F;
+}
+
+}  // namespace
+
+std::string read_config_file(const std::filesystem::path& path, std::string& problem) {
+  std::error_code error;
+  const std::filesystem::file_status status = std::filesystem::status(path, error);
+  if (status.type() == std::filesystem::file_type::not_found) {
+    problem = "no such file; check the path";
+  } else if (error) {
+    problem = fmt::format("cannot be read ({}); check the path", error.message());
+  } else if (std::filesystem::is_directory(status)) {
+    problem = "is a folder; give a YAML file in it";
+  } else if (!std::filesystem::is_regular_file(status)) {
+    problem = "is not a regular file; give a YAML file";
+  }
+  if (!problem.empty()) return "";
+  std::ifstream file(path, std::ios::binary);
+  if (!file) {
+    problem = fmt::format("cannot be read ({}); check its permissions", std::strerror(errno));
+    return "";
+  }
+  std::string text(kLongestText + 1, '\0');
+  file.read(text.data(), static_cast<std::streamsize>(text.size()));
+  text.resize(static_cast<std::size_t>(file.gcount()));
+  if (file.bad()) {
+    problem = "cannot be read to its end; check the disk";
+    return "";
+  }
+  return text;
+}
+
+std::size_t find_invalid_utf8(std::string_view text) {
+  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
+  std::size_t i = 0;
+  while (i < text.size()) {
+    const unsigned char first = byte(i);
+    const std::size_t length = first < 0x80             ? 1
+                               : (first & 0xE0) == 0xC0 ? 2
+                               : (first & 0xF0) == 0xE0 ? 3
+                               : (first & 0xF8) == 0xF0 ? 4
+                                                        : 0;
+    if (length == 0 || i + length > text.size()) return i;
+    char32_t code = length == 1 ? first : first & (0x7Fu >> length);
+    for (std::size_t k = 1; k < length; ++k) {
+      if ((byte(i + k) & 0xC0) != 0x80) return i;
+      code = (code << 6) | (byte(i + k) & 0x3Fu);
+    }
+    constexpr char32_t kSmallest[] = {0, 0, 0x80, 0x800, 0x10000};
+    const bool surrogate = code >= 0xD800 && code <= 0xDFFF;
+    if (code < kSmallest[length] || code > 0x10FFFF || surrogate) return i;
+    i += length;
+  }
+  return std::string_view::npos;
+}
+
+std::optional<std::string> check_text(std::string text, const SourcePointer& source,
+                                      const std::string& key, Problems& problems) {
+  const Position whole{source, 0, 0};
+  if (text.size() > kLongestText) {
+    problems.add(whole, key, "is longer than 1 MiB; a configuration is a short text");
+    return std::nullopt;
+  }
+  if (text.starts_with("\xEF\xBB\xBF")) text.erase(0, 3);
+  const std::size_t invalid = find_invalid_utf8(text);
+  if (invalid != std::string_view::npos) {
+    problems.add(position_of(source, text, invalid), key,
+                 fmt::format("byte 0x{:02x} at offset {} is not UTF-8; save the file as UTF-8",
+                             static_cast<unsigned char>(text[invalid]), invalid));
+    return std::nullopt;
+  }
+  const auto control = std::find_if(text.begin(), text.end(), is_forbidden_control);
+  if (control != text.end()) {
+    const auto offset = static_cast<std::size_t>(control - text.begin());
+    problems.add(position_of(source, text, offset), key,
+                 fmt::format("control byte 0x{:02x} at offset {}; remove it",
+                             static_cast<unsigned char>(*control), offset));
+    return std::nullopt;
+  }
+  return text;
+}
+
+}  // namespace syncnorm::config

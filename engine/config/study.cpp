@@ -1,0 +1,303 @@
+// Every value of a study is first checked alone, so that a wrong one is reported once and not once
+// per run; only then are the combinations made and checked.
+#include "engine/config/study.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <set>
+
+#include "engine/config/apply.h"
+#include "engine/config/assemble.h"
+#include "engine/config/layers_of_files.h"
+#include "engine/config/overrides.h"
+#include "engine/config/run_name.h"
+#include "engine/config/suggest.h"
+
+namespace syncnorm {
+
+namespace config {
+
+namespace {
+
+/// One thing that a run sets: a key path and its value.
+struct Setting {
+  std::string path;
+  Position path_position;
+  const ConfigNode* value;
+};
+using Settings = std::vector<Setting>;
+
+/// Alternatives of which every run has one: the values of one compare key, or the entries of runs.
+struct Axis {
+  std::string key;  // for messages: the compare key, or "runs"
+  std::vector<Settings> alternatives;
+};
+
+/// Keys with the place where they are varied.
+using VariedKeys = std::map<std::string, Position>;
+
+class StudyReader {
+ public:
+  StudyReader(const Schema& schema, Problems& problems) : schema_(schema), problems_(problems) {}
+
+  std::vector<Axis> read(const ConfigNode& root) {
+    std::vector<Axis> axes;
+    if (const ConfigEntry* compare = root.find("compare")) read_compare(*compare, axes);
+    if (const ConfigEntry* runs = root.find("runs")) read_runs(*runs, axes);
+    return axes;
+  }
+
+  const VariedKeys& varied_keys() const { return varied_; }
+
+ private:
+  void read_compare(const ConfigEntry& compare, std::vector<Axis>& axes) {
+    if (compare.value.kind != NodeKind::map || compare.value.entries.empty()) {
+      problems_.add(compare.value.position, "compare",
+                    "expected a map from key paths to lists; write `norm: [bn, syncbn]` under it");
+      return;
+    }
+    for (const ConfigEntry& entry : compare.value.entries) {
+      const std::string key = "compare." + entry.key;
+      if (entry.value.kind != NodeKind::list) {
+        expect_list(entry.value, {key, &problems_});
+        continue;
+      }
+      if (entry.value.items.empty()) {
+        problems_.add(entry.value.position, key, "the list is empty; give it values");
+        continue;
+      }
+      Axis axis{entry.key, {}};
+      std::map<std::string, Position> seen;
+      for (const ConfigNode& item : entry.value.items) {
+        const auto [first, is_new] = seen.emplace(flow_text(item), item.position);
+        if (!is_new) {
+          problems_.add(item.position, key,
+                        fmt::format("{} is listed twice; list it once", in_quotes(first->first)));
+        }
+        axis.alternatives.push_back({{entry.key, entry.position, &item}});
+      }
+      add_axis(std::move(axis), axes);
+    }
+  }
+
+  void read_runs(const ConfigEntry& runs, std::vector<Axis>& axes) {
+    if (!expect_list(runs.value, {"runs", &problems_})) return;
+    if (runs.value.items.empty()) {
+      problems_.add(runs.value.position, "runs", "the list is empty; give it runs");
+      return;
+    }
+    Axis axis{"runs", {}};
+    std::map<std::string, Position> seen;
+    for (std::size_t i = 0; i < runs.value.items.size(); ++i) {
+      const ConfigNode& run = runs.value.items[i];
+      const std::string key = fmt::format("runs[{}]", i);
+      if (run.kind != NodeKind::map || run.entries.empty()) {
+        problems_.add(run.position, key,
+                      "expected a map from key paths to values; write `{norm: gn, seed: 2}`");
+        continue;
+      }
+      const auto [first, is_new] = seen.emplace(flow_text(run), run.position);
+      if (!is_new) {
+        problems_.add(run.position, key,
+                      fmt::format("the same run is at {}; list it once", first->second.text()));
+      }
+      Settings settings;
+      for (const ConfigEntry& entry : run.entries) {
+        settings.push_back({entry.key, entry.position, &entry.value});
+      }
+      axis.alternatives.push_back(std::move(settings));
+    }
+    add_axis(std::move(axis), axes);
+  }
+
+  /// Checks each alternative alone, and that no key is varied by two axes.
+  void add_axis(Axis axis, std::vector<Axis>& axes) {
+    VariedKeys keys;
+    for (const Settings& settings : axis.alternatives) {
+      Draft draft;
+      for (const Setting& setting : settings) {
+        if (setting.path == "name" || setting.path == "run_dir") {
+          problems_.add(setting.path_position, setting.path,
+                        "the study names its runs and their folders itself; remove it");
+          continue;
+        }
+        apply_setting(schema_, setting.path, setting.path_position, *setting.value, 0, draft,
+                      problems_);
+      }
+      for (const auto& [path, origin] : draft.origins) {
+        for (const Setting& setting : settings) {
+          const bool sets_it = path == setting.path || path.starts_with(setting.path + ".");
+          if (sets_it) keys.emplace(path, setting.path_position);
+        }
+      }
+    }
+    for (const auto& [path, position] : keys) {
+      for (const std::string& same : {path, exclusive_partner(path)}) {
+        const auto other = varied_.find(same);
+        if (other == varied_.end()) continue;
+        problems_.add(position, path,
+                      fmt::format("{} is varied at {} already; vary it in one place", same,
+                                  other->second.text()));
+      }
+    }
+    varied_.insert(keys.begin(), keys.end());
+    if (!axis.alternatives.empty()) axes.push_back(std::move(axis));
+  }
+
+  const Schema& schema_;
+  Problems& problems_;
+  VariedKeys varied_;
+};
+
+void refuse_overrides_of_varied_keys(const Schema& schema, const std::vector<Override>& overrides,
+                                     const VariedKeys& varied, Problems& problems) {
+  for (const Override& override : overrides) {
+    Draft draft;
+    Problems reported_elsewhere;
+    apply_overrides(schema, {override}, 0, draft, reported_elsewhere);
+    for (const auto& [path, origin] : draft.origins) {
+      for (const std::string& same : {path, exclusive_partner(path)}) {
+        const auto found = varied.find(same);
+        if (found == varied.end()) continue;
+        problems.add(override.value.position, override.path,
+                     fmt::format("the study varies {} (at {}); change it there", same,
+                                 found->second.text()));
+      }
+    }
+  }
+}
+
+std::optional<std::size_t> count_runs(const std::vector<Axis>& axes) {
+  std::size_t count = 1;
+  for (const Axis& axis : axes) {
+    if (axis.alternatives.size() > kMostStudyRuns / count) return std::nullopt;
+    count *= axis.alternatives.size();
+  }
+  return count;
+}
+
+/// The settings of run `index`; the last axis changes fastest.
+Settings settings_of_run(const std::vector<Axis>& axes, std::size_t index) {
+  std::vector<const Settings*> chosen(axes.size());
+  for (std::size_t i = axes.size(); i-- > 0;) {
+    const std::size_t size = axes[i].alternatives.size();
+    chosen[i] = &axes[i].alternatives[index % size];
+    index /= size;
+  }
+  Settings settings;
+  for (const Settings* part : chosen) settings.insert(settings.end(), part->begin(), part->end());
+  return settings;
+}
+
+std::vector<std::string> varied_paths(const std::vector<Axis>& axes) {
+  std::vector<std::string> paths;
+  for (const Axis& axis : axes) {
+    for (const Settings& settings : axis.alternatives) {
+      for (const Setting& setting : settings) {
+        if (std::find(paths.begin(), paths.end(), setting.path) == paths.end()) {
+          paths.push_back(setting.path);
+        }
+      }
+    }
+  }
+  return paths;
+}
+
+/// What all runs share: the layers of files, and the command line that comes after the settings.
+struct StudyBase {
+  const Schema& schema;
+  BaseDraft files;
+  std::vector<Override> overrides;
+  std::string source;
+  Study* study;
+};
+
+StudyRun make_run(const StudyBase& base, const Settings& settings, std::set<std::string>& names,
+                  Problems& problems) {
+  StudyRun run;
+  std::vector<std::string> shown;
+  for (const Setting& setting : settings) {
+    run.settings.emplace_back(setting.path, flow_text(*setting.value));
+    shown.push_back(setting.path + "=" + run.settings.back().second);
+  }
+  const std::string folder = unique_run_name(run.settings, names);
+  run.name = base.study->name + "/" + folder;
+
+  Problems found;
+  Draft draft = base.files.draft;
+  for (const Setting& setting : settings) {
+    apply_setting(base.schema, setting.path, setting.path_position, *setting.value,
+                  base.files.next_layer, draft, found);
+  }
+  apply_overrides(base.schema, base.overrides, base.files.next_layer + 1, draft, found);
+  draft.experiment.run_dir = base.study->run_dir + "/" + folder;
+  draft.origins.erase("run_dir");  // it follows from the study, as a default does
+  run.loaded = assemble(base.schema, std::move(draft), base.source, found);
+  problems.add_all(found, fmt::format(" (in the run {})", fmt::join(shown, ", ")));
+  return run;
+}
+
+Study load(const std::filesystem::path& path, const std::vector<std::string>& arguments) {
+  Problems problems;
+  const Schema schema = make_schema();
+  FileLayers files = read_file_layers(path, problems);
+  const auto overrides = parse_overrides(arguments, problems);
+  if (files.trees.empty()) problems.throw_if_any();
+
+  const ConfigNode root = files.trees.back();  // the settings point into it
+  std::erase_if(files.trees.back().entries, [](const ConfigEntry& entry) {
+    return entry.key == "compare" || entry.key == "runs";
+  });
+  if (root.find("compare") == nullptr && root.find("runs") == nullptr && problems.empty()) {
+    problems.add(
+        {files.source, 1, 1}, "",
+        "this file is no study, it has neither `compare` nor `runs`; use `syncnorm train`");
+  }
+  StudyReader reader(schema, problems);
+  const std::vector<Axis> axes = reader.read(root);
+  const std::optional<std::size_t> count = count_runs(axes);
+  if (!count) {
+    problems.add(root.position, "",
+                 fmt::format("the study has more than {} runs; make it smaller", kMostStudyRuns));
+  }
+  BaseDraft base = draft_of(schema, files, problems);
+  Draft with_overrides = base.draft;
+  apply_overrides(schema, overrides, base.next_layer + 1, with_overrides, problems);
+  refuse_overrides_of_varied_keys(schema, overrides, reader.varied_keys(), problems);
+  problems.throw_if_any();
+
+  Study study;
+  study.name = with_overrides.experiment.name;
+  const std::string& given = with_overrides.experiment.run_dir;
+  study.run_dir = given.empty() ? "runs/" + study.name : given;
+  study.varied = varied_paths(axes);
+  // The run's folder is the study's to give, so an override of it stops here.
+  std::vector<Override> for_runs = overrides;
+  std::erase_if(for_runs, [](const Override& one) { return one.path == "run_dir"; });
+  const StudyBase shared{schema, std::move(base), std::move(for_runs), files.name, &study};
+  std::set<std::string> names;
+  std::set<std::string> reported;
+  for (std::size_t i = 0; i < *count; ++i) {
+    Problems found;
+    study.runs.push_back(make_run(shared, settings_of_run(axes, i), names, found));
+    // The same mistake in thousands of runs is told for the first run that has it.
+    const std::string text = found.text();
+    const std::string without_run = text.substr(0, text.find(" (in the run "));
+    if (!found.empty() && reported.insert(without_run).second) problems.add_all(found);
+  }
+  problems.throw_if_any();
+  return study;
+}
+
+}  // namespace
+
+}  // namespace config
+
+Study load_study(const std::filesystem::path& path, const std::vector<std::string>& overrides) {
+  return config::load(path, overrides);
+}
+
+}  // namespace syncnorm

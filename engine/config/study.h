@@ -1,0 +1,35 @@
+// A study: one experiment file with a `compare:` map and/or a `runs:` list, as the list of its
+// runs.
+//
+// The runs are the product of the compare lists, in order, the last key fastest, times the entries
+// of runs. Each run is a full experiment, checked before the first one starts.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "engine/config/load.h"
+
+namespace syncnorm {
+
+inline constexpr std::size_t kMostStudyRuns = 10'000;
+
+struct StudyRun {
+  std::string name;  // "<study name>/norm=syncbn,seed=1"; unique, and safe as a path
+  std::vector<std::pair<std::string, std::string>> settings;  // key path, value as written
+  LoadedExperiment loaded;  // its run_dir is <study run_dir>/norm=syncbn,seed=1
+};
+
+struct Study {
+  std::string name;
+  std::string run_dir;
+  std::vector<std::string> varied;  // key paths, in order
+  std::vector<StudyRun> runs;
+};
+
+/// Loads a study and all its runs; overrides apply to every run. Throws InputError.
+Study load_study(const std::filesystem::path& path, const std::vector<std::string>& overrides = {});
+
+}  // namespace syncnorm

@@ -1,0 +1,155 @@
+// A rule is checked only when its keys had no problems of their own, and is reported at the key
+// that was given last, because that is the one that broke it.
+#include "engine/config/validate.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <initializer_list>
+#include <limits>
+#include <tuple>
+#include <vector>
+
+#include "engine/config/suggest.h"
+
+namespace syncnorm::config {
+
+namespace {
+
+bool all_good(const Draft& draft, std::initializer_list<const char*> keys) {
+  return std::none_of(keys.begin(), keys.end(),
+                      [&](const char* key) { return draft.failed.contains(key); });
+}
+
+int layer_of(const Draft& draft, const std::string& key) {
+  const auto origin = draft.origins.find(key);
+  return origin == draft.origins.end() ? -1 : origin->second.layer;
+}
+
+/// Where the most derived of the keys was given.
+Position latest(const Draft& draft, std::initializer_list<const char*> keys) {
+  const auto rank = [](const Origin& origin) {
+    return std::tuple(origin.layer, origin.position.line, origin.position.column);
+  };
+  const Origin* last = nullptr;
+  for (const char* key : keys) {
+    const auto origin = draft.origins.find(key);
+    if (origin == draft.origins.end()) continue;
+    if (last == nullptr || rank(origin->second) > rank(*last)) last = &origin->second;
+  }
+  return last == nullptr ? Position{} : last->position;
+}
+
+void resolve_replicas(Draft& draft, Problems& problems) {
+  Experiment& experiment = draft.experiment;
+  if (!all_good(draft, {"replicas", "global_batch", "batch_per_replica"})) return;
+  constexpr int kMostReplicas = 65536;
+  if (draft.global_batch > 0) {
+    if (draft.global_batch % experiment.batch_per_replica != 0) {
+      problems.add(latest(draft, {"global_batch", "batch_per_replica"}), "global_batch",
+                   fmt::format("{} is not a multiple of batch_per_replica, {}; give one that is",
+                               draft.global_batch, experiment.batch_per_replica));
+      draft.failed.insert("global_batch");
+      return;
+    }
+    experiment.replicas = draft.global_batch / experiment.batch_per_replica;
+    draft.origins["replicas"] = draft.origins.at("global_batch");
+    if (experiment.replicas > kMostReplicas) {
+      problems.add(latest(draft, {"global_batch", "batch_per_replica"}), "global_batch",
+                   fmt::format("makes {} replicas; at most {} are possible", experiment.replicas,
+                               kMostReplicas));
+      draft.failed.insert("global_batch");
+    }
+    return;
+  }
+  const auto global_batch =
+      static_cast<std::int64_t>(experiment.replicas) * experiment.batch_per_replica;
+  if (global_batch > std::numeric_limits<int>::max()) {
+    problems.add(latest(draft, {"replicas", "batch_per_replica"}), "batch_per_replica",
+                 fmt::format("makes a global batch of {}; at most {} samples are possible",
+                             global_batch, std::numeric_limits<int>::max()));
+  }
+}
+
+void check_synced_replicas(const Draft& draft, Problems& problems) {
+  const Experiment& experiment = draft.experiment;
+  const int synced = experiment.norm.synced_replicas;
+  const int replicas = experiment.replicas;
+  if (experiment.norm.kind != NormKind::batch || synced == 0) return;
+  if (!all_good(draft, {"norm.kind", "norm.synced_replicas", "replicas", "global_batch",
+                        "batch_per_replica"})) {
+    return;
+  }
+  if (replicas % synced == 0) return;
+  std::vector<std::string> divisors;
+  for (int divisor = 1; divisor <= replicas && divisors.size() < 12; ++divisor) {
+    if (replicas % divisor == 0) divisors.push_back(std::to_string(divisor));
+  }
+  const Position where = latest(draft, {"norm.synced_replicas", "norm.kind", "replicas",
+                                        "global_batch", "batch_per_replica"});
+  problems.add(where, "norm.synced_replicas",
+               fmt::format("{} {} the {} replicas; give all, {}", synced,
+                           synced > replicas ? "is more than" : "does not divide", replicas,
+                           either(divisors)));
+}
+
+void check_schedule(Draft& draft, Problems& problems) {
+  ScheduleConfig& schedule = draft.experiment.schedule;
+  if (!all_good(draft, {"schedule.kind", "schedule.milestones"})) return;
+  const Position where = latest(draft, {"schedule.kind", "schedule.milestones"});
+  if (schedule.kind == ScheduleKind::step) {
+    if (schedule.milestones.empty()) {
+      problems.add(where, "schedule.milestones",
+                   "kind: step needs milestones; give a list of steps, for example [1000, 2000]");
+    }
+    const bool increasing =
+        std::adjacent_find(schedule.milestones.begin(), schedule.milestones.end(),
+                           std::greater_equal<>()) == schedule.milestones.end();
+    if (!increasing) {
+      problems.add(draft.origins.at("schedule.milestones").position, "schedule.milestones",
+                   "must increase from entry to entry; sort them, without repetitions");
+    }
+    return;
+  }
+  if (schedule.milestones.empty()) return;
+  if (layer_of(draft, "schedule.milestones") >= layer_of(draft, "schedule.kind")) {
+    problems.add(draft.origins.at("schedule.milestones").position, "schedule.milestones",
+                 "only kind: step reads milestones; set `schedule.kind: step`, or remove them");
+    return;
+  }
+  // A more derived layer chose another kind: the milestones of its base have no say any more.
+  schedule.milestones.clear();
+  draft.origins.erase("schedule.milestones");
+}
+
+void check_optimizer(const Draft& draft, Problems& problems) {
+  const OptimizerConfig& optimizer = draft.experiment.optimizer;
+  if (!all_good(draft, {"optimizer.kind", "optimizer.nesterov", "optimizer.momentum"})) return;
+  if (optimizer.kind == OptimizerKind::sgd && optimizer.nesterov && optimizer.momentum == 0.0) {
+    problems.add(latest(draft, {"optimizer.kind", "optimizer.nesterov", "optimizer.momentum"}),
+                 "optimizer.nesterov",
+                 "needs a momentum above 0; set `optimizer.momentum: 0.9`, or nesterov to false");
+  }
+}
+
+}  // namespace
+
+void resolve(Draft& draft, Problems& problems) {
+  resolve_replicas(draft, problems);
+  check_synced_replicas(draft, problems);
+  check_schedule(draft, problems);
+  check_optimizer(draft, problems);
+  if (draft.experiment.run_dir.empty()) draft.experiment.run_dir = "runs/" + draft.experiment.name;
+}
+
+void resolve_synced_replicas(Experiment& experiment) {
+  int& synced = experiment.norm.synced_replicas;
+  if (experiment.norm.kind != NormKind::batch) {
+    synced = 1;
+  } else if (synced == 0) {
+    synced = experiment.replicas;
+  }
+}
+
+}  // namespace syncnorm::config

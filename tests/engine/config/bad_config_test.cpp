@@ -1,0 +1,405 @@
+// The table of bad configurations, each with its whole message.
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "tests/engine/config/config_test_files.h"
+
+namespace syncnorm {
+namespace {
+
+struct BadConfig {
+  const char* text;
+  const char* message;
+};
+
+void expect_messages(const std::vector<BadConfig>& table) {
+  for (const BadConfig& bad : table) {
+    EXPECT_EQ(text_error(bad.text), bad.message) << "for the text:\n" << bad.text;
+  }
+}
+
+TEST(BadConfig, Structure) {
+  expect_messages({
+      {"", "a.yaml:1:1: the file is empty; give at least `name: ...`"},
+      {"# only a comment\n", "a.yaml:1:1: the file is empty; give at least `name: ...`"},
+      {"---\n", "a.yaml:1:1: the file is empty; give at least `name: ...`"},
+      {"- a\n", "a.yaml:1:1: expected a map of keys, got a list; write `key: value` lines"},
+      {"just text\n",
+       "a.yaml:1:1: expected a map of keys, got 'just text'; write `key: value` lines"},
+      {"lr:0.1\n",
+       "a.yaml:1:1: expected a map of keys, got 'lr:0.1'; put a space after the colon: `lr: 0.1`"},
+      {"seed: 1\n---\nseed: 2\n", "a.yaml:2:1: a second document begins; keep only one"},
+      {"seed: 1\nseed: 2\n", "a.yaml:2:1: seed: duplicate key, first at a.yaml:1:1; remove one"},
+      {"data:\n  limit: 1\n  shuffle: true\n  limit: 2\n",
+       "a.yaml:4:3: data.limit: duplicate key, first at a.yaml:2:3; remove one"},
+      {"data: {limit: 1}\nseed: 1\ndata: {shuffle: true}\n",
+       "a.yaml:3:1: data: duplicate key, first at a.yaml:1:1; remove one"},
+      {"optimizer:\n  lr:0.1\n  momentum: 0.9\n",
+       "a.yaml:3:11: not valid YAML, illegal map value; put a space after the colon: `lr: 0.1`"},
+      {"optimizer:\n  momentum: 0.9\n  lr:0.1\n",
+       "a.yaml:3:3: optimizer.lr:0.1: has no value; put a space after the colon: `lr: 0.1`"},
+      {"optimizer: {lr:0.1}\n",
+       "a.yaml:1:13: optimizer.lr:0.1: has no value; put a space after the colon: `lr: 0.1`"},
+      {"name: a\n  seed:1\n",
+       "a.yaml:1:7: name: the value 'a seed:1' runs over several lines; put a space after the "
+       "colon: `seed: 1`"},
+      {"data:\n  path: somewhere\n   else\n",
+       "a.yaml:2:9: data.path: the value 'somewhere else' runs over several lines; write it on "
+       "one line, or in quotes"},
+      {"seed: [1, 2\nname: b\n",
+       "a.yaml:1:11: seed[1]: the value '2 name' runs over several lines; write it on one line, "
+       "or in quotes\n"
+       "a.yaml:2:5: not valid YAML, end of sequence flow not found; check indentation, quotes and "
+       "brackets"},
+      {"name: \"a\n", "a.yaml:1:7: name: the quotes around 'a ' are not closed; close them"},
+      {"data: {path: &p 'it''s\n",
+       "a.yaml:1:14: data.path: the quotes around 'it's ' are not closed; close them"},
+      {"name: 'a\n", "a.yaml:1:7: name: the quotes around 'a ' are not closed; close them"},
+      {"data:\n\tlimit: 1\n",
+       "a.yaml:2:7: not valid YAML, illegal map value; indent with spaces, not tabs"},
+      {"seed:\n", "a.yaml:1:1: seed: has no value; give it one, or remove it"},
+      {"seed: ~\nname: null\n",
+       "a.yaml:1:1: seed: has no value; give it one, or remove it\n"
+       "a.yaml:2:1: name: has no value; give it one, or remove it"},
+      {"data:\n", "a.yaml:1:1: data: has no value; give it one, or remove it"},
+      {"model: {hidden: [1, ~]}\n",
+       "a.yaml:1:21: model.hidden[1]: has no value; give it one, or remove it"},
+      {"seed: !!int 3\n",
+       "a.yaml:1:7: seed: the tag 'tag:yaml.org,2002:int' is not allowed; remove it"},
+      {"data: !mine {limit: 1}\n", "a.yaml:1:7: data: the tag '!mine' is not allowed; remove it"},
+      {"<<: {seed: 1}\n",
+       "a.yaml:1:1: <<: merge keys are not supported; use `_base_: FILE` or write the keys out"},
+      {"? [a]\n: 1\n", "a.yaml:1:3: a list is used as a key; write a name, or close the bracket"},
+      {": 1\n", "a.yaml:1:1: a key is missing before the colon; write `key: value`"},
+      {"data: &d {limit: 1, synthetic: *d}\n",
+       "a.yaml:1:32: data.synthetic: an alias contains itself; write the value out"},
+      {"seed: *nowhere\n",
+       "a.yaml:1:7: not valid YAML, the referenced anchor is not defined; check indentation, "
+       "quotes and brackets"},
+      {"model: {hidden: &h [1, *h]}\n",
+       "a.yaml:1:24: model.hidden[1]: an alias contains itself; write the value out"},
+      {"compare: {seed: [1, 2]}\n",
+       "a.yaml:1:1: compare: this file is a study; use `syncnorm compare`"},
+      {"runs: [{seed: 1}]\n", "a.yaml:1:1: runs: this file is a study; use `syncnorm compare`"},
+      {"_base_: b.yaml\n",
+       "a.yaml:1:1: _base_: a text in memory has no folder to look in; give the keys themselves"},
+      {"data: {_base_: b.yaml}\n",
+       "a.yaml:1:8: data._base_: unknown key; it may only stand at the top level of a file"},
+  });
+}
+
+TEST(BadConfig, UnknownAndMisplacedKeys) {
+  expect_messages({
+      {"optimzer: {lr: 1}\n", "a.yaml:1:1: optimzer: unknown key; did you mean `optimizer`?"},
+      {"optimizer: {learning: 1}\n",
+       "a.yaml:1:13: optimizer.learning: unknown key; the keys here are kind, lr, momentum, "
+       "nesterov, weight_decay, decay_norm_and_bias, beta1, beta2, eps, clip_norm, "
+       "lr_reference_batch"},
+      {"lr: 0.1\n", "a.yaml:1:1: lr: unknown key; belongs under optimizer: `optimizer.lr`"},
+      {"momentum: 0.1\n",
+       "a.yaml:1:1: momentum: unknown key; belongs under norm or optimizer: `norm.momentum`, "
+       "`optimizer.momentum`"},
+      {"norm: {lr: 0.1}\n",
+       "a.yaml:1:8: norm.lr: unknown key; belongs under optimizer: `optimizer.lr`"},
+      {"data: {seed: 1}\n", "a.yaml:1:8: data.seed: unknown key; belongs at the top level: `seed`"},
+      {"data: {classes: 3}\n",
+       "a.yaml:1:8: data.classes: unknown key; belongs under data.synthetic: "
+       "`data.synthetic.classes`"},
+      {"optimizer.lr: 0.1\n",
+       "a.yaml:1:1: optimizer.lr: unknown key; in a file, write it as `optimizer: {lr: ...}`"},
+      {"metrics: {prometheus: true}\n",
+       "a.yaml:1:1: metrics: unknown key; the keys here are name, seed, device, precision, "
+       "reduction, replicas, global_batch, batch_per_replica, epochs, steps, drop_last, run_dir, "
+       "data, evaluation, model, norm, optimizer, schedule, loss, checkpoint, fault"},
+      {"optimizer: sgd\n",
+       "a.yaml:1:12: optimizer: expected a map of keys, got 'sgd'; write `optimizer: {kind: ...}`"},
+      {"data: [1]\n",
+       "a.yaml:1:7: data: expected a map of keys, got a list; write `data: {dataset: ...}`"},
+      {"norm: bm\n",
+       "a.yaml:1:7: norm: 'bm' is no short form; give bn, syncbn, gn, ln, in or none, or write "
+       "`norm: {kind: ...}`"},
+      {"norm: [bn]\n",
+       "a.yaml:1:7: norm: expected a map of keys, got a list; write `norm: {kind: ...}`"},
+  });
+}
+
+TEST(BadConfig, Integers) {
+  expect_messages({
+      {"epochs: 1e3\n", "a.yaml:1:9: epochs: '1e3' is not a plain integer; write 1000"},
+      {"epochs: 010\n", "a.yaml:1:9: epochs: '010' is not a plain integer; write 10"},
+      {"epochs: 1_000\n", "a.yaml:1:9: epochs: '1_000' is not a plain integer; write 1000"},
+      {"epochs: 0x10\n", "a.yaml:1:9: epochs: '0x10' is not a plain integer; write 16"},
+      {"epochs: +5\n", "a.yaml:1:9: epochs: '+5' is not a plain integer; write 5"},
+      {"epochs: 3.0\n", "a.yaml:1:9: epochs: '3.0' is not a plain integer; write 3"},
+      {"epochs: 3.5\n", "a.yaml:1:9: epochs: '3.5' is not an integer; give an integer ≥ 1"},
+      {"epochs: three\n", "a.yaml:1:9: epochs: 'three' is not an integer; give an integer ≥ 1"},
+      {"epochs: \"3\"\n",
+       "a.yaml:1:9: epochs: expected an integer ≥ 1, got the text '3'; remove the quotes"},
+      {"epochs: [3]\n", "a.yaml:1:9: epochs: expected an integer ≥ 1, got a list; give one value"},
+      {"epochs: {a: 3}\n",
+       "a.yaml:1:9: epochs: expected an integer ≥ 1, got a map; give one value"},
+      {"epochs: true\n", "a.yaml:1:9: epochs: 'true' is not an integer; give an integer ≥ 1"},
+      {"epochs: 0\n", "a.yaml:1:9: epochs: '0' is out of range; give an integer ≥ 1"},
+      {"epochs: -1\n", "a.yaml:1:9: epochs: '-1' is out of range; give an integer ≥ 1"},
+      {"steps: 0\n", "a.yaml:1:8: steps: '0' is out of range; give an integer ≥ 1"},
+      {"epochs: 2147483648\n",
+       "a.yaml:1:9: epochs: '2147483648' is too large; give an integer from 1 to 2147483647"},
+      {"epochs: 99999999999999999999999\n",
+       "a.yaml:1:9: epochs: '99999999999999999999999' is too large; give an integer from 1 to "
+       "2147483647"},
+      {"seed: 18446744073709551616\n",
+       "a.yaml:1:7: seed: '18446744073709551616' is too large; give an integer from 0 to "
+       "18446744073709551615"},
+      {"seed: -1\n",
+       "a.yaml:1:7: seed: '-1' is out of range; give an integer from 0 to 18446744073709551615"},
+      {"replicas: 0\n",
+       "a.yaml:1:11: replicas: '0' is out of range; give an integer from 1 to 65536"},
+      {"batch_per_replica: 0\n",
+       "a.yaml:1:20: batch_per_replica: '0' is out of range; give an integer from 1 to 1048576"},
+      {"global_batch: 0\n", "a.yaml:1:15: global_batch: '0' is out of range; give an integer ≥ 1"},
+      {"checkpoint: {keep: 0}\n",
+       "a.yaml:1:20: checkpoint.keep: '0' is out of range; give an integer ≥ 1"},
+      {"data: {limit: -5}\n", "a.yaml:1:15: data.limit: '-5' is out of range; give an integer ≥ 0"},
+      {"norm: {groups: 0}\n",
+       "a.yaml:1:16: norm.groups: '0' is out of range; give an integer from 1 to 1048576"},
+      {"norm: {synced_replicas: 0}\n",
+       "a.yaml:1:25: norm.synced_replicas: '0' is out of range; give an integer from 1 to 65536"},
+      {"norm: {synced_replicas: some}\n",
+       "a.yaml:1:25: norm.synced_replicas: 'some' is not a count; give `all` or a number of "
+       "replicas"},
+      {"norm: {synced_replicas: '4'}\n",
+       "a.yaml:1:25: norm.synced_replicas: expected an integer from 1 to 65536, got the text '4'; "
+       "remove the quotes"},
+      {"model: {hidden: 32}\n", "a.yaml:1:17: model.hidden: expected a list, got '32'; write [32]"},
+      {"model: {hidden: [32, 0, x]}\n",
+       "a.yaml:1:22: model.hidden[1]: '0' is out of range; give an integer from 1 to 1048576\n"
+       "a.yaml:1:25: model.hidden[2]: 'x' is not an integer; give an integer from 1 to 1048576"},
+  });
+}
+
+TEST(BadConfig, Numbers) {
+  expect_messages({
+      {"optimizer: {lr: -0.1}\n",
+       "a.yaml:1:17: optimizer.lr: '-0.1' is out of range; give a number ≥ 0"},
+      {"optimizer: {lr: .nan}\n",
+       "a.yaml:1:17: optimizer.lr: '.nan' is not finite; give a number ≥ 0"},
+      {"optimizer: {lr: nan}\n",
+       "a.yaml:1:17: optimizer.lr: 'nan' is not finite; give a number ≥ 0"},
+      {"optimizer: {lr: .inf}\n",
+       "a.yaml:1:17: optimizer.lr: '.inf' is not finite; give a number ≥ 0"},
+      {"optimizer: {lr: -inf}\n",
+       "a.yaml:1:17: optimizer.lr: '-inf' is not finite; give a number ≥ 0"},
+      {"optimizer: {lr: 1e999}\n",
+       "a.yaml:1:17: optimizer.lr: '1e999' does not fit in 64 bits; give a number ≥ 0"},
+      {"optimizer: {lr: '0.1'}\n",
+       "a.yaml:1:17: optimizer.lr: expected a number ≥ 0, got the text '0.1'; remove the quotes"},
+      {"optimizer: {lr: fast}\n",
+       "a.yaml:1:17: optimizer.lr: 'fast' is not a number; give a number ≥ 0"},
+      {"optimizer: {lr: +0.1}\n", "a.yaml:1:17: optimizer.lr: '+0.1' is not a number; write 0.1"},
+      {"optimizer:\n  lr: 0,1\n", "a.yaml:2:7: optimizer.lr: '0,1' is not a number; write 0.1"},
+      {"optimizer: {lr: 0x1p3}\n",
+       "a.yaml:1:17: optimizer.lr: '0x1p3' is not a number; give a number ≥ 0"},
+      {"optimizer: {lr: 0.1.2}\n",
+       "a.yaml:1:17: optimizer.lr: '0.1.2' is not a number; give a number ≥ 0"},
+      {"optimizer: {lr: 1e-}\n",
+       "a.yaml:1:17: optimizer.lr: '1e-' is not a number; give a number ≥ 0"},
+      {"optimizer: {momentum: 1}\n",
+       "a.yaml:1:23: optimizer.momentum: '1' is out of range; give a number in [0, 1)"},
+      {"optimizer: {beta1: 1.0}\n",
+       "a.yaml:1:20: optimizer.beta1: '1.0' is out of range; give a number in [0, 1)"},
+      {"optimizer: {eps: 0}\n",
+       "a.yaml:1:18: optimizer.eps: '0' is out of range; give a number > 0"},
+      {"norm: {eps: 0.0}\n", "a.yaml:1:13: norm.eps: '0.0' is out of range; give a number > 0"},
+      {"norm: {momentum: 1.1}\n",
+       "a.yaml:1:18: norm.momentum: '1.1' is out of range; give a number in [0, 1]"},
+      {"loss: {label_smoothing: 1}\n",
+       "a.yaml:1:25: loss.label_smoothing: '1' is out of range; give a number in [0, 1)"},
+      {"schedule: {gamma: 0}\n",
+       "a.yaml:1:19: schedule.gamma: '0' is out of range; give a number in (0, 1]"},
+      {"model: {dropout: 1}\n",
+       "a.yaml:1:18: model.dropout: '1' is out of range; give a number in [0, 1)"},
+      {"fault: {deadline: 0}\n",
+       "a.yaml:1:19: fault.deadline: '0' is out of range; give a number in (0, 1000000]"},
+  });
+}
+
+TEST(BadConfig, WordsTextsAndSwitches) {
+  expect_messages({
+      {"device: gpu\n",
+       "a.yaml:1:9: device: 'gpu' is not a choice; did you mean cpu? The choices are cpu, cuda"},
+      {"optimizer: {kind: SGD}\n",
+       "a.yaml:1:19: optimizer.kind: 'SGD' is not a choice; did you mean sgd? The choices are sgd, "
+       "adam, adamw"},
+      {"optimizer: {kind: lion}\n",
+       "a.yaml:1:19: optimizer.kind: 'lion' is not a choice; give sgd, adam or adamw"},
+      {"model: {architecture: resnet21}\n",
+       "a.yaml:1:23: model.architecture: 'resnet21' is not a choice; did you mean resnet20? The "
+       "choices are mlp, lenet, vgg11, vgg13, vgg16, resnet8, resnet20, resnet32, resnet56, "
+       "resnet18, resnet34, resnet50"},
+      {"data: {dataset: imagenet}\n",
+       "a.yaml:1:17: data.dataset: 'imagenet' is not a choice; give fashion_mnist, mnist, "
+       "cifar10, cifar100 or synthetic"},
+      {"data: {dataset: [mnist]}\n",
+       "a.yaml:1:17: data.dataset: expected a word, got a list; give fashion_mnist, mnist, "
+       "cifar10, cifar100 or synthetic"},
+      {"data: {shuffle: yes}\n",
+       "a.yaml:1:17: data.shuffle: 'yes' is not true or false; write true"},
+      {"data: {shuffle: off}\n",
+       "a.yaml:1:17: data.shuffle: 'off' is not true or false; write false"},
+      {"data: {shuffle: True}\n",
+       "a.yaml:1:17: data.shuffle: 'True' is not true or false; write true"},
+      {"data: {shuffle: 'true'}\n",
+       "a.yaml:1:17: data.shuffle: expected a switch, true or false, got the text 'true'; remove "
+       "the quotes"},
+      {"data: {shuffle: maybe}\n",
+       "a.yaml:1:17: data.shuffle: 'maybe' is not true or false; give true or false"},
+      {"data: {augment: random_crop}\n",
+       "a.yaml:1:17: data.augment: expected a list, got 'random_crop'; write [random_crop]"},
+      {"data: {augment: [cutout, crop, cutout]}\n",
+       "a.yaml:1:26: data.augment[1]: 'crop' is not a choice; give random_crop, horizontal_flip "
+       "or cutout\n"
+       "a.yaml:1:32: data.augment[2]: 'cutout' is listed twice; list it once"},
+      {"name: ''\n", "a.yaml:1:7: name: the text is empty; give it a value, or remove the key"},
+      {"name: a/b\n",
+       "a.yaml:1:7: name: 'a/b' is not a name; use at most 128 letters, digits, '.', '_' and '-', "
+       "and begin with none of '.' and '-'"},
+      {"name: .hidden\n",
+       "a.yaml:1:7: name: '.hidden' is not a name; use at most 128 letters, digits, '.', '_' and "
+       "'-', and begin with none of '.' and '-'"},
+      {"name: -x\n",
+       "a.yaml:1:7: name: '-x' is not a name; use at most 128 letters, digits, '.', '_' and '-', "
+       "and begin with none of '.' and '-'"},
+      {"run_dir: ''\n",
+       "a.yaml:1:10: run_dir: the text is empty; give it a value, or remove the key"},
+      {"data: {path: [a]}\n",
+       "a.yaml:1:14: data.path: expected a text, got a list; give one value"},
+      {"data: {path: \"a\\nb\"}\n",
+       "a.yaml:1:14: data.path: 'a b' has control characters; give a text on one line"},
+  });
+}
+
+TEST(BadConfig, Layers) {
+  expect_messages({
+      {"model: {layers: relu}\n",
+       "a.yaml:1:17: model.layers: expected a list, got 'relu'; write [relu]"},
+      {"model: {layers: [conv]}\n",
+       "a.yaml:1:18: model.layers[0]: a conv layer needs out; write `{type: conv, out: ...}`\n"
+       "a.yaml:1:18: model.layers[0]: a conv layer needs kernel; write `{type: conv, kernel: "
+       "...}`"},
+      {"model: {layers: [rleu]}\n",
+       "a.yaml:1:18: model.layers[0]: 'rleu' is not a choice; did you mean relu? The choices are "
+       "conv, linear, max_pool, average_pool, global_pool, norm, relu, sigmoid, tanh, elu, selu, "
+       "gelu, dropout, add, flatten"},
+      {"model: {layers: [[relu]]}\n",
+       "a.yaml:1:18: model.layers[0]: expected a layer, got a list; write `- relu` or `- {type: "
+       "conv, ...}`"},
+      {"model: {layers: [{out: 3}]}\n",
+       "a.yaml:1:18: model.layers[0]: the layer has no type; write `{type: conv, ...}`"},
+      {"model: {layers: [{type: conv, out: 3}]}\n",
+       "a.yaml:1:18: model.layers[0]: a conv layer needs kernel; write `{type: conv, kernel: "
+       "...}`"},
+      {"model: {layers: [{type: conv, out: 3, krnel: 3, kernel: 1}]}\n",
+       "a.yaml:1:39: model.layers[0].krnel: a conv layer has no such field; did you mean kernel?"},
+      {"model: {layers: [{type: linear, out: 3, kernel: 3}]}\n",
+       "a.yaml:1:41: model.layers[0].kernel: a linear layer has no such field; its fields are "
+       "type, out, bias, name, input"},
+      {"model: {layers: [{type: linear, out: 0, bias: 1}]}\n",
+       "a.yaml:1:38: model.layers[0].out: '0' is out of range; give an integer from 1 to 1048576\n"
+       "a.yaml:1:47: model.layers[0].bias: '1' is not true or false; write true"},
+      {"model: {layers: [{type: dropout, p: 1}]}\n",
+       "a.yaml:1:37: model.layers[0].p: '1' is out of range; give a number in [0, 1)"},
+      {"model: {layers: [{type: relu, name: a}, {type: relu, name: a}]}\n",
+       "a.yaml:1:41: model.layers[1]: the name 'a' is taken by the layer at a.yaml:1:18; names "
+       "are unique"},
+      {"model: {layers: [add]}\n",
+       "a.yaml:1:18: model.layers[0]: an add layer needs from; write `{type: add, from: ...}`"},
+  });
+}
+
+TEST(BadConfig, RulesBetweenKeys) {
+  expect_messages({
+      {"epochs: 3\nsteps: 5\n",
+       "a.yaml:2:8: steps: epochs is given as well (at a.yaml:1:9); give one of them"},
+      {"replicas: 4\nglobal_batch: 8\n",
+       "a.yaml:2:15: global_batch: replicas is given as well (at a.yaml:1:11); give one of them"},
+      {"global_batch: 15\n",
+       "a.yaml:1:15: global_batch: 15 is not a multiple of batch_per_replica, 2; give one that is"},
+      {"global_batch: 16\nbatch_per_replica: 3\n",
+       "a.yaml:2:20: global_batch: 16 is not a multiple of batch_per_replica, 3; give one that is"},
+      {"global_batch: 2000000\n",
+       "a.yaml:1:15: global_batch: makes 1000000 replicas; at most 65536 are possible"},
+      {"replicas: 65536\nbatch_per_replica: 65536\n",
+       "a.yaml:2:20: batch_per_replica: makes a global batch of 4294967296; at most 2147483647 "
+       "samples are possible"},
+      {"norm: {synced_replicas: 3}\n",
+       "a.yaml:1:25: norm.synced_replicas: 3 does not divide the 8 replicas; give all, 1, 2, 4 or "
+       "8"},
+      {"norm: {synced_replicas: 16}\n",
+       "a.yaml:1:25: norm.synced_replicas: 16 is more than the 8 replicas; give all, 1, 2, 4 or 8"},
+      {"norm: {synced_replicas: 4}\nreplicas: 6\n",
+       "a.yaml:2:11: norm.synced_replicas: 4 does not divide the 6 replicas; give all, 1, 2, 3 or "
+       "6"},
+      {"norm: {synced_replicas: 4}\nglobal_batch: 12\n",
+       "a.yaml:2:15: norm.synced_replicas: 4 does not divide the 6 replicas; give all, 1, 2, 3 or "
+       "6"},
+      {"schedule: {kind: step}\n",
+       "a.yaml:1:18: schedule.milestones: kind: step needs milestones; give a list of steps, for "
+       "example [1000, 2000]"},
+      {"schedule: {kind: step, milestones: [5, 5]}\n",
+       "a.yaml:1:36: schedule.milestones: must increase from entry to entry; sort them, without "
+       "repetitions"},
+      {"schedule: {kind: step, milestones: [5, 0]}\n",
+       "a.yaml:1:40: schedule.milestones[1]: '0' is out of range; give an integer ≥ 1"},
+      {"schedule: {milestones: [5]}\n",
+       "a.yaml:1:24: schedule.milestones: only kind: step reads milestones; set `schedule.kind: "
+       "step`, or remove them"},
+      {"schedule: {kind: cosine, milestones: [5]}\n",
+       "a.yaml:1:38: schedule.milestones: only kind: step reads milestones; set `schedule.kind: "
+       "step`, or remove them"},
+      {"optimizer: {nesterov: true, momentum: 0}\n",
+       "a.yaml:1:39: optimizer.nesterov: needs a momentum above 0; set `optimizer.momentum: 0.9`, "
+       "or nesterov to false"},
+  });
+}
+
+TEST(BadConfig, AllMistakesAtOnceInTheOrderOfTheText) {
+  EXPECT_EQ(
+      text_error("name: a b\n"
+                 "lr: 0.1\n"
+                 "optimizer:\n"
+                 "  momentum: 1.5\n"
+                 "  kind: sdg\n"
+                 "  kind: sgd\n"
+                 "epochs: 1e3\n"
+                 "replicas: 010\n"
+                 "data: {augment: [cutout, cutout], path: ~}\n",
+                 {"seed=x", "nosuch=1"}),
+
+      "a.yaml:1:7: name: 'a b' is not a name; use at most 128 letters, digits, '.', '_' and '-', "
+      "and begin with none of '.' and '-'\n"
+      "a.yaml:2:1: lr: unknown key; belongs under optimizer: `optimizer.lr`\n"
+      "a.yaml:4:13: optimizer.momentum: '1.5' is out of range; give a number in [0, 1)\n"
+      "a.yaml:5:9: optimizer.kind: 'sdg' is not a choice; did you mean sgd? The choices are sgd, "
+      "adam, adamw\n"
+      "a.yaml:6:3: optimizer.kind: duplicate key, first at a.yaml:5:3; remove one\n"
+      "a.yaml:7:9: epochs: '1e3' is not a plain integer; write 1000\n"
+      "a.yaml:8:11: replicas: '010' is not a plain integer; write 10\n"
+      "a.yaml:9:26: data.augment[1]: 'cutout' is listed twice; list it once\n"
+      "a.yaml:9:35: data.path: has no value; give it one, or remove it\n"
+      "command line: seed: 'x' is not an integer; give an integer from 0 to "
+      "18446744073709551615\n"
+      "command line: nosuch: unknown key; the keys here are name, seed, device, precision, "
+      "reduction, replicas, global_batch, batch_per_replica, epochs, steps, drop_last, run_dir, "
+      "data, evaluation, model, norm, optimizer, schedule, loss, checkpoint, fault");
+}
+
+TEST(BadConfig, FollowUpMistakesAreNotReported) {
+  // 16 would exceed the default of 8 replicas; but the user's own number could not be read.
+  EXPECT_EQ(text_error("replicas: 1e2\nnorm: {synced_replicas: 16}\n"),
+            "a.yaml:1:11: replicas: '1e2' is not a plain integer; write 100");
+}
+
+}  // namespace
+}  // namespace syncnorm
