@@ -67,6 +67,7 @@ class Executor {
   const Program& program() const { return program_; }
   std::size_t arena_bytes() const { return arena_bytes_; }
   int replicas_together() const { return wave_; }
+  int local_replicas() const { return local_; }
   const ReductionTimes& times() const { return times_; }
   std::size_t bytes_reduced_per_step() const { return bytes_reduced_; }
 

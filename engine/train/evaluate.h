@@ -28,7 +28,7 @@ class Evaluator {
   /// Collective.
   EvaluationResult run(const ImageSet& images, std::span<const std::uint32_t> samples);
 
-  std::size_t arena_bytes() const { return executor_->arena_bytes(); }
+  const Program& program() const { return executor_->program(); }
 
  private:
   Communicator& comm_;

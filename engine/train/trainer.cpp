@@ -11,6 +11,7 @@
 #include "engine/model/initialize.h"
 #include "engine/model/zoo.h"
 #include "engine/program/compile.h"
+#include "engine/program/plan_text.h"
 #include "engine/train/agreement.h"
 #include "engine/train/resume.h"
 #include "engine/train/schedule.h"
@@ -109,6 +110,12 @@ void Trainer::build_programs() {
                                            device_, comm_, memory_);
   running_ = std::make_unique<RunningStatistics>(program, comm_, placement_, memory_);
   optimizer_ = std::make_unique<Optimizer>(graph_, program, experiment_.optimizer, device_);
+}
+
+std::string Trainer::plan() const {
+  return plan_text(*full_, memory_) +
+         fmt::format("optimizer state  {:>9} B\ndata set         {:>9} B\n", optimizer_->bytes(),
+                     dataset_.train.pixels.size() + dataset_.test.pixels.size());
 }
 
 void Trainer::compare_ranks() {

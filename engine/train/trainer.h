@@ -47,6 +47,9 @@ class Trainer {
   /// a stop request asked for; both on every rank.
   EndEvent run();
 
+  /// The compiled step as text, and the memory it takes on this rank.
+  std::string plan() const;
+
  private:
   void build_programs();
   void compare_ranks();

@@ -1,0 +1,86 @@
+// Arguments with CLI11; each command's help lists what it takes, `train --help` all keys.
+#include <iostream>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
+#include "engine/config/load.h"
+#include "kernels/error.h"
+#include "launch/build_info.h"
+#include "launch/commands.h"
+
+namespace syncnorm {
+
+std::string version_text() {
+  return fmt::format("syncnorm {} ({}, {})\nback ends: cpu (oneDNN), {}, {}", kVersion, kBuildType,
+                     kCompiler, kHasMpi ? "mpi" : "no mpi in this build", "no cuda in this build");
+}
+
+namespace {
+
+void add_overrides(CLI::App* command, CommandLine& line) {
+  command->add_option("overrides", line.overrides, "key.path=value, as in the YAML");
+}
+
+void add_experiment(CLI::App* command, CommandLine& line, const char* what) {
+  command->add_option("file", line.file, what)->required();
+}
+
+}  // namespace
+
+CommandLine parse_command_line(int argc, char** argv) {
+  CommandLine line;
+  CLI::App app{"syncnorm: which normalization to use when each device only fits a tiny batch"};
+  app.require_subcommand(1);
+  app.set_version_flag("--version", version_text());
+
+  CLI::App* train = app.add_subcommand("train", "Train one experiment");
+  add_experiment(train, line, "EXPERIMENT.yaml");
+  add_overrides(train, line);
+  train->add_option("--resume", line.resume,
+                    "auto (newest valid checkpoint of run_dir) or a checkpoint folder");
+  train->add_flag("--dry-run", line.dry_run, "Check everything, compile, train nothing");
+  train->add_flag("--print-config", line.print_config,
+                  "Print every value and where it came from, then stop");
+  train->footer("Keys:\n" + schema_help());
+
+  CLI::App* compare = app.add_subcommand("compare", "Train the runs of a study, print a table");
+  add_experiment(compare, line, "STUDY.yaml");
+  add_overrides(compare, line);
+  compare->add_option("--only", line.only, "I/N: the I-th of N equal parts of the runs");
+  compare->add_flag("--dry-run", line.dry_run, "Check everything and list the runs");
+
+  CLI::App* plan = app.add_subcommand("plan", "Print the compiled step");
+  add_experiment(plan, line, "EXPERIMENT.yaml");
+  add_overrides(plan, line);
+
+  CLI::App* eval = app.add_subcommand("eval", "Evaluate weights on the test set");
+  add_experiment(eval, line, "EXPERIMENT.yaml");
+  add_overrides(eval, line);
+  eval->add_option("--weights", line.weights, "checkpoint folder or .safetensors file")->required();
+
+  CLI::App* inspect = app.add_subcommand("inspect", "Show and verify a checkpoint");
+  add_experiment(inspect, line, "CHECKPOINT_DIR");
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    line.finished = true;
+    // CLI11's own codes start at 100; every usage mistake is 2 here.
+    line.exit_code = app.exit(error) == 0 ? 0 : static_cast<int>(ExitCode::bad_input);
+    return line;
+  }
+  line.command = app.get_subcommands().front()->get_name();
+  line.uses_ranks = line.command == "train" || line.command == "compare" || line.command == "eval";
+  return line;
+}
+
+int run_command(const CommandLine& line, Communicator& comm) {
+  if (line.command == "train") return run_train(line, comm);
+  if (line.command == "compare") return run_compare(line, comm);
+  if (line.command == "plan") return run_plan(line, comm);
+  if (line.command == "eval") return run_eval(line, comm);
+  return run_inspect(line, comm);
+}
+
+}  // namespace syncnorm

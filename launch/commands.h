@@ -1,0 +1,42 @@
+// The command line and the commands behind it.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "comm/communicator.h"
+
+namespace syncnorm {
+
+struct CommandLine {
+  std::string command;  // train, compare, plan, eval, inspect
+  std::string file;     // experiment, study or checkpoint folder
+  std::vector<std::string> overrides;
+  std::string resume;
+  std::string weights;
+  std::string only;  // I/N
+  bool dry_run = false;
+  bool print_config = false;
+  bool uses_ranks = false;  // several ranks run the command together
+
+  bool finished = false;  // --help, --version or a usage error was answered
+  int exit_code = 0;
+};
+
+/// Parses the arguments; prints help, version and usage errors itself.
+CommandLine parse_command_line(int argc, char** argv);
+
+/// Runs the command; returns the exit code or throws Error, the same on every rank.
+int run_command(const CommandLine& line, Communicator& comm);
+
+/// Name, version, build type and back ends.
+std::string version_text();
+
+/// One file per command.
+int run_train(const CommandLine& line, Communicator& comm);
+int run_compare(const CommandLine& line, Communicator& comm);
+int run_plan(const CommandLine& line, Communicator& comm);
+int run_eval(const CommandLine& line, Communicator& comm);
+int run_inspect(const CommandLine& line, Communicator& comm);
+
+}  // namespace syncnorm

@@ -1,0 +1,68 @@
+// syncnorm compare
+#include <charconv>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+
+#include <fmt/format.h>
+
+#include "engine/study/compare.h"
+#include "engine/train/agreement.h"
+#include "kernels/error.h"
+#include "launch/commands.h"
+#include "launch/session.h"
+
+namespace syncnorm {
+namespace {
+
+struct Part {
+  int index = 0;  // from 0
+  int count = 1;
+};
+
+Part parse_only(const std::string& text) {
+  if (text.empty()) return {};
+  Part part;
+  const char* end = text.data() + text.size();
+  const auto [slash, first] = std::from_chars(text.data(), end, part.index);
+  if (first == std::errc() && slash != end && *slash == '/') {
+    const auto [rest, second] = std::from_chars(slash + 1, end, part.count);
+    if (second == std::errc() && rest == end && part.index >= 1 && part.index <= part.count)
+      return {part.index - 1, part.count};
+  }
+  throw InputError(
+      fmt::format("--only {}: expected I/N with 1 <= I <= N, such as 2/4", text));
+}
+
+}  // namespace
+
+int run_compare(const CommandLine& line, Communicator& comm) {
+  Study study;
+  Part part;
+  agree(comm, [&] {
+    part = parse_only(line.only);
+    study = load_study(line.file, line.overrides);
+  });
+  const auto say = [&](const std::string& text) {
+    if (comm.rank() == 0) std::cout << text << std::endl;
+  };
+  if (line.dry_run) {
+    for (const StudyRun& run : study.runs) say(run.name + " -> " + run.loaded.experiment.run_dir);
+    say(fmt::format("{} runs, nothing to complain of", study.runs.size()));
+    return 0;
+  }
+  run_study(
+      study, part.index, part.count, comm,
+      [&](const LoadedExperiment& loaded, const std::string& resume) {
+        train_experiment(loaded, resume, comm);
+      },
+      say);
+  if (comm.rank() != 0) return 0;
+  const std::string table = study_table(study_results(study));
+  std::cout << "\n" << table << std::flush;
+  std::filesystem::create_directories(study.run_dir);
+  std::ofstream(std::filesystem::path(study.run_dir) / "table.md") << table;
+  return 0;
+}
+
+}  // namespace syncnorm

@@ -1,0 +1,68 @@
+// syncnorm eval: weights of a checkpoint or a safetensors file on the test set.
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <numeric>
+
+#include <fmt/format.h>
+
+#include "engine/train/agreement.h"
+#include "engine/train/checkpoint.h"
+#include "engine/train/evaluate.h"
+#include "engine/train/state_files.h"
+#include "engine/train/trainer.h"
+#include "kernels/error.h"
+#include "launch/commands.h"
+#include "launch/session.h"
+
+namespace syncnorm {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// The bytes of model.safetensors, from a checkpoint folder (verified) or a file.
+std::string weights_bytes(const fs::path& path) {
+  if (fs::is_directory(path)) {
+    Checkpoint checkpoint = read_checkpoint(path);
+    const auto model = checkpoint.files.find("model.safetensors");
+    if (model == checkpoint.files.end())
+      throw CheckpointError(path.string() + ": the checkpoint has no model.safetensors");
+    return model->second;
+  }
+  std::ifstream in(path, std::ios::binary);
+  if (!in)
+    throw CheckpointError(path.string() +
+                          ": cannot be read; --weights takes a checkpoint folder or a "
+                          ".safetensors file");
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+}  // namespace
+
+int run_eval(const CommandLine& line, Communicator& comm) {
+  const LoadedExperiment loaded = load_on_all_ranks(line, comm);
+  const std::unique_ptr<Device> device = make_device(loaded.experiment, comm);
+  const Dataset dataset = load_data_on_all_ranks(loaded, comm);
+  Graph graph;
+  agree(comm, [&] { graph = checked_model(loaded, dataset); });
+  std::vector<std::size_t> layout;
+  std::size_t at = 0;
+  for (const Parameter& parameter : graph.parameters) {
+    layout.push_back(at);
+    at += parameter.count();
+  }
+  Memory memory;
+  Evaluator evaluator(graph, loaded.experiment, layout, dataset, *device, comm, memory);
+  agree(comm, [&] {
+    model_from_file(graph, evaluator.program(), memory, weights_bytes(line.weights), line.weights);
+  });
+  std::vector<std::uint32_t> all(dataset.test.size());
+  std::iota(all.begin(), all.end(), 0u);
+  const EvaluationResult result = evaluator.run(dataset.test, all);
+  if (comm.rank() == 0)
+    std::cout << fmt::format("test accuracy {:.2f}%, loss {}, {} samples\n", 100.0 * result.accuracy,
+                             result.loss, all.size());
+  return 0;
+}
+
+}  // namespace syncnorm

@@ -1,0 +1,57 @@
+// syncnorm inspect: what a checkpoint holds, verified against its checksums.
+#include <cmath>
+#include <iostream>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "engine/train/checkpoint.h"
+#include "engine/train/safetensors.h"
+#include "launch/commands.h"
+
+namespace syncnorm {
+namespace {
+
+std::string value_summary(const TensorView& tensor) {
+  if (tensor.dtype == "I64") {
+    const std::vector<std::int64_t> values = tensor.values<std::int64_t>();
+    return values.empty() ? "" : fmt::format("{}", values[0]);
+  }
+  if (tensor.dtype != "F32") return "";
+  double sum = 0.0, square = 0.0;
+  std::size_t bad = 0;
+  const std::vector<float> values = tensor.values<float>();
+  for (const float v : values) {
+    bad += std::isfinite(v) ? 0 : 1;
+    sum += static_cast<double>(v);
+    square += static_cast<double>(v) * static_cast<double>(v);
+  }
+  const auto n = static_cast<double>(values.size());
+  std::string text = fmt::format("mean {:.4g}, rms {:.4g}", sum / n, std::sqrt(square / n));
+  if (bad > 0) text += fmt::format(", {} NOT FINITE", bad);
+  return text;
+}
+
+}  // namespace
+
+int run_inspect(const CommandLine& line, Communicator&) {
+  const Checkpoint checkpoint = read_checkpoint(line.file);
+  std::cout << fmt::format("{}: step {}, epoch {}, {} samples into the next epoch{}\n", line.file,
+                           checkpoint.step, checkpoint.epoch, checkpoint.sample_position,
+                           checkpoint.last ? ", the last of its run" : "");
+  if (checkpoint.best_step >= 0)
+    std::cout << fmt::format("best validation accuracy {:.2f}% at step {}\n",
+                             100.0 * checkpoint.best_accuracy, checkpoint.best_step);
+  std::cout << fmt::format("data fingerprint {}; all checksums match\n",
+                           checkpoint.data_fingerprint);
+  for (const auto& [name, bytes] : checkpoint.files) {
+    std::cout << fmt::format("\n{} ({} bytes)\n", name, bytes.size());
+    for (const TensorView& tensor : parse_safetensors(bytes, name))
+      std::cout << fmt::format("  {:<48} {} [{}]  {}\n", tensor.name, tensor.dtype,
+                               fmt::join(tensor.shape, ", "), value_summary(tensor));
+  }
+  std::cout << "\nconfiguration\n" << checkpoint.config;
+  return 0;
+}
+
+}  // namespace syncnorm

@@ -1,0 +1,48 @@
+// The program: reads the command line, picks the device and the communicator, runs one command.
+//
+// This is the only place that knows which back ends were chosen. Exit codes are in kernels/error.h.
+#include <cstdlib>
+#include <iostream>
+
+#include "comm/communicator.h"
+#include "kernels/error.h"
+#include "launch/commands.h"
+
+namespace syncnorm {
+namespace {
+
+int exit_code(ExitCode code) { return static_cast<int>(code); }
+
+/// Runs the command on all ranks. A rank that fails alone takes the others down.
+int run(const CommandLine& line) {
+  std::unique_ptr<Communicator> comm =
+      launched_by_mpi() && line.uses_ranks ? make_mpi_communicator() : make_self_communicator();
+  try {
+    return run_command(line, *comm);
+  } catch (const PeerLostError& error) {
+    std::cerr << "syncnorm: " << error.what() << std::endl;
+    if (comm->size() > 1) comm->abort(exit_code(error.exit_code()));
+    return exit_code(error.exit_code());
+  } catch (const Error& error) {
+    // Thrown on every rank alike (engine/train/agreement.h), so everyone leaves in order.
+    if (comm->rank() == 0) std::cerr << "syncnorm: " << error.what() << std::endl;
+    return exit_code(error.exit_code());
+  } catch (const std::exception& error) {
+    std::cerr << "syncnorm: rank " << comm->rank() << ": " << error.what() << std::endl;
+    if (comm->size() > 1) comm->abort(1);
+    return 1;
+  }
+}
+
+}  // namespace
+}  // namespace syncnorm
+
+int main(int argc, char** argv) {
+  try {
+    const syncnorm::CommandLine line = syncnorm::parse_command_line(argc, argv);
+    return line.finished ? line.exit_code : syncnorm::run(line);
+  } catch (const syncnorm::Error& error) {
+    std::cerr << "syncnorm: " << error.what() << std::endl;
+    return syncnorm::exit_code(error.exit_code());
+  }
+}

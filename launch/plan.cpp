@@ -1,0 +1,22 @@
+// syncnorm plan: the compiled step of one rank that hosts all replicas.
+#include <iostream>
+
+#include "engine/train/trainer.h"
+#include "launch/build_info.h"
+#include "launch/commands.h"
+#include "launch/session.h"
+
+namespace syncnorm {
+
+int run_plan(const CommandLine& line, Communicator& comm) {
+  const LoadedExperiment loaded = load_on_all_ranks(line, comm);
+  const std::unique_ptr<Device> device = make_device(loaded.experiment, comm);
+  const Dataset dataset = load_data_on_all_ranks(loaded, comm);
+  TrainerOptions options;
+  options.version = kVersion;
+  const Trainer trainer(loaded, dataset, *device, comm, options);
+  std::cout << trainer.plan();
+  return 0;
+}
+
+}  // namespace syncnorm

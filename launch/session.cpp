@@ -1,0 +1,66 @@
+// See session.h.
+#include "launch/session.h"
+
+#include <unistd.h>
+
+#include <atomic>
+#include <csignal>
+#include <iostream>
+
+#include "engine/train/agreement.h"
+#include "engine/train/trainer.h"
+#include "launch/build_info.h"
+#include "monitoring/console.h"
+#include "monitoring/run_log.h"
+
+namespace syncnorm {
+namespace {
+
+// A signal handler can reach nothing but a global; NCCL may use SIGUSR1, so it is left alone.
+std::atomic<bool> stop_requested{false};
+static_assert(std::atomic<bool>::is_always_lock_free);
+
+void request_stop(int) { stop_requested.store(true); }
+
+}  // namespace
+
+LoadedExperiment load_on_all_ranks(const CommandLine& line, Communicator& comm) {
+  LoadedExperiment loaded;
+  agree(comm, [&] { loaded = load_experiment(line.file, line.overrides); });
+  return loaded;
+}
+
+Dataset load_data_on_all_ranks(const LoadedExperiment& loaded, Communicator& comm) {
+  Dataset dataset;
+  const Experiment& experiment = loaded.experiment;
+  agree(comm, [&] {
+    dataset = load_dataset(experiment.data, experiment.seed, experiment.global_batch());
+  });
+  return dataset;
+}
+
+std::unique_ptr<Device> make_device(const Experiment& experiment, Communicator& comm) {
+  std::unique_ptr<Device> device;
+  agree(comm, [&] {
+    device = experiment.device == DeviceKind::cpu ? make_cpu_device() : make_cuda_device(0);
+  });
+  return device;
+}
+
+void train_experiment(const LoadedExperiment& loaded, const std::string& resume,
+                      Communicator& comm) {
+  const std::unique_ptr<Device> device = make_device(loaded.experiment, comm);
+  const Dataset dataset = load_data_on_all_ranks(loaded, comm);
+  std::signal(SIGTERM, request_stop);
+  std::signal(SIGUSR2, request_stop);
+  RunLog log;
+  Console console(std::cout, isatty(STDOUT_FILENO) == 1);
+  TrainerOptions options;
+  options.resume = resume;
+  options.version = kVersion;
+  options.observers = {&log, &console};
+  options.stop_requested = &stop_requested;
+  Trainer(loaded, dataset, *device, comm, options).run();
+}
+
+}  // namespace syncnorm

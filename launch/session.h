@@ -1,0 +1,26 @@
+// What the commands share: the configuration, the data and the device of this rank.
+#pragma once
+
+#include <memory>
+
+#include "comm/communicator.h"
+#include "engine/config/load.h"
+#include "engine/data/dataset.h"
+#include "kernels/device.h"
+#include "launch/commands.h"
+
+namespace syncnorm {
+
+/// Loads and checks the experiment on every rank; mistakes are thrown once, for all.
+LoadedExperiment load_on_all_ranks(const CommandLine& line, Communicator& comm);
+
+Dataset load_data_on_all_ranks(const LoadedExperiment& loaded, Communicator& comm);
+
+/// The device that the experiment asks for, for this rank.
+std::unique_ptr<Device> make_device(const Experiment& experiment, Communicator& comm);
+
+/// Trains one experiment with the run log and the console attached; what `train` does and `compare`
+/// repeats. Throws as Trainer::run does.
+void train_experiment(const LoadedExperiment& loaded, const std::string& resume, Communicator& comm);
+
+}  // namespace syncnorm

@@ -1,0 +1,40 @@
+// syncnorm train
+#include <iostream>
+
+#include <fmt/format.h>
+
+#include "engine/train/trainer.h"
+#include "launch/build_info.h"
+#include "launch/commands.h"
+#include "launch/session.h"
+
+namespace syncnorm {
+
+int run_train(const CommandLine& line, Communicator& comm) {
+  const LoadedExperiment loaded = load_on_all_ranks(line, comm);
+  if (line.print_config) {
+    if (comm.rank() == 0) std::cout << print_config(loaded);
+    return 0;
+  }
+  if (line.dry_run) {
+    const std::unique_ptr<Device> device = make_device(loaded.experiment, comm);
+    const Dataset dataset = load_data_on_all_ranks(loaded, comm);
+    TrainerOptions options;
+    options.version = kVersion;
+    const Trainer trainer(loaded, dataset, *device, comm, options);
+    if (comm.rank() == 0)
+      std::cout << fmt::format("{}: nothing to complain of; {} steps of {} samples on {} rank{}\n",
+                               line.file,
+                               run_length(loaded.experiment,
+                                          static_cast<std::int64_t>(dataset.train.size()) -
+                                              loaded.experiment.data.validation)
+                                   .total_steps,
+                               loaded.experiment.global_batch(), comm.size(),
+                               comm.size() == 1 ? "" : "s");
+    return 0;
+  }
+  train_experiment(loaded, line.resume, comm);
+  return 0;
+}
+
+}  // namespace syncnorm

@@ -1,0 +1,90 @@
+// The progress bar: loss, rate, images/s and time left, each smoothed over recent steps.
+#include "monitoring/console.h"
+
+#include <algorithm>
+#include <ostream>
+
+#include <fmt/format.h>
+
+namespace syncnorm {
+namespace {
+
+constexpr double kSmoothing = 0.05;      // weight of the newest step
+constexpr double kRedrawSeconds = 0.1;   // on a terminal
+constexpr double kPlainSeconds = 5.0;    // elsewhere
+constexpr int kBarWidth = 24;
+
+std::string duration(double seconds) {
+  const auto s = static_cast<long>(seconds + 0.5);
+  if (s >= 3600) return fmt::format("{}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60);
+  return fmt::format("{}:{:02}", s / 60, s % 60);
+}
+
+}  // namespace
+
+void Console::clear_line() {
+  if (terminal_) out_ << "\r\033[K";
+}
+
+void Console::on_start(const StartEvent& event) {
+  start_ = event;
+  first_ = true;
+  out_ << fmt::format("{}: {} with {} parameters, {} replicas of {} on {} rank{}, {} steps\n",
+                      event.name, event.model, event.parameters, event.replicas,
+                      event.batch_per_replica, event.ranks, event.ranks == 1 ? "" : "s",
+                      event.total_steps)
+       << fmt::format("  {}; {}; run folder {}\n", event.device, event.communicator, event.run_dir)
+       << std::flush;
+}
+
+void Console::on_resume(const ResumeEvent& event) {
+  out_ << fmt::format("  goes on after step {} from {}\n", event.step, event.path) << std::flush;
+}
+
+void Console::on_step(const StepEvent& event) {
+  const auto smooth = [&](double& average, double value) {
+    average = first_ ? value : average + kSmoothing * (value - average);
+  };
+  smooth(smoothed_loss_, event.loss);
+  smooth(smoothed_seconds_, event.seconds);
+  first_ = false;
+  const auto now = std::chrono::steady_clock::now();
+  const std::chrono::duration<double> quiet = now - last_shown_;
+  if (quiet.count() < (terminal_ ? kRedrawSeconds : kPlainSeconds) &&
+      event.step != start_.total_steps)
+    return;
+  last_shown_ = now;
+  const double rate = static_cast<double>(event.samples) / std::max(1e-9, smoothed_seconds_);
+  const double left =
+      smoothed_seconds_ * static_cast<double>(start_.total_steps - event.step);
+  const std::string facts =
+      fmt::format("step {}/{}  epoch {}  loss {:.4f}  lr {:.4g}  {:.0f} images/s  {} left",
+                  event.step, start_.total_steps, event.epoch, smoothed_loss_, event.lr, rate,
+                  duration(left));
+  if (!terminal_) {
+    out_ << "  " << facts << std::endl;
+    return;
+  }
+  const auto done = static_cast<int>(kBarWidth * event.step / std::max<std::int64_t>(1, start_.total_steps));
+  std::string bar;
+  for (int i = 0; i < kBarWidth; ++i) bar += i < done ? "█" : "░";
+  out_ << "\r\033[K  " << bar << " " << facts << std::flush;
+}
+
+void Console::on_eval(const EvalEvent& event) {
+  clear_line();
+  out_ << fmt::format("  step {}: {} accuracy {:.2f}%, loss {:.4f}\n", event.step, event.split,
+                      100.0 * event.accuracy, event.loss)
+       << std::flush;
+}
+
+void Console::on_end(const EndEvent& event) {
+  clear_line();
+  if (event.status == "done")
+    out_ << fmt::format("  done in {}: {:.0f} images/s, {:.1f}% of the time in exposed reductions\n",
+                        duration(event.seconds), event.samples_per_second,
+                        100.0 * event.reduction_share)
+         << std::flush;
+}
+
+}  // namespace syncnorm

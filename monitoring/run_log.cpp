@@ -1,0 +1,178 @@
+// Events to JSON. The log is flushed at every event that is not a step, and every few steps.
+#include "monitoring/run_log.h"
+
+#include <unistd.h>
+
+#include <cerrno>
+#include <cmath>
+#include <cstring>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "kernels/error.h"
+
+namespace syncnorm {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+constexpr std::int64_t kStepsPerFlush = 20;
+
+/// JSON has no nan or infinity: they become the strings "nan", "inf", "-inf".
+Json number(double value) {
+  if (std::isfinite(value)) return value;
+  return std::isnan(value) ? "nan" : (value > 0 ? "inf" : "-inf");
+}
+
+/// Replaces a file whole or not at all.
+void write_whole(const fs::path& path, const std::string& text) {
+  const fs::path temporary = path.string() + ".tmp";
+  std::ofstream out(temporary, std::ios::binary | std::ios::trunc);
+  out << text;
+  out.close();
+  std::error_code error;
+  if (out) fs::rename(temporary, path, error);
+  if (!out || error)
+    throw InputError(fmt::format("{}: cannot be written ({}); choose another run_dir",
+                                 path.string(), error ? error.message() : std::strerror(errno)));
+}
+
+}  // namespace
+
+void RunLog::on_start(const StartEvent& event) {
+  start_ = event;
+  folder_ = event.run_dir;
+  std::error_code error;
+  fs::create_directories(folder_, error);
+  if (error)
+    throw InputError(fmt::format("{}: cannot create the run folder ({}); choose another run_dir",
+                                 folder_.string(), error.message()));
+  write_whole(folder_ / "config.yaml", event.config_yaml);
+  if (event.first_step == 0) {
+    // A fresh start. What an earlier try left in the log before its first checkpoint is void.
+    fs::remove(folder_ / "metrics.jsonl", error);
+    open();
+  } else {
+    cut_back(event.first_step);
+  }
+  log_ << Json{{"event", "start"},
+               {"name", event.name},
+               {"version", event.version},
+               {"device", event.device},
+               {"communicator", event.communicator},
+               {"model", event.model},
+               {"ranks", event.ranks},
+               {"replicas", event.replicas},
+               {"batch_per_replica", event.batch_per_replica},
+               {"first_step", event.first_step},
+               {"total_steps", event.total_steps},
+               {"steps_per_epoch", event.steps_per_epoch},
+               {"train_samples", event.train_samples},
+               {"parameters", event.parameters},
+               {"arena_bytes", event.arena_bytes}}
+              .dump()
+       << std::endl;
+}
+
+void RunLog::open() {
+  const fs::path path = folder_ / "metrics.jsonl";
+  log_.open(path, std::ios::app);
+  if (!log_)
+    throw InputError(fmt::format("{}: cannot be opened ({}); choose another run_dir", path.string(),
+                                 std::strerror(errno)));
+}
+
+/// Drops what lies behind the checkpoint: steps that will be run again, and a torn last line.
+void RunLog::cut_back(std::int64_t step) {
+  const fs::path path = folder_ / "metrics.jsonl";
+  std::ifstream in(path);
+  std::string kept;
+  for (std::string line; std::getline(in, line);) {
+    const Json json = Json::parse(line, nullptr, false);
+    if (json.is_discarded() || !json.is_object()) continue;
+    const std::string event = json.value("event", "");
+    const bool behind = json.contains("step") && json["step"].is_number_integer() &&
+                        json["step"].get<std::int64_t>() > step;
+    if (!behind && event != "end") kept += line + "\n";
+  }
+  in.close();
+  write_whole(path, kept);
+  open();
+}
+
+void RunLog::on_resume(const ResumeEvent& event) {
+  log_ << Json{{"event", "resume"}, {"step", event.step}, {"path", event.path}}.dump() << std::endl;
+}
+
+void RunLog::on_step(const StepEvent& event) {
+  Json json = {{"event", "step"},
+               {"step", event.step},
+               {"epoch", event.epoch},
+               {"loss", number(event.loss)},
+               {"lr", number(event.lr)},
+               {"samples", event.samples},
+               {"seconds", event.seconds},
+               {"accuracy", event.accuracy},
+               {"data_seconds", event.data_seconds},
+               {"reduction_seconds", event.reduction_seconds}};
+  if (event.gradient_norm >= 0.0 || std::isnan(event.gradient_norm))
+    json["gradient_norm"] = number(event.gradient_norm);
+  log_ << json.dump() << '\n';
+  if (event.step % kStepsPerFlush == 0) log_.flush();
+}
+
+void RunLog::on_eval(const EvalEvent& event) {
+  log_ << Json{{"event", "eval"},
+               {"step", event.step},
+               {"epoch", event.epoch},
+               {"split", event.split},
+               {"loss", number(event.loss)},
+               {"accuracy", event.accuracy},
+               {"seconds", event.seconds}}
+              .dump()
+       << std::endl;
+}
+
+void RunLog::on_checkpoint(const CheckpointEvent& event) {
+  log_ << Json{{"event", "checkpoint"},
+               {"step", event.step},
+               {"path", event.path},
+               {"bytes", event.bytes},
+               {"seconds", event.seconds}}
+              .dump()
+       << std::endl;
+}
+
+void RunLog::on_end(const EndEvent& event) {
+  Json json = {{"event", "end"},
+               {"status", event.status},
+               {"step", event.step},
+               {"seconds", event.seconds},
+               {"final_loss", number(event.final_loss)},
+               {"samples_per_second", event.samples_per_second},
+               {"reduction_share", event.reduction_share},
+               {"data_share", event.data_share}};
+  if (!event.message.empty()) json["message"] = event.message;
+  if (event.test_accuracy >= 0.0) {
+    json["test_loss"] = number(event.test_loss);
+    json["test_accuracy"] = event.test_accuracy;
+  }
+  if (event.best_step >= 0) {
+    json["best_step"] = event.best_step;
+    json["best_validation_accuracy"] = event.best_validation_accuracy;
+  }
+  log_ << json.dump() << std::endl;
+  json.erase("event");
+  json["name"] = start_.name;
+  json["version"] = start_.version;
+  json["device"] = start_.device;
+  json["communicator"] = start_.communicator;
+  json["ranks"] = start_.ranks;
+  json["replicas"] = start_.replicas;
+  json["batch_per_replica"] = start_.batch_per_replica;
+  json["parameters"] = start_.parameters;
+  write_whole(folder_ / "summary.json", json.dump(2) + "\n");
+}
+
+}  // namespace syncnorm
