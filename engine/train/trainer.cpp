@@ -221,7 +221,8 @@ StepEvent Trainer::one_step(std::int64_t step) {
   StepState state;
   state.seed = experiment_.seed;
   state.step = static_cast<std::uint64_t>(step);
-  state.lr = static_cast<float>(learning_rate(experiment_, step, length_.total_steps));
+  const double rate = learning_rate(experiment_, step, length_.total_steps);
+  state.lr = static_cast<float>(rate);
   const bool stop = options_.stop_requested != nullptr && options_.stop_requested->load();
   executor.run(state, {batch.images, batch.labels.data(), batch.sample_ids.data()}, true,
                stop ? 1.0 : 0.0);
@@ -235,7 +236,7 @@ StepEvent Trainer::one_step(std::int64_t step) {
   event.epoch = epoch_of(step + 1);
   event.loss = loss;
   event.accuracy = executor.loss()[1] / samples;
-  event.lr = static_cast<double>(state.lr);
+  event.lr = rate;
   event.samples = batch.global_samples;
   event.data_seconds = loader_->wait_seconds() - waited_before;
   event.reduction_seconds = executor.times().total() - reducing_before;
