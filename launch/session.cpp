@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <csignal>
+#include <cstdlib>
 #include <iostream>
 
 #include "engine/train/agreement.h"
@@ -54,7 +55,10 @@ void train_experiment(const LoadedExperiment& loaded, const std::string& resume,
   std::signal(SIGTERM, request_stop);
   std::signal(SIGUSR2, request_stop);
   RunLog log;
-  Console console(std::cout, isatty(STDOUT_FILENO) == 1);
+  // mpirun gives every rank a terminal of its own; only launch/run knows whether there is a real one.
+  const bool terminal = isatty(STDOUT_FILENO) == 1 &&
+                        (!launched_by_mpi() || std::getenv("SYNCNORM_TERMINAL") != nullptr);
+  Console console(std::cout, terminal);
   TrainerOptions options;
   options.resume = resume;
   options.version = kVersion;
