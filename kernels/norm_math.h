@@ -20,7 +20,7 @@ struct MeanVariance {
 inline MeanVariance from_sums(double count, double sum, double square) {
   const double mean = sum / count;
   const double variance = square / count - mean * mean;
-  return {mean, variance > 0.0 ? variance : 0.0};
+  return {mean, variance < 0.0 ? 0.0 : variance};  // a nan stays a nan
 }
 
 inline double inverse_std(double variance, double eps) { return 1.0 / std::sqrt(variance + eps); }
