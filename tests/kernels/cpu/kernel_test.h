@@ -1,0 +1,151 @@
+// What the tests of CPU kernels share: one fixture that runs every test for every instruction set,
+// device arrays with a guard behind their last value, random inputs, and comparisons.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <functional>
+#include <initializer_list>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "kernels/device.h"
+#include "kernels/error.h"
+
+namespace syncnorm::test {
+
+/// Device memory of exactly the given values, and 64 guard bytes behind them.
+template <class T>
+class Array {
+ public:
+  Array() = default;  // a null argument
+  Array(Device& device, const std::vector<T>& values)
+      : count_(values.size()), buffer_(device.allocate(count_ * sizeof(T) + kGuard)) {
+    if (count_ > 0) std::memcpy(buffer_.data(), values.data(), count_ * sizeof(T));
+    std::memset(buffer_.data() + count_ * sizeof(T), 0xA5, kGuard);
+  }
+  /// Filled with a value that no result should keep.
+  Array(Device& device, std::size_t count)
+      : Array(device, std::vector<T>(count, static_cast<T>(-77))) {}
+
+  void* pointer() const { return buffer_.data(); }
+  std::size_t size() const { return count_; }
+  T* data() const { return reinterpret_cast<T*>(buffer_.data()); }
+  T& operator[](std::size_t i) const { return data()[i]; }
+  std::vector<T> values() const { return {data(), data() + count_}; }
+  bool guard_intact() const {
+    const std::byte* guard = buffer_.data() + count_ * sizeof(T);
+    return buffer_.data() == nullptr ||
+           std::all_of(guard, guard + kGuard, [](std::byte b) { return b == std::byte{0xA5}; });
+  }
+
+ private:
+  static constexpr std::size_t kGuard = 64;
+  std::size_t count_ = 0;
+  Buffer buffer_;
+};
+
+using Floats = Array<float>;
+using Doubles = Array<double>;
+
+/// An argument of a kernel: an array or null, with its guard.
+class Argument {
+ public:
+  Argument(std::nullptr_t) {}
+  template <class T>
+  Argument(const Array<T>& array)
+      : pointer_(array.pointer()), intact_([&array] { return array.guard_intact(); }) {}
+  void* pointer() const { return pointer_; }
+  bool guard_intact() const { return !intact_ || intact_(); }
+
+ private:
+  void* pointer_ = nullptr;
+  std::function<bool()> intact_;
+};
+
+inline const char* const kInstructionSets[] = {"baseline", "avx2", "avx512"};
+
+/// Runs each test once per instruction set; one that this processor lacks is skipped with its
+/// reason.
+class KernelTest : public testing::TestWithParam<const char*> {
+ protected:
+  void SetUp() override {
+    try {
+      device_ = make_cpu_device(GetParam());
+    } catch (const InputError& error) {
+      GTEST_SKIP() << error.what();
+    }
+  }
+
+  /// Compiles `op` and runs it once; nothing may be written behind the arrays.
+  void run(const Op& op, std::initializer_list<Argument> arguments, const StepState& state = {}) {
+    std::vector<void*> pointers;
+    for (const Argument& argument : arguments) pointers.push_back(argument.pointer());
+    device_->compile(op)->run(pointers, state);
+    for (const Argument& argument : arguments)
+      EXPECT_TRUE(argument.guard_intact()) << op_text(op) << " wrote behind an argument";
+  }
+
+  Floats floats(const std::vector<float>& values) { return {*device_, values}; }
+  Floats floats(std::initializer_list<float> values) { return {*device_, std::vector(values)}; }
+  Floats floats(std::size_t count) { return {*device_, count}; }
+  Doubles doubles(std::size_t count) { return {*device_, count}; }
+
+  std::unique_ptr<Device> device_;
+};
+
+inline std::string instruction_set_name(const testing::TestParamInfo<const char*>& info) {
+  return info.param;
+}
+
+inline std::vector<float> random_normal(std::size_t count, unsigned seed, float mean = 0.0f,
+                                        float deviation = 1.0f) {
+  std::mt19937 engine(seed);
+  std::normal_distribution<float> normal(mean, deviation);
+  std::vector<float> values(count);
+  for (float& value : values) value = normal(engine);
+  return values;
+}
+
+/// Every value within `tolerance` times the largest magnitude of `expected` (at least `floor`).
+template <class A, class B>
+testing::AssertionResult near_relative(const A& actual, const B& expected, double tolerance,
+                                       double floor = 1e-30) {
+  if (actual.size() != expected.size())
+    return testing::AssertionFailure() << actual.size() << " values for " << expected.size();
+  double scale = floor;
+  for (std::size_t i = 0; i < expected.size(); ++i)
+    scale = std::max(scale, std::abs(static_cast<double>(expected[i])));
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    const double a = static_cast<double>(actual[i]), e = static_cast<double>(expected[i]);
+    if (!(std::abs(a - e) <= tolerance * scale))
+      return testing::AssertionFailure()
+             << "value " << i << " is " << a << ", expected " << e << ": error "
+             << std::abs(a - e) / scale << " of the largest magnitude " << scale;
+  }
+  return testing::AssertionSuccess();
+}
+
+/// Same bits in every value.
+template <class A, class B>
+testing::AssertionResult same_bits(const A& actual, const B& expected) {
+  if (actual.size() != expected.size())
+    return testing::AssertionFailure() << actual.size() << " values for " << expected.size();
+  for (std::size_t i = 0; i < expected.size(); ++i)
+    if (std::memcmp(&actual[i], &expected[i], sizeof(expected[i])) != 0)
+      return testing::AssertionFailure()
+             << "value " << i << " is " << actual[i] << ", expected " << expected[i];
+  return testing::AssertionSuccess();
+}
+
+}  // namespace syncnorm::test
+
+/// Instantiates `suite` for every instruction set.
+#define SYNCNORM_FOR_ALL_INSTRUCTION_SETS(suite)                                            \
+  INSTANTIATE_TEST_SUITE_P(Isa, suite, testing::ValuesIn(syncnorm::test::kInstructionSets), \
+                           syncnorm::test::instruction_set_name)

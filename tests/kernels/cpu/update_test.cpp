@@ -1,0 +1,113 @@
+// Optimizer updates against PyTorch's over several steps, and the sum of squares behind clipping.
+#include "tests/kernels/cpu/kernel_test.h"
+#include "tests/kernels/golden.h"
+
+namespace syncnorm::test {
+namespace {
+
+constexpr double kTolerance = 1e-6;  // of the largest magnitude, after four updates
+
+class UpdateTest : public KernelTest {};
+
+TEST_P(UpdateTest, MatchesPyTorch) {
+  const auto cases = read_goldens("updates");
+  ASSERT_GE(cases.size(), 12u);
+  for (const GoldenCase& g : cases) {
+    SCOPED_TRACE(g.name);
+    const auto count = static_cast<std::size_t>(g.integer("count"));
+    Op op;
+    const bool sgd = g.name.starts_with("sgd");
+    if (sgd)
+      op = SgdUpdate{1, count, g.number("momentum"), g.number("decay"), g.integer("nesterov") != 0};
+    else
+      op = AdamUpdate{1,
+                      count,
+                      g.number("beta1"),
+                      g.number("beta2"),
+                      g.number("eps"),
+                      g.number("decay"),
+                      g.name.starts_with("adamw")};
+    const Floats parameter = floats(g.tensor("parameter"));
+    const Floats first = floats(std::vector<float>(count)), second = floats(first.values());
+    const auto slice = [&](const char* name, int step) {
+      const auto begin = g.tensor(name).begin() + static_cast<std::ptrdiff_t>(count) * step;
+      return std::vector<float>(begin, begin + static_cast<std::ptrdiff_t>(count));
+    };
+    for (int step = 0; step < g.integer("steps"); ++step) {
+      StepState state;
+      state.step = static_cast<std::uint64_t>(step);
+      state.lr = static_cast<float>(g.number("lr") / (step + 1));
+      state.gradient_scale = static_cast<float>(g.number("scale"));
+      const Floats gradient = floats(slice("gradients", step));
+      if (sgd)
+        run(op, {parameter, gradient, first}, state);
+      else
+        run(op, {parameter, gradient, first, second}, state);
+      EXPECT_TRUE(near_relative(parameter.values(), slice("results", step), kTolerance)) << step;
+    }
+    if (g.has("velocity")) {
+      EXPECT_TRUE(near_relative(first.values(), g.tensor("velocity"), kTolerance));
+    }
+    if (!sgd) {
+      EXPECT_TRUE(near_relative(first.values(), g.tensor("first"), kTolerance));
+      EXPECT_TRUE(near_relative(second.values(), g.tensor("second"), kTolerance));
+    }
+  }
+}
+
+// Buckets are cut anywhere: a value must not notice whether it is in a vector or in the remainder.
+TEST_P(UpdateTest, CuttingTheRangeChangesNoBit) {
+  const auto values = random_normal(41, 1), gradients = random_normal(41, 2);
+  StepState state;
+  state.lr = 0.1f;
+  state.gradient_scale = 0.7f;
+  const auto update = [&](const Op& op, std::size_t begin, std::size_t end) {
+    const auto part = [&](const std::vector<float>& v) {
+      return floats(std::vector<float>(v.begin() + static_cast<std::ptrdiff_t>(begin),
+                                       v.begin() + static_cast<std::ptrdiff_t>(end)));
+    };
+    const Floats p = part(values), g = part(gradients);
+    const Floats m = floats(std::vector<float>(p.size())), v = floats(m.values());
+    if (std::holds_alternative<SgdUpdate>(op))
+      run(op, {p, g, m}, state);
+    else
+      run(op, {p, g, m, v}, state);
+    return p.values();
+  };
+  const auto both = [&](std::size_t begin, std::size_t end) {
+    auto result = update(SgdUpdate{1, end - begin, 0.9, 1e-3, true}, begin, end);
+    const auto adam = update(AdamUpdate{1, end - begin, 0.9, 0.999, 1e-8, 1e-2, true}, begin, end);
+    result.insert(result.end(), adam.begin(), adam.end());
+    return result;
+  };
+  const auto whole = both(0, 41);
+  for (const std::size_t cut : {1u, 3u, 8u, 17u, 40u}) {
+    const auto low = both(0, cut), high = both(cut, 41);
+    for (std::size_t i = 0; i < 41; ++i)
+      for (const std::size_t half : {0u, 1u}) {
+        const float part = i < cut ? low[i + half * cut] : high[i - cut + half * (41 - cut)];
+        EXPECT_EQ(part, whole[i + half * 41]) << "value " << i << " cut at " << cut;
+      }
+  }
+}
+
+TEST_P(UpdateTest, SumOfSquares) {
+  for (const std::size_t count : {1u, 3u, 8u, 16u, 31u, 1000u, 100003u}) {
+    const auto values = random_normal(count, 3, 0.5f);
+    double expected = 0.0;
+    for (const float value : values) expected += static_cast<double>(value) * value;
+    const Doubles sum = doubles(1);
+    run(SumOfSquares{1, count}, {floats(values), sum});
+    EXPECT_NEAR(sum[0], expected, 1e-13 * expected * std::sqrt(static_cast<double>(count)));
+  }
+  const Doubles sum = doubles(1);
+  run(SumOfSquares{1, 2}, {floats({1e30f, 1e30f}), sum});  // beyond f32
+  EXPECT_NEAR(sum[0], 2e60, 1e54);
+  run(SumOfSquares{1, 9}, {floats({0, 0, 0, 0, NAN, 0, 0, 0, 0}), sum});
+  EXPECT_TRUE(std::isnan(sum[0]));
+}
+
+SYNCNORM_FOR_ALL_INSTRUCTION_SETS(UpdateTest);
+
+}  // namespace
+}  // namespace syncnorm::test
