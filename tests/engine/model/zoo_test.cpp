@@ -1,0 +1,167 @@
+// Models: sizes and names against torchvision's, shapes, and the errors of graphs that do not fit.
+#include "engine/model/zoo.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "engine/config/load.h"
+#include "engine/config/names.h"
+#include "engine/model/initialize.h"
+#include "kernels/error.h"
+
+namespace syncnorm::test {
+namespace {
+
+Graph model(const std::string& yaml, Shape input, int classes) {
+  return build_model(parse_experiment_text(yaml, "test.yaml").experiment, input, classes);
+}
+
+std::size_t parameters(const Graph& graph) {
+  std::size_t count = 0;
+  for (const Parameter& p : graph.parameters) count += p.count();
+  return count;
+}
+
+TEST(Zoo, NamesAreThoseOfTheSchema) {
+  const std::vector<std::string> names = zoo_names();
+  EXPECT_TRUE(std::equal(names.begin(), names.end(), std::begin(config::kArchitectures),
+                         std::end(config::kArchitectures)));
+}
+
+// torchvision's counts with 1000 classes (resnet18/34/50), He et al. 2016 table 6 for CIFAR ResNets
+// with projection shortcuts, and sums by hand.
+TEST(Zoo, HasTheKnownNumbersOfParameters) {
+  const Shape imagenet{224, 224, 3}, cifar{32, 32, 3}, mnist{28, 28, 1};
+  EXPECT_EQ(parameters(model("model: {architecture: resnet18}", imagenet, 1000)), 11'689'512u);
+  EXPECT_EQ(parameters(model("model: {architecture: resnet34}", imagenet, 1000)), 21'797'672u);
+  EXPECT_EQ(parameters(model("model: {architecture: resnet50}", imagenet, 1000)), 25'557'032u);
+  EXPECT_EQ(parameters(model("model: {architecture: resnet20}", cifar, 10)), 272'474u);
+  EXPECT_EQ(parameters(model("model: {architecture: mlp, hidden: [100]}\nnorm: none", mnist, 10)),
+            784u * 100 + 100 + 100 * 10 + 10);
+  EXPECT_EQ(parameters(model("model: {architecture: lenet}\nnorm: none", mnist, 10)), 61'706u);
+  // VGG-16 without norm: torchvision's features (14,714,688) and one classifier.
+  EXPECT_EQ(parameters(model("model: {architecture: vgg16}\nnorm: none", cifar, 10)),
+            14'714'688u + 512 * 10 + 10);
+}
+
+TEST(Zoo, ResNetHasTorchvisionsNames) {
+  const Graph graph = model("model: {architecture: resnet50}", {64, 64, 3}, 10);
+  const auto has = [&](const std::string& name) {
+    return std::any_of(graph.parameters.begin(), graph.parameters.end(),
+                       [&](const Parameter& p) { return p.name == name; });
+  };
+  for (const char* name : {"conv1.weight", "bn1.weight", "bn1.bias", "layer1.0.conv3.weight",
+                           "layer1.0.downsample.0.weight", "layer1.0.downsample.1.bias",
+                           "layer4.2.bn3.weight", "fc.weight", "fc.bias"})
+    EXPECT_TRUE(has(name)) << name;
+  EXPECT_FALSE(has("layer1.1.downsample.0.weight"));
+}
+
+TEST(Zoo, NormNoneGivesConvolutionsABias) {
+  const Graph with = model("model: {architecture: resnet8}", {28, 28, 1}, 10);
+  const Graph without = model("model: {architecture: resnet8}\nnorm: none", {28, 28, 1}, 10);
+  EXPECT_FALSE(with.norms.empty());
+  EXPECT_TRUE(without.norms.empty());
+  const auto bias = std::find_if(without.parameters.begin(), without.parameters.end(),
+                                 [](const Parameter& p) { return p.name == "conv1.bias"; });
+  EXPECT_NE(bias, without.parameters.end());
+}
+
+TEST(Zoo, NormPositionIsRespected) {
+  const auto order = [](const std::string& position) {
+    const Graph graph =
+        model("model: {architecture: lenet, norm_position: " + position + "}", {28, 28, 1}, 10);
+    return std::holds_alternative<NormLayer>(graph.layers[2].kind);
+  };
+  EXPECT_TRUE(order("before_activation"));
+  EXPECT_FALSE(order("after_activation"));
+}
+
+struct BadModel {
+  const char* yaml;
+  Shape input;
+  const char* message;
+};
+
+class BadModels : public ::testing::TestWithParam<BadModel> {};
+
+TEST_P(BadModels, AreRefusedWithTheLayersName) {
+  try {
+    model(GetParam().yaml, GetParam().input, 10);
+    FAIL() << "the model was accepted";
+  } catch (const InputError& error) {
+    EXPECT_STREQ(error.what(), GetParam().message);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Table, BadModels,
+    ::testing::Values(
+        BadModel{"model: {architecture: lenet}",
+                 {4, 4, 1},
+                 "layer 'conv2': a kernel of 5 does not fit a map of 2 with padding 0; use a smaller "
+                 "kernel, more padding, larger images or fewer strides and pools before it"},
+        BadModel{"norm: gn\nmodel: {architecture: lenet}",
+                 {28, 28, 1},
+                 "norm.groups: 8 does not divide the 6 channels of layer 'bn1'; use one of 1, 2, 3, "
+                 "6"},
+        BadModel{"model: {layers: [{type: linear, out: 10}]}",
+                 {4, 4, 1},
+                 "test.yaml:1:18: model.layers: layer 'linear1': linear reads a vector, but its input "
+                 "is 4x4x1; put 'flatten' or 'global_pool' before it"},
+        BadModel{"model: {layers: [flatten, {type: linear, out: 7}]}",
+                 {4, 4, 1},
+                 "layer 'linear2': the last layer gives 1x1x7, but the data has 10 classes; end with "
+                 "a linear layer of 10 outputs"},
+        BadModel{"model: {layers: [flatten, {type: add, from: nowhere}, {type: linear, out: 10}]}",
+                 {4, 4, 1},
+                 "test.yaml:1:27: model.layers: there is no layer 'nowhere' before this one; give "
+                 "that layer a name"},
+        BadModel{"model: {layers: [{type: conv, out: 4, kernel: 1, name: a}, {type: conv, out: 8, "
+                 "kernel: 1}, {type: add, from: a}, global_pool, {type: linear, out: 10}]}",
+                 {4, 4, 1},
+                 "test.yaml:1:93: model.layers: layer 'add3': cannot add 'a' of 4x4x4 to 'conv2' of "
+                 "4x4x8; shapes must be equal"},
+        BadModel{"model: {layers: [flatten, {type: linear, out: 4, name: dead}, {type: linear, out: "
+                 "10, input: flatten1}]}",
+                 {4, 4, 1},
+                 "layer 'dead': nothing reads its output; remove it, or read it with 'input' or "
+                 "'from'"}));
+
+TEST(Initialize, HasTheVarianceOfItsName) {
+  const auto deviation = [](const std::string& kind) {
+    const Experiment e =
+        parse_experiment_text("model: {architecture: mlp, hidden: [400], initialization: " + kind +
+                                  ", initialization_std: 0.3}",
+                              "test.yaml")
+            .experiment;
+    const Graph graph = build_model(e, {28, 28, 1}, 10);
+    std::vector<float> values(graph.parameters[0].count());
+    initialize_parameter(graph, 0, e.model, 1, values);
+    double square = 0.0;
+    for (const float v : values) square += static_cast<double>(v) * static_cast<double>(v);
+    return std::sqrt(square / static_cast<double>(values.size()));
+  };
+  EXPECT_NEAR(deviation("he"), std::sqrt(2.0 / 784), 0.0005);
+  EXPECT_NEAR(deviation("lecun"), std::sqrt(1.0 / 784), 0.0005);
+  EXPECT_NEAR(deviation("xavier"), std::sqrt(2.0 / (784 + 400)), 0.0005);
+  EXPECT_NEAR(deviation("gaussian"), 0.3, 0.003);
+}
+
+TEST(Initialize, ZeroGammaIsOnlyInTheLastNormOfABlock) {
+  const Experiment e =
+      parse_experiment_text("model: {architecture: resnet8, zero_gamma: true}", "test.yaml").experiment;
+  const Graph graph = build_model(e, {28, 28, 1}, 10);
+  for (std::size_t p = 0; p < graph.parameters.size(); ++p) {
+    if (graph.parameters[p].role != ParameterRole::gamma) continue;
+    std::vector<float> values(graph.parameters[p].count(), -1.0f);
+    initialize_parameter(graph, static_cast<int>(p), e.model, 1, values);
+    const bool last = graph.parameters[p].name.find(".bn2.") != std::string::npos;
+    EXPECT_EQ(values[0], last ? 0.0f : 1.0f) << graph.parameters[p].name;
+  }
+}
+
+}  // namespace
+}  // namespace syncnorm::test

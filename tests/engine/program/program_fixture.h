@@ -1,0 +1,112 @@
+// A small training set-up for tests of programs: a model, its executor on one rank, a made batch.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/config/load.h"
+#include "engine/model/initialize.h"
+#include "engine/model/zoo.h"
+#include "engine/program/compile.h"
+#include "engine/program/executor.h"
+#include "kernels/philox.h"
+
+namespace syncnorm::test {
+
+struct Workbench {
+  LoadedExperiment loaded;
+  Shape image;
+  int classes;
+  std::unique_ptr<Device> device = make_cpu_device();
+  std::unique_ptr<Communicator> comm = make_self_communicator();
+  Graph graph;
+  Memory memory;
+  std::unique_ptr<StatisticsGroups> groups;
+  std::unique_ptr<Executor> executor;
+  std::vector<float> images;
+  std::vector<std::int32_t> labels;
+  std::vector<std::uint32_t> ids;
+  StepState state;
+
+  explicit Workbench(const std::string& yaml, Shape shape = {8, 8, 3}, int class_count = 5,
+                 std::vector<int> replica_samples = {})
+      : loaded(parse_experiment_text(yaml, "test.yaml")), image(shape), classes(class_count) {
+    const Experiment& e = loaded.experiment;
+    graph = build_model(e, image, classes);
+    ProgramOptions options;
+    options.replicas = e.replicas;
+    options.batch_per_replica = e.batch_per_replica;
+    options.global_samples = e.global_batch();
+    options.replica_samples = replica_samples;
+    if (!replica_samples.empty()) {
+      options.global_samples = 0;
+      for (const int n : replica_samples) options.global_samples += n;
+    }
+    options.norm = e.norm;
+    options.label_smoothing = e.loss.label_smoothing;
+    options.merge_replicas = e.reduction == ReductionMode::fastest;
+    const Placement placement{e.replicas, 1};
+    if (e.norm.kind == NormKind::batch && e.norm.synced_replicas > 1)
+      groups = std::make_unique<StatisticsGroups>(*comm, placement, e.norm.synced_replicas);
+    executor = std::make_unique<Executor>(
+        compile_program(graph, *device, options), *device, *comm, placement, groups.get(),
+        options.merge_replicas ? ReductionAlgorithm::engine : ReductionAlgorithm::tree, memory);
+    for (std::size_t p = 0; p < graph.parameters.size(); ++p) {
+      initialize_parameter(graph, static_cast<int>(p), e.model, e.seed, parameter(p));
+      // Away from the symmetric start, so that no gradient is zero by accident.
+      RandomStream random(7, RandomPurpose::initialization, 1, p);
+      for (float& v : parameter(p)) v += 0.1f * random.normal();
+    }
+    RandomStream random(9, RandomPurpose::synthetic_data, 0, 0);
+    images.resize(static_cast<std::size_t>(image.size() * e.global_batch()));
+    for (float& v : images) v = random.normal();
+    for (int i = 0; i < e.global_batch(); ++i) {
+      labels.push_back(static_cast<std::int32_t>(random.below(static_cast<std::uint64_t>(classes))));
+      ids.push_back(static_cast<std::uint32_t>(i));
+    }
+  }
+
+  std::span<float> parameter(std::size_t p) {
+    return memory.parameters.as<float>().subspan(executor->program().parameter_offset[p],
+                                                 graph.parameters[p].count());
+  }
+  std::span<const float> gradient(std::size_t p) {
+    return memory.gradients.as<float>().subspan(executor->program().parameter_offset[p],
+                                                graph.parameters[p].count());
+  }
+  /// Mean loss of one pass; gradients are in place afterwards.
+  double run() {
+    state.update_running = false;
+    executor->run(state, {images.data(), labels.data(), ids.data()});
+    return executor->loss()[0] / executor->program().options.global_samples;
+  }
+};
+
+/// Every kind of smooth layer, around one residual block.
+inline std::string every_layer_yaml(const std::string& norm, const std::string& more = "") {
+  return "replicas: 2\nbatch_per_replica: 3\nsteps: 1\nnorm: " + norm + "\n" + more +
+         "model:\n"
+         "  layers:\n"
+         "    - {type: conv, out: 6, kernel: 3, padding: 1, bias: true}\n"
+         "    - norm\n"
+         "    - {type: tanh, name: trunk}\n"
+         "    - {type: conv, out: 6, kernel: 3, padding: 1, bias: false}\n"
+         "    - norm\n"
+         "    - {type: add, from: trunk}\n"
+         "    - elu\n"
+         "    - {type: average_pool, kernel: 2}\n"
+         "    - {type: conv, out: 8, kernel: 1, stride: 2, bias: false}\n"
+         "    - norm\n"
+         "    - gelu\n"
+         "    - {type: average_pool, kernel: 2, stride: 1, padding: 1}\n"
+         "    - {type: dropout, p: 0.25}\n"
+         "    - flatten\n"
+         "    - {type: linear, out: 12}\n"
+         "    - sigmoid\n"
+         "    - {type: linear, out: 9}\n"
+         "    - selu\n"
+         "    - {type: linear, out: 5}\n";
+}
+
+}  // namespace syncnorm::test

@@ -1,0 +1,235 @@
+// What the passes promise: fusion, schedule, buckets, places in the arena, memory.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <set>
+
+#include "engine/program/passes.h"
+#include "kernels/error.h"
+#include "tests/engine/program/program_fixture.h"
+
+namespace syncnorm::test {
+namespace {
+
+std::string resnet(const std::string& norm, int replicas = 2, const std::string& name = "resnet8") {
+  return "replicas: " + std::to_string(replicas) + "\nbatch_per_replica: 2\nsteps: 1\nnorm: " +
+         norm + "\nmodel: {architecture: " + name + "}\n";
+}
+
+template <class Kind>
+long count(const Program& program) {
+  return std::count_if(program.instructions.begin(), program.instructions.end(),
+                       [](const Instruction& i) {
+                         return i.kind == InstructionKind::compute &&
+                                std::holds_alternative<Kind>(i.op);
+                       });
+}
+
+std::vector<ReductionSpec> statistics(const Program& program) {
+  std::vector<ReductionSpec> specs;
+  for (const ReductionSpec& spec : program.reductions)
+    if (spec.kind == ReductionKind::forward_statistics ||
+        spec.kind == ReductionKind::backward_statistics)
+      specs.push_back(spec);
+  return specs;
+}
+
+TEST(Fuse, NormAddAndReluAreOneOperationBothWays) {
+  const Workbench setup(resnet("syncbn"));
+  const Program& program = setup.executor->program();
+  EXPECT_EQ(count<ActivationForward>(program), 0);
+  EXPECT_EQ(count<ActivationBackward>(program), 0);
+  EXPECT_EQ(count<BatchNormalize>(program), 9);  // 7 and two projection shortcuts
+  // The gradients of a block's input meet inside the norm below; nothing is added on its own but
+  // where the block's input is no norm's output. In ResNets it always is.
+  EXPECT_EQ(count<Add>(program), 0);
+}
+
+TEST(Fuse, WithoutNormsAddAndActivationStay) {
+  const Workbench setup(resnet("none"));
+  EXPECT_EQ(count<Add>(setup.executor->program()), 3 + 3);  // forward sums, and gradients that meet
+  EXPECT_EQ(count<ActivationForward>(setup.executor->program()), 7);
+}
+
+TEST(Lower, FirstLayerHasNoInputGradient) {
+  const Workbench setup(resnet("syncbn"));
+  EXPECT_EQ(count<ConvForward>(setup.executor->program()), 9);
+  EXPECT_EQ(count<ConvDgrad>(setup.executor->program()), 8);
+  EXPECT_EQ(count<ConvWgrad>(setup.executor->program()), 9);
+}
+
+TEST(Reductions, OneEachWayWithTheFewestValues) {
+  const Workbench setup(resnet("syncbn"));
+  const Program& program = setup.executor->program();
+  std::multiset<std::size_t> forward, backward;
+  for (const ReductionSpec& spec : statistics(program))
+    (spec.kind == ReductionKind::forward_statistics ? forward : backward).insert(spec.count);
+  std::multiset<std::size_t> expected_forward, expected_backward;
+  for (const std::size_t channels : {16, 16, 16, 32, 32, 32, 64, 64, 64}) {
+    expected_forward.insert(2 * channels + 1);
+    expected_backward.insert(2 * channels);
+  }
+  EXPECT_EQ(forward, expected_forward);
+  EXPECT_EQ(backward, expected_backward);
+}
+
+TEST(Reductions, LocalNormsReduceNoStatistics) {
+  for (const char* norm : {"bn", "gn", "ln", "in", "none"}) {
+    const Workbench setup(resnet(norm));
+    EXPECT_TRUE(statistics(setup.executor->program()).empty()) << norm;
+  }
+}
+
+TEST(Schedule, BackwardStatisticsFlyUnderWeightGradients) {
+  const Workbench setup(resnet("syncbn", 2, "resnet20"));
+  const Program& program = setup.executor->program();
+  int covered = 0, backward = 0;
+  for (std::size_t i = 0; i < program.instructions.size(); ++i) {
+    const Instruction& start = program.instructions[i];
+    if (start.kind != InstructionKind::reduce_start ||
+        program.reductions[static_cast<std::size_t>(start.reduction)].kind !=
+            ReductionKind::backward_statistics)
+      continue;
+    ++backward;
+    for (std::size_t j = i + 1; j < program.instructions.size(); ++j) {
+      const Instruction& next = program.instructions[j];
+      if (next.kind == InstructionKind::reduce_wait && next.reduction == start.reduction) break;
+      if (std::holds_alternative<ConvWgrad>(next.op) && next.kind == InstructionKind::compute) {
+        ++covered;
+        break;
+      }
+    }
+  }
+  EXPECT_EQ(backward, 21);
+  // Not the last norm before the classifier; and the two norms that meet at a sum share a wgrad.
+  EXPECT_GE(covered, 18);
+}
+
+TEST(Schedule, BucketsCoverEveryGradientOnceAndLeaveComplete) {
+  Workbench setup(resnet("syncbn", 2, "resnet20"));
+  ProgramOptions options = setup.executor->program().options;
+  options.first_bucket_bytes = 10'000;
+  options.bucket_bytes = 100'000;
+  const Program program = compile_program(setup.graph, *setup.device, options);
+  std::size_t at = 0;
+  int buckets = 0;
+  for (std::size_t r = 0; r < program.reductions.size(); ++r) {
+    const ReductionSpec& spec = program.reductions[r];
+    if (spec.kind != ReductionKind::gradient) continue;
+    EXPECT_EQ(spec.offset, at);
+    at += spec.count;
+    ++buckets;
+    bool started = false;
+    for (const Instruction& i : program.instructions) {
+      if (i.kind == InstructionKind::reduce_start && i.reduction == static_cast<int>(r))
+        started = true;
+      for (std::size_t a = static_cast<std::size_t>(i.first_output); a < i.args.size(); ++a) {
+        if (i.args[a] < 0) continue;
+        const Tensor& tensor = program.tensors[static_cast<std::size_t>(i.args[a])];
+        const std::size_t first = tensor.offset / sizeof(float);
+        if (tensor.space == Space::gradient && first >= spec.offset &&
+            first < spec.offset + spec.count)
+          EXPECT_FALSE(started) << tensor.name << " is written after its bucket left";
+      }
+    }
+    EXPECT_TRUE(started);
+  }
+  EXPECT_EQ(at, program.parameter_floats);
+  EXPECT_GT(buckets, 5);
+}
+
+/// Tensors that are alive at the same instruction must not share bytes.
+void expect_no_overlap(Program program, int wave, int groups, int replicas) {
+  const std::size_t total = allocate(program, wave, groups, replicas);
+  struct Place {
+    std::size_t first, last, begin, end;
+  };
+  std::vector<Place> places;
+  for (std::size_t t = 0; t < program.tensors.size(); ++t) {
+    const Tensor& tensor = program.tensors[t];
+    if (tensor.space != Space::arena) continue;
+    std::size_t first = SIZE_MAX, last = 0;
+    for (std::size_t i = 0; i < program.instructions.size(); ++i)
+      for (const int arg : program.instructions[i].args)
+        if (arg == static_cast<int>(t)) {
+          first = std::min(first, i);
+          last = std::max(last, i);
+        }
+    if (first == SIZE_MAX) continue;
+    if (tensor.persistent) {
+      first = 0;
+      last = SIZE_MAX;
+    }
+    const int copies = tensor.per == Per::once           ? 1
+                       : tensor.per == Per::wave_replica ? wave
+                       : tensor.per == Per::wave_group   ? groups
+                                                         : replicas;
+    const std::size_t end =
+        tensor.offset + tensor.stride * static_cast<std::size_t>(copies - 1) + tensor.bytes;
+    EXPECT_LE(end, total);
+    for (const Place& other : places)
+      if (first <= other.last && other.first <= last)
+        ASSERT_TRUE(end <= other.begin || tensor.offset >= other.end) << tensor.name;
+    places.push_back({first, last, tensor.offset, end});
+  }
+}
+
+TEST(Allocate, LivesThatOverlapDoNotSharePlaces) {
+  for (const char* norm : {"syncbn", "bn", "{kind: group, groups: 2}"})
+    for (const char* name : {"resnet8", "lenet", "mlp", "resnet20"}) {
+      const Workbench setup(resnet(norm, 2, name), {28, 28, 3}, 10);
+      expect_no_overlap(setup.executor->program(), 2, 1, 2);
+      expect_no_overlap(setup.executor->program(), 1, 1, 2);
+    }
+}
+
+TEST(Memory, LocalNormsNeedTheActivationsOfOneReplica) {
+  const Workbench two(resnet("gn", 2)), sixteen(resnet("gn", 16));
+  EXPECT_LE(sixteen.executor->arena_bytes(), two.executor->arena_bytes() + 14 * 64);
+  const Workbench synced(resnet("syncbn", 16));
+  EXPECT_GT(synced.executor->arena_bytes(), 8 * two.executor->arena_bytes());
+}
+
+TEST(Lower, OneValuePerChannelIsRefusedFromShapes) {
+  try {
+    const Workbench setup("replicas: 4\nbatch_per_replica: 1\nsteps: 1\nnorm: bn\n"
+                      "model: {architecture: mlp, hidden: [8]}\n");
+    FAIL() << "batch normalization over one value was accepted";
+  } catch (const InputError& error) {
+    EXPECT_STREQ(error.what(),
+                 "layer 'bn1': batch normalization over 1 replica sees one value per channel in a "
+                 "batch of 4 samples (one sample of a 1x1 map), which has no variance; raise "
+                 "batch_per_replica or norm.synced_replicas, set drop_last: true if it is the last "
+                 "batch, or use norm: gn, ln or none");
+  }
+  EXPECT_NO_THROW(Workbench("replicas: 4\nbatch_per_replica: 1\nsteps: 1\nnorm: syncbn\n"
+                        "model: {architecture: mlp, hidden: [8]}\n"));
+}
+
+TEST(Executor, NamesTheLayerWhereANanBegan) {
+  Workbench setup(resnet("syncbn"));
+  const auto& parameters = setup.graph.parameters;
+  const auto found = std::find_if(parameters.begin(), parameters.end(), [](const Parameter& p) {
+    return p.name == "layer2.0.conv1.weight";
+  });
+  setup.run();
+  const BatchView batch{setup.images.data(), setup.labels.data(), setup.ids.data()};
+  EXPECT_EQ(setup.executor->find_nonfinite(setup.state, batch), -1);
+  setup.parameter(static_cast<std::size_t>(found - parameters.begin()))[3] = INFINITY;
+  const int index = setup.executor->find_nonfinite(setup.state, batch);
+  ASSERT_GE(index, 0);
+  EXPECT_EQ(setup.executor->instruction_name(index), "layer 'layer2.0.conv1' (conv)");
+}
+
+TEST(Executor, RunningStatisticsFollowOnlyWhenAsked) {
+  Workbench setup(resnet("syncbn"));
+  const auto running = setup.memory.running.as<float>();
+  setup.run();
+  EXPECT_TRUE(std::all_of(running.begin(), running.end(), [](float v) { return v == 0.0f; }));
+  setup.state.update_running = true;
+  setup.executor->run(setup.state, {setup.images.data(), setup.labels.data(), setup.ids.data()});
+  EXPECT_TRUE(std::any_of(running.begin(), running.end(), [](float v) { return v != 0.0f; }));
+}
+
+}  // namespace
+}  // namespace syncnorm::test
