@@ -1,0 +1,103 @@
+// The run folder: exact numbers, the cut on resume, torn lines.
+#include "monitoring/run_log.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "monitoring/console.h"
+
+namespace syncnorm::test {
+namespace {
+
+namespace fs = std::filesystem;
+
+class RunLogTest : public ::testing::Test {
+ protected:
+  RunLogTest() {
+    std::string name = (fs::temp_directory_path() / "syncnorm-XXXXXX").string();
+    folder_ = mkdtemp(name.data());
+    start_.name = "test";
+    start_.run_dir = (folder_ / "run").string();
+    start_.total_steps = 10;
+    start_.config_yaml = "name: test\n";
+  }
+  ~RunLogTest() override { fs::remove_all(folder_); }
+
+  std::vector<nlohmann::json> events() const {
+    std::ifstream in(folder_ / "run" / "metrics.jsonl");
+    std::vector<nlohmann::json> list;
+    for (std::string line; std::getline(in, line);) list.push_back(nlohmann::json::parse(line));
+    return list;
+  }
+  static StepEvent step(std::int64_t number, double loss) {
+    StepEvent event;
+    event.step = number;
+    event.loss = loss;
+    return event;
+  }
+
+  fs::path folder_;
+  StartEvent start_;
+};
+
+TEST_F(RunLogTest, LossesReadBackToTheSameBits) {
+  RunLog log;
+  log.on_start(start_);
+  const std::vector<double> losses = {0.1 + 0.2, 2.302585092994046, 5e-324, 1.7976931348623157e308};
+  for (std::size_t i = 0; i < losses.size(); ++i)
+    log.on_step(step(static_cast<std::int64_t>(i) + 1, losses[i]));
+  log.on_step(step(5, std::nan("")));
+  log.on_end({});
+  const auto list = events();
+  ASSERT_EQ(list.size(), 7u);
+  EXPECT_EQ(list[0]["event"], "start");
+  for (std::size_t i = 0; i < losses.size(); ++i)
+    EXPECT_EQ(list[i + 1]["loss"].get<double>(), losses[i]);
+  EXPECT_EQ(list[5]["loss"], "nan");
+  EXPECT_TRUE(fs::exists(folder_ / "run" / "config.yaml"));
+  EXPECT_TRUE(fs::exists(folder_ / "run" / "summary.json"));
+}
+
+TEST_F(RunLogTest, ResumingCutsBackToTheCheckpoint) {
+  {
+    RunLog log;
+    log.on_start(start_);
+    for (int i = 1; i <= 6; ++i) log.on_step(step(i, i));
+    log.on_end({});
+  }
+  std::ofstream(folder_ / "run" / "metrics.jsonl", std::ios::app) << "{\"event\":\"step\",\"st";
+  RunLog log;
+  start_.first_step = 4;
+  log.on_start(start_);
+  log.on_resume({4, "checkpoints/step-4"});
+  log.on_step(step(5, 50.0));
+  log.on_end({});
+  std::vector<std::string> kinds;
+  for (const auto& event : events()) kinds.push_back(event["event"]);
+  EXPECT_EQ(kinds, (std::vector<std::string>{"start", "step", "step", "step", "step", "start",
+                                             "resume", "step", "end"}));
+  EXPECT_EQ(events()[7]["loss"].get<double>(), 50.0);
+}
+
+TEST_F(RunLogTest, ConsolePrintsPlainLinesOrABar) {
+  for (const bool terminal : {false, true}) {
+    std::ostringstream out;
+    Console console(out, terminal);
+    console.on_start(start_);
+    StepEvent last = step(10, 0.5);
+    last.samples = 16;
+    last.seconds = 0.5;
+    console.on_step(last);
+    EXPECT_NE(out.str().find("step 10/10"), std::string::npos);
+    EXPECT_NE(out.str().find("32 images/s"), std::string::npos);
+    EXPECT_EQ(out.str().find('\r') != std::string::npos, terminal);
+  }
+}
+
+}  // namespace
+}  // namespace syncnorm::test
