@@ -102,7 +102,7 @@ void Reduction<T>::start(std::span<const T* const> nodes, T* result) {
     send = send_;
   }
   if (sliced_) {
-    channel().start_all_to_all<T>(*request_, send, send_counts_, receive_, receive_counts_);
+    channel().template start_all_to_all<T>(*request_, send, send_counts_, receive_, receive_counts_);
     phase_ = Phase::scattering;
   } else {
     comm_.start_all_gather<T>(*request_, send, receive_, gather_counts_);
@@ -133,7 +133,7 @@ void Reduction<T>::advance() {
       break;
     case Phase::scattering:
       fold(receive_.data(), slice_.size(), slice_.data());
-      channel().start_all_gather<T>(*request_, slice_, {result_, count_}, slice_counts_);
+      channel().template start_all_gather<T>(*request_, slice_, {result_, count_}, slice_counts_);
       phase_ = Phase::collecting;
       break;
     case Phase::collecting:

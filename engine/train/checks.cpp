@@ -7,22 +7,32 @@
 
 namespace syncnorm {
 
-Graph checked_model(const LoadedExperiment& loaded, const Dataset& dataset) {
+void with_places(const LoadedExperiment& loaded, const std::function<void()>& action) {
   try {
-    return build_model(loaded.experiment,
-                       {dataset.train.height, dataset.train.width, dataset.train.channels},
-                       dataset.train.classes);
+    action();
   } catch (const InputError& error) {
     // Messages begin with a key, with a place already, or with the layer.
     const std::string message = error.what();
-    if (message.rfind("norm.groups:", 0) == 0)
-      throw InputError(loaded.at("norm.groups") + ": " + message);
-    if (message.rfind("model.architecture:", 0) == 0)
-      throw InputError(loaded.at("model.architecture") + ": " + message);
-    if (message.rfind("layer '", 0) == 0)
-      throw InputError(loaded.at("model") + ": model: " + message);
+    for (const char* key : {"norm.groups", "model.architecture"})
+      if (message.rfind(std::string(key) + ":", 0) == 0)
+        throw InputError(loaded.at(key) + ": " + message);
+    if (message.rfind("layer '", 0) == 0) {
+      const char* section = message.find("batch normalization over") != std::string::npos ? "norm"
+                                                                                          : "model";
+      throw InputError(fmt::format("{}: {}: {}", loaded.at(section), section, message));
+    }
     throw;
   }
+}
+
+Graph checked_model(const LoadedExperiment& loaded, const Dataset& dataset) {
+  Graph graph;
+  with_places(loaded, [&] {
+    graph = build_model(loaded.experiment,
+                        {dataset.train.height, dataset.train.width, dataset.train.channels},
+                        dataset.train.classes);
+  });
+  return graph;
 }
 
 void check_ranks(const LoadedExperiment& loaded, int ranks) {

@@ -86,7 +86,7 @@ void Trainer::build_programs() {
   bool has_tail = false;
   agree(comm_, [&] {
     const ProgramOptions options = program_options(experiment_);
-    full = compile_program(graph_, device_, options);
+    with_places(loaded_, [&] { full = compile_program(graph_, device_, options); });
     const std::int64_t last = length_.steps_per_epoch - 1;
     const std::int64_t samples = plan_.batch_samples(last);
     has_tail = samples < plan_.global_batch() && length_.total_steps > last;
@@ -95,7 +95,9 @@ void Trainer::build_programs() {
     smaller.global_samples = static_cast<int>(samples);
     for (int r = 0; r < experiment_.replicas; ++r)
       smaller.replica_samples.push_back(plan_.positions(last, r).size());
-    tail = compile_program(graph_, device_, smaller, full.parameter_offset);
+    with_places(loaded_, [&] {
+      tail = compile_program(graph_, device_, smaller, full.parameter_offset);
+    });
   });
   if (experiment_.norm.kind == NormKind::batch && experiment_.norm.synced_replicas > 1)
     groups_ = std::make_unique<StatisticsGroups>(comm_, placement_, experiment_.norm.synced_replicas);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -31,8 +32,11 @@ struct RunLength {
 };
 RunLength run_length(const Experiment& experiment, std::int64_t train_samples);
 
+/// Runs `action`; an InputError that names a key or a layer gets the place in the file in front.
+void with_places(const LoadedExperiment& loaded, const std::function<void()>& action);
+
 /// Everything that can be checked before training, on one process: the model fits the data, ranks fit
-/// replicas. Mistakes that concern a key are prefixed with its place in the file.
+/// replicas. Mistakes have their places in the file.
 Graph checked_model(const LoadedExperiment& loaded, const Dataset& dataset);
 void check_ranks(const LoadedExperiment& loaded, int ranks);
 
