@@ -1,0 +1,254 @@
+// Every differentiable operation against central differences of its own forward pass.
+//
+// For a scalar L = Σ w·y the derivative along a random direction v is (L(x + h·v) − L(x − h·v)) /
+// 2h, which must be the product of v with the gradient for dy = w. The forward kernels compute in
+// f32, so h is large (1e-2), and the error allowed is 3e-3 of the gradient's norm, which is the
+// size of its product with a random direction; a control shows that a forgotten term is far above
+// it.
+#include <algorithm>
+#include <random>
+
+#include "tests/kernels/cpu/norm_test.h"
+
+namespace syncnorm::test {
+namespace {
+
+std::size_t to_size(int n) { return static_cast<std::size_t>(n); }
+
+double dot(const std::vector<float>& a, const std::vector<float>& b) {
+  double sum = 0.0;
+  for (std::size_t i = 0; i < a.size(); ++i) sum += static_cast<double>(a[i]) * b[i];
+  return sum;
+}
+
+/// Values at least `step` apart in random order: central differences cross no tie and no kink at 0.
+std::vector<float> spaced(std::size_t count, unsigned seed, float step) {
+  std::vector<float> values(count);
+  const float middle = static_cast<float>(count) / 2.0f + 0.25f;
+  for (std::size_t i = 0; i < count; ++i) values[i] = (static_cast<float>(i) - middle) * step;
+  std::shuffle(values.begin(), values.end(), std::mt19937(seed));
+  return values;
+}
+
+/// Largest error of `gradient` along four directions, as a multiple of what is allowed.
+template <class Forward>
+double gradient_error(const Forward& forward, const std::vector<float>& x,
+                      const std::vector<float>& w, const std::vector<float>& gradient) {
+  const float h = 1e-2f;
+  const double allowed = 3e-3 * std::sqrt(dot(gradient, gradient) + 1e-6);
+  double error = gradient.size() == x.size() ? 0.0 : INFINITY;
+  for (unsigned direction = 0; direction < 4; ++direction) {
+    std::mt19937 engine(direction);
+    std::vector<float> v(x.size());
+    for (float& value : v) value = engine() % 2 == 0 ? 1.0f : -1.0f;
+    auto above = x, below = x;
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      above[i] += h * v[i];
+      below[i] -= h * v[i];
+    }
+    const double difference = (dot(forward(above), w) - dot(forward(below), w)) / (2.0 * h);
+    error = std::max(error, std::abs(difference - dot(gradient, v)) / allowed);
+  }
+  return error;
+}
+
+template <class Forward>
+void expect_gradient(const std::string& what, const Forward& forward, const std::vector<float>& x,
+                     const std::vector<float>& w, const std::vector<float>& gradient) {
+  EXPECT_LE(gradient_error(forward, x, w, gradient), 1.0) << what;
+}
+
+class FiniteDifferenceTest : public NormTest {
+ protected:
+  std::vector<float> convolve(const ConvShape& shape, int samples, const std::vector<float>& x,
+                              const std::vector<float>& weight, const std::vector<float>& bias) {
+    const Floats packed = floats(device_->packed_bytes(ConvPack{1, shape, false}) / sizeof(float));
+    run(ConvPack{1, shape, false}, {floats(weight), packed});
+    const Floats y =
+        floats(to_size(samples * shape.out_height() * shape.out_width() * shape.filters));
+    run(ConvForward{samples, shape}, {floats(x), packed, floats(bias), y});
+    return y.values();
+  }
+};
+
+TEST_P(FiniteDifferenceTest, Convolution) {
+  for (const ConvShape& s : {ConvShape{5, 6, 3, 4, 3, 2, 1, true, 2},
+                             {4, 4, 5, 3, 1, 1, 0, true, 2},
+                             {7, 5, 1, 6, 5, 1, 2, true, 2}}) {
+    const auto x = random_normal(to_size(2 * s.height * s.width * s.channels), 1);
+    const auto weight = random_normal(s.weights(), 2), bias = random_normal(to_size(s.filters), 3);
+    const auto w = random_normal(to_size(2 * s.out_height() * s.out_width() * s.filters), 4);
+    const Floats packed = floats(device_->packed_bytes(ConvPack{1, s, true}) / sizeof(float));
+    run(ConvPack{1, s, true}, {floats(weight), packed});
+    const Floats dx = floats(x.size()), dweight = floats(weight.size()),
+                 dbias = floats(bias.size());
+    run(ConvDgrad{2, s}, {floats(w), packed, dx});
+    run(ConvWgrad{2, s}, {floats(x), floats(w), dweight, dbias});
+    expect_gradient(
+        "x", [&](auto& v) { return convolve(s, 2, v, weight, bias); }, x, w, dx.values());
+    expect_gradient(
+        "weight", [&](auto& v) { return convolve(s, 2, x, v, bias); }, weight, w, dweight.values());
+    expect_gradient(
+        "bias", [&](auto& v) { return convolve(s, 2, x, weight, v); }, bias, w, dbias.values());
+  }
+}
+
+TEST_P(FiniteDifferenceTest, Linear) {
+  const auto x = random_normal(3 * 7, 1), weight = random_normal(5 * 7, 2);
+  const auto bias = random_normal(5, 3), w = random_normal(3 * 5, 4);
+  const Floats dx = floats(21u), dweight = floats(35u), dbias = floats(5u);
+  run(LinearDgrad{3, 7, 5}, {floats(w), floats(weight), dx});
+  run(LinearWgrad{3, 7, 5}, {floats(x), floats(w), dweight, dbias});
+  const auto forward = [&](const auto& vx, const auto& vw, const auto& vb) {
+    const Floats y = floats(15u);
+    run(LinearForward{3, 7, 5}, {floats(vx), floats(vw), floats(vb), y});
+    return y.values();
+  };
+  expect_gradient(
+      "x", [&](auto& v) { return forward(v, weight, bias); }, x, w, dx.values());
+  expect_gradient(
+      "weight", [&](auto& v) { return forward(x, v, bias); }, weight, w, dweight.values());
+  expect_gradient(
+      "bias", [&](auto& v) { return forward(x, weight, v); }, bias, w, dbias.values());
+}
+
+TEST_P(FiniteDifferenceTest, Pooling) {
+  for (const PoolKind kind : {PoolKind::max, PoolKind::average})
+    for (const PoolShape& s : {PoolShape{kind, 6, 5, 3, 3, 3, 2, 1},
+                               {kind, 4, 4, 5, 4, 4, 1, 0},
+                               {kind, 5, 5, 2, 2, 2, 1, 0}}) {
+      const PoolForward op{2, s, true};
+      const auto x = spaced(to_size(2 * s.height * s.width * s.channels), 1, 0.03f);
+      const auto w = random_normal(to_size(2 * s.out_height() * s.out_width() * s.channels), 2);
+      const std::size_t bytes = device_->workspace_bytes(op);
+      const auto kept = bytes > 0 ? Array<unsigned char>(*device_, bytes) : Array<unsigned char>();
+      const auto forward = [&](const auto& v) {
+        const Floats y = floats(w.size());
+        run(op, {floats(v), y, kept});
+        return y.values();
+      };
+      forward(x);
+      const Floats dx = floats(x.size());
+      run(PoolBackward{2, s}, {floats(w), kept, dx});
+      expect_gradient("x", forward, x, w, dx.values());
+    }
+}
+
+TEST_P(FiniteDifferenceTest, Normalization) {
+  for (const int groups : {0, 1, 3, 9})
+    for (const bool relu : {false, true}) {
+      SCOPED_TRACE("groups " + std::to_string(groups) + (relu ? " relu" : ""));
+      const NormShape shape{3, 6, 9, groups, 1e-5};
+      NormInputs in;
+      in.x = random_normal(shape.size(), 1, 0.5f);
+      in.gamma = random_normal(9, 2, 1.0f, 0.3f);
+      in.residual = random_normal(shape.size(), 3);
+      // Far on either side of ReLU's kink, channel by channel.
+      in.beta.resize(9);
+      for (std::size_t c = 0; c < 9; ++c) in.beta[c] = relu ? (c % 2 == 0 ? 9.0f : -9.0f) : 0.3f;
+      in.dy = random_normal(shape.size(), 4);
+      const NormOutputs out = normalize(shape, in, {relu, true, true});
+      const auto forward = [&](std::vector<float> NormInputs::*field) {
+        return [&, field](const std::vector<float>& v) {
+          NormInputs changed = in;
+          changed.*field = v;
+          return normalize(shape, changed, {relu, true, true}).y;
+        };
+      };
+      expect_gradient("x", forward(&NormInputs::x), in.x, in.dy, out.dx);
+      expect_gradient("gamma", forward(&NormInputs::gamma), in.gamma, in.dy, out.dgamma);
+      expect_gradient("beta", forward(&NormInputs::beta), in.beta, in.dy, out.dbeta);
+      expect_gradient("residual", forward(&NormInputs::residual), in.residual, in.dy, out.g);
+    }
+}
+
+TEST_P(FiniteDifferenceTest, Activations) {
+  for (const Activation kind : {Activation::relu, Activation::sigmoid, Activation::tanh,
+                                Activation::elu, Activation::selu, Activation::gelu}) {
+    const auto x = spaced(101, 1, 0.06f), w = random_normal(101, 2);
+    const auto forward = [&](const auto& v) {
+      const Floats y = floats(101u);
+      run(ActivationForward{1, 101, kind}, {floats(v), y});
+      return y.values();
+    };
+    const Floats dx = floats(101u);
+    run(ActivationBackward{1, 101, kind}, {floats(w), floats(x), floats(forward(x)), dx});
+    expect_gradient(op_text(ActivationForward{1, 101, kind}), forward, x, w, dx.values());
+  }
+}
+
+TEST_P(FiniteDifferenceTest, DropoutAddAndFlatten) {
+  const auto x = random_normal(2 * 30, 1), w = random_normal(2 * 30, 2);
+  const auto through = [&](const Op& op) {
+    return [&, op](const std::vector<float>& v) {
+      const Floats y = floats(60u);
+      run(op, {floats(v), Array<std::uint32_t>(*device_, {4u, 2u}), y});
+      return y.values();
+    };
+  };
+  const Dropout dropout{2, 30, 0.3, 1};
+  expect_gradient("dropout", through(dropout), x, w, through(dropout)(w));
+  const auto add = [&](const auto& a, const auto& b) {
+    const Floats y = floats(60u);
+    run(Add{2, 30}, {floats(a), floats(b), y});
+    return y.values();
+  };
+  expect_gradient(
+      "add", [&](auto& v) { return add(v, x); }, x, w, w);
+  const auto flatten = [&](bool inverse) {
+    return [&, inverse](const std::vector<float>& v) {
+      const Floats y = floats(60u);
+      run(ToChannelsFirst{2, 6, 5, inverse}, {floats(v), y});
+      return y.values();
+    };
+  };
+  expect_gradient("flatten", flatten(false), x, w, flatten(true)(w));
+}
+
+// The loss is a f64 sum already; its gradient is checked value by value.
+TEST_P(FiniteDifferenceTest, SoftmaxCrossEntropy) {
+  for (const double smoothing : {0.0, 0.1}) {
+    const SoftmaxCrossEntropy op{3, 7, smoothing, 0.5};
+    const auto logits = random_normal(21, 1);
+    const Array<std::int32_t> labels(*device_, {6, 0, 3});
+    const Doubles totals = doubles(2);
+    const Floats dlogits = floats(21u);
+    run(op, {floats(logits), labels, totals, dlogits});
+    for (std::size_t i = 0; i < 21; ++i) {
+      double loss[2];
+      const float h = 1.0f / 256.0f;
+      for (const int side : {0, 1}) {
+        auto moved = logits;
+        moved[i] += side == 0 ? h : -h;
+        run(op, {floats(moved), labels, totals, nullptr});
+        loss[side] = totals[0];
+      }
+      EXPECT_NEAR(op.gradient_scale * (loss[0] - loss[1]) / (2.0 * h), dlogits[i], 1e-5) << i;
+    }
+  }
+}
+
+// The control: a gradient that forgets one term of the norm's must not pass.
+TEST_P(FiniteDifferenceTest, AGradientThatForgetsTheVarianceIsSeen) {
+  const NormShape shape{3, 6, 9, 0, 1e-5};
+  NormInputs in;
+  in.x = random_normal(shape.size(), 1, 0.5f);
+  in.dy = random_normal(shape.size(), 4);
+  const NormOutputs out = batch_norm(shape, in, {});
+  std::vector<float> forgetful(in.x.size());
+  for (std::size_t i = 0; i < in.x.size(); ++i)
+    forgetful[i] =
+        out.inv_std[i % 9] * (in.dy[i] - static_cast<float>(out.gradient_sums[i % 9] / 18.0));
+  const auto forward = [&](const std::vector<float>& v) {
+    NormInputs changed = in;
+    changed.x = v;
+    return batch_norm(shape, changed, {}).y;
+  };
+  EXPECT_LE(gradient_error(forward, in.x, in.dy, out.dx), 1.0);
+  EXPECT_GT(gradient_error(forward, in.x, in.dy, forgetful), 5.0);
+}
+
+SYNCNORM_FOR_ALL_INSTRUCTION_SETS(FiniteDifferenceTest);
+
+}  // namespace
+}  // namespace syncnorm::test
