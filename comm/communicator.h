@@ -1,8 +1,8 @@
 // Moving numbers between ranks: the small interface that every communicator implements.
 //
-// Data moves by non-blocking collectives on reusable requests; nothing here allocates after a request
-// was made. A group of one is a supported no-op, so one program runs everywhere. Not thread-safe: one
-// thread per rank communicates.
+// Data moves by non-blocking collectives on reusable requests; nothing here allocates after a
+// request was made. A group of one is a supported no-op, so one program runs everywhere. Not
+// thread-safe: one thread per rank communicates.
 #pragma once
 
 #include <cstddef>
@@ -50,14 +50,16 @@ class Communicator {
   virtual std::unique_ptr<Request> make_request() = 0;
 
   /// Rank r contributes counts[r] values; all ranks receive all, in rank order. counts[rank()] is
-  /// send.size(), and the counts add up to receive.size(). Counts must outlive the request's flight.
+  /// send.size(), and the counts add up to receive.size(). Counts must outlive the request's
+  /// flight.
   template <class T>
   void start_all_gather(Request& request, std::span<const T> send, std::span<T> receive,
                         std::span<const int> counts) {
     do_all_gather(request, send.data(), receive.data(), counts, data_type<T>());
   }
 
-  /// Sends send_counts[q] values to rank q and receives receive_counts[p] from rank p, in rank order.
+  /// Sends send_counts[q] values to rank q and receives receive_counts[p] from rank p, in rank
+  /// order.
   template <class T>
   void start_all_to_all(Request& request, std::span<const T> send, std::span<const int> send_counts,
                         std::span<T> receive, std::span<const int> receive_counts) {
@@ -102,7 +104,8 @@ class Communicator {
 std::unique_ptr<Communicator> make_self_communicator();
 
 /// All ranks that mpirun or srun started. The MPI back end is a module beside the program that is
-/// loaded only here, so that a single rank needs no MPI installed. Throws InputError when it is absent.
+/// loaded only here, so that a single rank needs no MPI installed. Throws InputError when it is
+/// absent.
 std::unique_ptr<Communicator> make_mpi_communicator();
 
 /// True when this process was started by mpirun or by srun with PMIx.

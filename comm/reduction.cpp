@@ -91,8 +91,9 @@ void Reduction<T>::start(std::span<const T* const> nodes, T* result) {
     // Slices of one destination lie together: for each rank, its slice of every node.
     T* to = send_.data();
     std::size_t at = 0;
-    const std::vector<int> whole = {static_cast<int>(count_)};
-    for (const int width : sliced_ ? slice_counts_ : whole) {
+    const int whole = static_cast<int>(count_);
+    const auto widths = sliced_ ? std::span<const int>(slice_counts_) : std::span(&whole, 1);
+    for (const int width : widths) {
       for (const T* node : nodes) {
         std::memcpy(to, node + at, static_cast<std::size_t>(width) * sizeof(T));
         to += width;
@@ -102,7 +103,8 @@ void Reduction<T>::start(std::span<const T* const> nodes, T* result) {
     send = send_;
   }
   if (sliced_) {
-    channel().template start_all_to_all<T>(*request_, send, send_counts_, receive_, receive_counts_);
+    channel().template start_all_to_all<T>(*request_, send, send_counts_, receive_,
+                                           receive_counts_);
     phase_ = Phase::scattering;
   } else {
     comm_.start_all_gather<T>(*request_, send, receive_, gather_counts_);
@@ -140,7 +142,8 @@ void Reduction<T>::advance() {
     case Phase::engine:
       phase_ = Phase::idle;
       break;
-    case Phase::idle: break;
+    case Phase::idle:
+      break;
   }
 }
 

@@ -1,9 +1,10 @@
 // One sum over the leaves of a tree, spread over the ranks of a communicator, run every step.
 //
 // Each rank sums its own leaves into the nodes of local_plan(), calls start() and later wait(); in
-// between, test() makes progress. `tree` gives the tree's bits whatever the placement: small messages
-// are gathered everywhere and added locally; for large ones each rank adds one slice of the values
-// and the slices are gathered (2(N−1)/N of the bytes). `engine` is the communicator's own all-reduce.
+// between, test() makes progress. `tree` gives the tree's bits whatever the placement: small
+// messages are gathered everywhere and added locally; for large ones each rank adds one slice of
+// the values and the slices are gathered (2(N−1)/N of the bytes). `engine` is the communicator's
+// own all-reduce.
 #pragma once
 
 #include <memory>
@@ -20,9 +21,9 @@ enum class ReductionAlgorithm { tree, engine };
 template <class T>
 class Reduction {
  public:
-  /// `blocks[r]`: the leaves of rank r of `comm`, ascending and adjacent, possibly empty; together all
-  /// leaves. `count` values per leaf. `name` appears in errors. `comm` must outlive the reduction.
-  /// Messages of more than `large_bytes` per node are sliced.
+  /// `blocks[r]`: the leaves of rank r of `comm`, ascending and adjacent, possibly empty; together
+  /// all leaves. `count` values per leaf. `name` appears in errors. `comm` must outlive the
+  /// reduction. Messages of more than `large_bytes` per node are sliced.
   Reduction(Communicator& comm, std::vector<Interval> blocks, std::size_t count,
             ReductionAlgorithm algorithm, std::string name, std::size_t large_bytes = 65536);
 
@@ -30,8 +31,8 @@ class Reduction {
   const FoldPlan& local_plan() const { return plan_; }
   std::size_t count() const { return count_; }
 
-  /// `nodes[i]` points at `count` values of local_plan().nodes[i]; `result` receives the sum on every
-  /// rank and may be nodes[0]. Both must stay until wait() returns.
+  /// `nodes[i]` points at `count` values of local_plan().nodes[i]; `result` receives the sum on
+  /// every rank and may be nodes[0]. Both must stay until wait() returns.
   void start(std::span<const T* const> nodes, T* result);
   bool test();
   void wait();
@@ -55,8 +56,8 @@ class Reduction {
   std::size_t count_;
   ReductionAlgorithm algorithm_;
   std::string name_;
-  FoldPlan plan_;          // of this rank's leaves
-  FoldPlan combine_;       // of all ranks' nodes
+  FoldPlan plan_;     // of this rank's leaves
+  FoldPlan combine_;  // of all ranks' nodes
   bool sliced_ = false;
   std::vector<int> gather_counts_, send_counts_, receive_counts_, slice_counts_;
   std::vector<T> send_, receive_, slice_;

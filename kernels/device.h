@@ -1,4 +1,5 @@
-// A device compiles operations to kernels and owns memory. One rank drives one device with one thread.
+// A device compiles operations to kernels and owns memory. One rank drives one device with one
+// thread.
 //
 // A Kernel is compiled once and run every step: a call allocates nothing and keeps no state but its
 // own constants. Kernels of one device are run one at a time (they may share scratch memory).

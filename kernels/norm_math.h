@@ -3,15 +3,16 @@
 // Batch normalization after Ioffe & Szegedy 2015, group normalization after Wu & He 2018. With
 // x̂ = (x − mean)·inv_std and g the gradient of y = γ·x̂ + β, both have the input gradient
 //   dx = inv_std · (γ·g − mean(γ·g) − x̂·mean(γ·g·x̂)),
-// the means being over the values that share statistics (γ is constant there for batch norm). Written
-// per channel it is dx = a·g + b·(x − mean) + d, which is how the kernels compute it.
+// the means being over the values that share statistics (γ is constant there for batch norm).
+// Written per channel it is dx = a·g + b·(x − mean) + d, which is how the kernels compute it.
 #pragma once
 
 #include <cmath>
 
 namespace syncnorm {
 
-/// Mean and biased variance from additive sums: count, count·mean, M2 + count·mean². Never negative.
+/// Mean and biased variance from additive sums: count, count·mean, M2 + count·mean². Never
+/// negative.
 struct MeanVariance {
   double mean;
   double variance;

@@ -8,12 +8,18 @@ namespace {
 
 const char* kind_text(Activation kind) {
   switch (kind) {
-    case Activation::relu: return "relu";
-    case Activation::sigmoid: return "sigmoid";
-    case Activation::tanh: return "tanh";
-    case Activation::elu: return "elu";
-    case Activation::selu: return "selu";
-    case Activation::gelu: return "gelu";
+    case Activation::relu:
+      return "relu";
+    case Activation::sigmoid:
+      return "sigmoid";
+    case Activation::tanh:
+      return "tanh";
+    case Activation::elu:
+      return "elu";
+    case Activation::selu:
+      return "selu";
+    case Activation::gelu:
+      return "gelu";
   }
   return "?";
 }

@@ -2,7 +2,8 @@
 //
 // An operation says what is computed on one call, for `samples` samples; a Device compiles it to a
 // Kernel once. Tensors are f32 and channels last, [samples, height, width, channels], unless a line
-// says otherwise. The comment behind each operation lists its arguments in order: inputs -> outputs;
+// says otherwise. The comment behind each operation lists its arguments in order: inputs ->
+// outputs;
 // "?" marks one that is null when absent. Sums over samples cover exactly this call's samples.
 #pragma once
 
@@ -108,7 +109,8 @@ struct BatchFromRunning {
   int channels = 0;
   double eps = 1e-5;
 };
-// x, mean [C], inv_std [C], gamma?, beta?, residual? -> y = [relu](γ·(x−mean)·inv_std + β [+ residual])
+// x, mean [C], inv_std [C], gamma?, beta?, residual? -> y = [relu](γ·(x−mean)·inv_std + β [+
+// residual])
 struct BatchNormalize {
   int samples = 1;
   int pixels = 1, channels = 0;
@@ -121,8 +123,8 @@ struct BatchGradientSums {
   int pixels = 1, channels = 0;
   bool relu = false;
 };
-// g (or dy, masked here when `relu`), x, mean, inv_std, gamma?, beta?, sums f64 [2C] over the group,
-// forward sums f64 [2C+1] over the group (its count) -> dx
+// g (or dy, masked here when `relu`), x, mean, inv_std, gamma?, beta?, sums f64 [2C] over the
+// group, forward sums f64 [2C+1] over the group (its count) -> dx
 struct BatchInputGradient {
   int samples = 1;
   int pixels = 1, channels = 0;
@@ -220,7 +222,8 @@ inline Op with_samples(Op op, int samples) {
 /// Name of the operation's kind, such as "conv dgrad".
 std::string op_name(const Op& op);
 
-/// All fields as text, for `syncnorm plan`, for the fingerprint that ranks compare, and as a cache key.
+/// All fields as text, for `syncnorm plan`, for the fingerprint that ranks compare, and as a cache
+/// key.
 std::string op_text(const Op& op);
 
 }  // namespace syncnorm

@@ -1,8 +1,9 @@
 // Philox4x32-10, the counter-based random generator of every random number in syncnorm.
 //
-// A number is a pure function of (seed, purpose, epoch or step, index, block), so it cannot depend on
-// which rank asks for it, nor on how many were drawn before. Source: Salmon et al., "Parallel random
-// numbers: as easy as 1, 2, 3", SC 2011. Plain C++ that host and device compilers both accept.
+// A number is a pure function of (seed, purpose, epoch or step, index, block), so it cannot depend
+// on which rank asks for it, nor on how many were drawn before. Source: Salmon et al., "Parallel
+// random numbers: as easy as 1, 2, 3", SC 2011. Plain C++ that host and device compilers both
+// accept.
 #pragma once
 
 #include <array>
@@ -31,10 +32,9 @@ constexpr PhiloxBlock philox4x32(PhiloxBlock counter, std::uint32_t key0, std::u
   for (int round = 0; round < 10; ++round) {
     const std::uint64_t p0 = std::uint64_t{0xD2511F53u} * counter[0];
     const std::uint64_t p1 = std::uint64_t{0xCD9E8D57u} * counter[2];
-    counter = {static_cast<std::uint32_t>(p1 >> 32) ^ counter[1] ^ key0,
-               static_cast<std::uint32_t>(p1),
-               static_cast<std::uint32_t>(p0 >> 32) ^ counter[3] ^ key1,
-               static_cast<std::uint32_t>(p0)};
+    counter = {
+        static_cast<std::uint32_t>(p1 >> 32) ^ counter[1] ^ key0, static_cast<std::uint32_t>(p1),
+        static_cast<std::uint32_t>(p0 >> 32) ^ counter[3] ^ key1, static_cast<std::uint32_t>(p0)};
     key0 += 0x9E3779B9u;
     key1 += 0xBB67AE85u;
   }

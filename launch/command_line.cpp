@@ -1,8 +1,8 @@
 // Arguments with CLI11; each command's help lists what it takes, `train --help` all keys.
 #include <iostream>
 
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
 
 #include "engine/config/load.h"
 #include "kernels/error.h"

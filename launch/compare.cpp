@@ -30,8 +30,7 @@ Part parse_only(const std::string& text) {
     if (second == std::errc() && rest == end && part.index >= 1 && part.index <= part.count)
       return {part.index - 1, part.count};
   }
-  throw InputError(
-      fmt::format("--only {}: expected I/N with 1 <= I <= N, such as 2/4", text));
+  throw InputError(fmt::format("--only {}: expected I/N with 1 <= I <= N, such as 2/4", text));
 }
 
 }  // namespace

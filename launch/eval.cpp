@@ -60,8 +60,8 @@ int run_eval(const CommandLine& line, Communicator& comm) {
   std::iota(all.begin(), all.end(), 0u);
   const EvaluationResult result = evaluator.run(dataset.test, all);
   if (comm.rank() == 0)
-    std::cout << fmt::format("test accuracy {:.2f}%, loss {}, {} samples\n", 100.0 * result.accuracy,
-                             result.loss, all.size());
+    std::cout << fmt::format("test accuracy {:.2f}%, loss {}, {} samples\n",
+                             100.0 * result.accuracy, result.loss, all.size());
   return 0;
 }
 

@@ -55,7 +55,8 @@ void train_experiment(const LoadedExperiment& loaded, const std::string& resume,
   std::signal(SIGTERM, request_stop);
   std::signal(SIGUSR2, request_stop);
   RunLog log;
-  // mpirun gives every rank a terminal of its own; only launch/run knows whether there is a real one.
+  // mpirun gives every rank a terminal of its own; only launch/run knows whether there is a real
+  // one.
   const bool terminal = isatty(STDOUT_FILENO) == 1 &&
                         (!launched_by_mpi() || std::getenv("SYNCNORM_TERMINAL") != nullptr);
   Console console(std::cout, terminal);

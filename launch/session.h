@@ -21,6 +21,7 @@ std::unique_ptr<Device> make_device(const Experiment& experiment, Communicator& 
 
 /// Trains one experiment with the run log and the console attached; what `train` does and `compare`
 /// repeats. Throws as Trainer::run does.
-void train_experiment(const LoadedExperiment& loaded, const std::string& resume, Communicator& comm);
+void train_experiment(const LoadedExperiment& loaded, const std::string& resume,
+                      Communicator& comm);
 
 }  // namespace syncnorm

@@ -23,14 +23,12 @@ int run_train(const CommandLine& line, Communicator& comm) {
     options.version = kVersion;
     const Trainer trainer(loaded, dataset, *device, comm, options);
     if (comm.rank() == 0)
-      std::cout << fmt::format("{}: nothing to complain of; {} steps of {} samples on {} rank{}\n",
-                               line.file,
-                               run_length(loaded.experiment,
-                                          static_cast<std::int64_t>(dataset.train.size()) -
-                                              loaded.experiment.data.validation)
-                                   .total_steps,
-                               loaded.experiment.global_batch(), comm.size(),
-                               comm.size() == 1 ? "" : "s");
+      std::cout << fmt::format(
+          "{}: nothing to complain of; {} steps of {} samples on {} rank{}\n", line.file,
+          run_length(loaded.experiment, static_cast<std::int64_t>(dataset.train.size()) -
+                                            loaded.experiment.data.validation)
+              .total_steps,
+          loaded.experiment.global_batch(), comm.size(), comm.size() == 1 ? "" : "s");
     return 0;
   }
   train_experiment(loaded, line.resume, comm);

@@ -9,9 +9,9 @@
 namespace syncnorm {
 namespace {
 
-constexpr double kSmoothing = 0.05;      // weight of the newest step
-constexpr double kRedrawSeconds = 0.1;   // on a terminal
-constexpr double kPlainSeconds = 5.0;    // elsewhere
+constexpr double kSmoothing = 0.05;     // weight of the newest step
+constexpr double kRedrawSeconds = 0.1;  // on a terminal
+constexpr double kPlainSeconds = 5.0;   // elsewhere
 constexpr int kBarWidth = 24;
 
 std::string duration(double seconds) {
@@ -55,17 +55,16 @@ void Console::on_step(const StepEvent& event) {
     return;
   last_shown_ = now;
   const double rate = static_cast<double>(event.samples) / std::max(1e-9, smoothed_seconds_);
-  const double left =
-      smoothed_seconds_ * static_cast<double>(start_.total_steps - event.step);
-  const std::string facts =
-      fmt::format("step {}/{}  epoch {}  loss {:.4f}  lr {:.4g}  {:.0f} images/s  {} left",
-                  event.step, start_.total_steps, event.epoch, smoothed_loss_, event.lr, rate,
-                  duration(left));
+  const double left = smoothed_seconds_ * static_cast<double>(start_.total_steps - event.step);
+  const std::string facts = fmt::format(
+      "step {}/{}  epoch {}  loss {:.4f}  lr {:.4g}  {:.0f} images/s  {} left", event.step,
+      start_.total_steps, event.epoch, smoothed_loss_, event.lr, rate, duration(left));
   if (!terminal_) {
     out_ << "  " << facts << std::endl;
     return;
   }
-  const auto done = static_cast<int>(kBarWidth * event.step / std::max<std::int64_t>(1, start_.total_steps));
+  const auto done =
+      static_cast<int>(kBarWidth * event.step / std::max<std::int64_t>(1, start_.total_steps));
   std::string bar;
   for (int i = 0; i < kBarWidth; ++i) bar += i < done ? "█" : "░";
   out_ << "\r\033[K  " << bar << " " << facts << std::flush;
@@ -81,9 +80,9 @@ void Console::on_eval(const EvalEvent& event) {
 void Console::on_end(const EndEvent& event) {
   clear_line();
   if (event.status == "done")
-    out_ << fmt::format("  done in {}: {:.0f} images/s, {:.1f}% of the time in exposed reductions\n",
-                        duration(event.seconds), event.samples_per_second,
-                        100.0 * event.reduction_share)
+    out_ << fmt::format(
+                "  done in {}: {:.0f} images/s, {:.1f}% of the time in exposed reductions\n",
+                duration(event.seconds), event.samples_per_second, 100.0 * event.reduction_share)
          << std::flush;
 }
 

@@ -123,15 +123,12 @@ void RunLog::on_step(const StepEvent& event) {
 }
 
 void RunLog::on_eval(const EvalEvent& event) {
-  log_ << Json{{"event", "eval"},
-               {"step", event.step},
-               {"epoch", event.epoch},
-               {"split", event.split},
-               {"loss", number(event.loss)},
-               {"accuracy", event.accuracy},
-               {"seconds", event.seconds}}
-              .dump()
-       << std::endl;
+  log_
+      << Json{{"event", "eval"},         {"step", event.step},         {"epoch", event.epoch},
+              {"split", event.split},    {"loss", number(event.loss)}, {"accuracy", event.accuracy},
+              {"seconds", event.seconds}}
+             .dump()
+      << std::endl;
 }
 
 void RunLog::on_checkpoint(const CheckpointEvent& event) {

@@ -8,8 +8,8 @@
 
 namespace syncnorm {
 
-/// One JSON object a line, each with `event`; numbers are printed so that they read back to the same
-/// bits. Throws InputError when the folder cannot be written.
+/// One JSON object a line, each with `event`; numbers are printed so that they read back to the
+/// same bits. Throws InputError when the folder cannot be written.
 class RunLog final : public Observer {
  public:
   void on_start(const StartEvent& event) override;

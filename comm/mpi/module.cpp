@@ -1,12 +1,14 @@
 // The MPI communicator, a module loaded by load.cpp. Only here is mpi.h included.
 //
-// MPI is initialized once by the world communicator and finalized with it. Errors of MPI are returned
-// and thrown, so that they reach main() with a name instead of ending the process somewhere below.
+// MPI is initialized once by the world communicator and finalized with it. Errors of MPI are
+// returned and thrown, so that they reach main() with a name instead of ending the process
+// somewhere below.
 #include <mpi.h>
 
 #include <algorithm>
 #include <cassert>
 #include <cstdlib>
+#include <cstring>
 #include <numeric>
 
 #include "comm/communicator.h"
@@ -24,6 +26,7 @@ void check(int code, const char* call) {
 }
 
 MPI_Datatype mpi_type(DataType type) { return type == DataType::f32 ? MPI_FLOAT : MPI_DOUBLE; }
+size_t size_of(DataType type) { return type == DataType::f32 ? sizeof(float) : sizeof(double); }
 
 /// Counts and displacements must live as long as the collective, so they belong to the request.
 struct MpiRequest final : Request {
@@ -134,8 +137,10 @@ class MpiCommunicator final : public Communicator {
   void do_all_reduce(Request& request, const void* send, void* receive, int count,
                      DataType type) override {
     MpiRequest& r = idle(request);
-    check(MPI_Iallreduce(send == receive ? MPI_IN_PLACE : send, receive, count, mpi_type(type),
-                         MPI_SUM, comm_, &r.handle),
+    // MPI wants "in place" of all ranks or of none; a rank cannot know what the others pass.
+    if (send != receive && count > 0)
+      std::memcpy(receive, send, static_cast<size_t>(count) * size_of(type));
+    check(MPI_Iallreduce(MPI_IN_PLACE, receive, count, mpi_type(type), MPI_SUM, comm_, &r.handle),
           "MPI_Iallreduce");
   }
 

@@ -53,8 +53,8 @@ struct EvaluationConfig {
 
 /// One entry of model.layers. Which fields mean something depends on `type`.
 struct LayerSpec {
-  std::string type;   // conv linear max_pool average_pool global_pool norm relu sigmoid tanh elu selu
-                      // gelu dropout add flatten
+  std::string type;  // conv linear max_pool average_pool global_pool norm relu sigmoid tanh elu
+                     // selu gelu dropout add flatten
   std::string name;   // optional; default: type and number
   std::string input;  // optional: the layer this one reads instead of the previous one
   std::string from;   // add: the other summand
@@ -70,8 +70,8 @@ struct LayerSpec {
 struct ModelConfig {
   std::string architecture = "resnet20";  // a zoo name; ignored when `layers` is given
   std::vector<LayerSpec> layers;
-  std::vector<int> hidden = {256, 128, 64};            // mlp: width of each hidden layer
-  ActivationKind activation = ActivationKind::relu;    // mlp, lenet, vgg
+  std::vector<int> hidden = {256, 128, 64};                      // mlp: width of each hidden layer
+  ActivationKind activation = ActivationKind::relu;              // mlp, lenet, vgg
   NormPosition norm_position = NormPosition::before_activation;  // mlp, lenet, vgg
   InitializationKind initialization = InitializationKind::he;
   double initialization_std = 0.01;  // gaussian only

@@ -15,10 +15,11 @@ namespace {
 /// Output size of a window sliding over `size` values, or an error that names the layer.
 int window(const std::string& name, int size, int kernel, int stride, int padding) {
   if (size + 2 * padding < kernel)
-    throw InputError(fmt::format(
-        "layer '{}': a kernel of {} does not fit a map of {} with padding {}; use a smaller kernel, "
-        "more padding, larger images or fewer strides and pools before it",
-        name, kernel, size, padding));
+    throw InputError(
+        fmt::format("layer '{}': a kernel of {} does not fit a map of {} with padding {}; use a "
+                    "smaller kernel, "
+                    "more padding, larger images or fewer strides and pools before it",
+                    name, kernel, size, padding));
   return (size + 2 * padding - kernel) / stride + 1;
 }
 
@@ -113,7 +114,8 @@ void GraphBuilder::add_parameters(int index) {
   const int channels = shape(layer.inputs[0]).channels;
   const auto push = [&](const char* suffix, std::vector<int> dims, ParameterRole role, int fan_in,
                         int fan_out) {
-    graph_.parameters.push_back({layer.name + suffix, std::move(dims), index, role, fan_in, fan_out});
+    graph_.parameters.push_back(
+        {layer.name + suffix, std::move(dims), index, role, fan_in, fan_out});
   };
   if (const auto* conv = std::get_if<ConvLayer>(&layer.kind)) {
     const int area = conv->kernel * conv->kernel;
@@ -126,9 +128,9 @@ void GraphBuilder::add_parameters(int index) {
   } else if (std::holds_alternative<NormLayer>(layer.kind)) {
     graph_.norms.push_back(index);
     if (norm_.kind == NormKind::group && channels % norm_.groups != 0)
-      throw InputError(
-          fmt::format("norm.groups: {} does not divide the {} channels of layer '{}'; use one of {}",
-                      norm_.groups, channels, layer.name, divisors_text(channels)));
+      throw InputError(fmt::format(
+          "norm.groups: {} does not divide the {} channels of layer '{}'; use one of {}",
+          norm_.groups, channels, layer.name, divisors_text(channels)));
     if (norm_.affine) {
       push(".weight", {channels}, ParameterRole::gamma, 1, 1);
       push(".bias", {channels}, ParameterRole::beta, 1, 1);

@@ -71,17 +71,18 @@ struct Parameter {
 };
 
 struct Graph {
-  std::vector<Layer> layers;           // layers[0] is the input
-  std::vector<Parameter> parameters;   // in layer order
-  std::vector<int> norms;              // indices of norm layers
-  int output = 0;                      // the layer whose output is the logits
+  std::vector<Layer> layers;          // layers[0] is the input
+  std::vector<Parameter> parameters;  // in layer order
+  std::vector<int> norms;             // indices of norm layers
+  int output = 0;                     // the layer whose output is the logits
 
   /// Index of the parameter of `layer` with `role`, or -1.
   int parameter(int layer, ParameterRole role) const;
   int consumers(int value) const;
 };
 
-/// Adds layers one by one, with inferred shapes; every mistake is an InputError that names the layer.
+/// Adds layers one by one, with inferred shapes; every mistake is an InputError that names the
+/// layer.
 class GraphBuilder {
  public:
   GraphBuilder(Shape input, const NormConfig& norm);
@@ -91,7 +92,9 @@ class GraphBuilder {
   int add_sum(const std::string& name, int a, int b);
 
   int last() const { return static_cast<int>(graph_.layers.size()) - 1; }
-  const Shape& shape(int layer) const { return graph_.layers[static_cast<std::size_t>(layer)].shape; }
+  const Shape& shape(int layer) const {
+    return graph_.layers[static_cast<std::size_t>(layer)].shape;
+  }
   const NormConfig& norm() const { return norm_; }
 
   /// The finished graph; its last layer's output is the logits of `classes` classes.

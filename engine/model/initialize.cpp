@@ -11,11 +11,14 @@ namespace {
 
 double weight_std(const Parameter& parameter, const ModelConfig& config) {
   switch (config.initialization) {
-    case InitializationKind::he: return std::sqrt(2.0 / parameter.fan_in);
-    case InitializationKind::lecun: return std::sqrt(1.0 / parameter.fan_in);
+    case InitializationKind::he:
+      return std::sqrt(2.0 / parameter.fan_in);
+    case InitializationKind::lecun:
+      return std::sqrt(1.0 / parameter.fan_in);
     case InitializationKind::xavier:
       return std::sqrt(2.0 / (parameter.fan_in + parameter.fan_out));
-    case InitializationKind::gaussian: return config.initialization_std;
+    case InitializationKind::gaussian:
+      return config.initialization_std;
   }
   return 0.0;
 }
@@ -28,7 +31,8 @@ void initialize_parameter(const Graph& graph, int index, const ModelConfig& conf
   switch (parameter.role) {
     case ParameterRole::weight: {
       const auto deviation = static_cast<float>(weight_std(parameter, config));
-      RandomStream random(seed, RandomPurpose::initialization, 0, static_cast<std::uint64_t>(index));
+      RandomStream random(seed, RandomPurpose::initialization, 0,
+                          static_cast<std::uint64_t>(index));
       for (float& value : values) value = deviation * random.normal();
       break;
     }
@@ -38,7 +42,9 @@ void initialize_parameter(const Graph& graph, int index, const ModelConfig& conf
       break;
     }
     case ParameterRole::bias:
-    case ParameterRole::beta: std::fill(values.begin(), values.end(), 0.0f); break;
+    case ParameterRole::beta:
+      std::fill(values.begin(), values.end(), 0.0f);
+      break;
   }
 }
 

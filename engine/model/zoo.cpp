@@ -17,13 +17,20 @@ using Maker = std::function<void(GraphBuilder&, const ModelConfig&, int classes)
 
 Activation activation_op(ActivationKind kind) {
   switch (kind) {
-    case ActivationKind::relu: return Activation::relu;
-    case ActivationKind::sigmoid: return Activation::sigmoid;
-    case ActivationKind::tanh: return Activation::tanh;
-    case ActivationKind::elu: return Activation::elu;
-    case ActivationKind::selu: return Activation::selu;
-    case ActivationKind::gelu: return Activation::gelu;
-    case ActivationKind::identity: break;
+    case ActivationKind::relu:
+      return Activation::relu;
+    case ActivationKind::sigmoid:
+      return Activation::sigmoid;
+    case ActivationKind::tanh:
+      return Activation::tanh;
+    case ActivationKind::elu:
+      return Activation::elu;
+    case ActivationKind::selu:
+      return Activation::selu;
+    case ActivationKind::gelu:
+      return Activation::gelu;
+    case ActivationKind::identity:
+      break;
   }
   return Activation::relu;
 }

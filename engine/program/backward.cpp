@@ -1,5 +1,6 @@
-// The backward pass, from the fused nodes, last to first. Every value collects the tensors that hold
-// its gradient; they are added when its producer is reached, inside the norm's own pass if that is one.
+// The backward pass, from the fused nodes, last to first. Every value collects the tensors that
+// hold its gradient; they are added when its producer is reached, inside the norm's own pass if
+// that is one.
 #include <fmt/format.h>
 
 #include "engine/program/passes.h"
@@ -141,11 +142,11 @@ class Backward {
     if (dx < 0) return;  // nothing before it is trained: γ and β need no reduction of statistics
     const int total = e_.emit_statistics_reduction(Pass::backward, e_.name(node), leaf, count,
                                                    ReductionKind::backward_statistics);
-    e_.emit(Pass::backward, Scope::replica, e_.name(node),
-            BatchInputGradient{e_.samples(), pixels, channels, node.relu && g < 0},
-            {g >= 0 ? g : dy, x, saved_->mean, saved_->inv_std, gamma, beta, total, saved_->total,
-             dx},
-            8);
+    e_.emit(
+        Pass::backward, Scope::replica, e_.name(node),
+        BatchInputGradient{e_.samples(), pixels, channels, node.relu && g < 0},
+        {g >= 0 ? g : dy, x, saved_->mean, saved_->inv_std, gamma, beta, total, saved_->total, dx},
+        8);
   }
 
   void group_norm(const Node& node, int dy, int dy2, int y, int g, int dx) {
@@ -186,10 +187,10 @@ class Backward {
 
   void emit(const Node& node, const FlattenLayer&) {
     const int dy = gradient(node), dx = new_gradient(node.input);
-    e_.emit(Pass::backward, e_.scope(), e_.name(node),
-            ToChannelsFirst{e_.samples(), shape(node.input).pixels(), shape(node.input).channels,
-                            true},
-            {dy, dx}, 1);
+    e_.emit(
+        Pass::backward, e_.scope(), e_.name(node),
+        ToChannelsFirst{e_.samples(), shape(node.input).pixels(), shape(node.input).channels, true},
+        {dy, dx}, 1);
     contribute(node.input, dx);
   }
 

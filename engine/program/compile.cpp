@@ -14,8 +14,7 @@ void add_parameter_tensors(Emission& e) {
   for (const Parameter& parameter : e.graph.parameters) {
     const std::size_t bytes = parameter.count() * sizeof(float);
     e.program.parameter_counts.push_back(parameter.count());
-    e.parameter_tensor.push_back(
-        e.add_tensor(parameter.name, bytes, Per::once, Space::parameter));
+    e.parameter_tensor.push_back(e.add_tensor(parameter.name, bytes, Per::once, Space::parameter));
     e.gradient_tensor.push_back(
         e.add_tensor(parameter.name + " gradient", bytes, Per::once, Space::gradient));
   }

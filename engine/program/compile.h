@@ -11,8 +11,8 @@
 namespace syncnorm {
 
 /// Compiles `graph` for one step as `options` say. `layout`: places of the parameters in the flat
-/// buffer (in floats), for programs that share them with an earlier one; empty: this program decides
-/// (training only). Throws InputError where the model cannot be computed.
+/// buffer (in floats), for programs that share them with an earlier one; empty: this program
+/// decides (training only). Throws InputError where the model cannot be computed.
 Program compile_program(const Graph& graph, Device& device, const ProgramOptions& options,
                         std::span<const std::size_t> layout = {});
 

@@ -37,8 +37,8 @@ int Emission::emit_statistics_reduction(Pass pass, const std::string& layer, int
   spec.kind = kind;
   spec.name = layer + (pass == Pass::forward ? " statistics" : " gradient sums");
   spec.leaf = leaf;
-  spec.result = add_tensor(layer + " reduced", count * sizeof(double), Per::wave_group,
-                           Space::arena, 'd');
+  spec.result =
+      add_tensor(layer + " reduced", count * sizeof(double), Per::wave_group, Space::arena, 'd');
   spec.count = count;
   program.reductions.push_back(spec);
   program.statistics_cross_replicas = true;
@@ -80,8 +80,8 @@ int Emission::samples() const { return program.options.batch_per_replica; }
 ConvShape Emission::conv_shape(const Node& node) const {
   const auto& conv = std::get<ConvLayer>(graph.layers[static_cast<std::size_t>(node.layer)].kind);
   const Shape in = graph.layers[static_cast<std::size_t>(node.input)].shape;
-  return {in.height,   in.width,    in.channels, conv.out, conv.kernel,
-          conv.stride, conv.padding, conv.bias,  samples()};
+  return {in.height,   in.width,     in.channels, conv.out, conv.kernel,
+          conv.stride, conv.padding, conv.bias,   samples()};
 }
 
 PoolShape Emission::pool_shape(const Node& node) const {
@@ -101,9 +101,12 @@ PoolShape Emission::pool_shape(const Node& node) const {
 int Emission::groups(const Node& node) const {
   const int channels = graph.layers[static_cast<std::size_t>(node.layer)].shape.channels;
   switch (program.options.norm.kind) {
-    case NormKind::layer: return 1;
-    case NormKind::instance: return channels;
-    default: return program.options.norm.groups;
+    case NormKind::layer:
+      return 1;
+    case NormKind::instance:
+      return channels;
+    default:
+      return program.options.norm.groups;
   }
 }
 

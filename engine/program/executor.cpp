@@ -54,7 +54,8 @@ void Executor::compile_kernels(Device& device) {
       try {
         switch (instruction.scope) {
           case Scope::once:
-          case Scope::group: step.kernels.push_back(kernel(device, instruction.op, 1));
+          case Scope::group:
+            step.kernels.push_back(kernel(device, instruction.op, 1));
             break;
           case Scope::merged:
             step.kernels.push_back(total > 0 ? kernel(device, instruction.op, total) : nullptr);
@@ -90,12 +91,12 @@ void Executor::make_reductions(const StatisticsGroups* groups, const Placement& 
               *group.comm, group.blocks, spec.count, algorithm, spec.name));
         break;
       case ReductionKind::loss:
-        reducing.by_group.push_back(std::make_unique<Reduction<double>>(
-            comm_, blocks, spec.count, algorithm, spec.name));
+        reducing.by_group.push_back(
+            std::make_unique<Reduction<double>>(comm_, blocks, spec.count, algorithm, spec.name));
         break;
       case ReductionKind::gradient:
-        reducing.gradient = std::make_unique<Reduction<float>>(comm_, blocks, spec.count, algorithm,
-                                                               spec.name);
+        reducing.gradient =
+            std::make_unique<Reduction<float>>(comm_, blocks, spec.count, algorithm, spec.name);
         gradient_plan_ = reducing.gradient->local_plan();
         bytes_reduced_ += reducing.gradient->values_sent() * sizeof(float);
         break;
@@ -107,7 +108,8 @@ void Executor::make_reductions(const StatisticsGroups* groups, const Placement& 
   fold_stack_.resize(static_cast<std::size_t>(local_));
   nodes_.reserve(static_cast<std::size_t>(local_));
   gradient_nodes_.reserve(static_cast<std::size_t>(local_));
-  const std::size_t most = program_.reductions.size() * std::max<std::size_t>(1, group_members_.size());
+  const std::size_t most =
+      program_.reductions.size() * std::max<std::size_t>(1, group_members_.size());
   flying_.reserve(most);
   flying_gradients_.reserve(program_.reductions.size());
 }

@@ -1,8 +1,8 @@
 // Runs a program: repeats each instruction for this rank's replicas, folds and starts reductions,
 // makes them progress in between, and measures what they leave exposed.
 //
-// A step allocates nothing. Several executors (training, a smaller last batch, evaluation) may share
-// one Memory: they run one at a time.
+// A step allocates nothing. Several executors (training, a smaller last batch, evaluation) may
+// share one Memory: they run one at a time.
 #pragma once
 
 #include <array>
@@ -58,8 +58,8 @@ class Executor {
   /// The reduced loss values of the last run: Σ loss, correct, votes, 0. Evaluation: of this call.
   std::span<const double> loss() const;
 
-  /// Runs the forward pass again and returns the first instruction, as an index, that wrote a nan or
-  /// an infinity on this rank, or -1. Collective like run(). Changes no state but the arena.
+  /// Runs the forward pass again and returns the first instruction, as an index, that wrote a nan
+  /// or an infinity on this rank, or -1. Collective like run(). Changes no state but the arena.
   int find_nonfinite(StepState state, const BatchView& batch);
   /// The layer and operation of an instruction.
   std::string instruction_name(int index) const;
@@ -109,8 +109,8 @@ class Executor {
   int local_ = 1;  // replicas on this rank
   int wave_ = 1;   // replicas computed together
   int groups_in_wave_ = 1;
-  std::vector<int> samples_;   // of each local replica
-  std::vector<int> group_of_;  // local group index of each local replica
+  std::vector<int> samples_;             // of each local replica
+  std::vector<int> group_of_;            // local group index of each local replica
   std::vector<Interval> group_members_;  // local replicas of each local group
   std::size_t arena_bytes_ = 0;
   std::size_t bytes_reduced_ = 0;

@@ -59,17 +59,18 @@ class Forward {
     const int packed = pack(node, false);
     if (training() && node.input != 0) saved_->packed_dgrad = pack(node, true);
     const int x = input(node), y = output(node);
-    e_.emit(Pass::forward, e_.scope(), e_.name(node), ConvForward{e_.samples(), e_.conv_shape(node)},
+    e_.emit(Pass::forward, e_.scope(), e_.name(node),
+            ConvForward{e_.samples(), e_.conv_shape(node)},
             {x, packed, e_.parameter(node, ParameterRole::bias), y}, 3);
   }
 
   void emit(const Node& node, const LinearLayer& layer) {
     const int x = input(node), y = output(node);
-    e_.emit(Pass::forward, e_.scope(), e_.name(node),
-            LinearForward{e_.samples(), shape(node.input).size(), layer.out},
-            {x, e_.parameter(node, ParameterRole::weight), e_.parameter(node, ParameterRole::bias),
-             y},
-            3);
+    e_.emit(
+        Pass::forward, e_.scope(), e_.name(node),
+        LinearForward{e_.samples(), shape(node.input).size(), layer.out},
+        {x, e_.parameter(node, ParameterRole::weight), e_.parameter(node, ParameterRole::bias), y},
+        3);
   }
 
   void emit(const Node& node, const PoolLayer&) {
@@ -97,10 +98,10 @@ class Forward {
     const RunningSlot slot = add_running(node, channels);
     const Space running = training() ? Space::running : Space::averaged;
     const Per running_per = training() ? Per::group : Per::once;
-    const int running_mean = add_running_tensor(name + " running_mean", vector, slot.mean, running,
-                                                running_per);
-    const int running_var = add_running_tensor(name + " running_var", vector, slot.variance,
-                                               running, running_per);
+    const int running_mean =
+        add_running_tensor(name + " running_mean", vector, slot.mean, running, running_per);
+    const int running_var =
+        add_running_tensor(name + " running_var", vector, slot.variance, running, running_per);
     const Per per = training() ? Per::wave_group : Per::once;
     saved_->mean = e_.add_tensor(name + " mean", vector, per);
     saved_->inv_std = e_.add_tensor(name + " inv_std", vector, per);
@@ -178,8 +179,8 @@ class Forward {
 
   void emit(const Node& node, const AddLayer&) {
     const int x = input(node), other = residual(node), y = output(node);
-    e_.emit(Pass::forward, e_.scope(), e_.name(node),
-            Add{e_.samples(), shape(node.output).size()}, {x, other, y}, 2);
+    e_.emit(Pass::forward, e_.scope(), e_.name(node), Add{e_.samples(), shape(node.output).size()},
+            {x, other, y}, 2);
   }
 
   void emit(const Node& node, const FlattenLayer&) {
@@ -199,8 +200,8 @@ void emit_loss(Emission& e, int logits) {
   Program& program = e.program;
   const Shape& shape = e.graph.layers[static_cast<std::size_t>(e.graph.output)].shape;
   const bool training = program.options.mode == ProgramMode::training;
-  const int labels = e.add_tensor("label", sizeof(std::int32_t) * e.samples(), Per::replica,
-                                  Space::label, 'o');
+  const int labels =
+      e.add_tensor("label", sizeof(std::int32_t) * e.samples(), Per::replica, Space::label, 'o');
   program.logits_tensor = logits;
   program.loss_tensor =
       e.add_tensor("loss", kLossValues * sizeof(double), Per::replica, Space::arena, 'd');

@@ -1,5 +1,5 @@
-// Fusion: a norm takes in the residual add and the ReLU behind it, so that forward and backward touch
-// their tensors once. Forward and backward are both emitted from the fused node.
+// Fusion: a norm takes in the residual add and the ReLU behind it, so that forward and backward
+// touch their tensors once. Forward and backward are both emitted from the fused node.
 #include <algorithm>
 
 #include "engine/program/passes.h"
@@ -37,11 +37,12 @@ void fuse(const Graph& graph, std::vector<Node>& nodes) {
     if (!is<NormLayer>(graph, nodes[i])) continue;
     std::size_t next = only_reader(i + 1, nodes[i].output);
     if (next < nodes.size() && is<AddLayer>(graph, nodes[next])) {
-      const int other = nodes[next].input == nodes[i].output ? nodes[next].residual
-                                                             : nodes[next].input;
+      const int other =
+          nodes[next].input == nodes[i].output ? nodes[next].residual : nodes[next].input;
       // The other summand must be computed by now: of two norms that meet, the later one fuses.
-      const bool ready = other == 0 || std::any_of(nodes.begin(), nodes.begin() + static_cast<long>(i),
-                                                   [&](const Node& n) { return n.output == other; });
+      const bool ready =
+          other == 0 || std::any_of(nodes.begin(), nodes.begin() + static_cast<long>(i),
+                                    [&](const Node& n) { return n.output == other; });
       if (!ready || other == nodes[i].output) continue;
       nodes[i].residual = other;
       nodes[i].output = nodes[next].output;

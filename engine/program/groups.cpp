@@ -1,5 +1,6 @@
 // Communicators of groups that span ranks are made in ascending order of groups: a rank shares at
-// most its first group with ranks below and its last with ranks above, so the order cannot deadlock.
+// most its first group with ranks below and its last with ranks above, so the order cannot
+// deadlock.
 #include "engine/program/groups.h"
 
 #include <algorithm>

@@ -45,9 +45,9 @@ std::vector<Node> lower(const Graph& graph, const ProgramOptions& options,
     if (std::holds_alternative<InputLayer>(layer.kind)) continue;
     const Shape in = graph.layers[static_cast<std::size_t>(value(0))].shape;
     const bool flat = in.pixels() == 1 || in.channels == 1;
-    const bool unused_dropout = std::holds_alternative<DropoutLayer>(layer.kind) &&
-                                (options.mode == ProgramMode::evaluation ||
-                                 std::get<DropoutLayer>(layer.kind).p == 0.0);
+    const bool unused_dropout =
+        std::holds_alternative<DropoutLayer>(layer.kind) &&
+        (options.mode == ProgramMode::evaluation || std::get<DropoutLayer>(layer.kind).p == 0.0);
     if ((std::holds_alternative<FlattenLayer>(layer.kind) && flat) || unused_dropout) {
       alias[static_cast<std::size_t>(i)] = value(0);
       continue;

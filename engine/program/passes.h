@@ -10,11 +10,11 @@ namespace syncnorm {
 
 /// An operation on values (outputs of graph layers) before it becomes instructions.
 struct Node {
-  int layer = 0;          // the graph layer that names it and holds its parameters
-  int input = -1;         // value
-  int residual = -1;      // value added, for Add and for fused norms
-  int output = -1;        // value
-  bool relu = false;      // norm: fused activation
+  int layer = 0;      // the graph layer that names it and holds its parameters
+  int input = -1;     // value
+  int residual = -1;  // value added, for Add and for fused norms
+  int output = -1;    // value
+  bool relu = false;  // norm: fused activation
 };
 
 /// lower.cpp: one node per layer that computes something. A flatten of a 1×1 map is the same value
@@ -68,7 +68,8 @@ void emit_backward(Emission& emission);  // backward.cpp
 void schedule(Emission& emission);
 
 /// allocate.cpp: gives arena tensors places for `wave` replicas and `groups` groups computed
-/// together, out of `replicas` local replicas; tensors whose lives overlap do not. Returns the size.
+/// together, out of `replicas` local replicas; tensors whose lives overlap do not. Returns the
+/// size.
 std::size_t allocate(Program& program, int wave, int groups, int replicas);
 
 }  // namespace syncnorm

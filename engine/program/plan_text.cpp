@@ -17,10 +17,14 @@ std::string bytes_text(std::size_t bytes) {
 
 const char* scope_text(Scope scope) {
   switch (scope) {
-    case Scope::once: return "once";
-    case Scope::replica: return "replica";
-    case Scope::group: return "group";
-    case Scope::merged: return "merged";
+    case Scope::once:
+      return "once";
+    case Scope::replica:
+      return "replica";
+    case Scope::group:
+      return "group";
+    case Scope::merged:
+      return "merged";
   }
   return "?";
 }

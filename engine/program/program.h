@@ -36,10 +36,10 @@ struct Tensor {
   Space space = Space::arena;
   std::size_t bytes = 0;  // of one copy
   Per per = Per::wave_replica;
-  std::size_t offset = 0;  // in the space, bytes
-  std::size_t stride = 0;  // from one copy to the next, bytes
+  std::size_t offset = 0;   // in the space, bytes
+  std::size_t stride = 0;   // from one copy to the next, bytes
   bool persistent = false;  // arena: never shares its place
-  char element = 'f';      // 'f' f32, 'd' f64, 'o' other
+  char element = 'f';       // 'f' f32, 'd' f64, 'o' other
 };
 
 enum class InstructionKind { compute, reduce_start, reduce_wait };
@@ -71,7 +71,8 @@ struct ReductionSpec {
   std::size_t offset = 0;  // gradients: first value of the bucket in the flat buffer
 };
 
-/// One running pair: where the statistics of a norm layer lie in `running` and `averaged`, in floats.
+/// One running pair: where the statistics of a norm layer lie in `running` and `averaged`, in
+/// floats.
 struct RunningSlot {
   int layer = 0;
   int channels = 0;
@@ -84,7 +85,7 @@ struct ProgramOptions {
   ProgramMode mode = ProgramMode::training;
   int replicas = 1;
   int batch_per_replica = 1;
-  int global_samples = 1;  // the gradient is the mean over these
+  int global_samples = 1;            // the gradient is the mean over these
   std::vector<int> replica_samples;  // of every replica, for a smaller last batch; empty: all full
   NormConfig norm;
   double label_smoothing = 0.0;
@@ -105,7 +106,7 @@ struct Program {
   std::size_t running_floats = 0;  // of one set
   std::size_t packed_bytes = 0;
   int loss_reduction = -1;
-  int loss_tensor = -1;      // f64 [4] per replica: Σ loss, correct, votes to stop, unused
+  int loss_tensor = -1;  // f64 [4] per replica: Σ loss, correct, votes to stop, unused
   int logits_tensor = -1;
   bool statistics_cross_replicas = false;
 

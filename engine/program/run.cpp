@@ -40,7 +40,8 @@ std::span<const double> Executor::loss() const {
 
 bool Executor::runs_in_this_wave(const Instruction& instruction) const {
   if (instruction.kind == InstructionKind::compute) return true;
-  const ReductionKind kind = program_.reductions[static_cast<std::size_t>(instruction.reduction)].kind;
+  const ReductionKind kind =
+      program_.reductions[static_cast<std::size_t>(instruction.reduction)].kind;
   const bool of_all_waves = kind == ReductionKind::gradient || kind == ReductionKind::loss;
   return !of_all_waves || wave_begin_ + wave_ >= local_;
 }
@@ -85,31 +86,56 @@ std::byte* Executor::pointer(int index, int replica) const {
   std::byte* base = nullptr;
   // Batches are only read; kernels take one kind of pointer for all arguments.
   const auto batch = [](const auto* data) {
-    return reinterpret_cast<std::byte*>(const_cast<std::remove_const_t<
-        std::remove_pointer_t<decltype(data)>>*>(data));
+    return reinterpret_cast<std::byte*>(
+        const_cast<std::remove_const_t<std::remove_pointer_t<decltype(data)>>*>(data));
   };
   switch (tensor.space) {
-    case Space::arena: base = memory_.arena.data(); break;
-    case Space::packed: base = memory_.packed.data(); break;
-    case Space::parameter: base = memory_.parameters.data(); break;
+    case Space::arena:
+      base = memory_.arena.data();
+      break;
+    case Space::packed:
+      base = memory_.packed.data();
+      break;
+    case Space::parameter:
+      base = memory_.parameters.data();
+      break;
     case Space::gradient: {
       const auto slot = gradient_plan_.slot[static_cast<std::size_t>(replica)];
       return reinterpret_cast<std::byte*>(
           gradient_pointer(static_cast<std::size_t>(slot), tensor.offset / sizeof(float)));
     }
-    case Space::running: base = memory_.running.data(); break;
-    case Space::averaged: base = memory_.averaged.data(); break;
-    case Space::image: base = batch(batch_.images); break;
-    case Space::label: base = batch(batch_.labels); break;
-    case Space::sample_id: base = batch(batch_.sample_ids); break;
+    case Space::running:
+      base = memory_.running.data();
+      break;
+    case Space::averaged:
+      base = memory_.averaged.data();
+      break;
+    case Space::image:
+      base = batch(batch_.images);
+      break;
+    case Space::label:
+      base = batch(batch_.labels);
+      break;
+    case Space::sample_id:
+      base = batch(batch_.sample_ids);
+      break;
   }
   int copy = 0;
   switch (tensor.per) {
-    case Per::once: break;
-    case Per::wave_replica: copy = replica - wave_begin_; break;
-    case Per::wave_group: copy = group_of(replica) - group_of(wave_begin_); break;
-    case Per::replica: copy = replica; break;
-    case Per::group: copy = group_of(replica); break;
+    case Per::once:
+      break;
+    case Per::wave_replica:
+      copy = replica - wave_begin_;
+      break;
+    case Per::wave_group:
+      copy = group_of(replica) - group_of(wave_begin_);
+      break;
+    case Per::replica:
+      copy = replica;
+      break;
+    case Per::group:
+      copy = group_of(replica);
+      break;
   }
   return base + tensor.offset + static_cast<std::size_t>(copy) * tensor.stride;
 }
@@ -159,10 +185,14 @@ void Executor::merge_gradients(const Instruction& instruction, int replica) {
 
 double& Executor::time_of(ReductionKind kind) {
   switch (kind) {
-    case ReductionKind::forward_statistics: return times_.statistics_forward;
-    case ReductionKind::backward_statistics: return times_.statistics_backward;
-    case ReductionKind::gradient: return times_.gradient;
-    case ReductionKind::loss: break;
+    case ReductionKind::forward_statistics:
+      return times_.statistics_forward;
+    case ReductionKind::backward_statistics:
+      return times_.statistics_backward;
+    case ReductionKind::gradient:
+      return times_.gradient;
+    case ReductionKind::loss:
+      break;
   }
   return times_.loss;
 }

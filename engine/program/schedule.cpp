@@ -85,7 +85,8 @@ std::vector<Bucket> cut_buckets(const Emission& e) {
     open.ready = std::max(open.ready, writer);
     const std::size_t limit =
         buckets.empty() ? program.options.first_bucket_bytes : program.options.bucket_bytes;
-    if ((open.end - open.begin) * sizeof(float) < limit && end != program.parameter_floats) continue;
+    if ((open.end - open.begin) * sizeof(float) < limit && end != program.parameter_floats)
+      continue;
     buckets.push_back(open);
     open = {end, end, 0};
   }
@@ -123,9 +124,9 @@ void schedule(Emission& e) {
     ordered.push_back(std::move(program.instructions[i]));
     for (std::size_t b = 0; b < buckets.size(); ++b)
       if (buckets[b].ready == i)
-        ordered.push_back(reduction_step(InstructionKind::reduce_start, bucket_reductions[b],
-                                         program.reductions[static_cast<std::size_t>(
-                                             bucket_reductions[b])].name));
+        ordered.push_back(reduction_step(
+            InstructionKind::reduce_start, bucket_reductions[b],
+            program.reductions[static_cast<std::size_t>(bucket_reductions[b])].name));
   }
   for (const int reduction : bucket_reductions)
     ordered.push_back(reduction_step(InstructionKind::reduce_wait, reduction,

@@ -1,5 +1,5 @@
-// See compare.h. A run's folder is its only memory: config.yaml says what it is, summary.json how it
-// ended.
+// See compare.h. A run's folder is its only memory: config.yaml says what it is, summary.json how
+// it ended.
 #include "engine/study/compare.h"
 
 #include <algorithm>
@@ -32,7 +32,8 @@ nlohmann::json summary_of(const StudyRun& run) {
   return summary.is_object() ? summary : nlohmann::json::object();
 }
 
-/// "done": nothing to do; "auto": it was begun; "": fresh. Refuses a folder of another configuration.
+/// "done": nothing to do; "auto": it was begun; "": fresh. Refuses a folder of another
+/// configuration.
 std::string state_of(const StudyRun& run) {
   const fs::path folder = run.loaded.experiment.run_dir;
   if (!fs::exists(folder / "config.yaml")) return "";
@@ -59,9 +60,8 @@ Statistics statistics(const std::vector<double>& values) {
   Statistics s;
   for (const double v : values) s.mean += v / static_cast<double>(values.size());
   for (const double v : values) s.deviation += (v - s.mean) * (v - s.mean);
-  s.deviation = values.size() > 1
-                    ? std::sqrt(s.deviation / static_cast<double>(values.size() - 1))
-                    : 0.0;
+  s.deviation =
+      values.size() > 1 ? std::sqrt(s.deviation / static_cast<double>(values.size() - 1)) : 0.0;
   return s;
 }
 
@@ -114,10 +114,11 @@ std::string study_table(const std::vector<RunResult>& results) {
       settings.push_back(result.setting);
     width = std::max(width, result.setting.size());
   }
-  std::string table = fmt::format("| {:<{}} | test accuracy    | final loss | images/s | exposed reductions |\n",
-                                  "setting", width);
-  table += fmt::format("|{:-<{}}|------------------|------------|----------|--------------------|\n", "",
-                       width + 2);
+  std::string table =
+      fmt::format("| {:<{}} | test accuracy    | final loss | images/s | exposed reductions |\n",
+                  "setting", width);
+  table += fmt::format(
+      "|{:-<{}}|------------------|------------|----------|--------------------|\n", "", width + 2);
   for (const std::string& setting : settings) {
     std::vector<double> accuracy, loss, rate, share;
     int diverged = 0, missing = 0;
@@ -143,8 +144,8 @@ std::string study_table(const std::vector<RunResult>& results) {
     const std::string cell = accuracy.size() > 1
                                  ? fmt::format("{:.2f}% ± {:.2f}", a.mean, a.deviation)
                                  : fmt::format("{:.2f}%", a.mean);
-    table += fmt::format("| {:<{}} | {:<16} | {:>10.4f} | {:>8.0f} | {:>17.1f}% |\n", setting, width,
-                         cell + note, statistics(loss).mean, statistics(rate).mean,
+    table += fmt::format("| {:<{}} | {:<16} | {:>10.4f} | {:>8.0f} | {:>17.1f}% |\n", setting,
+                         width, cell + note, statistics(loss).mean, statistics(rate).mean,
                          statistics(share).mean);
   }
   return table;

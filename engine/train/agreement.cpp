@@ -38,8 +38,8 @@ void agree(Communicator& comm, const std::function<void()>& action) {
   } catch (const Error& error) {
     outcome = {{"code", static_cast<int>(error.exit_code())}, {"message", error.what()}};
   }
-  const std::vector<std::string> all = comm.all_gather_text(
-      outcome.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+  const std::vector<std::string> all =
+      comm.all_gather_text(outcome.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
   for (std::size_t rank = 0; rank < all.size(); ++rank) {
     const auto theirs = nlohmann::json::parse(all[rank]);
     if (theirs.empty()) continue;
@@ -57,9 +57,10 @@ void compare_fingerprints(Communicator& comm, const Fingerprint& fingerprint) {
     const auto theirs = nlohmann::json::parse(all[rank]).get<Fingerprint>();
     for (std::size_t i = 0; i < first.size() && i < theirs.size(); ++i)
       if (first[i] != theirs[i])
-        throw InputError(fmt::format(
-            "ranks disagree on the {}: {}; start all ranks with the same program, files and options",
-            first[i].first, difference(first[i].second, theirs[i].second, rank)));
+        throw InputError(
+            fmt::format("ranks disagree on the {}: {}; start all ranks with the same program, "
+                        "files and options",
+                        first[i].first, difference(first[i].second, theirs[i].second, rank)));
   }
 }
 

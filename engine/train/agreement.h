@@ -10,15 +10,15 @@
 
 namespace syncnorm {
 
-/// Runs `action` on every rank. If it threw an Error anywhere, every rank throws the one of the lowest
-/// rank, named when that is not rank 0. Other exceptions pass through.
+/// Runs `action` on every rank. If it threw an Error anywhere, every rank throws the one of the
+/// lowest rank, named when that is not rank 0. Other exceptions pass through.
 void agree(Communicator& comm, const std::function<void()>& action);
 
 /// What must be equal everywhere: (what it is, its text), in order.
 using Fingerprint = std::vector<std::pair<std::string, std::string>>;
 
-/// Throws InputError on every rank, naming the first part that differs, where and how, if any rank's
-/// fingerprint is not rank 0's. Parts of several lines are compared line by line.
+/// Throws InputError on every rank, naming the first part that differs, where and how, if any
+/// rank's fingerprint is not rank 0's. Parts of several lines are compared line by line.
 void compare_fingerprints(Communicator& comm, const Fingerprint& fingerprint);
 
 /// Rank 0's bytes on every rank.

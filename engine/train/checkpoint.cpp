@@ -117,8 +117,9 @@ Checkpoint read_checkpoint(const fs::path& folder) {
   try {
     const Json manifest = Json::parse(text);
     if (manifest.at("format_version").get<int>() != kFormatVersion)
-      fail(path, fmt::format("format version {} is not {}; use the version of syncnorm that wrote it",
-                             manifest.at("format_version").get<int>(), kFormatVersion));
+      fail(path,
+           fmt::format("format version {} is not {}; use the version of syncnorm that wrote it",
+                       manifest.at("format_version").get<int>(), kFormatVersion));
     c.step = manifest.at("step").get<std::int64_t>();
     c.epoch = manifest.at("epoch").get<std::int64_t>();
     c.sample_position = manifest.at("sample_position").get<std::int64_t>();

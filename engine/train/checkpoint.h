@@ -18,9 +18,9 @@ struct Checkpoint {
   std::int64_t sample_position = 0;  // samples consumed of the current epoch
   std::string config;                // resolved YAML
   std::string data_fingerprint;
-  std::int64_t best_step = -1;       // of the best validation accuracy so far
+  std::int64_t best_step = -1;  // of the best validation accuracy so far
   double best_accuracy = -1.0;
-  bool last = false;                 // written at the end of training
+  bool last = false;                         // written at the end of training
   std::map<std::string, std::string> files;  // name -> bytes, without the manifest
 };
 
@@ -33,8 +33,8 @@ class CheckpointFolder {
   CheckpointFolder(std::filesystem::path folder, int keep)
       : folder_(std::move(folder)), keep_(keep) {}
 
-  /// Writes step-N and prunes: the newest `keep` stay, and step 0, last ones and the best one always.
-  /// Returns the folder and its bytes. Throws CheckpointError when the file system refuses.
+  /// Writes step-N and prunes: the newest `keep` stay, and step 0, last ones and the best one
+  /// always. Returns the folder and its bytes. Throws CheckpointError when the file system refuses.
   std::pair<std::filesystem::path, std::int64_t> save(const Checkpoint& checkpoint);
 
   /// The newest checkpoint that is valid; why newer ones were passed over goes to `passed_over`.

@@ -17,8 +17,8 @@ void with_places(const LoadedExperiment& loaded, const std::function<void()>& ac
       if (message.rfind(std::string(key) + ":", 0) == 0)
         throw InputError(loaded.at(key) + ": " + message);
     if (message.rfind("layer '", 0) == 0) {
-      const char* section = message.find("batch normalization over") != std::string::npos ? "norm"
-                                                                                          : "model";
+      const char* section =
+          message.find("batch normalization over") != std::string::npos ? "norm" : "model";
       throw InputError(fmt::format("{}: {}: {}", loaded.at(section), section, message));
     }
     throw;
@@ -38,9 +38,10 @@ Graph checked_model(const LoadedExperiment& loaded, const Dataset& dataset) {
 void check_ranks(const LoadedExperiment& loaded, int ranks) {
   const int replicas = loaded.experiment.replicas;
   if (ranks > replicas)
-    throw InputError(fmt::format("{}: replicas: {} replicas cannot be spread over {} ranks; start at "
-                                 "most {} ranks, or raise replicas",
-                                 loaded.at("replicas"), replicas, ranks, replicas));
+    throw InputError(
+        fmt::format("{}: replicas: {} replicas cannot be spread over {} ranks; start at "
+                    "most {} ranks, or raise replicas",
+                    loaded.at("replicas"), replicas, ranks, replicas));
 }
 
 }  // namespace syncnorm

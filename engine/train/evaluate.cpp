@@ -1,4 +1,5 @@
-// Chunks are dealt to ranks in contiguous blocks; their sums meet in one gather and are added in order.
+// Chunks are dealt to ranks in contiguous blocks; their sums meet in one gather and are added in
+// order.
 #include "engine/train/evaluate.h"
 
 #include <vector>
@@ -22,9 +23,9 @@ Evaluator::Evaluator(const Graph& graph, const Experiment& experiment,
   options.batch_per_replica = kEvaluationChunk;
   options.norm = experiment.norm;
   options.norm.synced_replicas = 1;
-  executor_ = std::make_unique<Executor>(compile_program(graph, device, options, layout), device,
-                                         *self_, Placement{1, 1}, nullptr,
-                                         ReductionAlgorithm::tree, memory);
+  executor_ =
+      std::make_unique<Executor>(compile_program(graph, device, options, layout), device, *self_,
+                                 Placement{1, 1}, nullptr, ReductionAlgorithm::tree, memory);
   images_ = device.allocate(sizeof(float) * dataset.train.image_size() * kEvaluationChunk);
   labels_.resize(kEvaluationChunk);
 }
@@ -38,10 +39,10 @@ EvaluationResult Evaluator::run(const ImageSet& images, std::span<const std::uin
   std::vector<double> sums;
   for (int c = own.begin; c < own.end; ++c) {
     const Interval p = chunks.positions(c);
-    fill_eval_chunk(images, normalization_,
-                    samples.subspan(static_cast<std::size_t>(p.begin),
-                                    static_cast<std::size_t>(p.size())),
-                    kEvaluationChunk, images_.as<float>().data(), labels_.data());
+    fill_eval_chunk(
+        images, normalization_,
+        samples.subspan(static_cast<std::size_t>(p.begin), static_cast<std::size_t>(p.size())),
+        kEvaluationChunk, images_.as<float>().data(), labels_.data());
     for (int unused = p.size(); unused < kEvaluationChunk; ++unused)
       labels_[static_cast<std::size_t>(unused)] = -1;
     executor_->run({}, {images_.as<float>().data(), labels_.data(), nullptr}, c == own.begin);

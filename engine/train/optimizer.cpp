@@ -11,8 +11,7 @@ namespace {
 
 Op update_op(const OptimizerConfig& c, std::size_t count, double decay) {
   if (c.kind == OptimizerKind::sgd) return SgdUpdate{1, count, c.momentum, decay, c.nesterov};
-  return AdamUpdate{1,     count, c.beta1, c.beta2,
-                    c.eps, decay, c.kind == OptimizerKind::adamw};
+  return AdamUpdate{1, count, c.beta1, c.beta2, c.eps, decay, c.kind == OptimizerKind::adamw};
 }
 
 }  // namespace

@@ -16,8 +16,9 @@ class Optimizer {
   Optimizer(const Graph& graph, const Program& program, const OptimizerConfig& config,
             Device& device);
 
-  /// Updates `memory.parameters` from the reduced gradient in place 0 of `memory.gradients`; sets the
-  /// clipping factor of `state`. Returns the gradient's global 2-norm, or -1 when it is not needed.
+  /// Updates `memory.parameters` from the reduced gradient in place 0 of `memory.gradients`; sets
+  /// the clipping factor of `state`. Returns the gradient's global 2-norm, or -1 when it is not
+  /// needed.
   double update(const Memory& memory, StepState& state);
 
   /// State by name ("momentum", or "exp_avg" and "exp_avg_sq"), flat, in the parameters' layout.

@@ -19,11 +19,18 @@ namespace fs = std::filesystem;
 
 /// Keys that say how long, where or how often, not what is computed up to the checkpoint.
 const std::set<std::string>& free_keys() {
-  static const std::set<std::string> keys = {
-      "name",         "run_dir",      "epochs",       "steps",        "data.path",
-      "data.prefetch", "evaluation.every_epochs",     "evaluation.every_steps",
-      "checkpoint.every_steps",       "checkpoint.every_epochs",      "checkpoint.keep",
-      "fault.deadline"};
+  static const std::set<std::string> keys = {"name",
+                                             "run_dir",
+                                             "epochs",
+                                             "steps",
+                                             "data.path",
+                                             "data.prefetch",
+                                             "evaluation.every_epochs",
+                                             "evaluation.every_steps",
+                                             "checkpoint.every_steps",
+                                             "checkpoint.every_epochs",
+                                             "checkpoint.keep",
+                                             "fault.deadline"};
   return keys;
 }
 
@@ -39,21 +46,22 @@ void check_config(const Checkpoint& checkpoint, const LoadedExperiment& loaded,
   try {
     saved = parse_experiment_text(checkpoint.config, folder + "/manifest.json config");
   } catch (const InputError& error) {
-    throw CheckpointError(fmt::format("{}: its configuration cannot be read: {}", folder,
-                                      error.what()));
+    throw CheckpointError(
+        fmt::format("{}: its configuration cannot be read: {}", folder, error.what()));
   }
   std::map<std::string, std::string> before;
   for (const ResolvedValue& value : saved.values) before[value.path] = value.value;
   for (const ResolvedValue& value : loaded.values) {
     const bool length = value.path == "epochs" || value.path == "steps";
-    if (free_keys().count(value.path) > 0 && !(length && length_matters(loaded.experiment))) continue;
+    if (free_keys().count(value.path) > 0 && !(length && length_matters(loaded.experiment)))
+      continue;
     const auto found = before.find(value.path);
     const std::string old = found == before.end() ? "absent" : found->second;
     if (old != value.value)
-      throw CheckpointError(
-          fmt::format("{}: was trained with {}: {}, but now it is {}; set it back, or start a new run "
-                      "in another run_dir",
-                      folder, value.path, old, value.value));
+      throw CheckpointError(fmt::format(
+          "{}: was trained with {}: {}, but now it is {}; set it back, or start a new run "
+          "in another run_dir",
+          folder, value.path, old, value.value));
   }
 }
 
@@ -119,9 +127,9 @@ std::optional<ResumePoint> find_resume_point(Communicator& comm, const LoadedExp
     ResumePoint point{read_checkpoint(folder), folder.string()};
     check_config(point.checkpoint, loaded, point.folder);
     if (point.checkpoint.data_fingerprint != dataset.fingerprint)
-      throw CheckpointError(
-          fmt::format("{}: was trained on other data (fingerprint {}, now {})", point.folder,
-                      point.checkpoint.data_fingerprint, dataset.fingerprint));
+      throw CheckpointError(fmt::format("{}: was trained on other data (fingerprint {}, now {})",
+                                        point.folder, point.checkpoint.data_fingerprint,
+                                        dataset.fingerprint));
     packed = pack(point);
   });
   packed = from_rank_0(comm, packed);

@@ -17,9 +17,7 @@ RunningStatistics::RunningStatistics(const Program& program, Communicator& comm,
       own_replicas_(placement.block(comm.rank())) {
   for (int r = 0; r < placement.ranks; ++r) {
     const Interval block = placement.block(r);
-    const auto first_group = [&](int replica) {
-      return (replica + group_size_ - 1) / group_size_;
-    };
+    const auto first_group = [&](int replica) { return (replica + group_size_ - 1) / group_size_; };
     spoken_for_.push_back({first_group(block.begin), first_group(block.end)});
   }
   if (floats_ > 0 && groups_ > 1)
@@ -76,8 +74,8 @@ std::vector<float> RunningStatistics::gather_all() {
   const Interval own = spoken_for_[static_cast<std::size_t>(comm_.rank())];
   const float* first = own.empty() ? nullptr : local_set(own.begin);
   const auto request = comm_.make_request();
-  comm_.start_all_gather<float>(
-      *request, {first, static_cast<std::size_t>(own.size()) * floats_}, all, counts);
+  comm_.start_all_gather<float>(*request, {first, static_cast<std::size_t>(own.size()) * floats_},
+                                all, counts);
   comm_.wait(*request, "running statistics of all groups");
   return all;
 }

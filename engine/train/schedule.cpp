@@ -17,10 +17,10 @@ double learning_rate(const Experiment& experiment, std::int64_t step, std::int64
     return base * static_cast<double>(step + 1) / schedule.warmup_steps;
   const double length =
       std::max<double>(1.0, static_cast<double>(total_steps - schedule.warmup_steps));
-  const double progress =
-      std::min(1.0, static_cast<double>(step - schedule.warmup_steps) / length);
+  const double progress = std::min(1.0, static_cast<double>(step - schedule.warmup_steps) / length);
   switch (schedule.kind) {
-    case ScheduleKind::constant: return base;
+    case ScheduleKind::constant:
+      return base;
     case ScheduleKind::step: {
       const auto passed = std::count_if(schedule.milestones.begin(), schedule.milestones.end(),
                                         [step](int m) { return step >= m; });

@@ -58,8 +58,7 @@ std::vector<Place> running_places(const Graph& graph, const Program& program, fl
 std::vector<Place> model_places(const Graph& graph, const Program& program, Memory& memory) {
   std::vector<Place> places =
       parameter_places(graph, program, memory.parameters.as<float>().data(), "");
-  for (Place& place :
-       running_places(graph, program, memory.averaged.as<float>().data(), ""))
+  for (Place& place : running_places(graph, program, memory.averaged.as<float>().data(), ""))
     places.push_back(std::move(place));
   return places;
 }
@@ -75,10 +74,9 @@ std::vector<Place> optimizer_places(const TrainingState& s) {
 std::vector<Place> statistics_places(const TrainingState& s, std::vector<float>& all) {
   std::vector<Place> places;
   for (int g = 0; g < s.running.groups(); ++g)
-    for (Place& place :
-         running_places(s.graph, s.program,
-                        all.data() + static_cast<std::size_t>(g) * s.running.floats(),
-                        fmt::format("group{}.", g)))
+    for (Place& place : running_places(
+             s.graph, s.program, all.data() + static_cast<std::size_t>(g) * s.running.floats(),
+             fmt::format("group{}.", g)))
       places.push_back(std::move(place));
   return places;
 }
@@ -116,10 +114,10 @@ void fill(const std::vector<Place>& places, const std::string& file, const std::
     for (const TensorView& tensor : tensors)
       if (std::none_of(places.begin(), places.end(),
                        [&](const Place& p) { return p.name == tensor.name; }))
-        throw CheckpointError(
-            fmt::format("{}: tensor '{}' has no place in the model; the file is of another model or "
-                        "norm",
-                        name, tensor.name));
+        throw CheckpointError(fmt::format(
+            "{}: tensor '{}' has no place in the model; the file is of another model or "
+            "norm",
+            name, tensor.name));
   for (const Place& place : places)
     std::memcpy(place.values, find(place.name)->bytes.data(), place.count * sizeof(float));
 }
@@ -139,11 +137,11 @@ std::map<std::string, std::string> state_to_files(const TrainingState& s, std::i
   std::vector<TensorView> model = views(model_places(s.graph, s.program, s.memory));
   const std::string_view count(reinterpret_cast<const char*>(&step), sizeof step);
   for (const RunningSlot& slot : s.program.running)
-    model.push_back({s.graph.layers[static_cast<std::size_t>(slot.layer)].name +
-                         std::string(kBatchCount),
-                     "I64",
-                     {},
-                     count});
+    model.push_back(
+        {s.graph.layers[static_cast<std::size_t>(slot.layer)].name + std::string(kBatchCount),
+         "I64",
+         {},
+         count});
   files[kModel] = write_safetensors(model);
   files[kOptimizer] = write_safetensors(views(optimizer_places(s)));
   if (s.running.groups() > 1 && s.running.floats() > 0) {

@@ -22,8 +22,8 @@ struct TrainingState {
   RunningStatistics& running;
 };
 
-/// The files for the state after `step` updates. memory.averaged must be current (running.average()),
-/// `all_running` is running.gather_all().
+/// The files for the state after `step` updates. memory.averaged must be current
+/// (running.average()), `all_running` is running.gather_all().
 std::map<std::string, std::string> state_to_files(const TrainingState& state, std::int64_t step,
                                                   const std::vector<float>& all_running);
 

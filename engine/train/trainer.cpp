@@ -95,12 +95,12 @@ void Trainer::build_programs() {
     smaller.global_samples = static_cast<int>(samples);
     for (int r = 0; r < experiment_.replicas; ++r)
       smaller.replica_samples.push_back(plan_.positions(last, r).size());
-    with_places(loaded_, [&] {
-      tail = compile_program(graph_, device_, smaller, full.parameter_offset);
-    });
+    with_places(loaded_,
+                [&] { tail = compile_program(graph_, device_, smaller, full.parameter_offset); });
   });
   if (experiment_.norm.kind == NormKind::batch && experiment_.norm.synced_replicas > 1)
-    groups_ = std::make_unique<StatisticsGroups>(comm_, placement_, experiment_.norm.synced_replicas);
+    groups_ =
+        std::make_unique<StatisticsGroups>(comm_, placement_, experiment_.norm.synced_replicas);
   const ReductionAlgorithm how = algorithm(experiment_);
   full_ = std::make_unique<Executor>(std::move(full), device_, comm_, placement_, groups_.get(),
                                      how, memory_);
@@ -288,8 +288,7 @@ void Trainer::evaluate_split(std::int64_t step, const std::string& split, const 
                              std::span<const std::uint32_t> samples) {
   const auto begin = Clock::now();
   const EvaluationResult result = evaluator_->run(images, samples);
-  const EvalEvent event{step,        epoch_of(step),  split,
-                        result.loss, result.accuracy, since(begin)};
+  const EvalEvent event{step, epoch_of(step), split, result.loss, result.accuracy, since(begin)};
   if (split == "test") {
     last_test_ = event;
     tested_ = true;
@@ -327,13 +326,15 @@ void Trainer::diverged(std::int64_t step, const Batch& batch, Executor& executor
   StepState state;
   state.seed = experiment_.seed;
   state.step = static_cast<std::uint64_t>(step);
-  const int found = executor.find_nonfinite(
-      state, {batch.images, batch.labels.data(), batch.sample_ids.data()});
+  const int found =
+      executor.find_nonfinite(state, {batch.images, batch.labels.data(), batch.sample_ids.data()});
   int first = -1;
   for (const std::string& text : comm_.all_gather_text(std::to_string(found)))
-    if (const int index = std::stoi(text); index >= 0 && (first < 0 || index < first)) first = index;
+    if (const int index = std::stoi(text); index >= 0 && (first < 0 || index < first))
+      first = index;
   const std::string message = fmt::format(
-      "training diverged: the loss of step {} is {}; {}; lower optimizer.lr, add warm-up or clip the "
+      "training diverged: the loss of step {} is {}; {}; lower optimizer.lr, add warm-up or clip "
+      "the "
       "gradient",
       step + 1, loss,
       first >= 0 ? "it began in " + executor.instruction_name(first)

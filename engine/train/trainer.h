@@ -35,8 +35,8 @@ RunLength run_length(const Experiment& experiment, std::int64_t train_samples);
 /// Runs `action`; an InputError that names a key or a layer gets the place in the file in front.
 void with_places(const LoadedExperiment& loaded, const std::function<void()>& action);
 
-/// Everything that can be checked before training, on one process: the model fits the data, ranks fit
-/// replicas. Mistakes have their places in the file.
+/// Everything that can be checked before training, on one process: the model fits the data, ranks
+/// fit replicas. Mistakes have their places in the file.
 Graph checked_model(const LoadedExperiment& loaded, const Dataset& dataset);
 void check_ranks(const LoadedExperiment& loaded, int ranks);
 
@@ -47,8 +47,8 @@ class Trainer {
           Communicator& comm, TrainerOptions options);
   ~Trainer();
 
-  /// Trains to the end. Throws DivergedError, or Error with ExitCode::stopped after a checkpoint that
-  /// a stop request asked for; both on every rank.
+  /// Trains to the end. Throws DivergedError, or Error with ExitCode::stopped after a checkpoint
+  /// that a stop request asked for; both on every rank.
   EndEvent run();
 
   /// The compiled step as text, and the memory it takes on this rank.
@@ -65,7 +65,8 @@ class Trainer {
   void evaluate_split(std::int64_t step, const std::string& split, const ImageSet& images,
                       std::span<const std::uint32_t> samples);
   void save(std::int64_t step, bool last);
-  [[noreturn]] void diverged(std::int64_t step, const Batch& batch, Executor& executor, double loss);
+  [[noreturn]] void diverged(std::int64_t step, const Batch& batch, Executor& executor,
+                             double loss);
   EndEvent finish(std::int64_t step, const std::string& status, const std::string& message);
   std::int64_t epoch_of(std::int64_t updates) const;  // from 1, of the last of `updates` updates
   bool root() const { return comm_.rank() == 0; }

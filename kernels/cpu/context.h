@@ -1,7 +1,8 @@
 // What the CPU kernels share: the loops of this processor, the oneDNN engine, one scratch area.
 //
-// One file per kind of operation implements the `compile` overloads below; device.cpp only forwards.
-// Kernels of one context run one at a time, so one scratch area of the largest size serves them all.
+// One file per kind of operation implements the `compile` overloads below; device.cpp only
+// forwards. Kernels of one context run one at a time, so one scratch area of the largest size
+// serves them all.
 #pragma once
 
 #include <memory>

@@ -33,12 +33,11 @@ dnnl::convolution_forward::primitive_desc forward_pd(Context& context, const Con
                                                      int samples, const memory::desc* weights) {
   Descriptors d = describe(s, samples);
   if (weights != nullptr) d.w = *weights;
-  const auto desc = s.bias ? dnnl::convolution_forward::desc(
-                                 dnnl::prop_kind::forward_training, kDirect, d.x, d.w, d.b, d.y,
-                                 d.stride, d.padding, d.padding)
-                           : dnnl::convolution_forward::desc(dnnl::prop_kind::forward_training,
-                                                             kDirect, d.x, d.w, d.y, d.stride,
-                                                             d.padding, d.padding);
+  const auto desc =
+      s.bias ? dnnl::convolution_forward::desc(dnnl::prop_kind::forward_training, kDirect, d.x, d.w,
+                                               d.b, d.y, d.stride, d.padding, d.padding)
+             : dnnl::convolution_forward::desc(dnnl::prop_kind::forward_training, kDirect, d.x, d.w,
+                                               d.y, d.stride, d.padding, d.padding);
   return {desc, user_scratchpad(), context.engine};
 }
 
@@ -60,8 +59,8 @@ memory::desc packed_layout(Context& context, const ConvShape& s, bool for_dgrad)
 DnnlCall make_reorder(Context& context, const memory::desc& from, const memory::desc& to) {
   const dnnl::reorder::primitive_desc pd(context.engine, from, context.engine, to,
                                          user_scratchpad());
-  return {context, dnnl::reorder(pd), {{DNNL_ARG_FROM, from}, {DNNL_ARG_TO, to}},
-          pd.scratchpad_desc()};
+  return {
+      context, dnnl::reorder(pd), {{DNNL_ARG_FROM, from}, {DNNL_ARG_TO, to}}, pd.scratchpad_desc()};
 }
 
 }  // namespace
@@ -81,9 +80,8 @@ KernelPtr compile(Context& context, const ConvPack& op) {
 KernelPtr compile(Context& context, const ConvForward& op) {
   const memory::desc packed = packed_layout(context, op.shape, false);
   const auto pd = forward_pd(context, op.shape, op.samples, &packed);
-  std::vector<std::pair<int, memory::desc>> roles = {{DNNL_ARG_SRC, pd.src_desc()},
-                                                     {DNNL_ARG_WEIGHTS, packed},
-                                                     {DNNL_ARG_DST, pd.dst_desc()}};
+  std::vector<std::pair<int, memory::desc>> roles = {
+      {DNNL_ARG_SRC, pd.src_desc()}, {DNNL_ARG_WEIGHTS, packed}, {DNNL_ARG_DST, pd.dst_desc()}};
   const bool bias = op.shape.bias;
   if (bias) roles.emplace_back(DNNL_ARG_BIAS, pd.bias_desc());
   DnnlCall call(context, dnnl::convolution_forward(pd), roles, pd.scratchpad_desc());
@@ -111,11 +109,10 @@ KernelPtr compile(Context& context, const ConvDgrad& op) {
 KernelPtr compile(Context& context, const ConvWgrad& op) {
   const ConvShape& s = op.shape;
   const Descriptors d = describe(s, op.samples);
-  const auto desc =
-      s.bias ? dnnl::convolution_backward_weights::desc(kDirect, d.x, d.w, d.b, d.y, d.stride,
-                                                        d.padding, d.padding)
-             : dnnl::convolution_backward_weights::desc(kDirect, d.x, d.w, d.y, d.stride, d.padding,
-                                                        d.padding);
+  const auto desc = s.bias ? dnnl::convolution_backward_weights::desc(
+                                 kDirect, d.x, d.w, d.b, d.y, d.stride, d.padding, d.padding)
+                           : dnnl::convolution_backward_weights::desc(
+                                 kDirect, d.x, d.w, d.y, d.stride, d.padding, d.padding);
   const dnnl::convolution_backward_weights::primitive_desc pd(
       desc, user_scratchpad(), context.engine, forward_pd(context, s, op.samples, nullptr));
   std::vector<std::pair<int, memory::desc>> roles = {
@@ -134,7 +131,7 @@ KernelPtr compile(Context& context, const ConvWgrad& op) {
     packed = std::make_shared<Buffer>(allocate_host(pd.diff_weights_desc().get_size()));
   }
   return make_kernel([call, unpack, packed, direct, bias = s.bias](std::span<void* const> a,
-                                                                  const StepState&) mutable {
+                                                                   const StepState&) mutable {
     void* weights = direct ? a[2] : packed->data();
     if (bias)
       call.run({a[0], a[1], weights, a[3]});

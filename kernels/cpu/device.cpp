@@ -1,5 +1,5 @@
-// The CPU device: picks the instruction set, forces oneDNN to one thread, forwards operations to the
-// file that knows them.
+// The CPU device: picks the instruction set, forces oneDNN to one thread, forwards operations to
+// the file that knows them.
 #include "kernels/device.h"
 
 #include <cstdlib>

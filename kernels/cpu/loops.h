@@ -1,7 +1,8 @@
 // The CPU loops of our own, one table per instruction set, chosen once at run time.
 //
 // All of them work on row-major f32 matrices [rows, channels]: channels last makes normalization a
-// column reduction. The order of every sum is fixed by (rows, channels) and the instruction set alone.
+// column reduction. The order of every sum is fixed by (rows, channels) and the instruction set
+// alone.
 #pragma once
 
 #include <cstddef>
@@ -58,8 +59,8 @@ struct InputGradientArgs {
 
 struct Loops {
   const char* name;
-  /// Mean and M2 = Σ(x − mean)² of each column, in f64. Blocks of rows are summed in f32 about their
-  /// own mean and merged in f64 (Chan, Golub & LeVeque 1979), so large means lose nothing.
+  /// Mean and M2 = Σ(x − mean)² of each column, in f64. Blocks of rows are summed in f32 about
+  /// their own mean and merged in f64 (Chan, Golub & LeVeque 1979), so large means lose nothing.
   void (*moments)(const float* x, std::size_t rows, int channels, double* mean, double* m2);
   void (*normalize)(const NormalizeArgs&);
   void (*gradient_sums)(const GradientSumsArgs&);
@@ -67,7 +68,8 @@ struct Loops {
   void (*relu)(const float* x, float* y, std::size_t count);
   void (*relu_backward)(const float* dy, const float* y, float* dx, std::size_t count);
   void (*add)(const float* a, const float* b, float* y, std::size_t count);
-  /// PyTorch's SGD: g' = scale·g + decay·p; v = momentum·v + g'; p -= rate·(nesterov ? g' + momentum·v : v).
+  /// PyTorch's SGD: g' = scale·g + decay·p; v = momentum·v + g'; p -= rate·(nesterov ? g' +
+  /// momentum·v : v).
   void (*sgd)(float* p, const float* g, float* v, std::size_t count, float rate, float scale,
               float momentum, float decay, bool nesterov);
   double (*sum_of_squares)(const float* x, std::size_t count);

@@ -1,6 +1,6 @@
 // The bodies of loops.h for vectors of L floats. Included by exactly three files, each compiled for
-// its own instruction set; everything is in an unnamed namespace so that no code compiled for AVX can
-// be picked by the linker for the baseline. For the same reason nothing here calls the library.
+// its own instruction set; everything is in an unnamed namespace so that no code compiled for AVX
+// can be picked by the linker for the baseline. For the same reason nothing here calls the library.
 #pragma once
 
 #include <cstddef>
@@ -33,7 +33,8 @@ inline void store(S* p, T v) {
   __builtin_memcpy(p, &v, sizeof v);
 }
 
-/// Calls body(std::integral-like L, first column) for blocks of NV·L columns, then L, then single ones.
+/// Calls body(std::integral-like L, first column) for blocks of NV·L columns, then L, then single
+/// ones.
 template <int L, class Body>
 inline void for_each_column_block(int channels, const Body& body) {
   int c = 0;
@@ -193,8 +194,8 @@ struct GradientSums {
       if (a.dy2 != nullptr) g += load<F<W>>(a.dy2 + i);
       const F<W> centred = load<F<W>>(a.x + i) - mean[v];
       if (a.relu)
-        g = keep_positive<W>(g, a.y != nullptr ? load<F<W>>(a.y + i)
-                                               : centred * scale[v] + shift[v]);
+        g = keep_positive<W>(g,
+                             a.y != nullptr ? load<F<W>>(a.y + i) : centred * scale[v] + shift[v]);
       if (a.g != nullptr) store(a.g + i, g);
       sum_g.part[u][v] += g;
       sum_gx.part[u][v] += g * centred;
@@ -237,8 +238,8 @@ struct InputGradient {
         const F<W> centred = load<F<W>>(a.x + i) - load<F<W>>(a.mean + k);
         if (a.relu)
           g = keep_positive<W>(g, centred * load<F<W>>(a.scale + k) + load<F<W>>(a.shift + k));
-        store(a.dx + i, load<F<W>>(a.a + k) * g + load<F<W>>(a.b + k) * centred +
-                            load<F<W>>(a.d + k));
+        store(a.dx + i,
+              load<F<W>>(a.a + k) * g + load<F<W>>(a.b + k) * centred + load<F<W>>(a.d + k));
       }
   }
 };
@@ -265,9 +266,8 @@ struct Pointwise {
     });
   }
   static void add(const float* a, const float* b, float* y, size_t count) {
-    for_each_value<L>(count, [&]<int W>(size_t i) {
-      store(y + i, load<F<W>>(a + i) + load<F<W>>(b + i));
-    });
+    for_each_value<L>(
+        count, [&]<int W>(size_t i) { store(y + i, load<F<W>>(a + i) + load<F<W>>(b + i)); });
   }
   static void sgd(float* p, const float* g, float* v, size_t count, float rate, float scale,
                   float momentum, float decay, bool nesterov) {

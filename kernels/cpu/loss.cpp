@@ -25,8 +25,8 @@ double sample_loss(const SoftmaxCrossEntropy& op, const float* logits, int label
   if (gradient != nullptr)
     for (int k = 0; k < op.classes; ++k) {
       const double target = (k == label ? 1.0 - op.label_smoothing : 0.0) + share;
-      gradient[k] = static_cast<float>(op.gradient_scale *
-                                       (std::exp(logits[k] - log_total) - target));
+      gradient[k] =
+          static_cast<float>(op.gradient_scale * (std::exp(logits[k] - log_total) - target));
     }
   return (1.0 - op.label_smoothing) * (log_total - logits[label]) +
          share * (op.classes * log_total - sum_logits);
@@ -44,7 +44,8 @@ KernelPtr compile(Context&, const SoftmaxCrossEntropy& op) {
     for (int n = 0; n < op.samples; ++n, logits += op.classes) {
       float* sample_gradient = gradient != nullptr ? gradient + n * op.classes : nullptr;
       if (labels[n] < 0) {
-        for (int k = 0; sample_gradient != nullptr && k < op.classes; ++k) sample_gradient[k] = 0.0f;
+        for (int k = 0; sample_gradient != nullptr && k < op.classes; ++k)
+          sample_gradient[k] = 0.0f;
         continue;
       }
       bool correct = false;

@@ -29,8 +29,7 @@ struct Affine {
 
 struct Lines {
   std::vector<float> a, b, d;
-  explicit Lines(int channels)
-      : a(static_cast<std::size_t>(channels)), b(a.size()), d(a.size()) {}
+  explicit Lines(int channels) : a(static_cast<std::size_t>(channels)), b(a.size()), d(a.size()) {}
   void set(std::size_t c, const InputGradientLine& line) {
     a[c] = line.a;
     b[c] = line.b;
@@ -90,7 +89,7 @@ KernelPtr compile(Context&, const BatchFromRunning& op) {
 KernelPtr compile(Context& context, const BatchNormalize& op) {
   const Loops& loops = context.loops;
   return make_kernel([op, &loops, affine = Affine(op.channels)](std::span<void* const> args,
-                                                               const StepState&) mutable {
+                                                                const StepState&) mutable {
     affine.set(arg<const float>(args, 2), arg<const float>(args, 3), arg<const float>(args, 4));
     loops.normalize({arg<const float>(args, 0), arg<const float>(args, 5), arg<float>(args, 6),
                      arg<const float>(args, 1), affine.scale.data(), affine.shift.data(),
@@ -101,7 +100,7 @@ KernelPtr compile(Context& context, const BatchNormalize& op) {
 KernelPtr compile(Context& context, const BatchGradientSums& op) {
   const Loops& loops = context.loops;
   return make_kernel([op, &loops, affine = Affine(op.channels)](std::span<void* const> args,
-                                                               const StepState&) mutable {
+                                                                const StepState&) mutable {
     const auto* inv_std = arg<const float>(args, 4);
     affine.set(inv_std, arg<const float>(args, 5), arg<const float>(args, 6));
     auto* sums = arg<double>(args, 8);
@@ -251,8 +250,7 @@ class GroupNormBackwardKernel final : public Kernel {
       }
       for (std::size_t c = first; c < first + width; ++c) {
         const double weight = gamma != nullptr ? static_cast<double>(gamma[c]) : 1.0;
-        lines_.set(c,
-                   input_gradient_line(weight, inv_std[c], mean_g / count, mean_gx / count));
+        lines_.set(c, input_gradient_line(weight, inv_std[c], mean_g / count, mean_gx / count));
       }
     }
   }

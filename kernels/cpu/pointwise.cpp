@@ -18,12 +18,18 @@ constexpr float kInverseSqrt2Pi = 0.39894228040143268f;
 
 float activate(Activation kind, float x) {
   switch (kind) {
-    case Activation::relu: return x > 0.0f ? x : 0.0f;
-    case Activation::sigmoid: return 1.0f / (1.0f + std::exp(-x));
-    case Activation::tanh: return std::tanh(x);
-    case Activation::elu: return x > 0.0f ? x : std::expm1(x);
-    case Activation::selu: return kSeluScale * (x > 0.0f ? x : kSeluAlpha * std::expm1(x));
-    case Activation::gelu: return 0.5f * x * (1.0f + std::erf(x * kInverseSqrt2));
+    case Activation::relu:
+      return x > 0.0f ? x : 0.0f;
+    case Activation::sigmoid:
+      return 1.0f / (1.0f + std::exp(-x));
+    case Activation::tanh:
+      return std::tanh(x);
+    case Activation::elu:
+      return x > 0.0f ? x : std::expm1(x);
+    case Activation::selu:
+      return kSeluScale * (x > 0.0f ? x : kSeluAlpha * std::expm1(x));
+    case Activation::gelu:
+      return 0.5f * x * (1.0f + std::erf(x * kInverseSqrt2));
   }
   return x;
 }
@@ -31,12 +37,18 @@ float activate(Activation kind, float x) {
 /// dy/dx from y, for all but GELU.
 float slope_from_output(Activation kind, float y) {
   switch (kind) {
-    case Activation::relu: return y > 0.0f ? 1.0f : 0.0f;
-    case Activation::sigmoid: return y * (1.0f - y);
-    case Activation::tanh: return 1.0f - y * y;
-    case Activation::elu: return y > 0.0f ? 1.0f : y + 1.0f;
-    case Activation::selu: return y > 0.0f ? kSeluScale : y + kSeluScale * kSeluAlpha;
-    case Activation::gelu: break;
+    case Activation::relu:
+      return y > 0.0f ? 1.0f : 0.0f;
+    case Activation::sigmoid:
+      return y * (1.0f - y);
+    case Activation::tanh:
+      return 1.0f - y * y;
+    case Activation::elu:
+      return y > 0.0f ? 1.0f : y + 1.0f;
+    case Activation::selu:
+      return y > 0.0f ? kSeluScale : y + kSeluScale * kSeluAlpha;
+    case Activation::gelu:
+      break;
   }
   return 1.0f;
 }

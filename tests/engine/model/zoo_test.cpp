@@ -99,36 +99,42 @@ TEST_P(BadModels, AreRefusedWithTheLayersName) {
 INSTANTIATE_TEST_SUITE_P(
     Table, BadModels,
     ::testing::Values(
-        BadModel{"model: {architecture: lenet}",
-                 {4, 4, 1},
-                 "layer 'conv2': a kernel of 5 does not fit a map of 2 with padding 0; use a smaller "
-                 "kernel, more padding, larger images or fewer strides and pools before it"},
-        BadModel{"norm: gn\nmodel: {architecture: lenet}",
-                 {28, 28, 1},
-                 "norm.groups: 8 does not divide the 6 channels of layer 'bn1'; use one of 1, 2, 3, "
-                 "6"},
-        BadModel{"model: {layers: [{type: linear, out: 10}]}",
-                 {4, 4, 1},
-                 "test.yaml:1:18: model.layers: layer 'linear1': linear reads a vector, but its input "
-                 "is 4x4x1; put 'flatten' or 'global_pool' before it"},
-        BadModel{"model: {layers: [flatten, {type: linear, out: 7}]}",
-                 {4, 4, 1},
-                 "layer 'linear2': the last layer gives 1x1x7, but the data has 10 classes; end with "
-                 "a linear layer of 10 outputs"},
+        BadModel{
+            "model: {architecture: lenet}",
+            {4, 4, 1},
+            "layer 'conv2': a kernel of 5 does not fit a map of 2 with padding 0; use a smaller "
+            "kernel, more padding, larger images or fewer strides and pools before it"},
+        BadModel{
+            "norm: gn\nmodel: {architecture: lenet}",
+            {28, 28, 1},
+            "norm.groups: 8 does not divide the 6 channels of layer 'bn1'; use one of 1, 2, 3, "
+            "6"},
+        BadModel{
+            "model: {layers: [{type: linear, out: 10}]}",
+            {4, 4, 1},
+            "test.yaml:1:18: model.layers: layer 'linear1': linear reads a vector, but its input "
+            "is 4x4x1; put 'flatten' or 'global_pool' before it"},
+        BadModel{
+            "model: {layers: [flatten, {type: linear, out: 7}]}",
+            {4, 4, 1},
+            "layer 'linear2': the last layer gives 1x1x7, but the data has 10 classes; end with "
+            "a linear layer of 10 outputs"},
         BadModel{"model: {layers: [flatten, {type: add, from: nowhere}, {type: linear, out: 10}]}",
                  {4, 4, 1},
                  "test.yaml:1:27: model.layers: there is no layer 'nowhere' before this one; give "
                  "that layer a name"},
-        BadModel{"model: {layers: [{type: conv, out: 4, kernel: 1, name: a}, {type: conv, out: 8, "
-                 "kernel: 1}, {type: add, from: a}, global_pool, {type: linear, out: 10}]}",
-                 {4, 4, 1},
-                 "test.yaml:1:93: model.layers: layer 'add3': cannot add 'a' of 4x4x4 to 'conv2' of "
-                 "4x4x8; shapes must be equal"},
-        BadModel{"model: {layers: [flatten, {type: linear, out: 4, name: dead}, {type: linear, out: "
-                 "10, input: flatten1}]}",
-                 {4, 4, 1},
-                 "layer 'dead': nothing reads its output; remove it, or read it with 'input' or "
-                 "'from'"}));
+        BadModel{
+            "model: {layers: [{type: conv, out: 4, kernel: 1, name: a}, {type: conv, out: 8, "
+            "kernel: 1}, {type: add, from: a}, global_pool, {type: linear, out: 10}]}",
+            {4, 4, 1},
+            "test.yaml:1:93: model.layers: layer 'add3': cannot add 'a' of 4x4x4 to 'conv2' of "
+            "4x4x8; shapes must be equal"},
+        BadModel{
+            "model: {layers: [flatten, {type: linear, out: 4, name: dead}, {type: linear, out: "
+            "10, input: flatten1}]}",
+            {4, 4, 1},
+            "layer 'dead': nothing reads its output; remove it, or read it with 'input' or "
+            "'from'"}));
 
 TEST(Initialize, HasTheVarianceOfItsName) {
   const auto deviation = [](const std::string& kind) {
@@ -152,7 +158,8 @@ TEST(Initialize, HasTheVarianceOfItsName) {
 
 TEST(Initialize, ZeroGammaIsOnlyInTheLastNormOfABlock) {
   const Experiment e =
-      parse_experiment_text("model: {architecture: resnet8, zero_gamma: true}", "test.yaml").experiment;
+      parse_experiment_text("model: {architecture: resnet8, zero_gamma: true}", "test.yaml")
+          .experiment;
   const Graph graph = build_model(e, {28, 28, 1}, 10);
   for (std::size_t p = 0; p < graph.parameters.size(); ++p) {
     if (graph.parameters[p].role != ParameterRole::gamma) continue;

@@ -1,5 +1,5 @@
-// A step allocates nothing of ours after warm-up: every operator new of this process is counted while
-// steps run, but for those that oneDNN makes inside its own calls.
+// A step allocates nothing of ours after warm-up: every operator new of this process is counted
+// while steps run, but for those that oneDNN makes inside its own calls.
 #include <dlfcn.h>
 #include <gtest/gtest.h>
 

@@ -19,7 +19,8 @@ double component(Workbench& setup, std::size_t p, const std::vector<float>& dire
   return sum;
 }
 
-double difference(Workbench& setup, std::size_t p, const std::vector<float>& direction, float step) {
+double difference(Workbench& setup, std::size_t p, const std::vector<float>& direction,
+                  float step) {
   const std::vector<float> start(setup.parameter(p).begin(), setup.parameter(p).end());
   const auto loss_at = [&](float sign) {
     for (std::size_t i = 0; i < start.size(); ++i)
@@ -35,7 +36,8 @@ void check_every_parameter(Workbench& setup) {
   for (std::size_t p = 0; p < setup.graph.parameters.size(); ++p) {
     RandomStream random(11, RandomPurpose::initialization, 2, p);
     std::vector<float> direction(setup.parameter(p).size());
-    for (float& d : direction) d = random.normal() / std::sqrt(static_cast<float>(direction.size()));
+    for (float& d : direction)
+      d = random.normal() / std::sqrt(static_cast<float>(direction.size()));
     setup.run();
     const double expected = component(setup, p, direction);
     const double measured = difference(setup, p, direction, 1e-3f);
@@ -58,10 +60,11 @@ TEST_P(EveryNorm, GradientHoldsWithMergedReplicas) {
 
 TEST_P(EveryNorm, GradientHoldsWithFusedResidualBlocks) {
   Workbench setup("replicas: 2\nbatch_per_replica: 2\nsteps: 1\nnorm: " + GetParam() +
-                  "\nloss: {label_smoothing: 0.1}\nmodel: {architecture: resnet8}\n",
-              {8, 8, 1});
+                      "\nloss: {label_smoothing: 0.1}\nmodel: {architecture: resnet8}\n",
+                  {8, 8, 1});
   for (std::size_t p = 0; p < setup.graph.parameters.size(); ++p) {
-    // ReLU makes the loss piecewise smooth: check the whole gradient along itself with a small step.
+    // ReLU makes the loss piecewise smooth: check the whole gradient along itself with a small
+    // step.
     setup.run();
     std::vector<float> direction(setup.gradient(p).begin(), setup.gradient(p).end());
     double square = 0.0;

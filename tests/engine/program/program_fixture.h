@@ -30,7 +30,7 @@ struct Workbench {
   StepState state;
 
   explicit Workbench(const std::string& yaml, Shape shape = {8, 8, 3}, int class_count = 5,
-                 std::vector<int> replica_samples = {})
+                     std::vector<int> replica_samples = {})
       : loaded(parse_experiment_text(yaml, "test.yaml")), image(shape), classes(class_count) {
     const Experiment& e = loaded.experiment;
     graph = build_model(e, image, classes);
@@ -62,7 +62,8 @@ struct Workbench {
     images.resize(static_cast<std::size_t>(image.size() * e.global_batch()));
     for (float& v : images) v = random.normal();
     for (int i = 0; i < e.global_batch(); ++i) {
-      labels.push_back(static_cast<std::int32_t>(random.below(static_cast<std::uint64_t>(classes))));
+      labels.push_back(
+          static_cast<std::int32_t>(random.below(static_cast<std::uint64_t>(classes))));
       ids.push_back(static_cast<std::uint32_t>(i));
     }
   }

@@ -12,17 +12,17 @@ namespace syncnorm::test {
 namespace {
 
 std::string resnet(const std::string& norm, int replicas = 2, const std::string& name = "resnet8") {
-  return "replicas: " + std::to_string(replicas) + "\nbatch_per_replica: 2\nsteps: 1\nnorm: " +
-         norm + "\nmodel: {architecture: " + name + "}\n";
+  return "replicas: " + std::to_string(replicas) +
+         "\nbatch_per_replica: 2\nsteps: 1\nnorm: " + norm + "\nmodel: {architecture: " + name +
+         "}\n";
 }
 
 template <class Kind>
 long count(const Program& program) {
-  return std::count_if(program.instructions.begin(), program.instructions.end(),
-                       [](const Instruction& i) {
-                         return i.kind == InstructionKind::compute &&
-                                std::holds_alternative<Kind>(i.op);
-                       });
+  return std::count_if(
+      program.instructions.begin(), program.instructions.end(), [](const Instruction& i) {
+        return i.kind == InstructionKind::compute && std::holds_alternative<Kind>(i.op);
+      });
 }
 
 std::vector<ReductionSpec> statistics(const Program& program) {
@@ -192,8 +192,9 @@ TEST(Memory, LocalNormsNeedTheActivationsOfOneReplica) {
 
 TEST(Lower, OneValuePerChannelIsRefusedFromShapes) {
   try {
-    const Workbench setup("replicas: 4\nbatch_per_replica: 1\nsteps: 1\nnorm: bn\n"
-                      "model: {architecture: mlp, hidden: [8]}\n");
+    const Workbench setup(
+        "replicas: 4\nbatch_per_replica: 1\nsteps: 1\nnorm: bn\n"
+        "model: {architecture: mlp, hidden: [8]}\n");
     FAIL() << "batch normalization over one value was accepted";
   } catch (const InputError& error) {
     EXPECT_STREQ(error.what(),
@@ -202,8 +203,9 @@ TEST(Lower, OneValuePerChannelIsRefusedFromShapes) {
                  "batch_per_replica or norm.synced_replicas, set drop_last: true if it is the last "
                  "batch, or use norm: gn, ln or none");
   }
-  EXPECT_NO_THROW(Workbench("replicas: 4\nbatch_per_replica: 1\nsteps: 1\nnorm: syncbn\n"
-                        "model: {architecture: mlp, hidden: [8]}\n"));
+  EXPECT_NO_THROW(
+      Workbench("replicas: 4\nbatch_per_replica: 1\nsteps: 1\nnorm: syncbn\n"
+                "model: {architecture: mlp, hidden: [8]}\n"));
 }
 
 TEST(Executor, NamesTheLayerWhereANanBegan) {

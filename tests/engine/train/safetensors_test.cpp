@@ -39,7 +39,8 @@ TEST(Safetensors, HeaderIsAlignedAndHasThePublishedForm) {
   std::uint64_t length = 0;
   std::memcpy(&length, file.data(), 8);
   EXPECT_EQ(length % 8, 0u);
-  EXPECT_EQ(file.substr(8, length).find("{\"w\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}"),
+  EXPECT_EQ(file.substr(8, length).find(
+                "{\"w\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}"),
             0u);
 }
 
@@ -56,7 +57,8 @@ TEST_P(BrokenFiles, AreRefused) {
     FAIL() << "the file was accepted";
   } catch (const CheckpointError& error) {
     EXPECT_EQ(std::string(error.what()).rfind("f: ", 0), 0u) << error.what();
-    EXPECT_NE(std::string(error.what()).find(GetParam().message), std::string::npos) << error.what();
+    EXPECT_NE(std::string(error.what()).find(GetParam().message), std::string::npos)
+        << error.what();
   }
 }
 
@@ -84,9 +86,10 @@ INSTANTIATE_TEST_SUITE_P(
                "has dtype F16"},
         Broken{file_of(R"({"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}})", kFour),
                "is not a whole number"},
-        Broken{file_of(R"({"a":{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,0]}})",
-                       ""),
-               "is larger than the file"},
+        Broken{
+            file_of(R"({"a":{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,0]}})",
+                    ""),
+            "is larger than the file"},
         Broken{file_of(R"({"a":{"dtype":"F32","shape":[1]}})", kFour), "lacks dtype"},
         Broken{file_of(R"({"a":{"dtype":"F32","shape":[0],"data_offsets":[0,0]},)"
                        R"("a":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}})",

@@ -43,7 +43,8 @@ TEST(Schedule, CosineAndPolynomialEndAtTheFinalRate) {
 
 TEST(Schedule, LinearScalingByGlobalBatch) {
   EXPECT_DOUBLE_EQ(
-      rate("replicas: 8\nbatch_per_replica: 4\noptimizer: {lr: 0.1, lr_reference_batch: 16}", 0), 0.2);
+      rate("replicas: 8\nbatch_per_replica: 4\noptimizer: {lr: 0.1, lr_reference_batch: 16}", 0),
+      0.2);
 }
 
 }  // namespace
