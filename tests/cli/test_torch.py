@@ -1,0 +1,266 @@
+"""The weights are PyTorch's, and so is the arithmetic: an independent oracle for whole training steps.
+
+A step-0 checkpoint is loaded by name into ordinary PyTorch models with torchvision's names, written
+below; a few steps there on the same batches must give the same losses, weights and running
+statistics, and weights from PyTorch must give PyTorch's accuracy in `syncnorm eval`. The batches are
+Fashion-MNIST's first images in file order, without augmentation.
+
+PyTorch computes in double precision, so that only one side rounds. Even so a ReLU whose input is zero
+to rounding may fall on either side, which changes gradients by a percent at most; hence the small
+learning rate and the tolerance for weights.
+"""
+import gzip
+import re
+import struct
+import unittest
+from pathlib import Path
+
+import harness
+from harness import full
+
+try:
+    import numpy
+    import torch
+    from torch import nn
+except ImportError as error:
+    harness.skip_file(f"needs Debian's python3-torch and python3-numpy ({error})")
+
+FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
+if not FASHION_MNIST.exists():
+    harness.skip_file("needs Debian's dataset-fashion-mnist")
+
+torch.set_num_threads(1)
+TEST_IMAGES = 1000  # the test split is cut to so many, to be quick
+BATCH, STEPS, LR, MOMENTUM, DECAY = 16, 3, 0.002, 0.9, 0.1
+MEAN, DEVIATION = 0.28604, 0.35302  # of the training images, scaled to [0, 1]
+
+
+# ---- The models, as torchvision writes them.
+
+class BasicBlock(nn.Module):
+    def __init__(self, inputs, width, stride, norm):
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, width, 3, stride, 1, bias=False)
+        self.bn1 = norm(width)
+        self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        self.bn2 = norm(width)
+        self.downsample = None
+        if stride != 1 or inputs != width:
+            self.downsample = nn.Sequential(nn.Conv2d(inputs, width, 1, stride, bias=False),
+                                            norm(width))
+
+    def forward(self, x):
+        y = torch.relu(self.bn1(self.conv1(x)))
+        y = self.bn2(self.conv2(y))
+        return torch.relu(y + (x if self.downsample is None else self.downsample(x)))
+
+
+class Bottleneck(nn.Module):
+    def __init__(self, inputs, width, stride, norm):
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, width, 1, bias=False)
+        self.bn1 = norm(width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride, 1, bias=False)
+        self.bn2 = norm(width)
+        self.conv3 = nn.Conv2d(width, 4 * width, 1, bias=False)
+        self.bn3 = norm(4 * width)
+        self.downsample = None
+        if stride != 1 or inputs != 4 * width:
+            self.downsample = nn.Sequential(nn.Conv2d(inputs, 4 * width, 1, stride, bias=False),
+                                            norm(4 * width))
+
+    def forward(self, x):
+        y = torch.relu(self.bn1(self.conv1(x)))
+        y = torch.relu(self.bn2(self.conv2(y)))
+        y = self.bn3(self.conv3(y))
+        return torch.relu(y + (x if self.downsample is None else self.downsample(x)))
+
+
+class ResNet(nn.Module):
+    """`imagenet`: a 7x7 stem with pooling and stages from 64 channels; else the CIFAR form from 16."""
+
+    def __init__(self, stages, norm, imagenet=False, block=BasicBlock, channels=1, classes=10):
+        super().__init__()
+        width = 64 if imagenet else 16
+        self.conv1 = (nn.Conv2d(channels, width, 7, 2, 3, bias=False) if imagenet
+                      else nn.Conv2d(channels, width, 3, 1, 1, bias=False))
+        self.bn1 = norm(width)
+        self.maxpool = nn.MaxPool2d(3, 2, 1) if imagenet else nn.Identity()
+        inputs = width
+        self.stages = []
+        for s, count in enumerate(stages):
+            blocks = []
+            for i in range(count):
+                blocks.append(block(inputs, width << s, 2 if s > 0 and i == 0 else 1, norm))
+                inputs = (width << s) * (4 if block is Bottleneck else 1)
+            setattr(self, f"layer{s + 1}", nn.Sequential(*blocks))
+            self.stages.append(f"layer{s + 1}")
+        self.fc = nn.Linear(inputs, classes)
+
+    def forward(self, x):
+        x = self.maxpool(torch.relu(self.bn1(self.conv1(x))))
+        for stage in self.stages:
+            x = getattr(self, stage)(x)
+        return self.fc(x.mean((2, 3)))
+
+
+def group_norm(channels):
+    return nn.GroupNorm(8, channels)
+
+
+def layer_norm(channels):
+    return nn.GroupNorm(1, channels)  # over C, H and W of a sample, gamma and beta per channel
+
+
+NORMS = {"syncbn": ("syncbn", nn.BatchNorm2d), "ln": ("ln", layer_norm),
+         "gn": ({"kind": "group", "groups": 8}, group_norm)}
+MODELS = {"resnet8": dict(stages=[1, 1, 1]), "resnet20": dict(stages=[3, 3, 3]),
+          "resnet18": dict(stages=[2, 2, 2, 2], imagenet=True),
+          "resnet34": dict(stages=[3, 4, 6, 3], imagenet=True),
+          "resnet50": dict(stages=[3, 4, 6, 3], imagenet=True, block=Bottleneck)}
+
+
+# ---- The data and the steps.
+
+def idx(name, header):
+    content = gzip.decompress((FASHION_MNIST / f"{name}.gz").read_bytes())
+    return numpy.frombuffer(content, numpy.uint8, offset=header)
+
+
+def images_and_labels(split, first, count):
+    pixels = idx(f"{split}-images-idx3-ubyte", 16)[first * 784:(first + count) * 784]
+    images = pixels.reshape(count, 1, 28, 28).astype(numpy.float64) / 255
+    labels = idx(f"{split}-labels-idx1-ubyte", 8)[first:first + count].astype(numpy.int64)
+    return torch.from_numpy((images - MEAN) / DEVIATION), torch.from_numpy(labels)
+
+
+def load(model, path):
+    """Loads a checkpoint's file by name, every name and shape checked by PyTorch."""
+    state = {k: torch.from_numpy(v) for k, v in harness.read_safetensors(path).items()}
+    model.load_state_dict(state, strict=True)
+    return model.double()
+
+
+def train(model, steps, lr=LR, decay=DECAY):
+    """Momentum SGD whose weight decay spares norms and biases; returns the losses."""
+    decayed = [p for p in model.parameters() if p.dim() > 1]
+    spared = [p for p in model.parameters() if p.dim() <= 1]
+    optimizer = torch.optim.SGD([{"params": decayed, "weight_decay": decay},
+                                 {"params": spared, "weight_decay": 0.0}],
+                                lr=lr, momentum=MOMENTUM)
+    model.train()
+    losses = []
+    for step in range(steps):
+        images, labels = images_and_labels("train", step * BATCH, BATCH)
+        images = images.to(model.fc.weight.dtype)
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(images), labels)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+def write_data(folder):
+    """Fashion-MNIST in `folder`, with fewer test images."""
+    folder.mkdir()
+    for name in ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"):
+        (folder / name).symlink_to(FASHION_MNIST / name)
+    images = idx("t10k-images-idx3-ubyte", 16)[:TEST_IMAGES * 784]
+    labels = idx("t10k-labels-idx1-ubyte", 8)[:TEST_IMAGES]
+    (folder / "t10k-images-idx3-ubyte").write_bytes(
+        struct.pack(">IIII", 0x803, TEST_IMAGES, 28, 28) + images.tobytes())
+    (folder / "t10k-labels-idx1-ubyte").write_bytes(
+        struct.pack(">II", 0x801, TEST_IMAGES) + labels.tobytes())
+
+
+def settings(architecture, norm):
+    return {"data": {"dataset": "fashion_mnist", "shuffle": False, "limit": 1024},
+            "model.architecture": architecture, "norm": NORMS[norm][0], "replicas": 8,
+            "batch_per_replica": BATCH // 8, "steps": STEPS, "optimizer.lr": LR,
+            "optimizer.momentum": MOMENTUM, "optimizer.weight_decay": DECAY}
+
+
+class Torch(harness.TestCase):
+    def setUp(self):
+        super().setUp()
+        write_data(self.folder / "data")
+
+    def three_steps(self, architecture, norm, ranks=0):
+        run = self.train(f"{architecture}-{norm}", {**settings(architecture, norm),
+                                                    "data.path": str(self.folder / "data")},
+                         ranks=ranks)
+        make_norm = NORMS[norm][1]
+        model = ResNet(norm=make_norm, **MODELS[architecture])
+        load(model, run.checkpoint(0) / "model.safetensors")
+        losses = train(model, STEPS)
+        self.assertEqual(len(run.losses), STEPS)
+        for step, (ours, theirs) in enumerate(zip(run.losses, losses), 1):
+            self.assertAlmostEqual(ours, theirs, delta=1e-4 * theirs, msg=f"loss of step {step}")
+        ours, theirs = run.model(STEPS), model.state_dict()
+        start = run.model(0)
+        self.assertEqual(sorted(ours), sorted(theirs))
+        all_moved = all_off = 0.0
+        for name, value in theirs.items():
+            value = value.numpy()
+            if value.dtype.kind == "i":
+                self.assertEqual(ours[name], value, name)
+                continue
+            # Compared is what three steps changed, not what both began with.
+            moved = numpy.linalg.norm(value - start[name])
+            off = numpy.linalg.norm(ours[name] - value)
+            self.assertGreater(moved, 0.0, name)
+            self.assertLess(off, 0.05 * moved, name)
+            if ".running_" not in name:
+                all_moved, all_off = numpy.hypot(all_moved, moved), numpy.hypot(all_off, off)
+        self.assertLess(all_off, 0.01 * all_moved)
+        return run, model
+
+    def test_small_resnet_with_syncbn(self):
+        self.three_steps("resnet8", "syncbn", ranks=3)
+
+    def test_small_resnet_with_group_norm(self):
+        self.three_steps("resnet8", "gn")
+
+    def test_small_resnet_with_layer_norm(self):
+        self.three_steps("resnet8", "ln")
+
+    def test_resnet20(self):
+        self.three_steps("resnet20", "syncbn")
+
+    def test_imagenet_form(self):
+        self.three_steps("resnet18", "syncbn")
+
+    @full
+    def test_larger_models(self):
+        for architecture in ("resnet34", "resnet50"):
+            for norm in NORMS:
+                with self.subTest(model=architecture, norm=norm):
+                    self.three_steps(architecture, norm)
+
+    def test_evaluation_of_a_checkpoint_and_of_weights_from_torch(self):
+        run, model = self.three_steps("resnet8", "syncbn")
+        train(model.float(), 40, lr=0.02, decay=0.0)
+        path = self.folder / "torch.safetensors"
+        harness.write_safetensors(path, {k: v.numpy() for k, v in model.state_dict().items()})
+        model.eval()
+        with torch.no_grad():
+            images, labels = images_and_labels("t10k", 0, TEST_IMAGES)
+            scores = torch.cat([model(part.float()) for part in images.split(500)])
+            loss = nn.functional.cross_entropy(scores, labels).item()
+            right = (scores.argmax(1) == labels).double().mean().item()
+        self.assertGreater(right, 0.3)  # 40 steps have taught it something to compare
+        result = harness.run("eval", self.folder / "resnet8-syncbn.yaml", "--weights", path)
+        self.assertEqual(result.code, 0, result.err)
+        found = re.fullmatch(r"test accuracy (\S+)%, loss (\S+), 1000 samples\n", result.out)
+        self.assertTrue(found, result.out)
+        self.assertAlmostEqual(float(found[1]), 100 * right, delta=0.11)  # one image on the edge
+        self.assertAlmostEqual(float(found[2]), loss, delta=1e-4 * loss)
+        # A checkpoint folder is evaluated as the run itself did.
+        result = harness.run("eval", self.folder / "resnet8-syncbn.yaml", "--weights",
+                             run.checkpoint(STEPS))
+        self.assertIn(f"loss {run.evals[-1]['loss']!r},", result.out)
+
+
+if __name__ == "__main__":
+    harness.main()
