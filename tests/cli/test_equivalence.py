@@ -4,7 +4,6 @@ SyncBN over many small replicas is BatchNorm over one large one; norms that look
 see replicas at all; the engine's own all-reduce agrees with the fixed-order tree. Equal means up to
 rounding, because the sums are taken in another order; per-device BatchNorm must differ.
 """
-import unittest
 
 import numpy
 

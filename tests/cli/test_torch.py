@@ -12,7 +12,6 @@ learning rate and the tolerance for weights.
 import gzip
 import re
 import struct
-import unittest
 from pathlib import Path
 
 import harness

@@ -4,7 +4,6 @@ The sizes are computed here from the published architectures; with `norm: none` 
 bias, else a norm with gamma and beta follows it.
 """
 import math
-import unittest
 
 import harness
 from harness import full
