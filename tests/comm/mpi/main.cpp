@@ -48,4 +48,8 @@ Communicator& world() { return *world_of_all_ranks; }
 
 }  // namespace syncnorm::test
 
+/// Open MPI keeps memory of components that it has unloaded by the end, so a leak sanitizer could
+/// not even say whose it is.
+extern "C" const char* __asan_default_options() { return "detect_leaks=0"; }
+
 int main(int argc, char** argv) { return syncnorm::test::run(argc, argv); }
