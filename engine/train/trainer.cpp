@@ -334,9 +334,8 @@ void Trainer::diverged(std::int64_t step, const Batch& batch, Executor& executor
       first = index;
   const std::string message = fmt::format(
       "training diverged: the loss of step {} is {}; {}; lower optimizer.lr, add warm-up or clip "
-      "the "
-      "gradient",
-      step + 1, loss,
+      "the gradient",
+      step + 1, std::isnan(loss) ? "nan" : (loss > 0.0 ? "inf" : "-inf"),  // a nan may be "-nan"
       first >= 0 ? "it began in " + executor.instruction_name(first)
                  : "every layer's output is finite, the loss itself overflowed");
   finish(step, "diverged", message);
