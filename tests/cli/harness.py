@@ -128,7 +128,7 @@ def start(*arguments, ranks=0, program=None, env=None, cwd=None):
 
 
 def finish(process, timeout=TIMEOUT):
-    """Waits for a started program. One that runs past the timeout is killed, and that is an error."""
+    """Waits for a started program. One that runs past the timeout is killed: an error."""
     begin = time.monotonic()
     try:
         out, err = process.communicate(timeout=timeout)
@@ -230,7 +230,7 @@ def yaml_text(tree, indent=""):
 
 
 def write_experiment(path, settings=None, base=TINY, **top):
-    """Writes TINY with `settings` (key paths) and `top` (keys of the top level); returns the path."""
+    """Writes TINY with `settings` (key paths) and `top` (top-level keys); returns the path."""
     tree = merged(base, {**(settings or {}), **{k: str(v) if isinstance(v, Path) else v
                                                  for k, v in top.items()}})
     path.write_text(yaml_text(tree))

@@ -4,14 +4,13 @@ SyncBN over many small replicas is BatchNorm over one large one; norms that look
 see replicas at all; the engine's own all-reduce agrees with the fixed-order tree. Equal means up to
 rounding, because the sums are taken in another order; per-device BatchNorm must differ.
 """
-
 import numpy
 
 import harness
 from harness import full
 
-# A residual network without a kink. In a ReLU network the sign of a value that is zero to rounding is
-# decided by chance, now and then, and training amplifies the difference from 1e-7 to percents.
+# A residual network without a kink. In a ReLU network the sign of a value that is zero to rounding
+# is decided by chance, now and then, and training amplifies the difference from 1e-7 to percents.
 SMOOTH = [{"type": "conv", "out": 16, "kernel": 3, "padding": 1, "bias": False}, "norm",
           {"type": "gelu", "name": "stem"},
           {"type": "conv", "out": 16, "kernel": 3, "padding": 1, "bias": False}, "norm",
@@ -50,7 +49,8 @@ class Equivalence(harness.TestCase):
         return max(largest_difference(a[key], b[key]) for key in b)
 
     def test_syncbn_is_batchnorm_over_the_global_batch(self):
-        split, whole = self.train("split", {**STEPS, **SPLIT}), self.train("whole", {**STEPS, **WHOLE})
+        split, whole = (self.train(n, {**STEPS, **s}) for n, s in (("split", SPLIT),
+                                                                   ("whole", WHOLE)))
         self.assertEqual(len(split.losses), 50)
         self.assertLess(self.losses_differ(split, whole), 1e-4)
         self.assertLess(whole.losses[-1], 0.7 * whole.losses[0])  # 50 steps that learn something
@@ -94,13 +94,12 @@ class Equivalence(harness.TestCase):
     def test_norms_of_one_sample_do_not_see_replicas(self):
         for kind in ("group", "layer", "instance", "none"):
             with self.subTest(norm=kind):
-                norm = {"norm": {"kind": kind, "groups": 4}, "steps": 10, "optimizer.lr": 0.02}
-                a, b = (self.train(f"{kind}-{n}", {**STEPS, **s, **norm})
-                        for n, s in (("split", SPLIT), ("whole", WHOLE)))
+                norm = {**STEPS, "norm": {"kind": kind, "groups": 4}, "steps": 10, "optimizer.lr": 0.02}
+                pair = {f"{kind}-split": {**norm, **SPLIT}, f"{kind}-whole": {**norm, **WHOLE}}
+                a, b = (self.train(n, s) for n, s in pair.items())
                 self.assertLess(self.losses_differ(a, b), 1e-4)
-                self.assertLess(self.gradients_differ(self.gradients(f"{kind}-g-split", {**SPLIT, **norm}),
-                                                      self.gradients(f"{kind}-g-whole", {**WHOLE, **norm})),
-                                1e-5)
+                a, b = (self.gradients(f"{n}-g", s) for n, s in pair.items())
+                self.assertLess(self.gradients_differ(a, b), 1e-5)
 
     def test_an_uneven_last_batch_is_exact(self):
         # An epoch is 16 samples, then 5: two replicas of two, one of one and five empty ones.

@@ -3,7 +3,6 @@
 The reference is always the program without mpirun. Compared are the text of every step and
 evaluation, timings aside, and the bytes of every tensor file of every checkpoint.
 """
-
 import harness
 from harness import full
 

@@ -1,5 +1,4 @@
-"""`compare` and what a run shows: the table, the run folder's files, the console, the other commands."""
-import json
+"""`compare` and what a run shows: the table, the run folder, the console, the other commands."""
 import math
 import os
 import pty

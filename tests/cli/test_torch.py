@@ -1,12 +1,12 @@
-"""The weights are PyTorch's, and so is the arithmetic: an independent oracle for whole training steps.
+"""The weights are PyTorch's, and so is the arithmetic: an oracle for whole training steps.
 
 A step-0 checkpoint is loaded by name into ordinary PyTorch models with torchvision's names, written
 below; a few steps there on the same batches must give the same losses, weights and running
 statistics, and weights from PyTorch must give PyTorch's accuracy in `syncnorm eval`. The batches are
 Fashion-MNIST's first images in file order, without augmentation.
 
-PyTorch computes in double precision, so that only one side rounds. Even so a ReLU whose input is zero
-to rounding may fall on either side, which changes gradients by a percent at most; hence the small
+PyTorch computes in double precision, so that only one side rounds. Even so a ReLU whose input is
+zero to rounding may fall on either side, which changes gradients by a percent at most; hence the small
 learning rate and the tolerance for weights.
 """
 import gzip
@@ -76,7 +76,7 @@ class Bottleneck(nn.Module):
 
 
 class ResNet(nn.Module):
-    """`imagenet`: a 7x7 stem with pooling and stages from 64 channels; else the CIFAR form from 16."""
+    """`imagenet`: a 7x7 stem, pooling, stages from 64 channels; else the CIFAR form from 16."""
 
     def __init__(self, stages, norm, imagenet=False, block=BasicBlock, channels=1, classes=10):
         super().__init__()
