@@ -1,5 +1,5 @@
-// Replaces the program's operator new by one that can count. Included by exactly one source file of a
-// test program. Calls that oneDNN makes for itself are left out.
+// Replaces the program's operator new by one that can count. Included by exactly one source file of
+// a test program. Calls that oneDNN makes for itself are left out.
 #pragma once
 
 #include <dlfcn.h>
