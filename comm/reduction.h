@@ -35,8 +35,8 @@ class Reduction {
   /// every rank and may be nodes[0]. Both must stay until wait() returns.
   void start(std::span<const T* const> nodes, T* result);
   bool test();
-  /// Ranks must wait for sliced reductions in the same order: the second phase of one starts inside its
-  /// own test() or wait(). The compiled schedule sees to that.
+  /// Ranks must wait for sliced reductions in the same order: the second phase of one starts inside
+  /// its own test() or wait(). The compiled schedule sees to that.
   void wait();
 
   /// Whether anything is sent at all, and how many values this rank sends per run.

@@ -53,8 +53,8 @@ struct EvaluationConfig {
 
 /// One entry of model.layers. Which fields mean something depends on `type`.
 struct LayerSpec {
-  std::string type;  // conv linear max_pool average_pool global_pool norm relu sigmoid tanh elu
-                     // selu gelu dropout add flatten
+  std::string type;   // conv linear max_pool average_pool global_pool norm relu sigmoid tanh elu
+                      // selu gelu dropout add flatten
   std::string name;   // optional; default: type and number
   std::string input;  // optional: the layer this one reads instead of the previous one
   std::string from;   // add: the other summand
