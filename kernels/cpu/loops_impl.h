@@ -50,6 +50,18 @@ inline size_t block_rows(int channels) {
   return rows < 16 ? 16 : (rows > 512 ? 512 : rows);
 }
 
+/// Calls body(first row, rows, first column) for tiles of block_rows() rows and a block of columns;
+/// each column meets its rows in order.
+template <int L, class Body>
+inline void for_each_tile(size_t rows, int channels, const Body& body) {
+  const size_t block = block_rows(channels);
+  for (size_t first = 0; first < rows; first += block) {
+    const size_t n = rows - first < block ? rows - first : block;
+    for_each_column_block<L>(
+        channels, [&]<int W, int NV>(int c) { body.template operator()<W, NV>(first, n, c); });
+  }
+}
+
 /// Partial sums in registers: U independent accumulators for each of NV vectors hide the latency.
 template <int L, int NV, int U>
 struct Accumulators {
@@ -71,14 +83,11 @@ template <int L>
 struct Moments {
   static void run(const float* x, size_t rows, int channels, double* mean, double* m2) {
     for (int c = 0; c < channels; ++c) mean[c] = m2[c] = 0.0;
-    const size_t block = block_rows(channels);
-    for (size_t first = 0; first < rows; first += block) {
-      const size_t n = rows - first < block ? rows - first : block;
-      const float* b = x + first * static_cast<size_t>(channels);
-      for_each_column_block<L>(channels, [&]<int W, int NV>(int c) {
-        merge_block<W, NV>(b + c, n, channels, first, mean + c, m2 + c);
-      });
-    }
+    const size_t width = static_cast<size_t>(channels);
+    for_each_tile<L>(rows, channels, [&]<int W, int NV>(size_t first, size_t n, int c) {
+      merge_block<W, NV>(x + first * width + static_cast<size_t>(c), n, channels, first, mean + c,
+                         m2 + c);
+    });
   }
 
   template <int W, int NV>
@@ -133,17 +142,14 @@ inline F<L> keep_positive(F<L> value, F<L> test) {
 template <int L>
 struct Normalize {
   static void run(const NormalizeArgs& a) {
-    const size_t block = block_rows(a.channels), width = static_cast<size_t>(a.channels);
-    for (size_t first = 0; first < a.rows; first += block) {
-      const size_t n = a.rows - first < block ? a.rows - first : block;
-      for_each_column_block<L>(a.channels, [&]<int W, int NV>(int c) {
-        const size_t at = first * width + static_cast<size_t>(c);
-        if (a.residual != nullptr)
-          rows<W, NV, true>(a, at, c, n);
-        else
-          rows<W, NV, false>(a, at, c, n);
-      });
-    }
+    const size_t width = static_cast<size_t>(a.channels);
+    for_each_tile<L>(a.rows, a.channels, [&]<int W, int NV>(size_t first, size_t n, int c) {
+      const size_t at = first * width + static_cast<size_t>(c);
+      if (a.residual != nullptr)
+        rows<W, NV, true>(a, at, c, n);
+      else
+        rows<W, NV, false>(a, at, c, n);
+    });
   }
 
   template <int W, int NV, bool kResidual>
@@ -169,13 +175,10 @@ template <int L>
 struct GradientSums {
   static void run(const GradientSumsArgs& a) {
     for (int c = 0; c < a.channels; ++c) a.sum_g[c] = a.sum_gx[c] = 0.0;
-    const size_t block = block_rows(a.channels), width = static_cast<size_t>(a.channels);
-    for (size_t first = 0; first < a.rows; first += block) {
-      const size_t n = a.rows - first < block ? a.rows - first : block;
-      for_each_column_block<L>(a.channels, [&]<int W, int NV>(int c) {
-        rows<W, NV>(a, first * width + static_cast<size_t>(c), c, n);
-      });
-    }
+    const size_t width = static_cast<size_t>(a.channels);
+    for_each_tile<L>(a.rows, a.channels, [&]<int W, int NV>(size_t first, size_t n, int c) {
+      rows<W, NV>(a, first * width + static_cast<size_t>(c), c, n);
+    });
   }
 
   template <int W, int NV>
@@ -219,13 +222,10 @@ struct GradientSums {
 template <int L>
 struct InputGradient {
   static void run(const InputGradientArgs& a) {
-    const size_t block = block_rows(a.channels), width = static_cast<size_t>(a.channels);
-    for (size_t first = 0; first < a.rows; first += block) {
-      const size_t n = a.rows - first < block ? a.rows - first : block;
-      for_each_column_block<L>(a.channels, [&]<int W, int NV>(int c) {
-        rows<W, NV>(a, first * width + static_cast<size_t>(c), c, n);
-      });
-    }
+    const size_t width = static_cast<size_t>(a.channels);
+    for_each_tile<L>(a.rows, a.channels, [&]<int W, int NV>(size_t first, size_t n, int c) {
+      rows<W, NV>(a, first * width + static_cast<size_t>(c), c, n);
+    });
   }
 
   template <int W, int NV>
