@@ -54,7 +54,7 @@ LoadedExperiment load_experiment(const std::filesystem::path& path,
   return load_layers(config::read_file_layers(path, problems), overrides, problems);
 }
 
-LoadedExperiment parse_experiment_text(std::string text, std::string name,
+LoadedExperiment parse_experiment_text(const std::string& text, const std::string& name,
                                        const std::vector<std::string>& overrides) {
   config::Problems problems;
   return load_layers(config::read_text_layer(text, name, problems), overrides, problems);

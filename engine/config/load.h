@@ -38,7 +38,7 @@ LoadedExperiment load_experiment(const std::filesystem::path& path,
                                  const std::vector<std::string>& overrides = {});
 
 /// The same from memory; `name` stands for the file in messages. `_base_` is refused.
-LoadedExperiment parse_experiment_text(std::string text, std::string name,
+LoadedExperiment parse_experiment_text(const std::string& text, const std::string& name,
                                        const std::vector<std::string>& overrides = {});
 
 /// What --print-config shows: "key.path: value", aligned, with "# from where".

@@ -88,9 +88,16 @@ class TestCase(unittest.TestCase):
         self.assertEqual(result.code, 0, f"{name}: {result.err}\n{result.out}")
         return Run(self.folder / name)
 
+    def assert_same_events(self, run, other):
+        """Equal text of all steps and evaluations; of many differences, the first is shown."""
+        ours, theirs = run.exact_events(), other.exact_events()
+        for a, b in zip(ours, theirs):
+            self.assertEqual(a, b)
+        self.assertEqual(len(ours), len(theirs))
+
     def assert_same_bits(self, run, other):
         """Equal text of all steps and evaluations, equal bytes of all tensors of all checkpoints."""
-        self.assertEqual(run.exact_events(), other.exact_events())
+        self.assert_same_events(run, other)
         ours, theirs = run.tensor_files(), other.tensor_files()
         self.assertTrue(run.steps and run.evals and ours)
         self.assertEqual(sorted(ours), sorted(theirs))

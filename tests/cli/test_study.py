@@ -131,7 +131,7 @@ class Compare(harness.TestCase):
         self.assertIn("[2/4] tiny/norm=bn,seed=2: goes on\n", result.out)
         self.assertNotIn("not run", result.out)
         whole = self.train("alone", {**settings, "seed": 2, "norm": "bn"})
-        self.assertEqual(harness.Run(second).exact_events(), whole.exact_events())
+        self.assert_same_events(harness.Run(second), whole)
 
     def test_a_folder_of_another_study_is_refused(self):
         self.study()

@@ -185,10 +185,10 @@ class Torch(harness.TestCase):
         super().setUp()
         write_data(self.folder / "data")
 
-    def three_steps(self, architecture, norm, ranks=0):
-        run = self.train(f"{architecture}-{norm}", {**settings(architecture, norm),
-                                                    "data.path": str(self.folder / "data")},
-                         ranks=ranks)
+    def three_steps(self, architecture, norm, ranks=0, **changes):
+        run = self.train(f"{architecture}-{norm}",
+                         {**settings(architecture, norm), "data.path": str(self.folder / "data"),
+                          **changes}, ranks=ranks)
         make_norm = NORMS[norm][1]
         model = ResNet(norm=make_norm, **MODELS[architecture])
         load(model, run.checkpoint(0) / "model.safetensors")
@@ -232,10 +232,12 @@ class Torch(harness.TestCase):
 
     @full
     def test_larger_models(self):
+        """Their gradients explode at the start (a norm of 1000), unless residual branches begin at
+        zero: rounding would be all that is compared."""
         for architecture in ("resnet34", "resnet50"):
             for norm in NORMS:
                 with self.subTest(model=architecture, norm=norm):
-                    self.three_steps(architecture, norm)
+                    self.three_steps(architecture, norm, **{"model.zero_gamma": True})
 
     def test_evaluation_of_a_checkpoint_and_of_weights_from_torch(self):
         run, model = self.three_steps("resnet8", "syncbn")
