@@ -94,7 +94,7 @@ void lenet(GraphBuilder& b, const ModelConfig& m, int classes) {
 
 /// Simonyan & Zisserman 2015 for small images: one linear classifier; 0 stands for a max pool, left
 /// out where the map is already one pixel.
-Maker vgg(std::vector<int> plan) {
+Maker vgg(const std::vector<int>& plan) {
   return [plan](GraphBuilder& b, const ModelConfig& m, int classes) {
     int number = 0;  // torchvision's numbering of `features`
     const auto name = [&] { return "features." + std::to_string(number++); };
@@ -183,7 +183,7 @@ Maker cifar_resnet(int n) {
 }
 
 /// He et al. 2016, table 1; in bottlenecks the 3×3 convolution has the stride, as in torchvision.
-Maker imagenet_resnet(Block block, std::vector<int> stages) {
+Maker imagenet_resnet(Block block, const std::vector<int>& stages) {
   return [block, stages](GraphBuilder& b, const ModelConfig& m, int classes) {
     conv_norm(b, "conv1", "bn1", {64, 7, 2, 3}, false, 0);
     relu(b, "relu");

@@ -17,13 +17,13 @@ int Emission::add_tensor(std::string tensor_name, std::size_t bytes, Per per, Sp
   return static_cast<int>(program.tensors.size()) - 1;
 }
 
-Instruction& Emission::emit(Pass pass, Scope scope, const std::string& layer, Op op,
+Instruction& Emission::emit(Pass pass, Scope scope, const std::string& layer, const Op& op,
                             std::vector<int> args, int first_output) {
   Instruction instruction;
   instruction.scope = scope;
   instruction.pass = pass;
   instruction.layer = layer;
-  instruction.op = std::move(op);
+  instruction.op = op;
   instruction.args = std::move(args);
   instruction.first_output = first_output;
   program.instructions.push_back(std::move(instruction));

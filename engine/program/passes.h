@@ -44,8 +44,8 @@ struct Emission {
 
   int add_tensor(std::string name, std::size_t bytes, Per per, Space space = Space::arena,
                  char element = 'f');
-  Instruction& emit(Pass pass, Scope scope, const std::string& layer, Op op, std::vector<int> args,
-                    int first_output);
+  Instruction& emit(Pass pass, Scope scope, const std::string& layer, const Op& op,
+                    std::vector<int> args, int first_output);
   /// Sums `leaf` over the replicas that share statistics: a start and a wait, or nothing at all.
   /// Returns the tensor that holds the sum.
   int emit_statistics_reduction(Pass pass, const std::string& layer, int leaf, std::size_t count,
