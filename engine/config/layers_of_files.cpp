@@ -102,7 +102,7 @@ class BaseReader {
     }
     const fs::path base = (path.parent_path() / *named).lexically_normal();
     std::error_code error;
-    const fs::path real = fs::weakly_canonical(base, error);
+    const fs::path real = fs::weakly_canonical(fs::absolute(base), error);
     if (error || !is_inside(real, folder_)) {
       problems_.add(where, "_base_",
                     fmt::format("{} is outside the folder of the first file; move it there",

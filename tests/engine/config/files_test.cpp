@@ -96,6 +96,20 @@ TEST_F(ConfigFiles, MistakesInABaseAreReportedInTheBase) {
             "18446744073709551615");
 }
 
+TEST_F(ConfigFiles, AMissingBaseIsMissingAlsoFromTheWorkingFolder) {
+  const std::filesystem::path file = folder_.write("here.yaml", "_base_: none.yaml\n");
+  const std::filesystem::path before = std::filesystem::current_path();
+  std::filesystem::current_path(file.parent_path());
+  std::string message;
+  try {
+    load_experiment("here.yaml");
+  } catch (const InputError& error) {
+    message = error.what();
+  }
+  std::filesystem::current_path(before);
+  EXPECT_EQ(message, "here.yaml:1:9: _base_: none.yaml: no such file; check the path");
+}
+
 TEST_F(ConfigFiles, BadBases) {
   folder_.write("missing.yaml", "_base_: none.yaml\nseed: x\n");
   EXPECT_EQ(load_error("missing.yaml"),
