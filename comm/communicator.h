@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "comm/replicas.h"
+#include "comm/tree.h"
 
 namespace syncnorm {
 
@@ -67,11 +68,12 @@ class Communicator {
                   data_type<T>());
   }
 
-  /// The engine's own sum, in whatever order it likes. `send` may be `receive`.
+  /// The engine's own sum or maximum, in whatever order it likes. `send` may be `receive`.
   template <class T>
-  void start_all_reduce(Request& request, std::span<const T> send, std::span<T> receive) {
+  void start_all_reduce(Request& request, std::span<const T> send, std::span<T> receive,
+                        Combine combine = Combine::sum) {
     do_all_reduce(request, send.data(), receive.data(), static_cast<int>(send.size()),
-                  data_type<T>());
+                  data_type<T>(), combine);
   }
 
   /// True when the request is complete; makes progress. Complete requests stay complete.
@@ -95,7 +97,7 @@ class Communicator {
   virtual void do_all_to_all(Request& request, const void* send, std::span<const int> send_counts,
                              void* receive, std::span<const int> receive_counts, DataType type) = 0;
   virtual void do_all_reduce(Request& request, const void* send, void* receive, int count,
-                             DataType type) = 0;
+                             DataType type, Combine combine) = 0;
 
   double deadline_ = 600.0;
 };

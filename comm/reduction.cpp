@@ -9,12 +9,14 @@ namespace syncnorm {
 
 template <class T>
 Reduction<T>::Reduction(Communicator& comm, std::vector<Interval> blocks, std::size_t count,
-                        ReductionAlgorithm algorithm, std::string name, std::size_t large_bytes)
+                        ReductionAlgorithm algorithm, std::string name, Combine combine,
+                        std::size_t large_bytes)
     : comm_(comm),
       blocks_(std::move(blocks)),
       count_(count),
       algorithm_(algorithm),
-      name_(std::move(name)) {
+      name_(std::move(name)),
+      combine_with_(combine) {
   const int ranks = comm_.size();
   assert(static_cast<int>(blocks_.size()) == ranks);
   const int leaves = blocks_.back().end;
@@ -77,7 +79,7 @@ void Reduction<T>::start(std::span<const T* const> nodes, T* result) {
   if (algorithm_ == ReductionAlgorithm::engine || comm_.size() == 1) {
     const T* own = nodes.empty() ? send_.data() : nodes[0];
     if (comm_.size() > 1) {
-      comm_.start_all_reduce<T>(*request_, {own, count_}, {result, count_});
+      comm_.start_all_reduce<T>(*request_, {own, count_}, {result, count_}, combine_with_);
       phase_ = Phase::engine;
     } else if (own != result) {
       std::memcpy(result, own, count_ * sizeof(T));
@@ -120,7 +122,7 @@ void Reduction<T>::fold(const T* gathered, std::size_t width, T* result) {
   for (std::size_t i = 0; i < combine_.merges.size(); ++i) {
     stack_[height++] = base + i * width;
     for (int m = 0; m < combine_.merges[i]; ++m, --height)
-      add_into(stack_[height - 2], stack_[height - 1], width);
+      combine_into(combine_with_, stack_[height - 2], stack_[height - 1], width);
   }
   assert(height == 1);
   std::memcpy(result, stack_[0], width * sizeof(T));

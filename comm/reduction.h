@@ -25,11 +25,15 @@ class Reduction {
   /// all leaves. `count` values per leaf. `name` appears in errors. `comm` must outlive the
   /// reduction. Messages of more than `large_bytes` per node are sliced.
   Reduction(Communicator& comm, std::vector<Interval> blocks, std::size_t count,
-            ReductionAlgorithm algorithm, std::string name, std::size_t large_bytes = 65536);
+            ReductionAlgorithm algorithm, std::string name, Combine combine = Combine::sum,
+            std::size_t large_bytes = kLargeBytes);
+
+  static constexpr std::size_t kLargeBytes = 65536;
 
   /// How this rank's leaves are folded before start().
   const FoldPlan& local_plan() const { return plan_; }
   std::size_t count() const { return count_; }
+  Combine combine() const { return combine_with_; }
 
   /// `nodes[i]` points at `count` values of local_plan().nodes[i]; `result` receives the sum on
   /// every rank and may be nodes[0]. Both must stay until wait() returns.
@@ -58,6 +62,7 @@ class Reduction {
   std::size_t count_;
   ReductionAlgorithm algorithm_;
   std::string name_;
+  Combine combine_with_;
   FoldPlan plan_;     // of this rank's leaves
   FoldPlan combine_;  // of all ranks' nodes
   bool sliced_ = false;

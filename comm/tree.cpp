@@ -54,11 +54,23 @@ FoldPlan running_fold_leaves(Interval block) {
   return plan;
 }
 
-void add_into(float* to, const float* from, std::size_t count) {
-  for (std::size_t i = 0; i < count; ++i) to[i] += from[i];
+namespace {
+
+template <class T>
+void combine_values(Combine combine, T* to, const T* from, std::size_t count) {
+  if (combine == Combine::sum)
+    for (std::size_t i = 0; i < count; ++i) to[i] += from[i];
+  else
+    for (std::size_t i = 0; i < count; ++i) to[i] = from[i] > to[i] ? from[i] : to[i];
 }
-void add_into(double* to, const double* from, std::size_t count) {
-  for (std::size_t i = 0; i < count; ++i) to[i] += from[i];
+
+}  // namespace
+
+void combine_into(Combine combine, float* to, const float* from, std::size_t count) {
+  combine_values(combine, to, from, count);
+}
+void combine_into(Combine combine, double* to, const double* from, std::size_t count) {
+  combine_values(combine, to, from, count);
 }
 
 }  // namespace syncnorm

@@ -33,8 +33,12 @@ FoldPlan tree_fold_leaves(Interval block, int leaves);
 /// for `reduction: fastest`.
 FoldPlan running_fold_leaves(Interval block);
 
-/// to += from, element by element; the only addition of reductions.
-void add_into(float* to, const float* from, std::size_t count);
-void add_into(double* to, const double* from, std::size_t count);
+/// What a reduction does with two values. The maximum is for values that are not negative: ranks
+/// without leaves contribute 0.
+enum class Combine { sum, max };
+
+/// to = to + from, or the larger one, element by element; the only arithmetic of reductions.
+void combine_into(Combine combine, float* to, const float* from, std::size_t count);
+void combine_into(Combine combine, double* to, const double* from, std::size_t count);
 
 }  // namespace syncnorm

@@ -28,16 +28,39 @@ inline double inverse_std(double variance, double eps) { return 1.0 / std::sqrt(
 
 /// dx = a·g + b·(x − mean) + d for one channel.
 struct InputGradientLine {
-  float a;
-  float b;
-  float d;
+  double a;
+  double b;
+  double d;
 };
 
 /// `mean_g` and `mean_gx` are the means of γ·g and γ·g·x̂ over the values that share statistics.
 inline InputGradientLine input_gradient_line(double gamma, double inv_std, double mean_g,
                                              double mean_gx) {
-  return {static_cast<float>(gamma * inv_std), static_cast<float>(-inv_std * inv_std * mean_gx),
-          static_cast<float>(-inv_std * mean_g)};
+  return {gamma * inv_std, -inv_std * inv_std * mean_gx, -inv_std * mean_g};
+}
+
+/// r and d of batch renormalization for one channel, from the batch's statistics and the running
+/// ones before their update (Ioffe 2017, algorithm 1).
+struct RenormalizationPair {
+  double r;
+  double d;
+};
+
+inline double clip(double value, double low, double high) {
+  return value < low ? low : (value > high ? high : value);  // a nan stays a nan
+}
+
+inline RenormalizationPair renormalize(const MeanVariance& batch, double running_mean,
+                                       double running_var, double eps, double r_max, double d_max) {
+  const double inverse_running = inverse_std(running_var, eps);
+  return {clip(std::sqrt(batch.variance + eps) * inverse_running, 1.0 / r_max, r_max),
+          clip((batch.mean - running_mean) * inverse_running, -d_max, d_max)};
+}
+
+/// Share of the way from no correction to the limits r_max and d_max at `step` (updates done).
+inline double renormalization_share(double step, double start, double ramp) {
+  if (step <= start) return 0.0;
+  return ramp <= 0.0 ? 1.0 : clip((step - start) / ramp, 0.0, 1.0);
 }
 
 /// running = (1 − momentum)·running + momentum·batch, in double, rounded once.

@@ -24,6 +24,30 @@ const char* kind_text(Activation kind) {
   return "?";
 }
 
+const char* kind_text(Deviation kind) {
+  switch (kind) {
+    case Deviation::l2:
+      return "l2";
+    case Deviation::l1:
+      return "l1";
+    case Deviation::linf:
+      return "linf";
+  }
+  return "?";
+}
+
+const char* kind_text(DeviationPart part) {
+  switch (part) {
+    case DeviationPart::absolute:
+      return "absolute";
+    case DeviationPart::largest:
+      return "largest";
+    case DeviationPart::maxima:
+      return "maxima";
+  }
+  return "?";
+}
+
 std::string shape_text(const ConvShape& s) {
   return fmt::format("{}x{}x{} -> {}x{}x{} k{} s{} p{}{} w{}", s.height, s.width, s.channels,
                      s.out_height(), s.out_width(), s.filters, s.kernel, s.stride, s.padding,
@@ -49,6 +73,8 @@ struct Name {
   const char* operator()(const PoolBackward&) { return "pool backward"; }
   const char* operator()(const BatchMoments&) { return "bn statistics"; }
   const char* operator()(const BatchFinalize&) { return "bn finalize"; }
+  const char* operator()(const BatchDeviation&) { return "bn deviation"; }
+  const char* operator()(const BatchFinalizeDeviation&) { return "bn finalize deviation"; }
   const char* operator()(const BatchFromRunning&) { return "bn from running"; }
   const char* operator()(const BatchNormalize&) { return "bn apply"; }
   const char* operator()(const BatchGradientSums&) { return "bn sums"; }
@@ -84,7 +110,18 @@ struct Text {
     return fmt::format("{}x{}", o.pixels, o.channels);
   }
   std::string operator()(const BatchFinalize& o) {
-    return fmt::format("{} eps {} momentum {}", o.channels, o.eps, o.momentum);
+    const Renormalization& r = o.renormalization;
+    return fmt::format("{} eps {} momentum {}", o.channels, o.eps, o.momentum) +
+           (r.on ? fmt::format(" renormalized r {} d {} from {} over {}", r.r_max, r.d_max, r.start,
+                               r.ramp)
+                 : "");
+  }
+  std::string operator()(const BatchDeviation& o) {
+    return fmt::format("{}x{} {}", o.pixels, o.channels, kind_text(o.part));
+  }
+  std::string operator()(const BatchFinalizeDeviation& o) {
+    return fmt::format("{} {} factor {} eps {} momentum {}", o.channels, kind_text(o.deviation),
+                       o.factor, o.eps, o.momentum);
   }
   std::string operator()(const BatchFromRunning& o) {
     return fmt::format("{} eps {}", o.channels, o.eps);
@@ -96,7 +133,11 @@ struct Text {
     return fmt::format("{}x{}{}", o.pixels, o.channels, o.relu ? " relu" : "");
   }
   std::string operator()(const BatchInputGradient& o) {
-    return fmt::format("{}x{}{}", o.pixels, o.channels, o.relu ? " relu" : "");
+    return fmt::format("{}x{}{}{}{}", o.pixels, o.channels, o.relu ? " relu" : "",
+                       o.frozen ? " frozen" : "",
+                       o.deviation == Deviation::l2
+                           ? ""
+                           : fmt::format(" {} factor {}", kind_text(o.deviation), o.factor));
   }
   std::string operator()(const GroupNormForward& o) {
     return fmt::format("{}x{} groups {} eps {}{}", o.pixels, o.channels, o.groups, o.eps,

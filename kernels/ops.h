@@ -96,27 +96,63 @@ struct BatchMoments {
   int samples = 1;
   int pixels = 1, channels = 0;
 };
-// sums f64 [2C+1] -> mean [C], inv_std [C], running_mean? [C], running_var? [C]
+// A mean is kept as two f32 vectors, [2, C]: rounded, and what the rounding left over. The second
+// one enters per-channel constants only, so that means far from zero cost no accuracy.
+//
+// Batch renormalization (Ioffe 2017) multiplies x̂ by r and adds d, both constants of the backward
+// pass: r = clip(σ / σ_running, 1/r_max, r_max), d = clip((μ − μ_running) / σ_running, ±d_max).
+// Up to update `start` r = 1 and d = 0; then the limits widen linearly over `ramp` updates.
+struct Renormalization {
+  bool on = false;
+  double r_max = 3.0, d_max = 5.0;
+  int start = 0, ramp = 0;
+};
+// sums f64 [2C+1] -> mean [2, C], inv_std [C], running_mean? [C], running_var? [C], correction?
+// [2, C] (r and d, from the running pair before its update; `renormalization.on` needs it)
 // The running pair is updated when StepState says so and the count is at least 2.
 struct BatchFinalize {
   int samples = 1;
   int channels = 0;
   double eps = 1e-5, momentum = 0.1;
+  Renormalization renormalization = {};
 };
-// running_mean, running_var -> mean, inv_std
+// BatchNorm with another measure of deviation than the root mean square (Hoffer et al. 2018,
+// Santurkar et al. 2018): s = factor·mean|x−μ| (l1) or max|x−μ| (linf); inv_std = 1/√(s² + eps),
+// and s² takes the place of the variance in the running pair. What it takes, given the mean:
+//   absolute: x, mean, (null) -> f64 [2C]: Σ|x−μ|, Σ sign(x−μ)
+//   largest:  x, mean, (null) -> f64 [C]: max|x−μ|, to be reduced by the maximum
+//   maxima:   x, mean, largest of the group -> f64 [2C]: how often |x−μ| is that, and Σ sign there
+enum class DeviationPart { absolute, largest, maxima };
+struct BatchDeviation {
+  int samples = 1;
+  int pixels = 1, channels = 0;
+  DeviationPart part = DeviationPart::absolute;
+};
+enum class Deviation { l2, l1, linf };
+// forward sums f64 [2C+1] (its count), deviation f64 (absolute, or largest) -> inv_std [C],
+// running_var? [C]
+struct BatchFinalizeDeviation {
+  int samples = 1;
+  int channels = 0;
+  Deviation deviation = Deviation::l1;
+  double factor = 1.0;  // l1: √(π/2) makes s the standard deviation of normal values
+  double eps = 1e-5, momentum = 0.1;
+};
+// running_mean, running_var -> mean [2, C], inv_std
 struct BatchFromRunning {
   int samples = 1;
   int channels = 0;
   double eps = 1e-5;
 };
-// x, mean [C], inv_std [C], gamma?, beta?, residual? -> y = [relu](γ·(x−mean)·inv_std + β [+
-// residual])
+// x, mean [2, C], inv_std [C], gamma?, beta?, residual?, correction? -> y = [relu](γ·x̂ + β [+
+// residual]) with x̂ = (x−mean)·inv_std [·r + d]
 struct BatchNormalize {
   int samples = 1;
   int pixels = 1, channels = 0;
   bool relu = false;
 };
-// dy, dy2?, x, mean, inv_std, gamma?, beta?, y? -> sums f64 [2C]: Σg, Σg·x̂; dgamma?, dbeta?, g?
+// dy, dy2?, x, mean, inv_std, gamma?, beta?, y?, correction? -> sums f64 [2C]: Σg,
+// Σg·(x−mean)·inv_std; dgamma?, dbeta?, g?
 // g = (dy [+ dy2]) masked by ReLU: by y > 0 when y is given, else recomputed from x.
 struct BatchGradientSums {
   int samples = 1;
@@ -124,15 +160,21 @@ struct BatchGradientSums {
   bool relu = false;
 };
 // g (or dy, masked here when `relu`), x, mean, inv_std, gamma?, beta?, sums f64 [2C] over the
-// group, forward sums f64 [2C+1] over the group (its count) -> dx
+// group, forward sums f64 [2C+1] over the group (its count), correction?, deviation? (absolute, or
+// largest), maxima? (linf) -> dx
+// `frozen`: the statistics are constants, so dx = γ·inv_std·g, and neither sums nor x (but for the
+// mask) are read.
 struct BatchInputGradient {
   int samples = 1;
   int pixels = 1, channels = 0;
   bool relu = false;
+  Deviation deviation = Deviation::l2;
+  double factor = 1.0;
+  bool frozen = false;
 };
 
 // Group normalization; layer norm is groups = 1, instance norm groups = channels.
-// x, gamma? [C], beta? [C], residual? -> y, mean [samples, C], inv_std [samples, C]
+// x, gamma? [C], beta? [C], residual? -> y, mean [samples, 2, C], inv_std [samples, C]
 struct GroupNormForward {
   int samples = 1;
   int pixels = 1, channels = 0, groups = 1;
@@ -208,10 +250,10 @@ struct SumOfSquares {
 
 using Op = std::variant<ConvPack, ConvForward, ConvDgrad, ConvWgrad, LinearForward, LinearDgrad,
                         LinearWgrad, PoolForward, PoolBackward, BatchMoments, BatchFinalize,
-                        BatchFromRunning, BatchNormalize, BatchGradientSums, BatchInputGradient,
-                        GroupNormForward, GroupNormBackward, ActivationForward, ActivationBackward,
-                        Add, Dropout, ToChannelsFirst, SoftmaxCrossEntropy, SgdUpdate, AdamUpdate,
-                        SumOfSquares>;
+                        BatchDeviation, BatchFinalizeDeviation, BatchFromRunning, BatchNormalize,
+                        BatchGradientSums, BatchInputGradient, GroupNormForward, GroupNormBackward,
+                        ActivationForward, ActivationBackward, Add, Dropout, ToChannelsFirst,
+                        SoftmaxCrossEntropy, SgdUpdate, AdamUpdate, SumOfSquares>;
 
 /// The same operation on another number of samples.
 inline Op with_samples(Op op, int samples) {

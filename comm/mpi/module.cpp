@@ -134,13 +134,14 @@ class MpiCommunicator final : public Communicator {
                          mpi_type(type), comm_, &r.handle),
           "MPI_Ialltoallv");
   }
-  void do_all_reduce(Request& request, const void* send, void* receive, int count,
-                     DataType type) override {
+  void do_all_reduce(Request& request, const void* send, void* receive, int count, DataType type,
+                     Combine combine) override {
     MpiRequest& r = idle(request);
     // MPI wants "in place" of all ranks or of none; a rank cannot know what the others pass.
     if (send != receive && count > 0)
       std::memcpy(receive, send, static_cast<size_t>(count) * size_of(type));
-    check(MPI_Iallreduce(MPI_IN_PLACE, receive, count, mpi_type(type), MPI_SUM, comm_, &r.handle),
+    const MPI_Op op = combine == Combine::sum ? MPI_SUM : MPI_MAX;
+    check(MPI_Iallreduce(MPI_IN_PLACE, receive, count, mpi_type(type), op, comm_, &r.handle),
           "MPI_Iallreduce");
   }
 

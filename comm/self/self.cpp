@@ -33,7 +33,8 @@ class SelfCommunicator final : public Communicator {
                      std::span<const int>, DataType type) override {
     copy(send, receive, send_counts[0], type);
   }
-  void do_all_reduce(Request&, const void* send, void* receive, int count, DataType type) override {
+  void do_all_reduce(Request&, const void* send, void* receive, int count, DataType type,
+                     Combine) override {
     copy(send, receive, count, type);
   }
 };

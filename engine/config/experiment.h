@@ -8,12 +8,14 @@
 #include <string>
 #include <vector>
 
+#include "kernels/ops.h"
+
 namespace syncnorm {
 
 enum class DeviceKind { cpu, cuda };
 enum class Precision { f32 };
 enum class ReductionMode { reproducible, fastest };
-enum class NormKind { none, batch, group, layer, instance };
+enum class NormKind { none, batch, group, layer, instance, frozen };
 enum class NormPosition { before_activation, after_activation };
 enum class ActivationKind { identity, relu, sigmoid, tanh, elu, selu, gelu };
 enum class InitializationKind { he, lecun, xavier, gaussian };
@@ -86,6 +88,16 @@ struct NormConfig {
   double momentum = 0.1;
   int groups = 8;
   bool affine = true;
+  Deviation deviation = Deviation::l2;  // batch: what it divides by
+  bool l1_correction = true;            // deviation l1: times √(π/2)
+  bool renormalize = false;             // batch: batch renormalization
+  double r_max = 3.0, d_max = 5.0;
+  int renormalize_start = 0, renormalize_ramp = 0;  // updates
+  int precise_samples = 0;  // > 0: running statistics are taken anew before evaluations
+
+  /// Factor of the mean absolute deviation; √(π/2) makes it the standard deviation of normal
+  /// values.
+  double l1_factor() const { return l1_correction ? 1.2533141373155003 : 1.0; }
 };
 
 struct OptimizerConfig {

@@ -23,11 +23,11 @@ inline constexpr Choice<DeviceKind> kDeviceKinds[] = {{"cpu", DeviceKind::cpu},
 inline constexpr Choice<Precision> kPrecisions[] = {{"f32", Precision::f32}};
 inline constexpr Choice<ReductionMode> kReductionModes[] = {
     {"reproducible", ReductionMode::reproducible}, {"fastest", ReductionMode::fastest}};
-inline constexpr Choice<NormKind> kNormKinds[] = {{"none", NormKind::none},
-                                                  {"batch", NormKind::batch},
-                                                  {"group", NormKind::group},
-                                                  {"layer", NormKind::layer},
-                                                  {"instance", NormKind::instance}};
+inline constexpr Choice<NormKind> kNormKinds[] = {
+    {"none", NormKind::none},   {"batch", NormKind::batch},       {"group", NormKind::group},
+    {"layer", NormKind::layer}, {"instance", NormKind::instance}, {"frozen", NormKind::frozen}};
+inline constexpr Choice<Deviation> kDeviations[] = {
+    {"l2", Deviation::l2}, {"l1", Deviation::l1}, {"linf", Deviation::linf}};
 inline constexpr Choice<NormPosition> kNormPositions[] = {
     {"before_activation", NormPosition::before_activation},
     {"after_activation", NormPosition::after_activation}};
@@ -63,6 +63,7 @@ constexpr std::span<const Choice<DeviceKind>> choices(DeviceKind) { return kDevi
 constexpr std::span<const Choice<Precision>> choices(Precision) { return kPrecisions; }
 constexpr std::span<const Choice<ReductionMode>> choices(ReductionMode) { return kReductionModes; }
 constexpr std::span<const Choice<NormKind>> choices(NormKind) { return kNormKinds; }
+constexpr std::span<const Choice<Deviation>> choices(Deviation) { return kDeviations; }
 constexpr std::span<const Choice<NormPosition>> choices(NormPosition) { return kNormPositions; }
 constexpr std::span<const Choice<ActivationKind>> choices(ActivationKind) {
   return kActivationKinds;

@@ -260,6 +260,33 @@ Rows norm_rows() {
       switch_key(
           "norm.affine", [](auto& e) -> auto& { return e.norm.affine; },
           "learn γ and β per channel"),
+      choice_key(
+          "norm.deviation", [](auto& e) -> auto& { return e.norm.deviation; },
+          "batch: what is divided by: the standard, mean absolute or largest deviation"),
+      switch_key(
+          "norm.l1_correction", [](auto& e) -> auto& { return e.norm.l1_correction; },
+          "deviation l1: times √(π/2), which makes it the standard deviation of normal values"),
+      switch_key(
+          "norm.renormalize", [](auto& e) -> auto& { return e.norm.renormalize; },
+          "batch: batch renormalization, which draws the batch's statistics to the running ones"),
+      number_key(
+          "norm.r_max", [](auto& e) -> auto& { return e.norm.r_max; },
+          NumberRange{1.0, std::numeric_limits<double>::infinity(), true, true},
+          "renormalize: largest correction of the deviation, as a factor"),
+      number_key(
+          "norm.d_max", [](auto& e) -> auto& { return e.norm.d_max; }, kNotNegative,
+          "renormalize: largest correction of the mean, in running deviations"),
+      integer_key(
+          "norm.renormalize_start", [](auto& e) -> auto& { return e.norm.renormalize_start; },
+          at_least(0), "renormalize: updates before the first correction"),
+      integer_key(
+          "norm.renormalize_ramp", [](auto& e) -> auto& { return e.norm.renormalize_ramp; },
+          at_least(0), "renormalize: updates over which the limits grow to r_max and d_max"),
+      integer_key(
+          "norm.precise_samples", [](auto& e) -> auto& { return e.norm.precise_samples; },
+          at_least(0),
+          "batch: training samples from which running statistics are taken anew before every "
+          "evaluation; 0: the running average serves"),
   };
 }
 
@@ -407,7 +434,8 @@ std::string exclusive_partner(const std::string& path) {
 
 std::vector<NormShortForm> norm_short_forms() {
   return {{"bn", "batch", "1"}, {"syncbn", "batch", "all"}, {"gn", "group", ""},
-          {"ln", "layer", ""},  {"in", "instance", ""},     {"none", "none", ""}};
+          {"ln", "layer", ""},  {"in", "instance", ""},     {"frozen", "frozen", ""},
+          {"none", "none", ""}};
 }
 
 std::string leaf_of(const std::string& path) {

@@ -133,11 +133,20 @@ void check_optimizer(const Draft& draft, Problems& problems) {
   }
 }
 
+void check_norm(const Draft& draft, Problems& problems) {
+  const NormConfig& norm = draft.experiment.norm;
+  if (!all_good(draft, {"norm.kind", "norm.deviation", "norm.renormalize"})) return;
+  if (norm.kind == NormKind::batch && norm.renormalize && norm.deviation != Deviation::l2)
+    problems.add(latest(draft, {"norm.deviation", "norm.renormalize", "norm.kind"}),
+                 "norm.renormalize", "works with deviation: l2 only; leave out one of the two");
+}
+
 }  // namespace
 
 void resolve(Draft& draft, Problems& problems) {
   resolve_replicas(draft, problems);
   check_synced_replicas(draft, problems);
+  check_norm(draft, problems);
   check_schedule(draft, problems);
   check_optimizer(draft, problems);
   if (draft.experiment.run_dir.empty()) draft.experiment.run_dir = "runs/" + draft.experiment.name;

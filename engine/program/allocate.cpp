@@ -22,14 +22,15 @@ std::size_t allocate(Program& program, int wave, int groups, int replicas) {
   for (std::size_t i = 0; i < program.instructions.size(); ++i)
     for (const int tensor : program.instructions[i].args) {
       if (tensor < 0) continue;
-      Life& life = lives[static_cast<std::size_t>(tensor)];
+      const int whole = program.tensors[static_cast<std::size_t>(tensor)].whole;
+      Life& life = lives[static_cast<std::size_t>(whole < 0 ? tensor : whole)];
       life.first = std::min(life.first, i);
       life.last = std::max(life.last, i);
     }
   std::vector<std::size_t> sizes(program.tensors.size(), 0), order;
   for (std::size_t t = 0; t < program.tensors.size(); ++t) {
     Tensor& tensor = program.tensors[t];
-    if (tensor.space != Space::arena || lives[t].first == SIZE_MAX) continue;
+    if (tensor.space != Space::arena || tensor.whole >= 0 || lives[t].first == SIZE_MAX) continue;
     if (tensor.persistent) lives[t] = {0, SIZE_MAX};
     // Merged operations see all replicas as one batch, so copies must be adjacent then.
     tensor.stride = program.options.merge_replicas ? tensor.bytes : align(tensor.bytes);
@@ -58,6 +59,12 @@ std::size_t allocate(Program& program, int wave, int groups, int replicas) {
                                      return program.tensors[a].offset < program.tensors[b].offset;
                                    }),
                   t);
+  }
+  for (Tensor& tensor : program.tensors) {
+    if (tensor.whole < 0) continue;
+    const Tensor& whole = program.tensors[static_cast<std::size_t>(tensor.whole)];
+    tensor.offset = whole.offset + tensor.within;
+    tensor.stride = whole.stride;
   }
   return total;
 }

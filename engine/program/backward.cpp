@@ -16,7 +16,9 @@ class Backward {
     for (const Node& node : e.nodes) {
       bool needed = needed_[static_cast<std::size_t>(node.input)];
       if (node.residual >= 0) needed = needed || needed_[static_cast<std::size_t>(node.residual)];
-      for (const Parameter& p : e.graph.parameters) needed = needed || p.layer == node.layer;
+      for (std::size_t p = 0; p < e.graph.parameters.size(); ++p)
+        needed =
+            needed || (e.graph.parameters[p].layer == node.layer && e.trained(static_cast<int>(p)));
       needed_[static_cast<std::size_t>(node.output)] = needed;
     }
   }
@@ -27,6 +29,7 @@ class Backward {
       const Node& node = e_.nodes[i];
       if (!needed_[static_cast<std::size_t>(node.output)] || contributions(node).empty()) continue;
       saved_ = &e_.saved[i];
+      index_ = i;
       std::visit([&](const auto& layer) { emit(node, layer); },
                  e_.graph.layers[static_cast<std::size_t>(node.layer)].kind);
     }
@@ -109,57 +112,153 @@ class Backward {
     contribute(node.input, dx);
   }
 
+  /// What the two halves of a norm's backward pass hand on.
+  struct NormGradient {
+    int dy = -1, g = -1, dx = -1, leaf = -1;
+  };
+
   void emit(const Node& node, const NormLayer&) {
-    const std::vector<int> dy = gathered(node, 2);
-    const bool keep_g = dy.size() > 1 || needed(node.residual);
-    const int g = keep_g ? like(node.output, " masked gradient") : -1;
-    // With a residual the ReLU's input cannot be recomputed from x alone: its output tells.
-    const int y = node.relu && node.residual >= 0 ? value(node.output) : -1;
-    const int second = dy.size() > 1 ? dy[1] : -1;
-    const int dx = needed(node.input) ? new_gradient(node.input) : -1;
-    if (e_.program.options.norm.kind == NormKind::batch)
-      batch_norm(node, dy[0], second, y, g, dx);
-    else
-      group_norm(node, dy[0], second, y, g, dx);
-    if (dx >= 0) contribute(node.input, dx);
-    if (node.residual >= 0) contribute(node.residual, g);
+    switch (e_.program.options.norm.kind) {
+      case NormKind::batch:
+        return batch_norms(node);
+      case NormKind::frozen:
+        return frozen_norm(node);
+      default:
+        return group_norm(node);
+    }
   }
 
-  void batch_norm(const Node& node, int dy, int dy2, int y, int g, int dx) {
+  /// All norms of the message, where the reverse pass meets its last one.
+  void batch_norms(const Node& node) {
+    const Message& message = e_.messages[static_cast<std::size_t>(node.message)];
+    if (index_ != message.nodes.back()) return;
+    std::vector<std::size_t> members(message.nodes.rbegin(), message.nodes.rend());
+    std::size_t count = 0;
+    std::string names;
+    for (const std::size_t n : members) {
+      const Node& member = e_.nodes[n];
+      if (!needed(member.input)) continue;  // γ and β need no reduction of statistics
+      names += (names.empty() ? "" : " and ") + e_.name(member);
+      count += sums(member);
+    }
+    int leaf = -1;
+    if (count > 0)
+      leaf = e_.add_tensor(names + " gradient sums", count * sizeof(double), Per::wave_replica,
+                           Space::arena, 'd');
+    std::vector<NormGradient> gradients;
+    std::size_t at = 0;
+    for (const std::size_t n : members) {
+      gradients.push_back(batch_sums(n, leaf, at));
+      if (gradients.back().dx >= 0) at += sums(e_.nodes[n]) * sizeof(double);
+    }
+    if (count == 0) return;
+    const int total = e_.emit_statistics_reduction(Pass::backward, names, leaf, count);
+    at = 0;
+    for (std::size_t m = 0; m < members.size(); ++m) {
+      const Node& member = e_.nodes[members[m]];
+      if (gradients[m].dx < 0) continue;
+      const std::size_t size = sums(member) * sizeof(double);
+      const int own = total == leaf
+                          ? gradients[m].leaf
+                          : e_.add_view(total, e_.name(member) + " gradient sums", size, at);
+      at += size;
+      batch_input_gradient(members[m], gradients[m], own);
+    }
+  }
+
+  std::size_t sums(const Node& node) const {
+    return 2 * static_cast<std::size_t>(shape(node.layer).channels);
+  }
+
+  NormGradient batch_sums(std::size_t n, int leaf, std::size_t at) {
+    const Node& node = e_.nodes[n];
+    const Emission::Saved& saved = e_.saved[n];
     const int channels = shape(node.layer).channels, pixels = shape(node.layer).pixels();
-    const std::size_t count = 2 * static_cast<std::size_t>(channels);
-    const int gamma = e_.parameter(node, ParameterRole::gamma);
-    const int beta = e_.parameter(node, ParameterRole::beta);
-    const int x = value(node.input);
-    const int leaf = e_.add_tensor(e_.name(node) + " gradient sums", count * sizeof(double),
-                                   Per::wave_replica, Space::arena, 'd');
-    e_.emit(Pass::backward, Scope::replica, e_.name(node),
-            BatchGradientSums{e_.samples(), pixels, channels, node.relu},
-            {dy, dy2, x, saved_->mean, saved_->inv_std, gamma, beta, y, leaf,
-             e_.parameter_gradient(node, ParameterRole::gamma),
-             e_.parameter_gradient(node, ParameterRole::beta), g},
-            8);
-    if (dx < 0) return;  // nothing before it is trained: γ and β need no reduction of statistics
-    const int total = e_.emit_statistics_reduction(Pass::backward, e_.name(node), leaf, count,
-                                                   ReductionKind::backward_statistics);
+    const std::vector<int> dy = gathered(node, 2);
+    NormGradient out;
+    out.dy = dy[0];
+    if (dy.size() > 1 || needed(node.residual)) out.g = like(node.output, " masked gradient");
+    if (needed(node.input)) out.dx = new_gradient(node.input);
+    const std::size_t size = sums(node) * sizeof(double);
+    out.leaf = out.dx >= 0 ? e_.add_view(leaf, e_.name(node) + " gradient sums", size, at)
+                           : e_.add_tensor(e_.name(node) + " gradient sums", size,
+                                           Per::wave_replica, Space::arena, 'd');
     e_.emit(
         Pass::backward, Scope::replica, e_.name(node),
-        BatchInputGradient{e_.samples(), pixels, channels, node.relu && g < 0},
-        {g >= 0 ? g : dy, x, saved_->mean, saved_->inv_std, gamma, beta, total, saved_->total, dx},
-        8);
+        BatchGradientSums{e_.samples(), pixels, channels, node.relu},
+        {dy[0], dy.size() > 1 ? dy[1] : -1, value(node.input), saved.mean, saved.inv_std,
+         e_.parameter(node, ParameterRole::gamma), e_.parameter(node, ParameterRole::beta),
+         mask(node), saved.correction, out.leaf, e_.parameter_gradient(node, ParameterRole::gamma),
+         e_.parameter_gradient(node, ParameterRole::beta), out.g},
+        9);
+    if (node.residual >= 0) contribute(node.residual, out.g);
+    return out;
   }
 
-  void group_norm(const Node& node, int dy, int dy2, int y, int g, int dx) {
+  void batch_input_gradient(std::size_t n, const NormGradient& gradient, int total) {
+    const Node& node = e_.nodes[n];
+    const Emission::Saved& saved = e_.saved[n];
+    const NormConfig& norm = e_.program.options.norm;
+    e_.emit(
+        Pass::backward, Scope::replica, e_.name(node),
+        BatchInputGradient{e_.samples(), shape(node.layer).pixels(), shape(node.layer).channels,
+                           node.relu && gradient.g < 0, norm.deviation, norm.l1_factor(), false},
+        {gradient.g >= 0 ? gradient.g : gradient.dy, value(node.input), saved.mean, saved.inv_std,
+         e_.parameter(node, ParameterRole::gamma), e_.parameter(node, ParameterRole::beta), total,
+         saved.total, saved.correction, saved.deviation, saved.maxima, gradient.dx},
+        11);
+    contribute(node.input, gradient.dx);
+  }
+
+  /// The statistics are constants: only the masked gradient, scaled, goes on.
+  void frozen_norm(const Node& node) {
+    const int channels = shape(node.layer).channels, pixels = shape(node.layer).pixels();
+    const std::vector<int> dy = gathered(node, 2);
+    const int gamma = e_.parameter(node, ParameterRole::gamma);
+    const int beta = e_.parameter(node, ParameterRole::beta);
+    int g = -1;
+    if (dy.size() > 1 || needed(node.residual)) {
+      g = like(node.output, " masked gradient");
+      const int unused =
+          e_.add_tensor(e_.name(node) + " gradient sums", sums(node) * sizeof(double),
+                        Per::wave_replica, Space::arena, 'd');
+      e_.emit(Pass::backward, Scope::replica, e_.name(node),
+              BatchGradientSums{e_.samples(), pixels, channels, node.relu},
+              {dy[0], dy.size() > 1 ? dy[1] : -1, value(node.input), saved_->mean, saved_->inv_std,
+               gamma, beta, mask(node), -1, unused, -1, -1, g},
+              9);
+      if (node.residual >= 0) contribute(node.residual, g);
+    }
+    if (!needed(node.input)) return;
+    const int dx = new_gradient(node.input);
+    e_.emit(Pass::backward, Scope::replica, e_.name(node),
+            BatchInputGradient{e_.samples(), pixels, channels, node.relu && g < 0, Deviation::l2,
+                               1.0, true},
+            {g >= 0 ? g : dy[0], value(node.input), saved_->mean, saved_->inv_std, gamma, beta, -1,
+             -1, -1, -1, -1, dx},
+            11);
+    contribute(node.input, dx);
+  }
+
+  /// With a residual the ReLU's input cannot be recomputed from x alone: its output tells.
+  int mask(const Node& node) { return node.relu && node.residual >= 0 ? value(node.output) : -1; }
+
+  void group_norm(const Node& node) {
+    const std::vector<int> dy = gathered(node, 2);
+    const int g =
+        dy.size() > 1 || needed(node.residual) ? like(node.output, " masked gradient") : -1;
     // The kernel writes dx always; a norm on the images themselves has no use for it.
-    const int out = dx >= 0 ? dx : new_gradient(node.input);
+    const int dx = new_gradient(node.input);
     e_.emit(Pass::backward, Scope::replica, e_.name(node),
             GroupNormBackward{e_.samples(), shape(node.layer).pixels(), shape(node.layer).channels,
                               e_.groups(node), node.relu},
-            {dy, dy2, value(node.input), saved_->mean, saved_->inv_std,
-             e_.parameter(node, ParameterRole::gamma), e_.parameter(node, ParameterRole::beta), y,
-             out, e_.parameter_gradient(node, ParameterRole::gamma),
+            {dy[0], dy.size() > 1 ? dy[1] : -1, value(node.input), saved_->mean, saved_->inv_std,
+             e_.parameter(node, ParameterRole::gamma), e_.parameter(node, ParameterRole::beta),
+             mask(node), dx, e_.parameter_gradient(node, ParameterRole::gamma),
              e_.parameter_gradient(node, ParameterRole::beta), g},
             8);
+    if (needed(node.input)) contribute(node.input, dx);
+    if (node.residual >= 0) contribute(node.residual, g);
   }
 
   void emit(const Node& node, const ActivationLayer& layer) {
@@ -198,6 +297,7 @@ class Backward {
   std::vector<std::vector<int>> gradients_;
   std::vector<bool> needed_;
   Emission::Saved* saved_ = nullptr;
+  std::size_t index_ = 0;  // of the node
 };
 
 }  // namespace

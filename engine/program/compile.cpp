@@ -42,11 +42,13 @@ Program compile_program(const Graph& graph, Device& device, const ProgramOptions
   Program program;
   program.options = options;
   std::vector<int> alias;
-  Emission emission{graph, device, program, {}, {}, {}, {}, {}, -1};
+  Emission emission{graph, device, program, {}, {}, {}, {}, {}, {}, -1};
   emission.nodes = lower(graph, options, alias);
   fuse(graph, emission.nodes);
+  emission.messages = share(graph, options, emission.nodes);
   add_parameter_tensors(emission);
   emit_forward(emission);
+  overlap_forward(program);
   if (options.mode == ProgramMode::training) {
     emit_backward(emission);
     schedule(emission);
@@ -55,6 +57,10 @@ Program compile_program(const Graph& graph, Device& device, const ProgramOptions
     program.parameter_offset.assign(layout.begin(), layout.end());
     program.parameter_floats = 0;
     for (const std::size_t count : program.parameter_counts) program.parameter_floats += count;
+    program.trained_floats = 0;
+    for (std::size_t p = 0; p < program.parameter_counts.size(); ++p)
+      if (emission.trained(static_cast<int>(p)))
+        program.trained_floats += program.parameter_counts[p];
   }
   assert(program.parameter_offset.size() == graph.parameters.size());
   place_outside_arena(emission);

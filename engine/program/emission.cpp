@@ -17,6 +17,15 @@ int Emission::add_tensor(std::string tensor_name, std::size_t bytes, Per per, Sp
   return static_cast<int>(program.tensors.size()) - 1;
 }
 
+int Emission::add_view(int whole, std::string view_name, std::size_t bytes, std::size_t within) {
+  const Tensor& parent = program.tensors[static_cast<std::size_t>(whole)];
+  const int view =
+      add_tensor(std::move(view_name), bytes, parent.per, parent.space, parent.element);
+  program.tensors.back().whole = whole;
+  program.tensors.back().within = within;
+  return view;
+}
+
 Instruction& Emission::emit(Pass pass, Scope scope, const std::string& layer, const Op& op,
                             std::vector<int> args, int first_output) {
   Instruction instruction;
@@ -31,10 +40,12 @@ Instruction& Emission::emit(Pass pass, Scope scope, const std::string& layer, co
 }
 
 int Emission::emit_statistics_reduction(Pass pass, const std::string& layer, int leaf,
-                                        std::size_t count, ReductionKind kind) {
+                                        std::size_t count, Combine combine) {
   if (program.group_size() == 1) return leaf;
   ReductionSpec spec;
-  spec.kind = kind;
+  spec.kind = pass == Pass::forward ? ReductionKind::forward_statistics
+                                    : ReductionKind::backward_statistics;
+  spec.combine = combine;
   spec.name = layer + (pass == Pass::forward ? " statistics" : " gradient sums");
   spec.leaf = leaf;
   spec.result =
@@ -57,6 +68,17 @@ int Emission::emit_statistics_reduction(Pass pass, const std::string& layer, int
   return spec.result;
 }
 
+bool Emission::batch_statistics() const {
+  return program.options.norm.kind == NormKind::batch &&
+         program.options.mode != ProgramMode::evaluation;
+}
+
+bool Emission::trained(int index) const {
+  const ParameterRole role = graph.parameters[static_cast<std::size_t>(index)].role;
+  const bool of_norm = role == ParameterRole::gamma || role == ParameterRole::beta;
+  return program.options.norm.kind != NormKind::frozen || !of_norm;
+}
+
 const std::string& Emission::name(const Node& node) const {
   return graph.layers[static_cast<std::size_t>(node.layer)].name;
 }
@@ -68,7 +90,7 @@ int Emission::parameter(const Node& node, ParameterRole role) const {
 
 int Emission::parameter_gradient(const Node& node, ParameterRole role) const {
   const int index = graph.parameter(node.layer, role);
-  return index < 0 ? -1 : gradient_tensor[static_cast<std::size_t>(index)];
+  return index < 0 || !trained(index) ? -1 : gradient_tensor[static_cast<std::size_t>(index)];
 }
 
 Scope Emission::scope() const {

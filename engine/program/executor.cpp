@@ -88,7 +88,7 @@ void Executor::make_reductions(const StatisticsGroups* groups, const Placement& 
       case ReductionKind::backward_statistics:
         for (const LocalGroup& group : groups->groups())
           reducing.by_group.push_back(std::make_unique<Reduction<double>>(
-              *group.comm, group.blocks, spec.count, algorithm, spec.name));
+              *group.comm, group.blocks, spec.count, algorithm, spec.name, spec.combine));
         break;
       case ReductionKind::loss:
         reducing.by_group.push_back(

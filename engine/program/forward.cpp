@@ -84,51 +84,150 @@ class Forward {
   }
 
   void emit(const Node& node, const NormLayer&) {
-    if (options_.norm.kind == NormKind::batch)
-      emit_batch_norm(node);
-    else
-      emit_group_norm(node);
+    const NormKind kind = options_.norm.kind;
+    if (kind != NormKind::batch && kind != NormKind::frozen) return emit_group_norm(node);
+    add_batch_norm_tensors(node);
+    if (!e_.batch_statistics()) {
+      emit_from_running(node);
+      return emit_normalize(node);
+    }
+    Message& message = e_.messages[static_cast<std::size_t>(node.message)];
+    if (message.leaf < 0) add_leaf(message);
+    emit_moments(node);
+    if (&node != &e_.nodes[message.nodes.back()]) return;
+    emit_message(message);
+    for (const std::size_t n : message.nodes) emit_finalize(n);
+    for (const std::size_t n : message.nodes) {
+      saved_ = &e_.saved[n];
+      emit_normalize(e_.nodes[n]);
+    }
   }
 
-  void emit_batch_norm(const Node& node) {
-    const int channels = shape(node.layer).channels, pixels = shape(node.layer).pixels();
+  int channels(const Node& node) const { return shape(node.layer).channels; }
+  int pixels(const Node& node) const { return shape(node.layer).pixels(); }
+  std::size_t width(const Node& node) const { return static_cast<std::size_t>(channels(node)); }
+  std::size_t sums(const Node& node) const { return 2 * width(node) + 1; }
+
+  void add_batch_norm_tensors(const Node& node) {
     const std::string& name = e_.name(node);
-    const std::size_t vector = sizeof(float) * static_cast<std::size_t>(channels);
-    const int x = input(node);
-    const RunningSlot slot = add_running(node, channels);
-    const Space running = training() ? Space::running : Space::averaged;
-    const Per running_per = training() ? Per::group : Per::once;
-    const int running_mean =
-        add_running_tensor(name + " running_mean", vector, slot.mean, running, running_per);
-    const int running_var =
-        add_running_tensor(name + " running_var", vector, slot.variance, running, running_per);
-    const Per per = training() ? Per::wave_group : Per::once;
-    saved_->mean = e_.add_tensor(name + " mean", vector, per);
+    const RunningSlot slot = add_running(node, channels(node));
+    const Space space = e_.batch_statistics() ? Space::running : Space::averaged;
+    const Per running_per = e_.batch_statistics() ? Per::group : Per::once;
+    const std::size_t vector = sizeof(float) * width(node);
+    saved_->running_mean =
+        add_running_tensor(name + " running_mean", vector, slot.mean, space, running_per);
+    saved_->running_var =
+        add_running_tensor(name + " running_var", vector, slot.variance, space, running_per);
+    const Per per = e_.batch_statistics() ? Per::wave_group : Per::once;
+    saved_->mean = e_.add_tensor(name + " mean", 2 * vector, per);
     saved_->inv_std = e_.add_tensor(name + " inv_std", vector, per);
-    if (training()) {
-      const std::size_t count = 2 * static_cast<std::size_t>(channels) + 1;
-      const int leaf = e_.add_tensor(name + " moments", count * sizeof(double), Per::wave_replica,
-                                     Space::arena, 'd');
-      e_.emit(Pass::forward, Scope::replica, name, BatchMoments{e_.samples(), pixels, channels},
-              {x, leaf}, 1);
-      saved_->total = e_.emit_statistics_reduction(Pass::forward, name, leaf, count,
-                                                   ReductionKind::forward_statistics);
-      e_.emit(Pass::forward, Scope::group, name,
-              BatchFinalize{1, channels, options_.norm.eps, options_.norm.momentum},
-              {saved_->total, saved_->mean, saved_->inv_std, running_mean, running_var}, 1);
-    } else {
-      // Read by every chunk of an evaluation, so it must not share its place.
-      for (const int t : {saved_->mean, saved_->inv_std})
-        e_.program.tensors[static_cast<std::size_t>(t)].persistent = true;
-      e_.emit(Pass::prepare, Scope::once, name, BatchFromRunning{1, channels, options_.norm.eps},
-              {running_mean, running_var, saved_->mean, saved_->inv_std}, 2);
+    if (e_.batch_statistics() && options_.norm.renormalize)
+      saved_->correction = e_.add_tensor(name + " correction", 2 * vector, per);
+  }
+
+  /// The statistics are the running ones, converted once.
+  void emit_from_running(const Node& node) {
+    // Read by every chunk of an evaluation, so they must not share their places.
+    for (const int t : {saved_->mean, saved_->inv_std})
+      e_.program.tensors[static_cast<std::size_t>(t)].persistent = true;
+    e_.emit(Pass::prepare, Scope::once, e_.name(node),
+            BatchFromRunning{1, channels(node), options_.norm.eps},
+            {saved_->running_mean, saved_->running_var, saved_->mean, saved_->inv_std}, 2);
+  }
+
+  void add_leaf(Message& message) {
+    std::size_t count = 0;
+    for (const std::size_t n : message.nodes) count += sums(e_.nodes[n]);
+    message.leaf = e_.add_tensor(message_name(message) + " moments", count * sizeof(double),
+                                 Per::wave_replica, Space::arena, 'd');
+    std::size_t at = 0;
+    for (const std::size_t n : message.nodes) {
+      const std::size_t size = sums(e_.nodes[n]) * sizeof(double);
+      e_.saved[n].moments = e_.add_view(message.leaf, e_.name(e_.nodes[n]) + " moments", size, at);
+      at += size;
     }
-    const int add = residual(node), y = output(node);
-    e_.emit(Pass::forward, Scope::replica, name,
-            BatchNormalize{e_.samples(), pixels, channels, node.relu},
+  }
+
+  std::string message_name(const Message& message) const {
+    std::string name;
+    for (const std::size_t n : message.nodes)
+      name += (name.empty() ? "" : " and ") + e_.name(e_.nodes[n]);
+    return name;
+  }
+
+  void emit_moments(const Node& node) {
+    e_.emit(Pass::forward, Scope::replica, e_.name(node),
+            BatchMoments{e_.samples(), pixels(node), channels(node)},
+            {input(node), saved_->moments}, 1);
+  }
+
+  void emit_message(Message& message) {
+    std::size_t count = 0;
+    for (const std::size_t n : message.nodes) count += sums(e_.nodes[n]);
+    message.result =
+        e_.emit_statistics_reduction(Pass::forward, message_name(message), message.leaf, count);
+    std::size_t at = 0;
+    for (const std::size_t n : message.nodes) {
+      const std::size_t size = sums(e_.nodes[n]) * sizeof(double);
+      e_.saved[n].total =
+          message.result == message.leaf
+              ? e_.saved[n].moments
+              : e_.add_view(message.result, e_.name(e_.nodes[n]) + " sums", size, at);
+      at += size;
+    }
+  }
+
+  void emit_finalize(std::size_t n) {
+    const Node& node = e_.nodes[n];
+    const NormConfig& norm = options_.norm;
+    saved_ = &e_.saved[n];
+    const bool l2 = norm.deviation == Deviation::l2;
+    BatchFinalize op{1, channels(node), norm.eps, norm.momentum, {}};
+    if (norm.renormalize)
+      op.renormalization = {true, norm.r_max, norm.d_max, norm.renormalize_start,
+                            norm.renormalize_ramp};
+    e_.emit(Pass::forward, Scope::group, e_.name(node), op,
+            {saved_->total, saved_->mean, saved_->inv_std, saved_->running_mean,
+             l2 ? saved_->running_var : -1, saved_->correction},
+            1);
+    if (!l2) emit_deviation(node);
+  }
+
+  /// L1 and L∞ take the mean first, then one or two reductions more.
+  void emit_deviation(const Node& node) {
+    const NormConfig& norm = options_.norm;
+    const bool l1 = norm.deviation == Deviation::l1;
+    saved_->deviation =
+        emit_deviation_part(node, l1 ? DeviationPart::absolute : DeviationPart::largest, -1);
+    if (!l1) saved_->maxima = emit_deviation_part(node, DeviationPart::maxima, saved_->deviation);
+    e_.emit(Pass::forward, Scope::group, e_.name(node),
+            BatchFinalizeDeviation{1, channels(node), norm.deviation, norm.l1_factor(), norm.eps,
+                                   norm.momentum},
+            {saved_->total, saved_->deviation, saved_->inv_std, saved_->running_var}, 2);
+  }
+
+  int emit_deviation_part(const Node& node, DeviationPart part, int largest) {
+    const bool maximum = part == DeviationPart::largest;
+    const std::size_t count = maximum ? width(node) : 2 * width(node);
+    const std::string name =
+        e_.name(node) + (maximum ? " largest deviation"
+                                 : (part == DeviationPart::maxima ? " maxima" : " deviation"));
+    const int leaf =
+        e_.add_tensor(name, count * sizeof(double), Per::wave_replica, Space::arena, 'd');
+    e_.emit(Pass::forward, Scope::replica, e_.name(node),
+            BatchDeviation{e_.samples(), pixels(node), channels(node), part},
+            {input(node), saved_->mean, largest, leaf}, 3);
+    return e_.emit_statistics_reduction(Pass::forward, name, leaf, count,
+                                        maximum ? Combine::max : Combine::sum);
+  }
+
+  void emit_normalize(const Node& node) {
+    const int x = input(node), add = residual(node), y = output(node);
+    e_.emit(Pass::forward, Scope::replica, e_.name(node),
+            BatchNormalize{e_.samples(), pixels(node), channels(node), node.relu},
             {x, saved_->mean, saved_->inv_std, e_.parameter(node, ParameterRole::gamma),
-             e_.parameter(node, ParameterRole::beta), add, y},
-            6);
+             e_.parameter(node, ParameterRole::beta), add, saved_->correction, y},
+            7);
   }
 
   RunningSlot add_running(const Node& node, int channels) {
@@ -147,15 +246,13 @@ class Forward {
   }
 
   void emit_group_norm(const Node& node) {
-    const int channels = shape(node.layer).channels;
     const std::string& name = e_.name(node);
-    const std::size_t vector =
-        sizeof(float) * static_cast<std::size_t>(channels) * static_cast<std::size_t>(e_.samples());
-    saved_->mean = e_.add_tensor(name + " mean", vector, Per::wave_replica);
+    const std::size_t vector = sizeof(float) * width(node) * static_cast<std::size_t>(e_.samples());
+    saved_->mean = e_.add_tensor(name + " mean", 2 * vector, Per::wave_replica);
     saved_->inv_std = e_.add_tensor(name + " inv_std", vector, Per::wave_replica);
     const int x = input(node), add = residual(node), y = output(node);
     e_.emit(Pass::forward, Scope::replica, name,
-            GroupNormForward{e_.samples(), shape(node.layer).pixels(), channels, e_.groups(node),
+            GroupNormForward{e_.samples(), pixels(node), channels(node), e_.groups(node),
                              options_.norm.eps, node.relu},
             {x, e_.parameter(node, ParameterRole::gamma), e_.parameter(node, ParameterRole::beta),
              add, y, saved_->mean, saved_->inv_std},

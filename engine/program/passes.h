@@ -15,6 +15,13 @@ struct Node {
   int residual = -1;  // value added, for Add and for fused norms
   int output = -1;    // value
   bool relu = false;  // norm: fused activation
+  int message = -1;   // norm: the message of its statistics, see share()
+};
+
+/// Batch norms that send their sums together; the reduction stands where the last one's are ready.
+struct Message {
+  std::vector<std::size_t> nodes;  // ascending
+  int leaf = -1, result = -1;      // of the forward pass: the sums of all of them
 };
 
 /// lower.cpp: one node per layer that computes something. A flatten of a 1×1 map is the same value
@@ -23,6 +30,11 @@ std::vector<Node> lower(const Graph& graph, const ProgramOptions& options, std::
 
 /// fuse.cpp: norm + residual add + ReLU become one node where nothing else reads what is between.
 void fuse(const Graph& graph, std::vector<Node>& nodes);
+
+/// share.cpp: gives every batch norm a message, and one message to those whose sums are ready
+/// together.
+std::vector<Message> share(const Graph& graph, const ProgramOptions& options,
+                           std::vector<Node>& nodes);
 
 /// What the emitting passes share: the program that grows, and which tensor holds which value.
 struct Emission {
@@ -34,9 +46,14 @@ struct Emission {
   std::vector<int> parameter_tensor;  // of each graph parameter
   std::vector<int> gradient_tensor;
 
-  // Kept by the forward pass for the backward one, per node.
+  std::vector<Message> messages;
+
+  // Kept by the forward pass for the backward one, per node. Of a batch norm: its own sums, those
+  // of the group, the correction of batch renormalization, the totals of an L1 or L∞ deviation.
   struct Saved {
-    int mean = -1, inv_std = -1, total = -1, workspace = -1;
+    int running_mean = -1, running_var = -1;
+    int mean = -1, inv_std = -1, moments = -1, total = -1, correction = -1;
+    int deviation = -1, maxima = -1, workspace = -1;
     int packed_dgrad = -1;
   };
   std::vector<Saved> saved;
@@ -44,12 +61,15 @@ struct Emission {
 
   int add_tensor(std::string name, std::size_t bytes, Per per, Space space = Space::arena,
                  char element = 'f');
+  /// A part of tensor `whole`, from byte `within`; it has no place of its own.
+  int add_view(int whole, std::string name, std::size_t bytes, std::size_t within);
   Instruction& emit(Pass pass, Scope scope, const std::string& layer, const Op& op,
                     std::vector<int> args, int first_output);
   /// Sums `leaf` over the replicas that share statistics: a start and a wait, or nothing at all.
   /// Returns the tensor that holds the sum.
   int emit_statistics_reduction(Pass pass, const std::string& layer, int leaf, std::size_t count,
-                                ReductionKind kind);
+                                Combine combine = Combine::sum);
+  bool batch_statistics() const;  // are taken by this program
   const std::string& name(const Node& node) const;
   int parameter(const Node& node, ParameterRole role) const;
   int parameter_gradient(const Node& node, ParameterRole role) const;
@@ -58,10 +78,14 @@ struct Emission {
   ConvShape conv_shape(const Node& node) const;
   PoolShape pool_shape(const Node& node) const;
   int groups(const Node& node) const;  // of a group, layer or instance norm
+  bool trained(int parameter) const;   // a graph parameter that gets a gradient
 };
 
 void emit_forward(Emission& emission);   // forward.cpp
 void emit_backward(Emission& emission);  // backward.cpp
+
+/// overlap.cpp: moves what does not depend on a forward statistics reduction in front of its wait.
+void overlap_forward(Program& program);
 
 /// schedule.cpp: moves weight gradients under statistics reductions, lays the parameters out in the
 /// order in which their gradients become complete, and starts each bucket behind its last gradient.

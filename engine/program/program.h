@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "comm/tree.h"
 #include "engine/model/graph.h"
 #include "kernels/ops.h"
 
@@ -40,6 +41,8 @@ struct Tensor {
   std::size_t stride = 0;   // from one copy to the next, bytes
   bool persistent = false;  // arena: never shares its place
   char element = 'f';       // 'f' f32, 'd' f64, 'o' other
+  int whole = -1;           // arena: the tensor that this one is a part of,
+  std::size_t within = 0;   // from this byte
 };
 
 enum class InstructionKind { compute, reduce_start, reduce_wait };
@@ -69,6 +72,7 @@ struct ReductionSpec {
   int result = -1;         // tensor that receives the sum
   std::size_t count = 0;   // values per leaf: f64, or f32 for gradients
   std::size_t offset = 0;  // gradients: first value of the bucket in the flat buffer
+  Combine combine = Combine::sum;
 };
 
 /// One running pair: where the statistics of a norm layer lie in `running` and `averaged`, in
@@ -102,6 +106,7 @@ struct Program {
   std::vector<ReductionSpec> reductions;
   std::vector<std::size_t> parameter_offset;  // per graph parameter, in floats
   std::size_t parameter_floats = 0;
+  std::size_t trained_floats = 0;  // the first of them; the others are frozen
   std::vector<RunningSlot> running;
   std::size_t running_floats = 0;  // of one set
   std::size_t packed_bytes = 0;

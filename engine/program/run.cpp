@@ -12,7 +12,7 @@
 namespace syncnorm {
 namespace {
 
-constexpr std::size_t kMostArgs = 12;
+constexpr std::size_t kMostArgs = 13;
 
 using Clock = std::chrono::steady_clock;
 double since(Clock::time_point begin) {
@@ -178,8 +178,9 @@ void Executor::merge_gradients(const Instruction& instruction, int replica) {
     if (tensor.space != Space::gradient) continue;
     auto top = static_cast<std::size_t>(gradient_plan_.slot[index]);
     for (int m = 0; m < gradient_plan_.merges[index]; ++m, --top)
-      add_into(gradient_pointer(top - 1, tensor.offset / sizeof(float)),
-               gradient_pointer(top, tensor.offset / sizeof(float)), tensor.bytes / sizeof(float));
+      combine_into(Combine::sum, gradient_pointer(top - 1, tensor.offset / sizeof(float)),
+                   gradient_pointer(top, tensor.offset / sizeof(float)),
+                   tensor.bytes / sizeof(float));
   }
 }
 
@@ -205,7 +206,7 @@ void Executor::start_folded(Reduction<double>& reduction, const ReductionSpec& s
     fold_stack_[height++] = reinterpret_cast<double*>(pointer(spec.leaf, r));
     const int merges = plan.merges[static_cast<std::size_t>(r - replicas.begin)];
     for (int m = 0; m < merges; ++m, --height)
-      add_into(fold_stack_[height - 2], fold_stack_[height - 1], spec.count);
+      combine_into(spec.combine, fold_stack_[height - 2], fold_stack_[height - 1], spec.count);
   }
   nodes_.assign(fold_stack_.begin(), fold_stack_.begin() + static_cast<long>(height));
   reduction.start(nodes_, reinterpret_cast<double*>(pointer(spec.result, replicas.begin)));

@@ -46,7 +46,8 @@ void lay_out_parameters(Emission& e) {
   std::vector<int> parameter_of(program.tensors.size(), -1);
   for (std::size_t p = 0; p < e.gradient_tensor.size(); ++p)
     parameter_of[static_cast<std::size_t>(e.gradient_tensor[p])] = static_cast<int>(p);
-  program.parameter_offset.assign(e.gradient_tensor.size(), 0);
+  constexpr std::size_t kNowhere = SIZE_MAX;
+  program.parameter_offset.assign(e.gradient_tensor.size(), kNowhere);
   std::size_t at = 0;
   for (const Instruction& instruction : program.instructions)
     for (std::size_t a = static_cast<std::size_t>(instruction.first_output);
@@ -57,6 +58,12 @@ void lay_out_parameters(Emission& e) {
       program.parameter_offset[static_cast<std::size_t>(p)] = at;
       at += program.parameter_counts[static_cast<std::size_t>(p)];
     }
+  program.trained_floats = at;
+  for (std::size_t p = 0; p < program.parameter_offset.size(); ++p) {
+    if (program.parameter_offset[p] != kNowhere) continue;
+    program.parameter_offset[p] = at;  // frozen: behind the others
+    at += program.parameter_counts[p];
+  }
   program.parameter_floats = at;
 }
 
@@ -85,8 +92,7 @@ std::vector<Bucket> cut_buckets(const Emission& e) {
     open.ready = std::max(open.ready, writer);
     const std::size_t limit =
         buckets.empty() ? program.options.first_bucket_bytes : program.options.bucket_bytes;
-    if ((open.end - open.begin) * sizeof(float) < limit && end != program.parameter_floats)
-      continue;
+    if ((open.end - open.begin) * sizeof(float) < limit && end != program.trained_floats) continue;
     buckets.push_back(open);
     open = {end, end, 0};
   }

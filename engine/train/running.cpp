@@ -55,7 +55,7 @@ void RunningStatistics::average() {
     auto top = static_cast<std::size_t>(plan.slot[i]);
     std::copy_n(local_set(g), floats_, stack[top].begin());
     for (int m = 0; m < plan.merges[i]; ++m, --top)
-      add_into(stack[top - 1].data(), stack[top].data(), floats_);
+      combine_into(Combine::sum, stack[top - 1].data(), stack[top].data(), floats_);
   }
   std::vector<const double*> nodes;
   for (std::size_t n = 0; n < plan.nodes.size(); ++n) nodes.push_back(stack[n].data());

@@ -41,7 +41,11 @@ struct GradientSumsArgs {
   bool relu;
 };
 
-/// dx = a·g + b·(x − mean) + d, with g masked as above (recomputed from x) when relu.
+/// h(x − mean) of the input gradient: the value itself, its sign, or its sign where it has the
+/// size `largest`, else 0. For the signs the mean is `mean` + `rest`.
+enum class Direction { value, sign, sign_of_largest };
+
+/// dx = a·g + b·h(x − mean) + d, with g masked as above (recomputed from x) when relu.
 struct InputGradientArgs {
   const float* g;
   const float* x;
@@ -55,6 +59,22 @@ struct InputGradientArgs {
   std::size_t rows;
   int channels;
   bool relu;
+  Direction direction = Direction::value;
+  const float* rest = nullptr;     // not for Direction::value
+  const float* largest = nullptr;  // Direction::sign_of_largest
+};
+
+/// Sums (or the maximum) of |x − mean| per channel, where mean is `mean` + `rest`; see
+/// BatchDeviation in ops.h. first and second are [channels], f64; largest is read by maxima only.
+struct DeviationArgs {
+  const float* x;
+  const float* mean;
+  const float* rest;
+  const float* largest;
+  double* first;
+  double* second;  // null for the maximum
+  std::size_t rows;
+  int channels;
 };
 
 struct Loops {
@@ -65,6 +85,9 @@ struct Loops {
   void (*normalize)(const NormalizeArgs&);
   void (*gradient_sums)(const GradientSumsArgs&);
   void (*input_gradient)(const InputGradientArgs&);
+  void (*absolute_deviation)(const DeviationArgs&);
+  void (*largest_deviation)(const DeviationArgs&);
+  void (*count_largest)(const DeviationArgs&);
   void (*relu)(const float* x, float* y, std::size_t count);
   void (*relu_backward)(const float* dy, const float* y, float* dx, std::size_t count);
   void (*add)(const float* a, const float* b, float* y, std::size_t count);

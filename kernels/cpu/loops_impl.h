@@ -220,15 +220,39 @@ struct GradientSums {
 };
 
 template <int L>
+inline F<L> sign_of(F<L> value) {
+  const F<L> one = F<L>{} + 1.0f;
+  // Comparisons with a nan are false: it comes out as 0, and reaches dx through g, b and d.
+  return value > 0.0f ? one : (value < 0.0f ? -one : F<L>{});
+}
+
+template <int L>
+inline F<L> size_of(F<L> value) {
+  return value < 0.0f ? -value : value;
+}
+
+template <int L>
 struct InputGradient {
   static void run(const InputGradientArgs& a) {
+    switch (a.direction) {
+      case Direction::value:
+        return tiles<Direction::value>(a);
+      case Direction::sign:
+        return tiles<Direction::sign>(a);
+      case Direction::sign_of_largest:
+        return tiles<Direction::sign_of_largest>(a);
+    }
+  }
+
+  template <Direction kDirection>
+  static void tiles(const InputGradientArgs& a) {
     const size_t width = static_cast<size_t>(a.channels);
     for_each_tile<L>(a.rows, a.channels, [&]<int W, int NV>(size_t first, size_t n, int c) {
-      rows<W, NV>(a, first * width + static_cast<size_t>(c), c, n);
+      rows<kDirection, W, NV>(a, first * width + static_cast<size_t>(c), c, n);
     });
   }
 
-  template <int W, int NV>
+  template <Direction kDirection, int W, int NV>
   static void rows(const InputGradientArgs& a, size_t at, int c, size_t n) {
     for (size_t r = 0; r < n; ++r, at += static_cast<size_t>(a.channels))
       for (int v = 0; v < NV; ++v) {
@@ -238,9 +262,60 @@ struct InputGradient {
         const F<W> centred = load<F<W>>(a.x + i) - load<F<W>>(a.mean + k);
         if (a.relu)
           g = keep_positive<W>(g, centred * load<F<W>>(a.scale + k) + load<F<W>>(a.shift + k));
-        store(a.dx + i,
-              load<F<W>>(a.a + k) * g + load<F<W>>(a.b + k) * centred + load<F<W>>(a.d + k));
+        F<W> h = centred;
+        if constexpr (kDirection != Direction::value) h = sign_of<W>(h - load<F<W>>(a.rest + k));
+        if constexpr (kDirection == Direction::sign_of_largest)
+          h = size_of<W>(centred - load<F<W>>(a.rest + k)) == load<F<W>>(a.largest + k) ? h
+                                                                                        : F<W>{};
+        store(a.dx + i, load<F<W>>(a.a + k) * g + load<F<W>>(a.b + k) * h + load<F<W>>(a.d + k));
       }
+  }
+};
+
+/// The deviations of BatchDeviation; one body, of which each part keeps what it needs.
+template <int L>
+struct Deviations {
+  enum class Part { absolute, largest, count };
+
+  template <Part kPart>
+  static void run(const DeviationArgs& a) {
+    for (int c = 0; c < a.channels; ++c) {
+      a.first[c] = 0.0;
+      if (a.second != nullptr) a.second[c] = 0.0;
+    }
+    const size_t width = static_cast<size_t>(a.channels);
+    for_each_tile<L>(a.rows, a.channels, [&]<int W, int NV>(size_t first, size_t n, int c) {
+      for (int v = 0; v < NV; ++v)
+        column<kPart, W>(a, first * width + static_cast<size_t>(c + v * W), c + v * W, n);
+    });
+  }
+
+  template <Part kPart, int W>
+  static void column(const DeviationArgs& a, size_t at, int c, size_t n) {
+    const F<W> mean = load<F<W>>(a.mean + c), rest = load<F<W>>(a.rest + c);
+    F<W> first{}, second{}, largest{};
+    if constexpr (kPart == Part::count) largest = load<F<W>>(a.largest + c);
+    for (size_t r = 0; r < n; ++r, at += static_cast<size_t>(a.channels)) {
+      const F<W> d = load<F<W>>(a.x + at) - mean - rest;
+      const F<W> size = size_of<W>(d);
+      if constexpr (kPart == Part::absolute) {
+        first += size;
+        second += sign_of<W>(d);
+      } else if constexpr (kPart == Part::largest) {
+        first = size > first ? size : first;
+      } else {
+        const F<W> one = F<W>{} + 1.0f;
+        first += size == largest ? one : F<W>{};
+        second += size == largest ? sign_of<W>(d) : F<W>{};
+      }
+    }
+    const D<W> part = __builtin_convertvector(first, D<W>), old = load<D<W>>(a.first + c);
+    if constexpr (kPart == Part::largest)
+      store(a.first + c, part > old ? part : old);
+    else
+      store(a.first + c, old + part);
+    if constexpr (kPart != Part::largest)
+      store(a.second + c, load<D<W>>(a.second + c) + __builtin_convertvector(second, D<W>));
   }
 };
 
@@ -300,6 +375,9 @@ constexpr Loops make_loops(const char* name) {
           Normalize<L>::run,
           GradientSums<L>::run,
           InputGradient<L>::run,
+          Deviations<L>::template run<Deviations<L>::Part::absolute>,
+          Deviations<L>::template run<Deviations<L>::Part::largest>,
+          Deviations<L>::template run<Deviations<L>::Part::count>,
           Pointwise<L>::relu,
           Pointwise<L>::relu_backward,
           Pointwise<L>::add,

@@ -1,9 +1,11 @@
-// Batch and group normalization on the CPU, in the pieces that ops.h names. The passes over memory
-// are loops.h's; what is here is the arithmetic on per-channel vectors between them.
+// Batch and group normalization on the CPU, in the pieces that ops.h names; the input gradient of
+// batch norm, with its kinds of deviation, is in deviation.cpp. The passes over memory are
+// loops.h's; what is here is the arithmetic on per-channel vectors between them.
 #include <cassert>
 #include <vector>
 
 #include "kernels/cpu/context.h"
+#include "kernels/cpu/norm_lines.h"
 #include "kernels/norm_math.h"
 
 namespace syncnorm::cpu {
@@ -12,30 +14,6 @@ namespace {
 std::size_t rows_of(int samples, int pixels) {
   return static_cast<std::size_t>(samples) * static_cast<std::size_t>(pixels);
 }
-
-/// scale = γ·inv_std and shift = β, with γ = 1 and β = 0 where absent.
-struct Affine {
-  std::vector<float> scale, shift;
-  explicit Affine(int channels)
-      : scale(static_cast<std::size_t>(channels)), shift(static_cast<std::size_t>(channels)) {}
-
-  void set(const float* inv_std, const float* gamma, const float* beta) {
-    for (std::size_t c = 0; c < scale.size(); ++c) {
-      scale[c] = gamma != nullptr ? gamma[c] * inv_std[c] : inv_std[c];
-      shift[c] = beta != nullptr ? beta[c] : 0.0f;
-    }
-  }
-};
-
-struct Lines {
-  std::vector<float> a, b, d;
-  explicit Lines(int channels) : a(static_cast<std::size_t>(channels)), b(a.size()), d(a.size()) {}
-  void set(std::size_t c, const InputGradientLine& line) {
-    a[c] = line.a;
-    b[c] = line.b;
-    d[c] = line.d;
-  }
-};
 
 }  // namespace
 
@@ -61,16 +39,29 @@ KernelPtr compile(Context&, const BatchFinalize& op) {
     const auto* sums = arg<const double>(args, 0);
     auto *mean = arg<float>(args, 1), *inv_std = arg<float>(args, 2);
     auto *running_mean = arg<float>(args, 3), *running_var = arg<float>(args, 4);
+    auto* correction = arg<float>(args, 5);
     const double n = sums[0];
     if (n < 1.0) return;  // a group without samples leaves everything as it was
     const bool update = state.update_running && running_mean != nullptr && n >= 2.0;
+    const Renormalization& limits = op.renormalization;
+    const double share =
+        renormalization_share(static_cast<double>(state.step), limits.start, limits.ramp);
     for (int c = 0; c < op.channels; ++c) {
       const MeanVariance m = from_sums(n, sums[1 + c], sums[1 + op.channels + c]);
-      mean[c] = static_cast<float>(m.mean);
+      split_mean(m.mean, mean[c], mean[op.channels + c]);
       inv_std[c] = static_cast<float>(inverse_std(m.variance, op.eps));
+      if (correction != nullptr) {
+        const RenormalizationPair pair =
+            renormalize(m, running_mean[c], running_var[c], op.eps,
+                        1.0 + share * (limits.r_max - 1.0), share * limits.d_max);
+        correction[c] = static_cast<float>(pair.r);
+        correction[op.channels + c] = static_cast<float>(pair.d);
+      }
       if (!update) continue;
       running_mean[c] = running_average(running_mean[c], m.mean, op.momentum);
-      running_var[c] = running_average(running_var[c], m.variance * (n / (n - 1.0)), op.momentum);
+      // L1 and L∞ keep their own deviation there (BatchFinalizeDeviation).
+      if (running_var != nullptr)
+        running_var[c] = running_average(running_var[c], m.variance * (n / (n - 1.0)), op.momentum);
     }
   });
 }
@@ -81,6 +72,7 @@ KernelPtr compile(Context&, const BatchFromRunning& op) {
     auto *mean = arg<float>(args, 2), *inv_std = arg<float>(args, 3);
     for (int c = 0; c < op.channels; ++c) {
       mean[c] = running_mean[c];
+      mean[op.channels + c] = 0.0f;
       inv_std[c] = static_cast<float>(inverse_std(running_var[c], op.eps));
     }
   });
@@ -90,8 +82,9 @@ KernelPtr compile(Context& context, const BatchNormalize& op) {
   const Loops& loops = context.loops;
   return make_kernel([op, &loops, affine = Affine(op.channels)](std::span<void* const> args,
                                                                 const StepState&) mutable {
-    affine.set(arg<const float>(args, 2), arg<const float>(args, 3), arg<const float>(args, 4));
-    loops.normalize({arg<const float>(args, 0), arg<const float>(args, 5), arg<float>(args, 6),
+    affine.set({arg<const float>(args, 1), arg<const float>(args, 2), arg<const float>(args, 3),
+                arg<const float>(args, 4), arg<const float>(args, 6)});
+    loops.normalize({arg<const float>(args, 0), arg<const float>(args, 5), arg<float>(args, 7),
                      arg<const float>(args, 1), affine.scale.data(), affine.shift.data(),
                      rows_of(op.samples, op.pixels), op.channels, op.relu});
   });
@@ -101,39 +94,24 @@ KernelPtr compile(Context& context, const BatchGradientSums& op) {
   const Loops& loops = context.loops;
   return make_kernel([op, &loops, affine = Affine(op.channels)](std::span<void* const> args,
                                                                 const StepState&) mutable {
-    const auto* inv_std = arg<const float>(args, 4);
-    affine.set(inv_std, arg<const float>(args, 5), arg<const float>(args, 6));
-    auto* sums = arg<double>(args, 8);
-    auto *dgamma = arg<float>(args, 9), *dbeta = arg<float>(args, 10);
+    const auto *mean = arg<const float>(args, 3), *inv_std = arg<const float>(args, 4);
+    const auto* correction = arg<const float>(args, 8);
+    affine.set({mean, inv_std, arg<const float>(args, 5), arg<const float>(args, 6), correction});
+    auto* sums = arg<double>(args, 9);
+    auto *dgamma = arg<float>(args, 10), *dbeta = arg<float>(args, 11);
     loops.gradient_sums({arg<const float>(args, 0), arg<const float>(args, 1),
-                         arg<const float>(args, 2), arg<const float>(args, 7), arg<float>(args, 11),
-                         arg<const float>(args, 3), affine.scale.data(), affine.shift.data(), sums,
-                         sums + op.channels, rows_of(op.samples, op.pixels), op.channels, op.relu});
+                         arg<const float>(args, 2), arg<const float>(args, 7), arg<float>(args, 12),
+                         mean, affine.scale.data(), affine.shift.data(), sums, sums + op.channels,
+                         rows_of(op.samples, op.pixels), op.channels, op.relu});
     for (int c = 0; c < op.channels; ++c) {
-      sums[op.channels + c] *= inv_std[c];
-      if (dgamma != nullptr) dgamma[c] = static_cast<float>(sums[op.channels + c]);
+      double& gx = sums[op.channels + c];
+      gx = (gx - mean[op.channels + c] * sums[c]) * inv_std[c];
+      if (dgamma != nullptr)
+        dgamma[c] = static_cast<float>(
+            correction != nullptr ? correction[c] * gx + correction[op.channels + c] * sums[c]
+                                  : gx);
       if (dbeta != nullptr) dbeta[c] = static_cast<float>(sums[c]);
     }
-  });
-}
-
-KernelPtr compile(Context& context, const BatchInputGradient& op) {
-  const Loops& loops = context.loops;
-  return make_kernel([op, &loops, affine = Affine(op.channels), lines = Lines(op.channels)](
-                         std::span<void* const> args, const StepState&) mutable {
-    const auto *inv_std = arg<const float>(args, 3), *gamma = arg<const float>(args, 4);
-    const auto *sums = arg<const double>(args, 6), *forward = arg<const double>(args, 7);
-    affine.set(inv_std, gamma, arg<const float>(args, 5));
-    for (int c = 0; c < op.channels; ++c) {
-      const double weight = gamma != nullptr ? static_cast<double>(gamma[c]) : 1.0;
-      lines.set(static_cast<std::size_t>(c),
-                input_gradient_line(weight, inv_std[c], weight * sums[c] / forward[0],
-                                    weight * sums[op.channels + c] / forward[0]));
-    }
-    loops.input_gradient({arg<const float>(args, 0), arg<const float>(args, 1), arg<float>(args, 8),
-                          arg<const float>(args, 2), affine.scale.data(), affine.shift.data(),
-                          lines.a.data(), lines.b.data(), lines.d.data(),
-                          rows_of(op.samples, op.pixels), op.channels, op.relu});
   });
 }
 
@@ -155,7 +133,7 @@ void group_statistics(const GroupNormForward& op, const double* mean, const doub
     }
     const double inv_std = inverse_std(group_m2 / count, op.eps);
     for (int c = first; c < first + width; ++c) {
-      mean_out[c] = static_cast<float>(group_mean);
+      split_mean(group_mean, mean_out[c], mean_out[op.channels + c]);
       inv_std_out[c] = static_cast<float>(inv_std);
     }
   }
@@ -174,11 +152,11 @@ KernelPtr compile(Context& context, const GroupNormForward& op) {
     const std::size_t stride = rows * static_cast<std::size_t>(op.channels);
     for (std::size_t n = 0; n < static_cast<std::size_t>(op.samples); ++n) {
       const float* x = arg<const float>(args, 0) + n * stride;
-      float* sample_mean = arg<float>(args, 5) + n * mean.size();
+      float* sample_mean = arg<float>(args, 5) + n * 2 * mean.size();
       float* inv_std = arg<float>(args, 6) + n * mean.size();
       loops.moments(x, rows, op.channels, mean.data(), m2.data());
       group_statistics(op, mean.data(), m2.data(), sample_mean, inv_std);
-      affine.set(inv_std, arg<const float>(args, 1), arg<const float>(args, 2));
+      affine.set({sample_mean, inv_std, arg<const float>(args, 1), arg<const float>(args, 2)});
       loops.normalize({x, residual != nullptr ? residual + n * stride : nullptr,
                        arg<float>(args, 4) + n * stride, sample_mean, affine.scale.data(),
                        affine.shift.data(), rows, op.channels, op.relu});
@@ -217,24 +195,25 @@ class GroupNormBackwardKernel final : public Kernel {
     const std::size_t at = n * rows * channels;
     const auto offset = [at](auto* p) { return p != nullptr ? p + at : nullptr; };
     const float* x = arg<const float>(args, 2) + at;
-    const float* mean = arg<const float>(args, 3) + n * channels;
+    const float* mean = arg<const float>(args, 3) + n * 2 * channels;
     const float* inv_std = arg<const float>(args, 4) + n * channels;
     const auto* gamma = arg<const float>(args, 5);
-    affine_.set(inv_std, gamma, arg<const float>(args, 6));
+    affine_.set({mean, inv_std, gamma, arg<const float>(args, 6)});
     const float* dy = arg<const float>(args, 0) + at;
     float* g = offset(arg<float>(args, 11));
     loops_.gradient_sums({dy, offset(arg<const float>(args, 1)), x,
                           offset(arg<const float>(args, 7)), g, mean, affine_.scale.data(),
                           affine_.shift.data(), sum_g_.data(), sum_gx_.data(), rows, op_.channels,
                           op_.relu});
-    set_lines(inv_std, gamma);
+    for (std::size_t c = 0; c < channels; ++c) sum_gx_[c] -= mean[channels + c] * sum_g_[c];
+    set_lines(mean + channels, inv_std, gamma);
     loops_.input_gradient({g != nullptr ? g : dy, x, arg<float>(args, 8) + at, mean,
                            affine_.scale.data(), affine_.shift.data(), lines_.a.data(),
                            lines_.b.data(), lines_.d.data(), rows, op_.channels,
                            op_.relu && g == nullptr});
   }
 
-  void set_lines(const float* inv_std, const float* gamma) {
+  void set_lines(const float* mean_rest, const float* inv_std, const float* gamma) {
     const std::size_t channels = sum_g_.size();
     const std::size_t width = channels / static_cast<std::size_t>(op_.groups);
     const double count = static_cast<double>(op_.pixels) * static_cast<double>(width);
@@ -250,7 +229,8 @@ class GroupNormBackwardKernel final : public Kernel {
       }
       for (std::size_t c = first; c < first + width; ++c) {
         const double weight = gamma != nullptr ? static_cast<double>(gamma[c]) : 1.0;
-        lines_.set(c, input_gradient_line(weight, inv_std[c], mean_g / count, mean_gx / count));
+        lines_.set(c, input_gradient_line(weight, inv_std[c], mean_g / count, mean_gx / count),
+                   mean_rest[c]);
       }
     }
   }

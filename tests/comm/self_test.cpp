@@ -85,7 +85,7 @@ class DeafCommunicator final : public Communicator {
   void do_all_gather(Request&, const void*, void*, std::span<const int>, DataType) override {}
   void do_all_to_all(Request&, const void*, std::span<const int>, void*, std::span<const int>,
                      DataType) override {}
-  void do_all_reduce(Request&, const void*, void*, int, DataType) override {}
+  void do_all_reduce(Request&, const void*, void*, int, DataType, Combine) override {}
   long tests_ = 0, complete_after_ = 1L << 60;
 };
 

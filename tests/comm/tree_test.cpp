@@ -27,8 +27,8 @@ Leaves carry_out(const FoldPlan& plan, const Leaves& inputs) {
     stack[to_size(height++)] = inputs[i];
     for (int m = 0; m < plan.merges[i]; ++m, --height) {
       EXPECT_GE(height, 2);
-      add_into(stack[to_size(height - 2)].data(), stack[to_size(height - 1)].data(),
-               inputs[i].size());
+      combine_into(Combine::sum, stack[to_size(height - 2)].data(),
+                   stack[to_size(height - 1)].data(), inputs[i].size());
     }
   }
   EXPECT_EQ(to_size(height), plan.nodes.size());
@@ -133,8 +133,8 @@ TEST(AddInto, AddsEveryElement) {
   for (const std::size_t count : {0u, 1u, 7u, 16u, 33u}) {
     std::vector<float> a(count, 1.0f), b(count, 2.0f);
     std::vector<double> c(count, 1.0), d(count, 2.0);
-    add_into(a.data(), b.data(), count);
-    add_into(c.data(), d.data(), count);
+    combine_into(Combine::sum, a.data(), b.data(), count);
+    combine_into(Combine::sum, c.data(), d.data(), count);
     EXPECT_EQ(a, std::vector<float>(count, 3.0f));
     EXPECT_EQ(c, std::vector<double>(count, 3.0));
   }

@@ -16,13 +16,15 @@ std::size_t to_size(int n) { return static_cast<std::size_t>(n); }
 /// Folds the leaves of this rank as the plan says; what a step does before start().
 template <class T>
 std::vector<std::vector<T>> fold_own(const FoldPlan& plan,
-                                     const std::vector<std::vector<T>>& leaves, Interval block) {
+                                     const std::vector<std::vector<T>>& leaves, Interval block,
+                                     Combine combine) {
   std::vector<std::vector<T>> stack;
   for (int leaf = block.begin; leaf < block.end; ++leaf) {
     const auto input = to_size(leaf - block.begin);
     stack.push_back(leaves[to_size(leaf)]);
     for (int m = 0; m < plan.merges[input]; ++m) {
-      add_into(stack[stack.size() - 2].data(), stack.back().data(), stack.back().size());
+      combine_into(combine, stack[stack.size() - 2].data(), stack.back().data(),
+                   stack.back().size());
       stack.pop_back();
     }
   }
@@ -39,15 +41,16 @@ struct Job {
   bool in_place = false;
 
   Job(Communicator& comm, const std::vector<Interval>& blocks, std::size_t count,
-      ReductionAlgorithm algorithm, std::size_t large_bytes, bool alias = false)
-      : reduction(
-            std::make_unique<Reduction<T>>(comm, blocks, count, algorithm, "test", large_bytes)),
+      ReductionAlgorithm algorithm, std::size_t large_bytes, bool alias = false,
+      Combine combine = Combine::sum)
+      : reduction(std::make_unique<Reduction<T>>(comm, blocks, count, algorithm, "test", combine,
+                                                 large_bytes)),
         block(blocks[to_size(comm.rank())]),
         result(count),
         in_place(alias) {}
 
   void start(const std::vector<std::vector<T>>& leaves) {
-    nodes = fold_own(reduction->local_plan(), leaves, block);
+    nodes = fold_own(reduction->local_plan(), leaves, block, reduction->combine());
     std::fill(result.begin(), result.end(), T{-77});
     restart();
   }
@@ -203,6 +206,40 @@ TYPED_TEST(MpiReductionTest, GroupsThatStraddleRanks) {
   }
 }
 
+TYPED_TEST(MpiReductionTest, TheMaximumIsThatOfAllLeavesEvenWithEmptyBlocks) {
+  using T = TypeParam;
+  std::mt19937 engine(19);
+  const std::size_t count = 70;
+  for (const int leaves : {1, 5, 8, 13})
+    for (const auto& blocks : placements(leaves, world().size(), engine)) {
+      auto values = order_sensitive_leaves<T>(leaves, count, 4);
+      std::vector<T> expected(count);
+      for (auto& leaf : values)
+        for (std::size_t i = 0; i < count; ++i) {
+          leaf[i] = std::abs(leaf[i]);
+          expected[i] = std::max(expected[i], leaf[i]);
+        }
+      for (const std::size_t large_bytes : {kNeverSliced, kAlwaysSliced}) {
+        Job<T> job(world(), blocks, count, ReductionAlgorithm::tree, large_bytes, false,
+                   Combine::max);
+        job.start(values);
+        job.reduction->wait();
+        ASSERT_EQ(job.values(), expected) << leaves << " leaves";
+      }
+      Job<T> own(world(), blocks, count, ReductionAlgorithm::engine, kNeverSliced, false,
+                 Combine::max);
+      own.nodes.clear();
+      if (!own.block.empty()) {
+        own.nodes.push_back(values[to_size(own.block.begin)]);
+        for (int leaf = own.block.begin; leaf < own.block.end; ++leaf)
+          combine_into(Combine::max, own.nodes[0].data(), values[to_size(leaf)].data(), count);
+      }
+      own.restart();
+      own.reduction->wait();
+      ASSERT_EQ(own.values(), expected) << leaves << " leaves";
+    }
+}
+
 TYPED_TEST(MpiReductionTest, TheEngineSumsIntegersExactly) {
   using T = TypeParam;
   std::mt19937 engine(11);
@@ -222,7 +259,7 @@ TYPED_TEST(MpiReductionTest, TheEngineSumsIntegersExactly) {
           if (!job.block.empty()) {
             job.nodes.assign(1, std::vector<T>(count));
             for (int leaf = job.block.begin; leaf < job.block.end; ++leaf)
-              add_into(job.nodes[0].data(), values[to_size(leaf)].data(), count);
+              combine_into(Combine::sum, job.nodes[0].data(), values[to_size(leaf)].data(), count);
           }
           job.restart();
           job.reduction->wait();
@@ -235,12 +272,14 @@ TYPED_TEST(MpiReductionTest, SaysHowMuchItSends) {
   const int ranks = world().size();
   std::vector<Interval> blocks;
   for (int r = 0; r < ranks; ++r) blocks.push_back({2 * r, 2 * r + 2});
-  const Reduction<T> small(world(), blocks, 1000, ReductionAlgorithm::tree, "s", kNeverSliced);
+  const Reduction<T> small(world(), blocks, 1000, ReductionAlgorithm::tree, "s", Combine::sum,
+                           kNeverSliced);
   const Reduction<T> own(world(), blocks, 1000, ReductionAlgorithm::engine, "e");
   EXPECT_EQ(small.communicates(), ranks > 1);
   EXPECT_EQ(small.values_sent(), ranks > 1 ? 1000u : 0u);
   EXPECT_EQ(own.values_sent(), ranks > 1 ? 1000u : 0u);
-  const Reduction<T> sliced(world(), blocks, 1000, ReductionAlgorithm::tree, "l", kAlwaysSliced);
+  const Reduction<T> sliced(world(), blocks, 1000, ReductionAlgorithm::tree, "l", Combine::sum,
+                            kAlwaysSliced);
   if (ranks > 1) {
     EXPECT_NEAR(static_cast<double>(sliced.values_sent()), 1000.0 + 1000.0 / ranks, 1.0);
   }

@@ -202,9 +202,9 @@ TEST_P(NormNumericsTest, CountsBeyondTwentyFourBitsAreExact) {
   for (const double count : {65505.0, 16777217.0, 3.0 * 16777217.0, 1e12 + 1.0}) {
     const double mean = 2.0, variance = 3.0;
     const Doubles sums(*device_, {count, count * mean, count * variance + count * mean * mean});
-    const Floats m = floats(1), inv_std = floats(1);
+    const Floats m = floats(2), inv_std = floats(1);
     const Floats running_mean = floats({0.0f}), running_var = floats({0.0f});
-    run(BatchFinalize{1, 1, 1e-5, 1.0}, {sums, m, inv_std, running_mean, running_var});
+    run(BatchFinalize{1, 1, 1e-5, 1.0}, {sums, m, inv_std, running_mean, running_var, nullptr});
     EXPECT_EQ(m[0], 2.0f);
     EXPECT_FLOAT_EQ(inv_std[0], static_cast<float>(1.0 / std::sqrt(variance + 1e-5)));
     EXPECT_FLOAT_EQ(running_var[0], static_cast<float>(variance * (count / (count - 1.0))));

@@ -40,7 +40,7 @@ class NormTest : public KernelTest {
     const Floats x = floats(in.x), gamma = optional(in.gamma), beta = optional(in.beta);
     const Floats residual = optional(in.residual), dy = floats(in.dy), dy2 = optional(in.dy2);
     const Floats running_mean = optional(in.running_mean), running_var = optional(in.running_var);
-    const Floats mean = floats(channels), inv_std = floats(channels);
+    const Floats mean = floats(2 * channels), inv_std = floats(channels);
     const Floats y = floats(in.x.size()), dx = floats(in.x.size());
     const Floats dgamma = in.gamma.empty() ? Floats() : floats(channels);
     const Floats dbeta = in.beta.empty() ? Floats() : floats(channels);
@@ -49,16 +49,19 @@ class NormTest : public KernelTest {
 
     run(BatchMoments{s.samples, s.pixels, s.channels}, {x, sums});
     run(BatchFinalize{s.samples, s.channels, s.eps, momentum},
-        {sums, mean, inv_std, running_mean, running_var});
+        {sums, mean, inv_std, running_mean, running_var, nullptr});
     run(BatchNormalize{s.samples, s.pixels, s.channels, path.relu},
-        {x, mean, inv_std, gamma, beta, residual, y});
+        {x, mean, inv_std, gamma, beta, residual, nullptr, y});
     const Argument mask = path.mask_from_y ? Argument(y) : Argument(nullptr);
     run(BatchGradientSums{s.samples, s.pixels, s.channels, path.relu},
-        {dy, dy2, x, mean, inv_std, gamma, beta, mask, gradient_sums, dgamma, dbeta, g});
+        {dy, dy2, x, mean, inv_std, gamma, beta, mask, nullptr, gradient_sums, dgamma, dbeta, g});
     run(BatchInputGradient{s.samples, s.pixels, s.channels, path.relu && !path.keep_g},
-        {path.keep_g ? g : dy, x, mean, inv_std, gamma, beta, gradient_sums, sums, dx});
+        {path.keep_g ? g : dy, x, mean, inv_std, gamma, beta, gradient_sums, sums, nullptr, nullptr,
+         nullptr, dx});
+    std::vector<float> rounded_mean = mean.values();
+    rounded_mean.resize(channels);
     return {y.values(),           dx.values(),   dgamma.values(),       dbeta.values(),
-            g.values(),           mean.values(), inv_std.values(),      running_mean.values(),
+            g.values(),           rounded_mean,  inv_std.values(),      running_mean.values(),
             running_var.values(), sums.values(), gradient_sums.values()};
   }
 
@@ -67,7 +70,7 @@ class NormTest : public KernelTest {
     const std::size_t per_sample = channels * static_cast<std::size_t>(s.samples);
     const Floats x = floats(in.x), gamma = optional(in.gamma), beta = optional(in.beta);
     const Floats residual = optional(in.residual), dy = floats(in.dy), dy2 = optional(in.dy2);
-    const Floats mean = floats(per_sample), inv_std = floats(per_sample);
+    const Floats mean = floats(2 * per_sample), inv_std = floats(per_sample);
     const Floats y = floats(in.x.size()), dx = floats(in.x.size());
     const Floats dgamma = in.gamma.empty() ? Floats() : floats(channels);
     const Floats dbeta = in.beta.empty() ? Floats() : floats(channels);

@@ -1,0 +1,85 @@
+// Overlap in the forward pass: what does not depend on a statistics reduction runs before its wait.
+//
+// In a residual block that is the convolution of the projection shortcut, which runs under the
+// first norm's reduction; with parallel branches it is the other branch, up to its own next
+// reduction. Weights that have to be packed before the next reduction are packed here as well.
+#include <algorithm>
+#include <set>
+
+#include "engine/program/passes.h"
+
+namespace syncnorm {
+namespace {
+
+class Overlap {
+ public:
+  explicit Overlap(Program& program) : program_(program), list_(program.instructions) {}
+
+  void run() {
+    std::set<int> started;
+    for (std::size_t i = 0; i < list_.size(); ++i) {
+      if (list_[i].kind == InstructionKind::reduce_start) started.insert(list_[i].reduction);
+      if (list_[i].kind == InstructionKind::reduce_wait) i += hoist(i, started);
+    }
+  }
+
+ private:
+  /// A part of a tensor stands for the whole.
+  int whole(int tensor) const {
+    const int w = program_.tensors[static_cast<std::size_t>(tensor)].whole;
+    return w < 0 ? tensor : w;
+  }
+
+  bool reads_any(const Instruction& instruction, const std::set<int>& tensors) const {
+    for (std::size_t a = 0; a < static_cast<std::size_t>(instruction.first_output); ++a)
+      if (instruction.args[a] >= 0 && tensors.contains(whole(instruction.args[a]))) return true;
+    return false;
+  }
+
+  void add_outputs(const Instruction& instruction, std::set<int>& tensors) const {
+    for (std::size_t a = static_cast<std::size_t>(instruction.first_output);
+         a < instruction.args.size(); ++a)
+      if (instruction.args[a] >= 0) tensors.insert(whole(instruction.args[a]));
+  }
+
+  /// Moves independent instructions in front of the wait at `at`, up to one start of another
+  /// reduction, and returns how many.
+  std::size_t hoist(std::size_t at, std::set<int> started) {
+    std::set<int> blocked;
+    add_outputs(list_[at], blocked);
+    std::vector<std::size_t> moved;
+    bool pack = true;
+    for (std::size_t k = at + 1; k < list_.size(); ++k) {
+      const Instruction& instruction = list_[k];
+      const bool wait = instruction.kind == InstructionKind::reduce_wait;
+      const bool start = instruction.kind == InstructionKind::reduce_start;
+      const bool early_pack = instruction.pass == Pass::prepare && !pack;
+      if (early_pack || reads_any(instruction, blocked) ||
+          (wait && !started.contains(instruction.reduction))) {
+        add_outputs(instruction, blocked);
+        if (start) pack = false;
+        continue;
+      }
+      moved.push_back(k);
+      if (!start) continue;
+      started.insert(instruction.reduction);
+      break;
+    }
+    std::vector<Instruction> ordered;
+    for (const std::size_t k : moved) ordered.push_back(std::move(list_[k]));
+    for (std::size_t m = moved.size(); m-- > 0;)
+      list_.erase(list_.begin() + static_cast<long>(moved[m]));
+    list_.insert(list_.begin() + static_cast<long>(at), std::make_move_iterator(ordered.begin()),
+                 std::make_move_iterator(ordered.end()));
+    return moved.size();
+  }
+
+  Program& program_;
+  std::vector<Instruction>& list_;
+};
+
+}  // namespace
+
+void overlap_forward(Program& program) { Overlap(program).run(); }
+
+}  // namespace syncnorm

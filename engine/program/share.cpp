@@ -1,0 +1,64 @@
+// Sharing: batch norms whose sums are ready together send them in one message.
+//
+// Where the outputs of two norms meet in a sum (the last norm of a residual block and the one of
+// its projection shortcut), the later norm took in the sum (fuse.cpp) and so needs the earlier
+// one's output, but its statistics do not. The earlier norm then waits for the later one's sums, in
+// both directions, and nothing is lost: what stands between them does not read its output.
+#include <algorithm>
+
+#include "engine/program/passes.h"
+
+namespace syncnorm {
+namespace {
+
+/// Whether the value `wanted` is computed from `from`, by nodes before `end`.
+bool depends_on(const std::vector<Node>& nodes, std::size_t end, int wanted, int from) {
+  std::vector<int> reached = {from};
+  const auto is_reached = [&](int value) {
+    return value >= 0 && std::find(reached.begin(), reached.end(), value) != reached.end();
+  };
+  for (std::size_t i = 0; i < end; ++i)
+    if (is_reached(nodes[i].input) || is_reached(nodes[i].residual))
+      reached.push_back(nodes[i].output);
+  return is_reached(wanted);
+}
+
+bool read_between(const std::vector<Node>& nodes, std::size_t first, std::size_t last, int value) {
+  return std::any_of(
+      nodes.begin() + static_cast<long>(first) + 1, nodes.begin() + static_cast<long>(last),
+      [&](const Node& node) { return node.input == value || node.residual == value; });
+}
+
+}  // namespace
+
+std::vector<Message> share(const Graph& graph, const ProgramOptions& options,
+                           std::vector<Node>& nodes) {
+  std::vector<Message> messages;
+  const bool may_share = options.norm.kind == NormKind::batch && options.norm.synced_replicas > 1 &&
+                         options.norm.deviation == Deviation::l2;
+  for (std::size_t j = 0; j < nodes.size(); ++j) {
+    if (!std::holds_alternative<NormLayer>(
+            graph.layers[static_cast<std::size_t>(nodes[j].layer)].kind))
+      continue;
+    int joined = -1;
+    if (may_share && nodes[j].residual >= 0)
+      for (std::size_t m = 0; m < messages.size(); ++m) {
+        const std::vector<std::size_t>& members = messages[m].nodes;
+        if (nodes[members.back()].output != nodes[j].residual) continue;
+        const bool apart = std::none_of(members.begin(), members.end(), [&](std::size_t i) {
+          return depends_on(nodes, j, nodes[j].input, nodes[i].output) ||
+                 read_between(nodes, members.back(), j, nodes[i].output);
+        });
+        if (apart) joined = static_cast<int>(m);
+      }
+    if (joined < 0) {
+      joined = static_cast<int>(messages.size());
+      messages.emplace_back();
+    }
+    messages[static_cast<std::size_t>(joined)].nodes.push_back(j);
+    nodes[j].message = joined;
+  }
+  return messages;
+}
+
+}  // namespace syncnorm

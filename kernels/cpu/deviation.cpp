@@ -1,0 +1,145 @@
+// What differs between the deviations that BatchNorm can divide by (root mean square, mean
+// absolute, largest absolute): their statistics and the input gradient.
+//
+// With inv_std k = 1/√(s² + eps) every deviation has
+//   dx = k·(γ·g − mean(γ·g)) − k²·mean(γ·g·x̂)·n·s·∂s/∂x,
+// where n·s·∂s/∂x is x − mean for l2, s·factor·(q − mean(q)) for l1 with q = sign(x − mean), and
+// s·n·(q − Σq/n)/m for linf with q that sign at the m largest deviations and 0 elsewhere.
+#include <cmath>
+#include <vector>
+
+#include "kernels/cpu/context.h"
+#include "kernels/cpu/norm_lines.h"
+
+namespace syncnorm::cpu {
+namespace {
+
+std::size_t rows_of(int samples, int pixels) {
+  return static_cast<std::size_t>(samples) * static_cast<std::size_t>(pixels);
+}
+
+/// s of one channel, from the count and BatchDeviation's totals.
+double deviation_of(Deviation kind, double factor, double count, double total) {
+  return kind == Deviation::linf ? total : factor * total / count;
+}
+
+Direction direction_of(Deviation kind) {
+  switch (kind) {
+    case Deviation::l2:
+      break;
+    case Deviation::l1:
+      return Direction::sign;
+    case Deviation::linf:
+      return Direction::sign_of_largest;
+  }
+  return Direction::value;
+}
+
+/// The input gradient; its vectors are reused from call to call.
+class BatchInputGradientKernel final : public Kernel {
+ public:
+  BatchInputGradientKernel(const BatchInputGradient& op, const Loops& loops)
+      : op_(op),
+        loops_(loops),
+        affine_(op.channels),
+        lines_(op.channels),
+        largest_(static_cast<std::size_t>(op.channels)) {}
+
+  void run(std::span<void* const> args, const StepState&) override {
+    const NormVectors vectors{arg<const float>(args, 2), arg<const float>(args, 3),
+                              arg<const float>(args, 4), arg<const float>(args, 5),
+                              arg<const float>(args, 8)};
+    const float* rest = vectors.mean + op_.channels;
+    affine_.set(vectors);
+    if (op_.frozen)
+      set_frozen_lines();
+    else
+      set_lines(vectors, arg<const double>(args, 6), arg<const double>(args, 7)[0],
+                arg<const double>(args, 9), arg<const double>(args, 10));
+    loops_.input_gradient({arg<const float>(args, 0), arg<const float>(args, 1),
+                           arg<float>(args, 11), vectors.mean, affine_.scale.data(),
+                           affine_.shift.data(), lines_.a.data(), lines_.b.data(), lines_.d.data(),
+                           rows_of(op_.samples, op_.pixels), op_.channels, op_.relu,
+                           direction_of(op_.deviation), rest, largest_.data()});
+  }
+
+ private:
+  void set_frozen_lines() {
+    for (std::size_t c = 0; c < largest_.size(); ++c)
+      lines_.set(c, {affine_.scale[c], 0.0, 0.0}, 0.0);
+  }
+
+  void set_lines(const NormVectors& v, const double* sums, double count, const double* deviation,
+                 const double* maxima) {
+    const std::size_t channels = largest_.size();
+    for (std::size_t c = 0; c < channels; ++c) {
+      double weight = v.gamma != nullptr ? static_cast<double>(v.gamma[c]) : 1.0;
+      if (v.correction != nullptr) weight *= v.correction[c];
+      InputGradientLine line = input_gradient_line(weight, v.inv_std[c], weight * sums[c] / count,
+                                                   weight * sums[channels + c] / count);
+      double offset = v.mean[channels + c];
+      if (op_.deviation == Deviation::l1) {
+        line.b *= op_.factor * deviation_of(op_.deviation, op_.factor, count, deviation[c]);
+        offset = deviation[channels + c] / count;
+      } else if (op_.deviation == Deviation::linf) {
+        largest_[c] = static_cast<float>(deviation[c]);
+        line.b *= deviation[c] * count / maxima[c];
+        offset = maxima[channels + c] / count;
+      }
+      lines_.set(c, line, offset);
+    }
+  }
+
+  BatchInputGradient op_;
+  const Loops& loops_;
+  Affine affine_;
+  Lines lines_;
+  std::vector<float> largest_;
+};
+
+}  // namespace
+
+KernelPtr compile(Context& context, const BatchDeviation& op) {
+  const Loops& loops = context.loops;
+  std::vector<float> largest(static_cast<std::size_t>(op.channels));
+  return make_kernel([op, &loops, largest](std::span<void* const> args, const StepState&) mutable {
+    const bool maxima = op.part == DeviationPart::maxima;
+    if (maxima)
+      for (std::size_t c = 0; c < largest.size(); ++c)
+        largest[c] = static_cast<float>(arg<const double>(args, 2)[c]);
+    auto* totals = arg<double>(args, 3);
+    const auto* mean = arg<const float>(args, 1);
+    const bool pair = op.part != DeviationPart::largest;
+    const DeviationArgs loop{arg<const float>(args, 0),
+                             mean,
+                             mean + op.channels,
+                             largest.data(),
+                             totals,
+                             pair ? totals + op.channels : nullptr,
+                             rows_of(op.samples, op.pixels),
+                             op.channels};
+    (maxima ? loops.count_largest
+            : (pair ? loops.absolute_deviation : loops.largest_deviation))(loop);
+  });
+}
+
+KernelPtr compile(Context&, const BatchFinalizeDeviation& op) {
+  return make_kernel([op](std::span<void* const> args, const StepState& state) {
+    const double count = arg<const double>(args, 0)[0];
+    const auto* totals = arg<const double>(args, 1);
+    auto *inv_std = arg<float>(args, 2), *running_var = arg<float>(args, 3);
+    if (count < 1.0) return;
+    const bool update = state.update_running && running_var != nullptr && count >= 2.0;
+    for (int c = 0; c < op.channels; ++c) {
+      const double s = deviation_of(op.deviation, op.factor, count, totals[c]);
+      inv_std[c] = static_cast<float>(inverse_std(s * s, op.eps));
+      if (update) running_var[c] = running_average(running_var[c], s * s, op.momentum);
+    }
+  });
+}
+
+KernelPtr compile(Context& context, const BatchInputGradient& op) {
+  return std::make_unique<BatchInputGradientKernel>(op, context.loops);
+}
+
+}  // namespace syncnorm::cpu
