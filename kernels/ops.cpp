@@ -99,11 +99,12 @@ struct Text {
     return fmt::format("{}x{}{}", o.pixels, o.channels, o.relu ? " relu" : "");
   }
   std::string operator()(const GroupNormForward& o) {
-    return fmt::format("{}x{} groups {} eps {}{}", o.pixels, o.channels, o.groups, o.eps,
-                       o.relu ? " relu" : "");
+    return fmt::format("{}x{} groups {} eps {}{}{}", o.pixels, o.channels, o.groups, o.eps,
+                       o.relu ? " relu" : "", o.centered ? "" : " uncentered");
   }
   std::string operator()(const GroupNormBackward& o) {
-    return fmt::format("{}x{} groups {}{}", o.pixels, o.channels, o.groups, o.relu ? " relu" : "");
+    return fmt::format("{}x{} groups {}{}{}", o.pixels, o.channels, o.groups, o.relu ? " relu" : "",
+                       o.centered ? "" : " uncentered");
   }
   std::string operator()(const ActivationForward& o) {
     return fmt::format("{} {}", kind_text(o.kind), o.size);

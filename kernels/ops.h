@@ -131,19 +131,22 @@ struct BatchInputGradient {
   bool relu = false;
 };
 
-// Group normalization; layer norm is groups = 1, instance norm groups = channels.
+// Group normalization; layer norm is groups = 1, instance norm groups = channels. RMS norm (Zhang &
+// Sennrich 2019) is groups = 1 and not `centered`: its mean is 0 and inv_std = 1/√(mean(x²) + eps).
 // x, gamma? [C], beta? [C], residual? -> y, mean [samples, C], inv_std [samples, C]
 struct GroupNormForward {
   int samples = 1;
   int pixels = 1, channels = 0, groups = 1;
   double eps = 1e-5;
   bool relu = false;
+  bool centered = true;
 };
 // dy, dy2?, x, mean, inv_std, gamma?, beta?, y? -> dx, dgamma?, dbeta?, g?
 struct GroupNormBackward {
   int samples = 1;
   int pixels = 1, channels = 0, groups = 1;
   bool relu = false;
+  bool centered = true;
 };
 
 // x -> y

@@ -13,7 +13,7 @@ namespace syncnorm {
 enum class DeviceKind { cpu, cuda };
 enum class Precision { f32 };
 enum class ReductionMode { reproducible, fastest };
-enum class NormKind { none, batch, group, layer, instance };
+enum class NormKind { none, batch, group, layer, instance, rms };
 enum class NormPosition { before_activation, after_activation };
 enum class ActivationKind { identity, relu, sigmoid, tanh, elu, selu, gelu };
 enum class InitializationKind { he, lecun, xavier, gaussian };
@@ -86,6 +86,9 @@ struct NormConfig {
   double momentum = 0.1;
   int groups = 8;
   bool affine = true;
+
+  /// Whether a norm layer subtracts a mean, and so has a β and makes a bias before it useless.
+  bool subtracts_mean() const { return kind != NormKind::none && kind != NormKind::rms; }
 };
 
 struct OptimizerConfig {

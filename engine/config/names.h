@@ -23,11 +23,9 @@ inline constexpr Choice<DeviceKind> kDeviceKinds[] = {{"cpu", DeviceKind::cpu},
 inline constexpr Choice<Precision> kPrecisions[] = {{"f32", Precision::f32}};
 inline constexpr Choice<ReductionMode> kReductionModes[] = {
     {"reproducible", ReductionMode::reproducible}, {"fastest", ReductionMode::fastest}};
-inline constexpr Choice<NormKind> kNormKinds[] = {{"none", NormKind::none},
-                                                  {"batch", NormKind::batch},
-                                                  {"group", NormKind::group},
-                                                  {"layer", NormKind::layer},
-                                                  {"instance", NormKind::instance}};
+inline constexpr Choice<NormKind> kNormKinds[] = {
+    {"none", NormKind::none},   {"batch", NormKind::batch},       {"group", NormKind::group},
+    {"layer", NormKind::layer}, {"instance", NormKind::instance}, {"rms", NormKind::rms}};
 inline constexpr Choice<NormPosition> kNormPositions[] = {
     {"before_activation", NormPosition::before_activation},
     {"after_activation", NormPosition::after_activation}};

@@ -250,7 +250,7 @@ Rows norm_rows() {
       synced_replicas_key(),
       number_key(
           "norm.eps", [](auto& e) -> auto& { return e.norm.eps; }, kPositive,
-          "added to the variance"),
+          "added to the variance; rms: to the mean square"),
       number_key(
           "norm.momentum", [](auto& e) -> auto& { return e.norm.momentum; }, kUpToOne,
           "batch: weight of the new batch in the running statistics"),
@@ -259,7 +259,7 @@ Rows norm_rows() {
           "group: groups of channels; must divide every layer's channels"),
       switch_key(
           "norm.affine", [](auto& e) -> auto& { return e.norm.affine; },
-          "learn γ and β per channel"),
+          "learn γ and β per channel; rms: γ alone"),
   };
 }
 
@@ -407,7 +407,8 @@ std::string exclusive_partner(const std::string& path) {
 
 std::vector<NormShortForm> norm_short_forms() {
   return {{"bn", "batch", "1"}, {"syncbn", "batch", "all"}, {"gn", "group", ""},
-          {"ln", "layer", ""},  {"in", "instance", ""},     {"none", "none", ""}};
+          {"ln", "layer", ""},  {"in", "instance", ""},     {"rms", "rms", ""},
+          {"none", "none", ""}};
 }
 
 std::string leaf_of(const std::string& path) {

@@ -133,7 +133,7 @@ void GraphBuilder::add_parameters(int index) {
           norm_.groups, channels, layer.name, divisors_text(channels)));
     if (norm_.affine) {
       push(".weight", {channels}, ParameterRole::gamma, 1, 1);
-      push(".bias", {channels}, ParameterRole::beta, 1, 1);
+      if (norm_.subtracts_mean()) push(".bias", {channels}, ParameterRole::beta, 1, 1);
     }
   }
 }

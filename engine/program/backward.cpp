@@ -154,7 +154,7 @@ class Backward {
     const int out = dx >= 0 ? dx : new_gradient(node.input);
     e_.emit(Pass::backward, Scope::replica, e_.name(node),
             GroupNormBackward{e_.samples(), shape(node.layer).pixels(), shape(node.layer).channels,
-                              e_.groups(node), node.relu},
+                              e_.groups(node), node.relu, e_.program.options.norm.subtracts_mean()},
             {dy, dy2, value(node.input), saved_->mean, saved_->inv_std,
              e_.parameter(node, ParameterRole::gamma), e_.parameter(node, ParameterRole::beta), y,
              out, e_.parameter_gradient(node, ParameterRole::gamma),

@@ -156,7 +156,7 @@ class Forward {
     const int x = input(node), add = residual(node), y = output(node);
     e_.emit(Pass::forward, Scope::replica, name,
             GroupNormForward{e_.samples(), shape(node.layer).pixels(), channels, e_.groups(node),
-                             options_.norm.eps, node.relu},
+                             options_.norm.eps, node.relu, options_.norm.subtracts_mean()},
             {x, e_.parameter(node, ParameterRole::gamma), e_.parameter(node, ParameterRole::beta),
              add, y, saved_->mean, saved_->inv_std},
             4);

@@ -6,7 +6,7 @@ evaluation, timings aside, and the bytes of every tensor file of every checkpoin
 import harness
 from harness import full
 
-NORMS = ["bn", "syncbn", "gn", "ln", "in", "none"]
+NORMS = ["bn", "syncbn", "gn", "ln", "in", "rms", "none"]
 RANKS = [1, 2, 3, 4, 7, 8]
 
 # An epoch is 16 + 16 + 5 samples: in its last step two replicas are full, one has a single sample
@@ -53,7 +53,8 @@ class SameBits(harness.TestCase):
         return reference
 
     def test_norms(self):
-        counts = {"bn": [2, 7], "syncbn": [1, 3, 8], "gn": [4, 7], "ln": [3], "in": [2], "none": [8]}
+        counts = {"bn": [2, 7], "syncbn": [1, 3, 8], "gn": [4, 7], "ln": [3], "in": [2], "rms": [3],
+                  "none": [8]}
         for norm in NORMS:
             with self.subTest(norm=norm):
                 self.same({**EVERYTHING, **normalization(norm)}, counts[norm])

@@ -114,6 +114,7 @@ TEST(OpText, TellsNormsApart) {
     auto fields = norm_fields<T>();
     fields.push_back([](T& o) { o.relu = true; });
     fields.push_back([](T& o) { o.groups = 4; });
+    fields.push_back([](T& o) { o.centered = false; });
     fields.insert(fields.end(), more.begin(), more.end());
     expect_all_different(op, fields);
   };

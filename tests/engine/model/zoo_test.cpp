@@ -24,6 +24,13 @@ std::size_t parameters(const Graph& graph) {
   return count;
 }
 
+/// Shape of the parameter called `name`, or {} where there is none.
+std::vector<int> shape_of(const Graph& graph, const std::string& name) {
+  for (const Parameter& p : graph.parameters)
+    if (p.name == name) return p.shape;
+  return {};
+}
+
 TEST(Zoo, NamesAreThoseOfTheSchema) {
   const std::vector<std::string> names = zoo_names();
   EXPECT_TRUE(std::equal(names.begin(), names.end(), std::begin(config::kArchitectures),
@@ -67,6 +74,14 @@ TEST(Zoo, NormNoneGivesConvolutionsABias) {
   const auto bias = std::find_if(without.parameters.begin(), without.parameters.end(),
                                  [](const Parameter& p) { return p.name == "conv1.bias"; });
   EXPECT_NE(bias, without.parameters.end());
+}
+
+// torch.nn.RMSNorm has a weight and no bias, so the convolution before it keeps its own.
+TEST(Zoo, RmsNormHasNoBetaAndLeavesTheBias) {
+  const Graph graph = model("model: {architecture: resnet8}\nnorm: rms", {28, 28, 1}, 10);
+  EXPECT_EQ(shape_of(graph, "conv1.bias"), (std::vector<int>{16}));
+  EXPECT_EQ(shape_of(graph, "layer2.0.bn2.weight"), (std::vector<int>{32}));
+  EXPECT_EQ(shape_of(graph, "layer2.0.bn2.bias"), std::vector<int>{});
 }
 
 TEST(Zoo, NormPositionIsRespected) {

@@ -79,8 +79,9 @@ TEST_P(EveryNorm, GradientHoldsWithFusedResidualBlocks) {
 
 INSTANTIATE_TEST_SUITE_P(Norms, EveryNorm,
                          ::testing::Values("bn", "syncbn", "{kind: group, groups: 2}", "ln", "in",
-                                           "none", "{kind: batch, affine: false}",
-                                           "{kind: layer, affine: false}"));
+                                           "rms", "none", "{kind: batch, affine: false}",
+                                           "{kind: layer, affine: false}",
+                                           "{kind: rms, affine: false}"));
 
 TEST(Gradient, MaxPoolingPassesItToThePlaceOfTheMaximum) {
   Workbench setup(

@@ -74,7 +74,7 @@ TEST(Reductions, OneEachWayWithTheFewestValues) {
 }
 
 TEST(Reductions, LocalNormsReduceNoStatistics) {
-  for (const char* norm : {"bn", "gn", "ln", "in", "none"}) {
+  for (const char* norm : {"bn", "gn", "ln", "in", "rms", "none"}) {
     const Workbench setup(resnet(norm));
     EXPECT_TRUE(statistics(setup.executor->program()).empty()) << norm;
   }
