@@ -45,6 +45,8 @@ struct Name {
   const char* operator()(const LinearForward&) { return "linear"; }
   const char* operator()(const LinearDgrad&) { return "linear dgrad"; }
   const char* operator()(const LinearWgrad&) { return "linear wgrad"; }
+  const char* operator()(const WeightNormalize&) { return "weight norm"; }
+  const char* operator()(const WeightNormalizeBackward&) { return "weight norm backward"; }
   const char* operator()(const PoolForward&) { return "pool"; }
   const char* operator()(const PoolBackward&) { return "pool backward"; }
   const char* operator()(const BatchMoments&) { return "bn statistics"; }
@@ -76,6 +78,14 @@ struct Text {
   std::string operator()(const LinearForward& o) { return fmt::format("{} -> {}", o.in, o.out); }
   std::string operator()(const LinearDgrad& o) { return fmt::format("{} <- {}", o.in, o.out); }
   std::string operator()(const LinearWgrad& o) { return fmt::format("{} x {}", o.out, o.in); }
+  std::string operator()(const WeightNormalize& o) {
+    return fmt::format("{} x {} {} eps {}", o.outputs, o.inputs,
+                       o.standardize ? "standardized" : "normalized", o.eps);
+  }
+  std::string operator()(const WeightNormalizeBackward& o) {
+    return fmt::format("{} x {} {}", o.outputs, o.inputs,
+                       o.standardize ? "standardized" : "normalized");
+  }
   std::string operator()(const PoolForward& o) {
     return shape_text(o.shape) + (o.training ? "" : " evaluation");
   }

@@ -71,6 +71,23 @@ struct LinearWgrad {
   int in = 0, out = 0;
 };
 
+// A weight computed from its parameters, one row per output of a conv or linear layer. Weight
+// normalization (Salimans & Kingma 2016): w = g·v/‖v‖, scale = 1/‖v‖. Weight standardization (Qiao
+// et al. 2019), when `standardize`: w = (v − mean)·scale, scale = 1/√(var + eps), biased variance.
+// v [outputs, inputs], g? [outputs] -> w like v; f64 [outputs]: mean?, scale
+struct WeightNormalize {
+  int samples = 1;
+  int outputs = 0, inputs = 0;
+  bool standardize = false;
+  double eps = 1e-5;
+};
+// dw, v, g?, mean?, scale -> dv, dg?
+struct WeightNormalizeBackward {
+  int samples = 1;
+  int outputs = 0, inputs = 0;
+  bool standardize = false;
+};
+
 struct PoolShape {
   PoolKind kind = PoolKind::max;
   int height = 0, width = 0, channels = 0;
@@ -210,11 +227,11 @@ struct SumOfSquares {
 };
 
 using Op = std::variant<ConvPack, ConvForward, ConvDgrad, ConvWgrad, LinearForward, LinearDgrad,
-                        LinearWgrad, PoolForward, PoolBackward, BatchMoments, BatchFinalize,
-                        BatchFromRunning, BatchNormalize, BatchGradientSums, BatchInputGradient,
-                        GroupNormForward, GroupNormBackward, ActivationForward, ActivationBackward,
-                        Add, Dropout, ToChannelsFirst, SoftmaxCrossEntropy, SgdUpdate, AdamUpdate,
-                        SumOfSquares>;
+                        LinearWgrad, WeightNormalize, WeightNormalizeBackward, PoolForward,
+                        PoolBackward, BatchMoments, BatchFinalize, BatchFromRunning, BatchNormalize,
+                        BatchGradientSums, BatchInputGradient, GroupNormForward, GroupNormBackward,
+                        ActivationForward, ActivationBackward, Add, Dropout, ToChannelsFirst,
+                        SoftmaxCrossEntropy, SgdUpdate, AdamUpdate, SumOfSquares>;
 
 /// The same operation on another number of samples.
 inline Op with_samples(Op op, int samples) {

@@ -14,6 +14,7 @@ enum class DeviceKind { cpu, cuda };
 enum class Precision { f32 };
 enum class ReductionMode { reproducible, fastest };
 enum class NormKind { none, batch, group, layer, instance, rms };
+enum class WeightsKind { plain, normalized, standardized };
 enum class NormPosition { before_activation, after_activation };
 enum class ActivationKind { identity, relu, sigmoid, tanh, elu, selu, gelu };
 enum class InitializationKind { he, lecun, xavier, gaussian };
@@ -86,6 +87,8 @@ struct NormConfig {
   double momentum = 0.1;
   int groups = 8;
   bool affine = true;
+  WeightsKind weights = WeightsKind::plain;
+  double weights_eps = 1e-5;  // standardized: added to the variance of a filter
 
   /// Whether a norm layer subtracts a mean, and so has a β and makes a bias before it useless.
   bool subtracts_mean() const { return kind != NormKind::none && kind != NormKind::rms; }

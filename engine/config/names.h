@@ -26,6 +26,10 @@ inline constexpr Choice<ReductionMode> kReductionModes[] = {
 inline constexpr Choice<NormKind> kNormKinds[] = {
     {"none", NormKind::none},   {"batch", NormKind::batch},       {"group", NormKind::group},
     {"layer", NormKind::layer}, {"instance", NormKind::instance}, {"rms", NormKind::rms}};
+inline constexpr Choice<WeightsKind> kWeightsKinds[] = {
+    {"plain", WeightsKind::plain},
+    {"normalized", WeightsKind::normalized},
+    {"standardized", WeightsKind::standardized}};
 inline constexpr Choice<NormPosition> kNormPositions[] = {
     {"before_activation", NormPosition::before_activation},
     {"after_activation", NormPosition::after_activation}};
@@ -61,6 +65,7 @@ constexpr std::span<const Choice<DeviceKind>> choices(DeviceKind) { return kDevi
 constexpr std::span<const Choice<Precision>> choices(Precision) { return kPrecisions; }
 constexpr std::span<const Choice<ReductionMode>> choices(ReductionMode) { return kReductionModes; }
 constexpr std::span<const Choice<NormKind>> choices(NormKind) { return kNormKinds; }
+constexpr std::span<const Choice<WeightsKind>> choices(WeightsKind) { return kWeightsKinds; }
 constexpr std::span<const Choice<NormPosition>> choices(NormPosition) { return kNormPositions; }
 constexpr std::span<const Choice<ActivationKind>> choices(ActivationKind) {
   return kActivationKinds;

@@ -260,6 +260,13 @@ Rows norm_rows() {
       switch_key(
           "norm.affine", [](auto& e) -> auto& { return e.norm.affine; },
           "learn γ and β per channel; rms: γ alone"),
+      choice_key(
+          "norm.weights", [](auto& e) -> auto& { return e.norm.weights; },
+          "how layers get their weights; normalized: conv and linear learn w = g·v/‖v‖ per output; "
+          "standardized: conv filters get mean 0 and variance 1"),
+      number_key(
+          "norm.weights_eps", [](auto& e) -> auto& { return e.norm.weights_eps; }, kPositive,
+          "standardized weights: added to the variance of a filter"),
   };
 }
 
@@ -283,7 +290,7 @@ Rows optimizer_rows() {
       switch_key(
           "optimizer.decay_norm_and_bias",
           [](auto& e) -> auto& { return e.optimizer.decay_norm_and_bias; },
-          "weight decay acts on γ, β and biases too"),
+          "weight decay acts on γ, β, biases and the gains g of normalized weights too"),
       number_key(
           "optimizer.beta1", [](auto& e) -> auto& { return e.optimizer.beta1; }, kBelowOne,
           "adam, adamw: decay of the mean of gradients"),

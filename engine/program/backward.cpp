@@ -78,11 +78,11 @@ class Backward {
               {dy, saved_->packed_dgrad, dx}, 2);
       contribute(node.input, dx);
     }
+    const int dw = weight_gradient(e_, node, *saved_);
     e_.emit(Pass::backward, e_.scope(), e_.name(node), ConvWgrad{e_.samples(), conv},
-            {value(node.input), dy, e_.parameter_gradient(node, ParameterRole::weight),
-             e_.parameter_gradient(node, ParameterRole::bias)},
-            2)
+            {value(node.input), dy, dw, e_.parameter_gradient(node, ParameterRole::bias)}, 2)
         .deferrable = true;
+    emit_weight_backward(e_, node, *saved_, dw);
   }
 
   void emit(const Node& node, const LinearLayer& layer) {
@@ -90,14 +90,14 @@ class Backward {
     if (needed(node.input)) {
       const int dx = new_gradient(node.input);
       e_.emit(Pass::backward, e_.scope(), e_.name(node), LinearDgrad{e_.samples(), in, layer.out},
-              {dy, e_.parameter(node, ParameterRole::weight), dx}, 2);
+              {dy, saved_->weight, dx}, 2);
       contribute(node.input, dx);
     }
+    const int dw = weight_gradient(e_, node, *saved_);
     e_.emit(Pass::backward, e_.scope(), e_.name(node), LinearWgrad{e_.samples(), in, layer.out},
-            {value(node.input), dy, e_.parameter_gradient(node, ParameterRole::weight),
-             e_.parameter_gradient(node, ParameterRole::bias)},
-            2)
+            {value(node.input), dy, dw, e_.parameter_gradient(node, ParameterRole::bias)}, 2)
         .deferrable = true;
+    emit_weight_backward(e_, node, *saved_, dw);
   }
 
   void emit(const Node& node, const PoolLayer&) {

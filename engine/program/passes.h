@@ -38,6 +38,7 @@ struct Emission {
   struct Saved {
     int mean = -1, inv_std = -1, total = -1, workspace = -1;
     int packed_dgrad = -1;
+    int weight = -1, weight_mean = -1, weight_scale = -1;
   };
   std::vector<Saved> saved;
   int logits_gradient = -1;
@@ -59,6 +60,14 @@ struct Emission {
   PoolShape pool_shape(const Node& node) const;
   int groups(const Node& node) const;  // of a group, layer or instance norm
 };
+
+/// weights.cpp: what a conv or linear layer computes with where it is not a parameter itself. The
+/// forward half fills `saved` and returns the tensor of the weight; the backward half follows the
+/// instruction that wrote `weight_gradient`.
+int emit_weight(Emission& emission, const Node& node, Emission::Saved& saved);
+int weight_gradient(Emission& emission, const Node& node, const Emission::Saved& saved);
+void emit_weight_backward(Emission& emission, const Node& node, const Emission::Saved& saved,
+                          int gradient);
 
 void emit_forward(Emission& emission);   // forward.cpp
 void emit_backward(Emission& emission);  // backward.cpp

@@ -80,6 +80,17 @@ TEST(OpText, TellsConvolutionsOfOneOutputSizeApart) {
     EXPECT_TRUE(texts.insert(op_text(ConvForward{1, shape})).second);
 }
 
+TEST(OpText, TellsComputedWeightsApart) {
+  const auto weight = []<class T>(T op, Mutations<T> more) {
+    auto fields = with_count<T>({[](T& o) { o.outputs = 7; }, [](T& o) { o.inputs = 7; },
+                                 [](T& o) { o.standardize = true; }});
+    fields.insert(fields.end(), more.begin(), more.end());
+    expect_all_different(op, fields);
+  };
+  weight(WeightNormalize{1, 10, 20, false, 1e-5}, {[](auto& o) { o.eps = 1.0000001e-5; }});
+  weight(WeightNormalizeBackward{1, 10, 20, false}, {});
+}
+
 TEST(OpText, TellsLinearAndPoolingApart) {
   const auto linear = []<class T>(T op) {
     expect_all_different(op, with_count<T>({[](T& o) { o.in = 7; }, [](T& o) { o.out = 7; }}));

@@ -175,6 +175,7 @@ TEST(Schema, EveryKeyChangesItsOwnValueAndNoOther) {
                                                "after_activation",
                                                "lecun",
                                                "group",
+                                               "standardized",
                                                "adam",
                                                "cosine"};
   const std::map<std::string, std::string> defaults = values_of(parse("{}"));

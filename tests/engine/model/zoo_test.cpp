@@ -84,6 +84,25 @@ TEST(Zoo, RmsNormHasNoBetaAndLeavesTheBias) {
   EXPECT_EQ(shape_of(graph, "layer2.0.bn2.bias"), std::vector<int>{});
 }
 
+// torch.nn.utils.weight_norm replaces `weight` by `weight_g` and `weight_v`.
+TEST(Zoo, NormalizedWeightsHaveTorchsNamesAndShapes) {
+  const Graph graph = model("model: {architecture: lenet}\nnorm: {kind: none, weights: normalized}",
+                            {28, 28, 1}, 10);
+  EXPECT_EQ(shape_of(graph, "conv2.weight_g"), (std::vector<int>{16, 1, 1, 1}));
+  EXPECT_EQ(shape_of(graph, "conv2.weight_v"), (std::vector<int>{16, 6, 5, 5}));
+  EXPECT_EQ(shape_of(graph, "fc3.weight_g"), (std::vector<int>{10, 1}));
+  EXPECT_EQ(shape_of(graph, "fc3.weight_v"), (std::vector<int>{10, 84}));
+  EXPECT_EQ(shape_of(graph, "conv2.weight"), std::vector<int>{});
+  EXPECT_EQ(parameters(graph), 61'706u + 6 + 16 + 120 + 84 + 10);
+}
+
+TEST(Zoo, StandardizedWeightsKeepTheirNames) {
+  const Graph graph = model(
+      "model: {architecture: lenet}\nnorm: {kind: none, weights: standardized}", {28, 28, 1}, 10);
+  EXPECT_EQ(parameters(graph), 61'706u);
+  EXPECT_EQ(shape_of(graph, "conv1.weight"), (std::vector<int>{6, 1, 5, 5}));
+}
+
 TEST(Zoo, NormPositionIsRespected) {
   const auto order = [](const std::string& position) {
     const Graph graph =
@@ -124,6 +143,16 @@ INSTANTIATE_TEST_SUITE_P(
             {28, 28, 1},
             "norm.groups: 8 does not divide the 6 channels of layer 'bn1'; use one of 1, 2, 3, "
             "6"},
+        BadModel{"norm: {weights: standardized}\nmodel: {architecture: mlp}",
+                 {4, 4, 1},
+                 "norm.weights: standardized acts on convolutions, and this model has none; use "
+                 "normalized or plain"},
+        BadModel{
+            "norm: {kind: none, weights: standardized}\nmodel: {layers: [{type: conv, out: 2, "
+            "kernel: 1}, flatten, {type: linear, out: 10}]}",
+            {4, 4, 1},
+            "test.yaml:2:18: model.layers: norm.weights: a filter of layer 'conv1' is a single "
+            "weight, which standardizes to 0; use normalized or plain"},
         BadModel{
             "model: {layers: [{type: linear, out: 10}]}",
             {4, 4, 1},
@@ -169,6 +198,28 @@ TEST(Initialize, HasTheVarianceOfItsName) {
   EXPECT_NEAR(deviation("lecun"), std::sqrt(1.0 / 784), 0.0005);
   EXPECT_NEAR(deviation("xavier"), std::sqrt(2.0 / (784 + 400)), 0.0005);
   EXPECT_NEAR(deviation("gaussian"), 0.3, 0.003);
+}
+
+TEST(Initialize, ANormalizedWeightBeginsAsItsDirection) {
+  const Experiment e = parse_experiment_text(
+                           "model: {architecture: lenet}\nnorm: {weights: normalized}", "test.yaml")
+                           .experiment;
+  const Graph graph = build_model(e, {28, 28, 1}, 10);
+  for (std::size_t p = 0; p < graph.parameters.size(); ++p) {
+    if (graph.parameters[p].role != ParameterRole::gain) continue;
+    const int weight = graph.parameter(graph.parameters[p].layer, ParameterRole::weight);
+    std::vector<float> g(graph.parameters[p].count());
+    std::vector<float> v(graph.parameters[static_cast<std::size_t>(weight)].count());
+    initialize_parameter(graph, static_cast<int>(p), e.model, 1, g);
+    initialize_parameter(graph, weight, e.model, 1, v);
+    const std::size_t inputs = v.size() / g.size();
+    for (std::size_t o = 0; o < g.size(); ++o) {
+      double square = 0.0;
+      for (std::size_t i = o * inputs; i < (o + 1) * inputs; ++i)
+        square += static_cast<double>(v[i]) * static_cast<double>(v[i]);
+      EXPECT_NEAR(g[o], std::sqrt(square), 1e-6 * g[o]);
+    }
+  }
 }
 
 TEST(Initialize, ZeroGammaIsOnlyInTheLastNormOfABlock) {

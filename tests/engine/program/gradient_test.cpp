@@ -81,7 +81,11 @@ INSTANTIATE_TEST_SUITE_P(Norms, EveryNorm,
                          ::testing::Values("bn", "syncbn", "{kind: group, groups: 2}", "ln", "in",
                                            "rms", "none", "{kind: batch, affine: false}",
                                            "{kind: layer, affine: false}",
-                                           "{kind: rms, affine: false}"));
+                                           "{kind: rms, affine: false}",
+                                           "{kind: none, weights: normalized}",
+                                           "{kind: batch, weights: normalized}",
+                                           "{kind: group, groups: 2, weights: standardized}",
+                                           "{kind: rms, weights: standardized}"));
 
 TEST(Gradient, MaxPoolingPassesItToThePlaceOfTheMaximum) {
   Workbench setup(
@@ -92,6 +96,16 @@ TEST(Gradient, MaxPoolingPassesItToThePlaceOfTheMaximum) {
       "    - flatten\n"
       "    - {type: linear, out: 5}\n");
   check_every_parameter(setup);
+}
+
+TEST(Gradient, NormalizedWeightsOfUnevenReplicas) {
+  for (const char* mode : {"reproducible", "fastest"}) {
+    Workbench setup(std::string("replicas: 3\nbatch_per_replica: 3\nsteps: 1\nreduction: ") + mode +
+                        "\nnorm: {kind: none, weights: normalized}\n"
+                        "model: {architecture: mlp, hidden: [7], activation: tanh}\n",
+                    {4, 4, 1}, 5, {3, 1, 0});
+    check_every_parameter(setup);
+  }
 }
 
 TEST(Gradient, ASmallerLastBatchHasTheMeanOverItsOwnSize) {
