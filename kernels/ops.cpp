@@ -124,7 +124,8 @@ struct Text {
   }
   std::string operator()(const Add& o) { return fmt::format("{}", o.size); }
   std::string operator()(const Dropout& o) {
-    return fmt::format("{} p {} layer {}", o.size, o.p, o.layer);
+    return fmt::format("{} p {} layer {}{}{}", o.size, o.p, o.layer, o.alpha ? " alpha" : "",
+                       o.backward ? " backward" : "");
   }
   std::string operator()(const ToChannelsFirst& o) {
     return fmt::format("{}x{}{}", o.pixels, o.channels, o.inverse ? " inverse" : "");

@@ -184,11 +184,15 @@ struct Add {
   int size = 0;
 };
 // x, sample_ids u32 [samples] -> y = x·mask/(1−p). Its own backward, with dy for x.
+// When `alpha` (Klambauer et al. 2017): y = a·(x·mask + α'·(1−mask)) + b, which keeps mean 0 and
+// variance 1, and dx = a·mask·dy when `backward`.
 struct Dropout {
   int samples = 1;
   int size = 0;
   double p = 0.5;
   int layer = 0;  // number of the layer, part of the random key
+  bool alpha = false;
+  bool backward = false;
 };
 // x [samples, pixels, channels] -> y [samples, channels, pixels]; `inverse` the other way
 struct ToChannelsFirst {

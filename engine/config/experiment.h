@@ -18,6 +18,7 @@ enum class WeightsKind { plain, normalized, standardized };
 enum class NormPosition { before_activation, after_activation };
 enum class ActivationKind { identity, relu, sigmoid, tanh, elu, selu, gelu };
 enum class InitializationKind { he, lecun, xavier, gaussian };
+enum class DropoutKind { plain, alpha };
 enum class OptimizerKind { sgd, adam, adamw };
 enum class ScheduleKind { constant, step, cosine, polynomial };
 enum class AugmentKind { random_crop, horizontal_flip, cutout };
@@ -55,7 +56,7 @@ struct EvaluationConfig {
 /// One entry of model.layers. Which fields mean something depends on `type`.
 struct LayerSpec {
   std::string type;   // conv linear max_pool average_pool global_pool norm relu sigmoid tanh elu
-                      // selu gelu dropout add flatten
+                      // selu gelu dropout alpha_dropout add flatten
   std::string name;   // optional; default: type and number
   std::string input;  // optional: the layer this one reads instead of the previous one
   std::string from;   // add: the other summand
@@ -64,7 +65,7 @@ struct LayerSpec {
   int stride = 1;     // conv; pools default to their kernel
   int padding = 0;
   bool bias = true;
-  double p = 0.5;  // dropout: probability of a zero
+  double p = 0.5;  // dropout, alpha_dropout: probability that a value is dropped
   SourceMark mark;
 };
 
@@ -78,6 +79,7 @@ struct ModelConfig {
   double initialization_std = 0.01;  // gaussian only
   bool zero_gamma = false;           // γ = 0 in the last norm of every residual block
   double dropout = 0.0;              // before the classifier; 0: none
+  DropoutKind dropout_kind = DropoutKind::plain;
 };
 
 struct NormConfig {

@@ -43,6 +43,8 @@ inline constexpr Choice<InitializationKind> kInitializationKinds[] = {
     {"lecun", InitializationKind::lecun},
     {"xavier", InitializationKind::xavier},
     {"gaussian", InitializationKind::gaussian}};
+inline constexpr Choice<DropoutKind> kDropoutKinds[] = {{"plain", DropoutKind::plain},
+                                                        {"alpha", DropoutKind::alpha}};
 inline constexpr Choice<OptimizerKind> kOptimizerKinds[] = {
     {"sgd", OptimizerKind::sgd}, {"adam", OptimizerKind::adam}, {"adamw", OptimizerKind::adamw}};
 inline constexpr Choice<ScheduleKind> kScheduleKinds[] = {{"constant", ScheduleKind::constant},
@@ -73,6 +75,7 @@ constexpr std::span<const Choice<ActivationKind>> choices(ActivationKind) {
 constexpr std::span<const Choice<InitializationKind>> choices(InitializationKind) {
   return kInitializationKinds;
 }
+constexpr std::span<const Choice<DropoutKind>> choices(DropoutKind) { return kDropoutKinds; }
 constexpr std::span<const Choice<OptimizerKind>> choices(OptimizerKind) { return kOptimizerKinds; }
 constexpr std::span<const Choice<ScheduleKind>> choices(ScheduleKind) { return kScheduleKinds; }
 constexpr std::span<const Choice<AugmentKind>> choices(AugmentKind) { return kAugmentKinds; }

@@ -238,7 +238,11 @@ Rows model_rows() {
           "ResNets: begin with γ = 0 in the last norm of every residual block"),
       number_key(
           "model.dropout", [](auto& e) -> auto& { return e.model.dropout; }, kBelowOne,
-          "probability of a zero before the classifier; 0: no dropout"),
+          "share of the values that is dropped before the classifier; 0: no dropout"),
+      choice_key(
+          "model.dropout_kind", [](auto& e) -> auto& { return e.model.dropout_kind; },
+          "what a dropped value becomes; plain: 0; alpha: selu's limit, which keeps mean and "
+          "variance"),
   };
 }
 

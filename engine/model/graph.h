@@ -43,6 +43,7 @@ struct ActivationLayer {
 };
 struct DropoutLayer {
   double p = 0.5;
+  bool alpha = false;
 };
 struct AddLayer {};
 struct FlattenLayer {};  // to 1×1×(C·H·W), in PyTorch's order C, H, W

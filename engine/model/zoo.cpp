@@ -62,7 +62,8 @@ void norm_and_activation(GraphBuilder& b, const ModelConfig& m, const std::strin
 }
 
 void add_dropout(GraphBuilder& b, const ModelConfig& m) {
-  if (m.dropout > 0.0) b.add("dropout", DropoutLayer{m.dropout});
+  if (m.dropout > 0.0)
+    b.add("dropout", DropoutLayer{m.dropout, m.dropout_kind == DropoutKind::alpha});
 }
 
 void mlp(GraphBuilder& b, const ModelConfig& m, int classes) {

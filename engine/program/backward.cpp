@@ -174,7 +174,8 @@ class Backward {
   void emit(const Node& node, const DropoutLayer& layer) {
     const int dy = gradient(node), dx = new_gradient(node.input);
     e_.emit(Pass::backward, e_.scope(), e_.name(node),
-            Dropout{e_.samples(), shape(node.output).size(), layer.p, node.layer},
+            Dropout{e_.samples(), shape(node.output).size(), layer.p, node.layer, layer.alpha,
+                    layer.alpha},
             {dy, saved_->workspace, dx}, 2);
     contribute(node.input, dx);
   }

@@ -173,7 +173,8 @@ class Forward {
                                   Space::sample_id, 'o');
     saved_->workspace = ids;
     e_.emit(Pass::forward, e_.scope(), e_.name(node),
-            Dropout{e_.samples(), shape(node.output).size(), layer.p, node.layer}, {x, ids, y}, 2);
+            Dropout{e_.samples(), shape(node.output).size(), layer.p, node.layer, layer.alpha},
+            {x, ids, y}, 2);
   }
 
   void emit(const Node& node, const AddLayer&) {

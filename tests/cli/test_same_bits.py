@@ -30,7 +30,8 @@ EVERYTHING = {**UNEVEN, **AUGMENTED, **SGD}
 VECTORS = {"batch_per_replica": 3, "data.synthetic.train_samples": 40}
 LENET = {"model.architecture": "lenet", "data.synthetic.height": 12, "data.synthetic.width": 14,
          **VECTORS}
-MLP = {"model.architecture": "mlp", "model.hidden": [24, 17], **VECTORS}
+MLP = {"model.architecture": "mlp", "model.hidden": [24, 17], "model.dropout_kind": "alpha",
+       **VECTORS}
 
 
 def normalization(norm):

@@ -147,7 +147,8 @@ TEST(OpText, TellsPointwiseOperationsApart) {
   expect_all_different(
       Dropout{1, 10, 0.5, 0},
       with_count<Dropout>({[](auto& o) { o.size = 11; }, [](auto& o) { o.p = 0.50000001; },
-                           [](auto& o) { o.layer = 1; }}));
+                           [](auto& o) { o.layer = 1; }, [](auto& o) { o.alpha = true; },
+                           [](auto& o) { o.backward = true; }}));
   auto transpose = norm_fields<ToChannelsFirst>();
   transpose.push_back([](ToChannelsFirst& o) { o.inverse = true; });
   expect_all_different(ToChannelsFirst{1, 4, 8, false}, transpose);

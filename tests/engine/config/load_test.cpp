@@ -176,6 +176,7 @@ TEST(Schema, EveryKeyChangesItsOwnValueAndNoOther) {
                                                "lecun",
                                                "group",
                                                "standardized",
+                                               "alpha",
                                                "adam",
                                                "cosine"};
   const std::map<std::string, std::string> defaults = values_of(parse("{}"));

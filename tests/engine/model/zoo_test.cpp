@@ -103,6 +103,17 @@ TEST(Zoo, StandardizedWeightsKeepTheirNames) {
   EXPECT_EQ(shape_of(graph, "conv1.weight"), (std::vector<int>{6, 1, 5, 5}));
 }
 
+TEST(Zoo, DropoutIsOfTheConfiguredKind) {
+  for (const bool alpha : {false, true}) {
+    const Graph graph =
+        model(std::string("model: {architecture: mlp, dropout: 0.1, dropout_kind: ") +
+                  (alpha ? "alpha}" : "plain}"),
+              {28, 28, 1}, 10);
+    const Layer& layer = graph.layers[graph.layers.size() - 2];
+    EXPECT_EQ(std::get<DropoutLayer>(layer.kind).alpha, alpha);
+  }
+}
+
 TEST(Zoo, NormPositionIsRespected) {
   const auto order = [](const std::string& position) {
     const Graph graph =

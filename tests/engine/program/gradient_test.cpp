@@ -98,6 +98,20 @@ TEST(Gradient, MaxPoolingPassesItToThePlaceOfTheMaximum) {
   check_every_parameter(setup);
 }
 
+TEST(Gradient, AlphaDropoutPassesItWhereValuesAreKept) {
+  for (const char* mode : {"reproducible", "fastest"}) {
+    Workbench setup(
+        std::string("replicas: 2\nbatch_per_replica: 3\nsteps: 1\nnorm: none\nreduction: ") + mode +
+        "\nmodel:\n  layers:\n"
+        "    - flatten\n"
+        "    - {type: linear, out: 12}\n"
+        "    - tanh\n"
+        "    - {type: alpha_dropout, p: 0.4}\n"
+        "    - {type: linear, out: 5}\n");
+    check_every_parameter(setup);
+  }
+}
+
 TEST(Gradient, NormalizedWeightsOfUnevenReplicas) {
   for (const char* mode : {"reproducible", "fastest"}) {
     Workbench setup(std::string("replicas: 3\nbatch_per_replica: 3\nsteps: 1\nreduction: ") + mode +

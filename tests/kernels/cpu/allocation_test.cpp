@@ -50,6 +50,7 @@ std::vector<OpArguments> all_operations() {
           {ActivationBackward{3, 37, Activation::gelu}, 4},
           {Add{3, 37}, 3},
           {Dropout{3, 37, 0.5, 1}, 3},
+          {Dropout{3, 37, 0.5, 1, true}, 3},
           {ToChannelsFirst{3, 7, 5, false}, 2},
           {SoftmaxCrossEntropy{3, 10, 0.1, 1.0}, 4},
           {SgdUpdate{1, 100}, 3},

@@ -189,6 +189,9 @@ TEST_P(FiniteDifferenceTest, DropoutAddAndFlatten) {
   };
   const Dropout dropout{2, 30, 0.3, 1};
   expect_gradient("dropout", through(dropout), x, w, through(dropout)(w));
+  Dropout alpha = dropout, alpha_backward = dropout;
+  alpha.alpha = alpha_backward.alpha = alpha_backward.backward = true;
+  expect_gradient("alpha dropout", through(alpha), x, w, through(alpha_backward)(w));
   const auto add = [&](const auto& a, const auto& b) {
     const Floats y = floats(60u);
     run(Add{2, 30}, {floats(a), floats(b), y});
