@@ -58,7 +58,7 @@ struct Emission {
   int samples() const;
   ConvShape conv_shape(const Node& node) const;
   PoolShape pool_shape(const Node& node) const;
-  int groups(const Node& node) const;  // of a group, layer or instance norm
+  int groups(const Node& node) const;  // of a norm within samples
 };
 
 /// weights.cpp: what a conv or linear layer computes with where it is not a parameter itself. The

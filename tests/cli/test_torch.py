@@ -265,14 +265,22 @@ class Torch(harness.TestCase):
     def test_small_resnet_with_layer_norm(self):
         self.three_steps("resnet8", "ln")
 
+    def evaluates_alike(self, run, model):
+        """The last evaluation of `run`, made in chunks, against PyTorch's of the same weights."""
+        load(model, run.checkpoint(STEPS) / "model.safetensors").eval()
+        with torch.no_grad():
+            images, labels = images_and_labels("t10k", 0, TEST_IMAGES)
+            loss = nn.functional.cross_entropy(model(images), labels).item()
+        self.assertAlmostEqual(run.of("eval")[-1]["loss"], loss, delta=1e-4 * loss)
+
     def test_small_resnet_with_rms_norm(self):
-        self.three_steps("resnet8", "rms")
+        self.evaluates_alike(*self.three_steps("resnet8", "rms"))
 
     def test_small_resnet_with_normalized_weights(self):
-        self.three_steps("resnet8", "wn", ranks=3)
+        self.evaluates_alike(*self.three_steps("resnet8", "wn", ranks=3))
 
     def test_small_resnet_with_standardized_weights(self):
-        self.three_steps("resnet8", "ws")
+        self.evaluates_alike(*self.three_steps("resnet8", "ws"))
 
     def test_resnet20(self):
         self.three_steps("resnet20", "syncbn")
