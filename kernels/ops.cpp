@@ -69,6 +69,8 @@ struct Name {
   const char* operator()(const LinearForward&) { return "linear"; }
   const char* operator()(const LinearDgrad&) { return "linear dgrad"; }
   const char* operator()(const LinearWgrad&) { return "linear wgrad"; }
+  const char* operator()(const WeightNormalize&) { return "weight norm"; }
+  const char* operator()(const WeightNormalizeBackward&) { return "weight norm backward"; }
   const char* operator()(const PoolForward&) { return "pool"; }
   const char* operator()(const PoolBackward&) { return "pool backward"; }
   const char* operator()(const BatchMoments&) { return "bn statistics"; }
@@ -102,6 +104,14 @@ struct Text {
   std::string operator()(const LinearForward& o) { return fmt::format("{} -> {}", o.in, o.out); }
   std::string operator()(const LinearDgrad& o) { return fmt::format("{} <- {}", o.in, o.out); }
   std::string operator()(const LinearWgrad& o) { return fmt::format("{} x {}", o.out, o.in); }
+  std::string operator()(const WeightNormalize& o) {
+    return fmt::format("{} x {} {} eps {}", o.outputs, o.inputs,
+                       o.standardize ? "standardized" : "normalized", o.eps);
+  }
+  std::string operator()(const WeightNormalizeBackward& o) {
+    return fmt::format("{} x {} {}", o.outputs, o.inputs,
+                       o.standardize ? "standardized" : "normalized");
+  }
   std::string operator()(const PoolForward& o) {
     return shape_text(o.shape) + (o.training ? "" : " evaluation");
   }
@@ -140,11 +150,12 @@ struct Text {
                            : fmt::format(" {} factor {}", kind_text(o.deviation), o.factor));
   }
   std::string operator()(const GroupNormForward& o) {
-    return fmt::format("{}x{} groups {} eps {}{}", o.pixels, o.channels, o.groups, o.eps,
-                       o.relu ? " relu" : "");
+    return fmt::format("{}x{} groups {} eps {}{}{}", o.pixels, o.channels, o.groups, o.eps,
+                       o.relu ? " relu" : "", o.centered ? "" : " uncentered");
   }
   std::string operator()(const GroupNormBackward& o) {
-    return fmt::format("{}x{} groups {}{}", o.pixels, o.channels, o.groups, o.relu ? " relu" : "");
+    return fmt::format("{}x{} groups {}{}{}", o.pixels, o.channels, o.groups, o.relu ? " relu" : "",
+                       o.centered ? "" : " uncentered");
   }
   std::string operator()(const ActivationForward& o) {
     return fmt::format("{} {}", kind_text(o.kind), o.size);
@@ -154,7 +165,8 @@ struct Text {
   }
   std::string operator()(const Add& o) { return fmt::format("{}", o.size); }
   std::string operator()(const Dropout& o) {
-    return fmt::format("{} p {} layer {}", o.size, o.p, o.layer);
+    return fmt::format("{} p {} layer {}{}{}", o.size, o.p, o.layer, o.alpha ? " alpha" : "",
+                       o.backward ? " backward" : "");
   }
   std::string operator()(const ToChannelsFirst& o) {
     return fmt::format("{}x{}{}", o.pixels, o.channels, o.inverse ? " inverse" : "");

@@ -71,6 +71,23 @@ struct LinearWgrad {
   int in = 0, out = 0;
 };
 
+// A weight computed from its parameters, one row per output of a conv or linear layer. Weight
+// normalization (Salimans & Kingma 2016): w = g·v/‖v‖, scale = 1/‖v‖. Weight standardization (Qiao
+// et al. 2019), when `standardize`: w = (v − mean)·scale, scale = 1/√(var + eps), biased variance.
+// v [outputs, inputs], g? [outputs] -> w like v; f64 [outputs]: mean?, scale
+struct WeightNormalize {
+  int samples = 1;
+  int outputs = 0, inputs = 0;
+  bool standardize = false;
+  double eps = 1e-5;
+};
+// dw, v, g?, mean?, scale -> dv, dg?
+struct WeightNormalizeBackward {
+  int samples = 1;
+  int outputs = 0, inputs = 0;
+  bool standardize = false;
+};
+
 struct PoolShape {
   PoolKind kind = PoolKind::max;
   int height = 0, width = 0, channels = 0;
@@ -173,19 +190,22 @@ struct BatchInputGradient {
   bool frozen = false;
 };
 
-// Group normalization; layer norm is groups = 1, instance norm groups = channels.
+// Group normalization; layer norm is groups = 1, instance norm groups = channels. RMS norm (Zhang &
+// Sennrich 2019) is groups = 1 and not `centered`: its mean is 0 and inv_std = 1/√(mean(x²) + eps).
 // x, gamma? [C], beta? [C], residual? -> y, mean [samples, 2, C], inv_std [samples, C]
 struct GroupNormForward {
   int samples = 1;
   int pixels = 1, channels = 0, groups = 1;
   double eps = 1e-5;
   bool relu = false;
+  bool centered = true;
 };
 // dy, dy2?, x, mean, inv_std, gamma?, beta?, y? -> dx, dgamma?, dbeta?, g?
 struct GroupNormBackward {
   int samples = 1;
   int pixels = 1, channels = 0, groups = 1;
   bool relu = false;
+  bool centered = true;
 };
 
 // x -> y
@@ -206,11 +226,15 @@ struct Add {
   int size = 0;
 };
 // x, sample_ids u32 [samples] -> y = x·mask/(1−p). Its own backward, with dy for x.
+// When `alpha` (Klambauer et al. 2017): y = a·(x·mask + α'·(1−mask)) + b, which keeps mean 0 and
+// variance 1, and dx = a·mask·dy when `backward`.
 struct Dropout {
   int samples = 1;
   int size = 0;
   double p = 0.5;
   int layer = 0;  // number of the layer, part of the random key
+  bool alpha = false;
+  bool backward = false;
 };
 // x [samples, pixels, channels] -> y [samples, channels, pixels]; `inverse` the other way
 struct ToChannelsFirst {
@@ -249,11 +273,12 @@ struct SumOfSquares {
 };
 
 using Op = std::variant<ConvPack, ConvForward, ConvDgrad, ConvWgrad, LinearForward, LinearDgrad,
-                        LinearWgrad, PoolForward, PoolBackward, BatchMoments, BatchFinalize,
-                        BatchDeviation, BatchFinalizeDeviation, BatchFromRunning, BatchNormalize,
-                        BatchGradientSums, BatchInputGradient, GroupNormForward, GroupNormBackward,
-                        ActivationForward, ActivationBackward, Add, Dropout, ToChannelsFirst,
-                        SoftmaxCrossEntropy, SgdUpdate, AdamUpdate, SumOfSquares>;
+                        LinearWgrad, WeightNormalize, WeightNormalizeBackward, PoolForward,
+                        PoolBackward, BatchMoments, BatchFinalize, BatchDeviation,
+                        BatchFinalizeDeviation, BatchFromRunning, BatchNormalize, BatchGradientSums,
+                        BatchInputGradient, GroupNormForward, GroupNormBackward, ActivationForward,
+                        ActivationBackward, Add, Dropout, ToChannelsFirst, SoftmaxCrossEntropy,
+                        SgdUpdate, AdamUpdate, SumOfSquares>;
 
 /// The same operation on another number of samples.
 inline Op with_samples(Op op, int samples) {

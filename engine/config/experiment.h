@@ -15,10 +15,12 @@ namespace syncnorm {
 enum class DeviceKind { cpu, cuda };
 enum class Precision { f32 };
 enum class ReductionMode { reproducible, fastest };
-enum class NormKind { none, batch, group, layer, instance, frozen };
+enum class NormKind { none, batch, group, layer, instance, rms, frozen };
+enum class WeightsKind { plain, normalized, standardized };
 enum class NormPosition { before_activation, after_activation };
 enum class ActivationKind { identity, relu, sigmoid, tanh, elu, selu, gelu };
 enum class InitializationKind { he, lecun, xavier, gaussian };
+enum class DropoutKind { plain, alpha };
 enum class OptimizerKind { sgd, adam, adamw };
 enum class ScheduleKind { constant, step, cosine, polynomial };
 enum class AugmentKind { random_crop, horizontal_flip, cutout };
@@ -56,7 +58,7 @@ struct EvaluationConfig {
 /// One entry of model.layers. Which fields mean something depends on `type`.
 struct LayerSpec {
   std::string type;   // conv linear max_pool average_pool global_pool norm relu sigmoid tanh elu
-                      // selu gelu dropout add flatten
+                      // selu gelu dropout alpha_dropout add flatten
   std::string name;   // optional; default: type and number
   std::string input;  // optional: the layer this one reads instead of the previous one
   std::string from;   // add: the other summand
@@ -65,7 +67,7 @@ struct LayerSpec {
   int stride = 1;     // conv; pools default to their kernel
   int padding = 0;
   bool bias = true;
-  double p = 0.5;  // dropout: probability of a zero
+  double p = 0.5;  // dropout, alpha_dropout: probability that a value is dropped
   SourceMark mark;
 };
 
@@ -79,6 +81,7 @@ struct ModelConfig {
   double initialization_std = 0.01;  // gaussian only
   bool zero_gamma = false;           // γ = 0 in the last norm of every residual block
   double dropout = 0.0;              // before the classifier; 0: none
+  DropoutKind dropout_kind = DropoutKind::plain;
 };
 
 struct NormConfig {
@@ -95,9 +98,15 @@ struct NormConfig {
   int renormalize_start = 0, renormalize_ramp = 0;  // updates
   int precise_samples = 0;  // > 0: running statistics are taken anew before evaluations
 
+  WeightsKind weights = WeightsKind::plain;
+  double weights_eps = 1e-5;  // standardized: added to the variance of a filter
+
   /// Factor of the mean absolute deviation; √(π/2) makes it the standard deviation of normal
   /// values.
   double l1_factor() const { return l1_correction ? 1.2533141373155003 : 1.0; }
+
+  /// Whether a norm layer subtracts a mean, and so has a β and makes a bias before it useless.
+  bool subtracts_mean() const { return kind != NormKind::none && kind != NormKind::rms; }
 };
 
 struct OptimizerConfig {

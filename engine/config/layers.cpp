@@ -136,6 +136,7 @@ std::vector<LayerType> layer_types() {
           {"selu", {}, {}},
           {"gelu", {}, {}},
           {"dropout", {}, {"p"}},
+          {"alpha_dropout", {}, {"p"}},
           {"add", {"from"}, {}},
           {"flatten", {}, {}}};
 }
@@ -148,7 +149,8 @@ std::vector<LayerField> layer_fields() {
           {"padding", describe(kPadding), field_text("padding", defaults),
            "zeros around the image, pixels"},
           {"bias", "true, false", field_text("bias", defaults), "add a learned bias"},
-          {"p", describe(kProbability), field_text("p", defaults), "probability of a zero"},
+          {"p", describe(kProbability), field_text("p", defaults),
+           "share of the values that is dropped"},
           {"from", "name", "", "the layer whose output is added"},
           {"name", "name", "type and number", "for `from` and `input` of other layers; unique"},
           {"input", "name", "the layer before", "the layer this one reads"}};

@@ -24,8 +24,13 @@ inline constexpr Choice<Precision> kPrecisions[] = {{"f32", Precision::f32}};
 inline constexpr Choice<ReductionMode> kReductionModes[] = {
     {"reproducible", ReductionMode::reproducible}, {"fastest", ReductionMode::fastest}};
 inline constexpr Choice<NormKind> kNormKinds[] = {
-    {"none", NormKind::none},   {"batch", NormKind::batch},       {"group", NormKind::group},
-    {"layer", NormKind::layer}, {"instance", NormKind::instance}, {"frozen", NormKind::frozen}};
+    {"none", NormKind::none},    {"batch", NormKind::batch},       {"group", NormKind::group},
+    {"layer", NormKind::layer},  {"instance", NormKind::instance}, {"rms", NormKind::rms},
+    {"frozen", NormKind::frozen}};
+inline constexpr Choice<WeightsKind> kWeightsKinds[] = {
+    {"plain", WeightsKind::plain},
+    {"normalized", WeightsKind::normalized},
+    {"standardized", WeightsKind::standardized}};
 inline constexpr Choice<Deviation> kDeviations[] = {
     {"l2", Deviation::l2}, {"l1", Deviation::l1}, {"linf", Deviation::linf}};
 inline constexpr Choice<NormPosition> kNormPositions[] = {
@@ -41,6 +46,8 @@ inline constexpr Choice<InitializationKind> kInitializationKinds[] = {
     {"lecun", InitializationKind::lecun},
     {"xavier", InitializationKind::xavier},
     {"gaussian", InitializationKind::gaussian}};
+inline constexpr Choice<DropoutKind> kDropoutKinds[] = {{"plain", DropoutKind::plain},
+                                                        {"alpha", DropoutKind::alpha}};
 inline constexpr Choice<OptimizerKind> kOptimizerKinds[] = {
     {"sgd", OptimizerKind::sgd}, {"adam", OptimizerKind::adam}, {"adamw", OptimizerKind::adamw}};
 inline constexpr Choice<ScheduleKind> kScheduleKinds[] = {{"constant", ScheduleKind::constant},
@@ -64,6 +71,7 @@ constexpr std::span<const Choice<Precision>> choices(Precision) { return kPrecis
 constexpr std::span<const Choice<ReductionMode>> choices(ReductionMode) { return kReductionModes; }
 constexpr std::span<const Choice<NormKind>> choices(NormKind) { return kNormKinds; }
 constexpr std::span<const Choice<Deviation>> choices(Deviation) { return kDeviations; }
+constexpr std::span<const Choice<WeightsKind>> choices(WeightsKind) { return kWeightsKinds; }
 constexpr std::span<const Choice<NormPosition>> choices(NormPosition) { return kNormPositions; }
 constexpr std::span<const Choice<ActivationKind>> choices(ActivationKind) {
   return kActivationKinds;
@@ -71,6 +79,7 @@ constexpr std::span<const Choice<ActivationKind>> choices(ActivationKind) {
 constexpr std::span<const Choice<InitializationKind>> choices(InitializationKind) {
   return kInitializationKinds;
 }
+constexpr std::span<const Choice<DropoutKind>> choices(DropoutKind) { return kDropoutKinds; }
 constexpr std::span<const Choice<OptimizerKind>> choices(OptimizerKind) { return kOptimizerKinds; }
 constexpr std::span<const Choice<ScheduleKind>> choices(ScheduleKind) { return kScheduleKinds; }
 constexpr std::span<const Choice<AugmentKind>> choices(AugmentKind) { return kAugmentKinds; }

@@ -238,7 +238,11 @@ Rows model_rows() {
           "ResNets: begin with γ = 0 in the last norm of every residual block"),
       number_key(
           "model.dropout", [](auto& e) -> auto& { return e.model.dropout; }, kBelowOne,
-          "probability of a zero before the classifier; 0: no dropout"),
+          "share of the values that is dropped before the classifier; 0: no dropout"),
+      choice_key(
+          "model.dropout_kind", [](auto& e) -> auto& { return e.model.dropout_kind; },
+          "what a dropped value becomes; plain: 0; alpha: selu's limit, which keeps mean and "
+          "variance"),
   };
 }
 
@@ -250,7 +254,7 @@ Rows norm_rows() {
       synced_replicas_key(),
       number_key(
           "norm.eps", [](auto& e) -> auto& { return e.norm.eps; }, kPositive,
-          "added to the variance"),
+          "added to the variance; rms: to the mean square"),
       number_key(
           "norm.momentum", [](auto& e) -> auto& { return e.norm.momentum; }, kUpToOne,
           "batch: weight of the new batch in the running statistics"),
@@ -259,7 +263,7 @@ Rows norm_rows() {
           "group: groups of channels; must divide every layer's channels"),
       switch_key(
           "norm.affine", [](auto& e) -> auto& { return e.norm.affine; },
-          "learn γ and β per channel"),
+          "learn γ and β per channel; rms: γ alone"),
       choice_key(
           "norm.deviation", [](auto& e) -> auto& { return e.norm.deviation; },
           "batch: what is divided by: the standard, mean absolute or largest deviation"),
@@ -287,6 +291,13 @@ Rows norm_rows() {
           at_least(0),
           "batch: training samples from which running statistics are taken anew before every "
           "evaluation; 0: the running average serves"),
+      choice_key(
+          "norm.weights", [](auto& e) -> auto& { return e.norm.weights; },
+          "how layers get their weights; normalized: conv and linear learn w = g·v/‖v‖ per output; "
+          "standardized: conv filters get mean 0 and variance 1"),
+      number_key(
+          "norm.weights_eps", [](auto& e) -> auto& { return e.norm.weights_eps; }, kPositive,
+          "standardized weights: added to the variance of a filter"),
   };
 }
 
@@ -310,7 +321,7 @@ Rows optimizer_rows() {
       switch_key(
           "optimizer.decay_norm_and_bias",
           [](auto& e) -> auto& { return e.optimizer.decay_norm_and_bias; },
-          "weight decay acts on γ, β and biases too"),
+          "weight decay acts on γ, β, biases and the gains g of normalized weights too"),
       number_key(
           "optimizer.beta1", [](auto& e) -> auto& { return e.optimizer.beta1; }, kBelowOne,
           "adam, adamw: decay of the mean of gradients"),
@@ -433,9 +444,9 @@ std::string exclusive_partner(const std::string& path) {
 }
 
 std::vector<NormShortForm> norm_short_forms() {
-  return {{"bn", "batch", "1"}, {"syncbn", "batch", "all"}, {"gn", "group", ""},
-          {"ln", "layer", ""},  {"in", "instance", ""},     {"frozen", "frozen", ""},
-          {"none", "none", ""}};
+  return {{"bn", "batch", "1"},     {"syncbn", "batch", "all"}, {"gn", "group", ""},
+          {"ln", "layer", ""},      {"in", "instance", ""},     {"rms", "rms", ""},
+          {"frozen", "frozen", ""}, {"none", "none", ""}};
 }
 
 std::string leaf_of(const std::string& path) {

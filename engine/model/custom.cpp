@@ -18,7 +18,8 @@ LayerKind layer_kind(const LayerSpec& s) {
   if (s.type == "average_pool") return PoolLayer{PoolKind::average, s.kernel, stride, s.padding};
   if (s.type == "global_pool") return PoolLayer{PoolKind::average, 0, 1, 0};
   if (s.type == "norm") return NormLayer{};
-  if (s.type == "dropout") return DropoutLayer{s.p};
+  if (s.type == "dropout" || s.type == "alpha_dropout")
+    return DropoutLayer{s.p, s.type == "alpha_dropout"};
   if (s.type == "flatten") return FlattenLayer{};
   static const std::map<std::string, Activation> activations = {
       {"relu", Activation::relu}, {"sigmoid", Activation::sigmoid}, {"tanh", Activation::tanh},

@@ -1,6 +1,7 @@
 // Shape inference and parameters of layers.
 #include "engine/model/graph.h"
 
+#include <algorithm>
 #include <cassert>
 #include <functional>
 #include <numeric>
@@ -109,6 +110,19 @@ int GraphBuilder::add_sum(const std::string& name, int a, int b) {
   return index;
 }
 
+void GraphBuilder::add_weight(int index, const std::vector<int>& shape, int fan_in, int fan_out) {
+  const std::string& name = graph_.layers[static_cast<std::size_t>(index)].name;
+  const auto push = [&](const char* suffix, const std::vector<int>& dims, ParameterRole role) {
+    graph_.parameters.push_back({name + suffix, dims, index, role, fan_in, fan_out});
+  };
+  if (norm_.weights != WeightsKind::normalized)
+    return push(".weight", shape, ParameterRole::weight);
+  std::vector<int> gains(shape.size(), 1);
+  gains[0] = shape[0];
+  push(".weight_g", gains, ParameterRole::gain);
+  push(".weight_v", shape, ParameterRole::weight);
+}
+
 void GraphBuilder::add_parameters(int index) {
   const Layer& layer = graph_.layers[static_cast<std::size_t>(index)];
   const int channels = shape(layer.inputs[0]).channels;
@@ -119,11 +133,16 @@ void GraphBuilder::add_parameters(int index) {
   };
   if (const auto* conv = std::get_if<ConvLayer>(&layer.kind)) {
     const int area = conv->kernel * conv->kernel;
-    push(".weight", {conv->out, channels, conv->kernel, conv->kernel}, ParameterRole::weight,
-         channels * area, conv->out * area);
+    if (norm_.weights == WeightsKind::standardized && channels * area == 1)
+      throw InputError(fmt::format(
+          "norm.weights: a filter of layer '{}' is a single weight, which standardizes to 0; use "
+          "normalized or plain",
+          layer.name));
+    add_weight(index, {conv->out, channels, conv->kernel, conv->kernel}, channels * area,
+               conv->out * area);
     if (conv->bias) push(".bias", {conv->out}, ParameterRole::bias, 1, 1);
   } else if (const auto* linear = std::get_if<LinearLayer>(&layer.kind)) {
-    push(".weight", {linear->out, channels}, ParameterRole::weight, channels, linear->out);
+    add_weight(index, {linear->out, channels}, channels, linear->out);
     if (linear->bias) push(".bias", {linear->out}, ParameterRole::bias, 1, 1);
   } else if (std::holds_alternative<NormLayer>(layer.kind)) {
     graph_.norms.push_back(index);
@@ -133,7 +152,7 @@ void GraphBuilder::add_parameters(int index) {
           norm_.groups, channels, layer.name, divisors_text(channels)));
     if (norm_.affine) {
       push(".weight", {channels}, ParameterRole::gamma, 1, 1);
-      push(".bias", {channels}, ParameterRole::beta, 1, 1);
+      if (norm_.subtracts_mean()) push(".bias", {channels}, ParameterRole::beta, 1, 1);
     }
   }
 }
@@ -152,6 +171,13 @@ Graph GraphBuilder::finish(int classes) {
           fmt::format("layer '{}': nothing reads its output; remove it, or read it with 'input' or "
                       "'from'",
                       graph_.layers[static_cast<std::size_t>(i)].name));
+  const bool convolves =
+      std::any_of(graph_.layers.begin(), graph_.layers.end(),
+                  [](const Layer& l) { return std::holds_alternative<ConvLayer>(l.kind); });
+  if (norm_.weights == WeightsKind::standardized && !convolves)
+    throw InputError(
+        "norm.weights: standardized acts on convolutions, and this model has none; use normalized "
+        "or plain");
   if (graph_.parameters.empty())
     throw InputError("model.layers: the model has nothing to train; add a linear or conv layer");
   return graph_;

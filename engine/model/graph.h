@@ -43,6 +43,7 @@ struct ActivationLayer {
 };
 struct DropoutLayer {
   double p = 0.5;
+  bool alpha = false;
 };
 struct AddLayer {};
 struct FlattenLayer {};  // to 1×1×(C·H·W), in PyTorch's order C, H, W
@@ -57,9 +58,10 @@ struct Layer {
   Shape shape;  // of the output
 };
 
-enum class ParameterRole { weight, bias, gamma, beta };
+enum class ParameterRole { weight, gain, bias, gamma, beta };
 
-/// One trained tensor, named and shaped as in PyTorch.
+/// One trained tensor, named and shaped as in PyTorch. Where weights are normalized, the role
+/// `weight` is v of torch.nn.utils.weight_norm and `gain` its g.
 struct Parameter {
   std::string name;  // "layer1.0.conv1.weight"
   std::vector<int> shape;
@@ -102,6 +104,7 @@ class GraphBuilder {
 
  private:
   void add_parameters(int index);
+  void add_weight(int index, const std::vector<int>& shape, int fan_in, int fan_out);
 
   Graph graph_;
   NormConfig norm_;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <vector>
 
 #include "kernels/philox.h"
 
@@ -23,6 +24,21 @@ double weight_std(const Parameter& parameter, const ModelConfig& config) {
   return 0.0;
 }
 
+/// The 2-norm of every row of the weight that stands beside this gain.
+void fill_with_row_norms(const Graph& graph, const Parameter& gain, const ModelConfig& config,
+                         std::uint64_t seed, std::span<float> values) {
+  const int index = graph.parameter(gain.layer, ParameterRole::weight);
+  std::vector<float> weight(graph.parameters[static_cast<std::size_t>(index)].count());
+  initialize_parameter(graph, index, config, seed, weight);
+  const std::size_t inputs = weight.size() / values.size();
+  for (std::size_t o = 0; o < values.size(); ++o) {
+    double square = 0.0;
+    for (const float w : std::span(weight).subspan(o * inputs, inputs))
+      square += static_cast<double>(w) * static_cast<double>(w);
+    values[o] = static_cast<float>(std::sqrt(square));
+  }
+}
+
 }  // namespace
 
 void initialize_parameter(const Graph& graph, int index, const ModelConfig& config,
@@ -36,6 +52,9 @@ void initialize_parameter(const Graph& graph, int index, const ModelConfig& conf
       for (float& value : values) value = deviation * random.normal();
       break;
     }
+    case ParameterRole::gain:
+      fill_with_row_norms(graph, parameter, config, seed, values);
+      break;
     case ParameterRole::gamma: {
       const auto& kind = graph.layers[static_cast<std::size_t>(parameter.layer)].kind;
       std::fill(values.begin(), values.end(), std::get<NormLayer>(kind).zero_gamma ? 0.0f : 1.0f);

@@ -35,10 +35,11 @@ Activation activation_op(ActivationKind kind) {
   return Activation::relu;
 }
 
-/// A layer before a norm needs no bias of its own: the norm subtracts it, and β replaces it.
+/// A layer before a norm needs no bias of its own when the norm subtracts it and β replaces it.
+bool replaces_bias(const NormConfig& norm) { return norm.subtracts_mean() && norm.affine; }
+
 bool needs_bias(const GraphBuilder& b, const ModelConfig& m) {
-  return b.norm().kind == NormKind::none || !b.norm().affine ||
-         m.norm_position == NormPosition::after_activation;
+  return !replaces_bias(b.norm()) || m.norm_position == NormPosition::after_activation;
 }
 
 /// Norm and activation in the configured order; `norm: none` leaves the norm out.
@@ -61,7 +62,8 @@ void norm_and_activation(GraphBuilder& b, const ModelConfig& m, const std::strin
 }
 
 void add_dropout(GraphBuilder& b, const ModelConfig& m) {
-  if (m.dropout > 0.0) b.add("dropout", DropoutLayer{m.dropout});
+  if (m.dropout > 0.0)
+    b.add("dropout", DropoutLayer{m.dropout, m.dropout_kind == DropoutKind::alpha});
 }
 
 void mlp(GraphBuilder& b, const ModelConfig& m, int classes) {
@@ -121,10 +123,10 @@ Maker vgg(const std::vector<int>& plan) {
   };
 }
 
-/// Convolution without bias when a norm follows, then the norm.
+/// Convolution without bias when a norm follows that replaces it, then the norm.
 int conv_norm(GraphBuilder& b, const std::string& conv, const std::string& norm, ConvLayer layer,
               bool zero_gamma, int input) {
-  layer.bias = b.norm().kind == NormKind::none || !b.norm().affine;
+  layer.bias = !replaces_bias(b.norm());
   const int index = b.add(conv, layer, input);
   return b.norm().kind == NormKind::none ? index : b.add(norm, NormLayer{zero_gamma});
 }

@@ -81,11 +81,11 @@ class Backward {
               {dy, saved_->packed_dgrad, dx}, 2);
       contribute(node.input, dx);
     }
+    const int dw = weight_gradient(e_, node, *saved_);
     e_.emit(Pass::backward, e_.scope(), e_.name(node), ConvWgrad{e_.samples(), conv},
-            {value(node.input), dy, e_.parameter_gradient(node, ParameterRole::weight),
-             e_.parameter_gradient(node, ParameterRole::bias)},
-            2)
+            {value(node.input), dy, dw, e_.parameter_gradient(node, ParameterRole::bias)}, 2)
         .deferrable = true;
+    emit_weight_backward(e_, node, *saved_, dw);
   }
 
   void emit(const Node& node, const LinearLayer& layer) {
@@ -93,14 +93,14 @@ class Backward {
     if (needed(node.input)) {
       const int dx = new_gradient(node.input);
       e_.emit(Pass::backward, e_.scope(), e_.name(node), LinearDgrad{e_.samples(), in, layer.out},
-              {dy, e_.parameter(node, ParameterRole::weight), dx}, 2);
+              {dy, saved_->weight, dx}, 2);
       contribute(node.input, dx);
     }
+    const int dw = weight_gradient(e_, node, *saved_);
     e_.emit(Pass::backward, e_.scope(), e_.name(node), LinearWgrad{e_.samples(), in, layer.out},
-            {value(node.input), dy, e_.parameter_gradient(node, ParameterRole::weight),
-             e_.parameter_gradient(node, ParameterRole::bias)},
-            2)
+            {value(node.input), dy, dw, e_.parameter_gradient(node, ParameterRole::bias)}, 2)
         .deferrable = true;
+    emit_weight_backward(e_, node, *saved_, dw);
   }
 
   void emit(const Node& node, const PoolLayer&) {
@@ -251,7 +251,7 @@ class Backward {
     const int dx = new_gradient(node.input);
     e_.emit(Pass::backward, Scope::replica, e_.name(node),
             GroupNormBackward{e_.samples(), shape(node.layer).pixels(), shape(node.layer).channels,
-                              e_.groups(node), node.relu},
+                              e_.groups(node), node.relu, e_.program.options.norm.subtracts_mean()},
             {dy[0], dy.size() > 1 ? dy[1] : -1, value(node.input), saved_->mean, saved_->inv_std,
              e_.parameter(node, ParameterRole::gamma), e_.parameter(node, ParameterRole::beta),
              mask(node), dx, e_.parameter_gradient(node, ParameterRole::gamma),
@@ -273,7 +273,8 @@ class Backward {
   void emit(const Node& node, const DropoutLayer& layer) {
     const int dy = gradient(node), dx = new_gradient(node.input);
     e_.emit(Pass::backward, e_.scope(), e_.name(node),
-            Dropout{e_.samples(), shape(node.output).size(), layer.p, node.layer},
+            Dropout{e_.samples(), shape(node.output).size(), layer.p, node.layer, layer.alpha,
+                    layer.alpha},
             {dy, saved_->workspace, dx}, 2);
     contribute(node.input, dx);
   }

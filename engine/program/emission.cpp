@@ -124,6 +124,7 @@ int Emission::groups(const Node& node) const {
   const int channels = graph.layers[static_cast<std::size_t>(node.layer)].shape.channels;
   switch (program.options.norm.kind) {
     case NormKind::layer:
+    case NormKind::rms:
       return 1;
     case NormKind::instance:
       return channels;

@@ -48,14 +48,14 @@ class Forward {
                                      size, Per::once, Space::packed);
     e_.program.tensors.back().offset = e_.program.packed_bytes;
     e_.program.packed_bytes += size;
-    e_.emit(Pass::prepare, Scope::once, e_.name(node), op,
-            {e_.parameter(node, ParameterRole::weight), packed}, 1);
+    e_.emit(Pass::prepare, Scope::once, e_.name(node), op, {saved_->weight, packed}, 1);
     return packed;
   }
 
   void emit(const Node&, const InputLayer&) {}
 
   void emit(const Node& node, const ConvLayer&) {
+    saved_->weight = emit_weight(e_, node, *saved_);
     const int packed = pack(node, false);
     if (training() && node.input != 0) saved_->packed_dgrad = pack(node, true);
     const int x = input(node), y = output(node);
@@ -65,12 +65,11 @@ class Forward {
   }
 
   void emit(const Node& node, const LinearLayer& layer) {
+    saved_->weight = emit_weight(e_, node, *saved_);
     const int x = input(node), y = output(node);
-    e_.emit(
-        Pass::forward, e_.scope(), e_.name(node),
-        LinearForward{e_.samples(), shape(node.input).size(), layer.out},
-        {x, e_.parameter(node, ParameterRole::weight), e_.parameter(node, ParameterRole::bias), y},
-        3);
+    e_.emit(Pass::forward, e_.scope(), e_.name(node),
+            LinearForward{e_.samples(), shape(node.input).size(), layer.out},
+            {x, saved_->weight, e_.parameter(node, ParameterRole::bias), y}, 3);
   }
 
   void emit(const Node& node, const PoolLayer&) {
@@ -253,7 +252,7 @@ class Forward {
     const int x = input(node), add = residual(node), y = output(node);
     e_.emit(Pass::forward, Scope::replica, name,
             GroupNormForward{e_.samples(), pixels(node), channels(node), e_.groups(node),
-                             options_.norm.eps, node.relu},
+                             options_.norm.eps, node.relu, options_.norm.subtracts_mean()},
             {x, e_.parameter(node, ParameterRole::gamma), e_.parameter(node, ParameterRole::beta),
              add, y, saved_->mean, saved_->inv_std},
             4);
@@ -271,7 +270,8 @@ class Forward {
                                   Space::sample_id, 'o');
     saved_->workspace = ids;
     e_.emit(Pass::forward, e_.scope(), e_.name(node),
-            Dropout{e_.samples(), shape(node.output).size(), layer.p, node.layer}, {x, ids, y}, 2);
+            Dropout{e_.samples(), shape(node.output).size(), layer.p, node.layer, layer.alpha},
+            {x, ids, y}, 2);
   }
 
   void emit(const Node& node, const AddLayer&) {

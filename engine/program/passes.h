@@ -55,6 +55,7 @@ struct Emission {
     int mean = -1, inv_std = -1, moments = -1, total = -1, correction = -1;
     int deviation = -1, maxima = -1, workspace = -1;
     int packed_dgrad = -1;
+    int weight = -1, weight_mean = -1, weight_scale = -1;
   };
   std::vector<Saved> saved;
   int logits_gradient = -1;
@@ -77,9 +78,17 @@ struct Emission {
   int samples() const;
   ConvShape conv_shape(const Node& node) const;
   PoolShape pool_shape(const Node& node) const;
-  int groups(const Node& node) const;  // of a group, layer or instance norm
+  int groups(const Node& node) const;  // of a norm within samples
   bool trained(int parameter) const;   // a graph parameter that gets a gradient
 };
+
+/// weights.cpp: what a conv or linear layer computes with where it is not a parameter itself. The
+/// forward half fills `saved` and returns the tensor of the weight; the backward half follows the
+/// instruction that wrote `weight_gradient`.
+int emit_weight(Emission& emission, const Node& node, Emission::Saved& saved);
+int weight_gradient(Emission& emission, const Node& node, const Emission::Saved& saved);
+void emit_weight_backward(Emission& emission, const Node& node, const Emission::Saved& saved,
+                          int gradient);
 
 void emit_forward(Emission& emission);   // forward.cpp
 void emit_backward(Emission& emission);  // backward.cpp

@@ -49,6 +49,8 @@ KernelPtr compile(Context&, const ConvWgrad&);
 KernelPtr compile(Context&, const LinearForward&);
 KernelPtr compile(Context&, const LinearDgrad&);
 KernelPtr compile(Context&, const LinearWgrad&);
+KernelPtr compile(Context&, const WeightNormalize&);
+KernelPtr compile(Context&, const WeightNormalizeBackward&);
 KernelPtr compile(Context&, const PoolForward&);
 KernelPtr compile(Context&, const PoolBackward&);
 KernelPtr compile(Context&, const BatchMoments&);

@@ -125,7 +125,7 @@ void group_statistics(const GroupNormForward& op, const double* mean, const doub
   for (int first = 0; first < op.channels; first += width) {
     double group_mean = 0.0;
     for (int c = first; c < first + width; ++c) group_mean += mean[c];
-    group_mean /= width;
+    group_mean = op.centered ? group_mean / width : 0.0;
     double group_m2 = 0.0;
     for (int c = first; c < first + width; ++c) {
       const double delta = mean[c] - group_mean;
@@ -224,7 +224,8 @@ class GroupNormBackwardKernel final : public Kernel {
         const double weight = gamma != nullptr ? static_cast<double>(gamma[c]) : 1.0;
         dbeta_[c] += sum_g_[c];
         dgamma_[c] += gx;
-        mean_g += weight * sum_g_[c];
+        // A mean that is not subtracted has no gradient.
+        if (op_.centered) mean_g += weight * sum_g_[c];
         mean_gx += weight * gx;
       }
       for (std::size_t c = first; c < first + width; ++c) {

@@ -13,6 +13,7 @@ std::size_t values(int samples, int size) {
 
 constexpr float kSeluScale = 1.0507009873554805f;  // Klambauer et al. 2017
 constexpr float kSeluAlpha = 1.6732632423543772f;
+constexpr double kAlphaPrime = -1.7580993408473766;  // SELU at −∞: −kSeluScale·kSeluAlpha
 constexpr float kInverseSqrt2 = 0.70710678118654752f;
 constexpr float kInverseSqrt2Pi = 0.39894228040143268f;
 
@@ -58,6 +59,22 @@ float gelu_slope(float x) {
          x * kInverseSqrt2Pi * std::exp(-0.5f * x * x);
 }
 
+/// What a dropout makes of a value: scale·x + shift where it is kept, else `dropped`.
+struct DropoutLine {
+  float scale, shift, dropped;
+};
+
+DropoutLine dropout_line(const Dropout& op) {
+  // Adding −0 changes no value at all; +0 would change −0.
+  if (!op.alpha) return {static_cast<float>(1.0 / (1.0 - op.p)), -0.0f, 0.0f};
+  // Klambauer et al. 2017: an affine map undoes what α' in p of the places did to mean and
+  // variance.
+  const double a = 1.0 / std::sqrt((1.0 - op.p) * (1.0 + op.p * kAlphaPrime * kAlphaPrime));
+  if (op.backward) return {static_cast<float>(a), -0.0f, 0.0f};
+  const double b = -a * kAlphaPrime * op.p;
+  return {static_cast<float>(a), static_cast<float>(b), static_cast<float>(a * kAlphaPrime + b)};
+}
+
 }  // namespace
 
 KernelPtr compile(Context& context, const ActivationForward& op) {
@@ -95,20 +112,20 @@ KernelPtr compile(Context& context, const Add& op) {
 }
 
 KernelPtr compile(Context&, const Dropout& op) {
-  return make_kernel([op](std::span<void* const> args, const StepState& state) {
-    const auto* x = arg<const float>(args, 0);
-    const auto* ids = arg<const std::uint32_t>(args, 1);
-    auto* y = arg<float>(args, 2);
-    const float keep_scale = static_cast<float>(1.0 / (1.0 - op.p));
-    const float threshold = static_cast<float>(op.p);
-    for (int n = 0; n < op.samples; ++n) {
-      // The layer takes the upper half of the index, the sample the lower one.
-      RandomStream random(state.seed, RandomPurpose::dropout, state.step,
-                          (static_cast<std::uint64_t>(op.layer) << 32) | ids[n]);
-      for (int i = 0; i < op.size; ++i, ++x, ++y)
-        *y = random.uniform() < threshold ? 0.0f : *x * keep_scale;
-    }
-  });
+  return make_kernel(
+      [op, line = dropout_line(op)](std::span<void* const> args, const StepState& state) {
+        const auto* x = arg<const float>(args, 0);
+        const auto* ids = arg<const std::uint32_t>(args, 1);
+        auto* y = arg<float>(args, 2);
+        const float threshold = static_cast<float>(op.p);
+        for (int n = 0; n < op.samples; ++n) {
+          // The layer takes the upper half of the index, the sample the lower one.
+          RandomStream random(state.seed, RandomPurpose::dropout, state.step,
+                              (static_cast<std::uint64_t>(op.layer) << 32) | ids[n]);
+          for (int i = 0; i < op.size; ++i, ++x, ++y)
+            *y = random.uniform() < threshold ? line.dropped : *x * line.scale + line.shift;
+        }
+      });
 }
 
 KernelPtr compile(Context&, const ToChannelsFirst& op) {

@@ -6,7 +6,10 @@ evaluation, timings aside, and the bytes of every tensor file of every checkpoin
 import harness
 from harness import full
 
-NORMS = ["bn", "syncbn", "gn", "ln", "in", "none"]
+# Norms whose weights are computed: normalized under SyncBN, standardized under GroupNorm.
+WEIGHTS = {"wn": {"kind": "batch", "weights": "normalized"},
+           "ws": {"kind": "group", "groups": 4, "weights": "standardized"}}
+NORMS = ["bn", "syncbn", "gn", "ln", "in", "rms", "none", *WEIGHTS]
 RANKS = [1, 2, 3, 4, 7, 8]
 
 # An epoch is 16 + 16 + 5 samples: in its last step two replicas are full, one has a single sample
@@ -27,11 +30,14 @@ EVERYTHING = {**UNEVEN, **AUGMENTED, **SGD}
 VECTORS = {"batch_per_replica": 3, "data.synthetic.train_samples": 40}
 LENET = {"model.architecture": "lenet", "data.synthetic.height": 12, "data.synthetic.width": 14,
          **VECTORS}
-MLP = {"model.architecture": "mlp", "model.hidden": [24, 17], **VECTORS}
+MLP = {"model.architecture": "mlp", "model.hidden": [24, 17], "model.dropout_kind": "alpha",
+       **VECTORS}
 
 
 def normalization(norm):
-    """Settings of a norm: a short form, or (replicas, synced replicas)."""
+    """Settings of a norm: a short form, a name above, or (replicas, synced replicas)."""
+    if norm in WEIGHTS:
+        return {"norm": WEIGHTS[norm]}
     if norm == "gn":
         return {"norm": {"kind": "group", "groups": 4}}
     if isinstance(norm, str):
@@ -53,7 +59,8 @@ class SameBits(harness.TestCase):
         return reference
 
     def test_norms(self):
-        counts = {"bn": [2, 7], "syncbn": [1, 3, 8], "gn": [4, 7], "ln": [3], "in": [2], "none": [8]}
+        counts = {"bn": [2, 7], "syncbn": [1, 3, 8], "gn": [4, 7], "ln": [3], "in": [2], "rms": [3],
+                  "none": [8], "wn": [3], "ws": [7]}
         for norm in NORMS:
             with self.subTest(norm=norm):
                 self.same({**EVERYTHING, **normalization(norm)}, counts[norm])
@@ -139,7 +146,7 @@ class SameBits(harness.TestCase):
                     "mlp": {**EVERYTHING, **MLP}}
         for name, base in settings.items():
             for norm in NORMS + [(8, 2), (8, 4)]:
-                if norm == "gn" and name in ("lenet", "mlp"):
+                if norm in ("gn", "ws") and name in ("lenet", "mlp"):
                     continue  # four groups do not divide their channels
                 with self.subTest(settings=name, norm=norm):
                     self.same({**base, **normalization(norm)}, RANKS)

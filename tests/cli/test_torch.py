@@ -36,16 +36,29 @@ MEAN, DEVIATION = 0.28604, 0.35302  # of the training images, scaled to [0, 1]
 
 # ---- The models, as torchvision writes them.
 
+class RmsNorm(nn.Module):
+    """Over C, H and W of a sample; PyTorch 1.13 has none. Without a beta a bias before it stays."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+
+    def forward(self, x):
+        scale = (x.square().mean((1, 2, 3), keepdim=True) + 1e-5).rsqrt()
+        return x * scale * self.weight[:, None, None]
+
+
 class BasicBlock(nn.Module):
     def __init__(self, inputs, width, stride, norm):
         super().__init__()
-        self.conv1 = nn.Conv2d(inputs, width, 3, stride, 1, bias=False)
+        bias = norm is RmsNorm
+        self.conv1 = nn.Conv2d(inputs, width, 3, stride, 1, bias=bias)
         self.bn1 = norm(width)
-        self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=bias)
         self.bn2 = norm(width)
         self.downsample = None
         if stride != 1 or inputs != width:
-            self.downsample = nn.Sequential(nn.Conv2d(inputs, width, 1, stride, bias=False),
+            self.downsample = nn.Sequential(nn.Conv2d(inputs, width, 1, stride, bias=bias),
                                             norm(width))
 
     def forward(self, x):
@@ -81,8 +94,9 @@ class ResNet(nn.Module):
     def __init__(self, stages, norm, imagenet=False, block=BasicBlock, channels=1, classes=10):
         super().__init__()
         width = 64 if imagenet else 16
-        self.conv1 = (nn.Conv2d(channels, width, 7, 2, 3, bias=False) if imagenet
-                      else nn.Conv2d(channels, width, 3, 1, 1, bias=False))
+        bias = norm is RmsNorm
+        self.conv1 = (nn.Conv2d(channels, width, 7, 2, 3, bias=bias) if imagenet
+                      else nn.Conv2d(channels, width, 3, 1, 1, bias=bias))
         self.bn1 = norm(width)
         self.maxpool = nn.MaxPool2d(3, 2, 1) if imagenet else nn.Identity()
         inputs = width
@@ -111,8 +125,32 @@ def layer_norm(channels):
     return nn.GroupNorm(1, channels)  # over C, H and W of a sample, gamma and beta per channel
 
 
-NORMS = {"syncbn": ("syncbn", nn.BatchNorm2d), "ln": ("ln", layer_norm),
-         "gn": ({"kind": "group", "groups": 8}, group_norm)}
+def normalize_weights(model):
+    for module in model.modules():
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            nn.utils.weight_norm(module)
+
+
+class StandardizedConv2d(nn.Conv2d):
+    """Qiao et al. 2019: every filter with mean 0 and variance 1."""
+
+    def forward(self, x):
+        variance, mean = torch.var_mean(self.weight, (1, 2, 3), unbiased=False, keepdim=True)
+        return self._conv_forward(x, (self.weight - mean) / (variance + 1e-5).sqrt(), self.bias)
+
+
+def standardize_weights(model):
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            module.__class__ = StandardizedConv2d
+
+
+# Settings, the module, and what is done to the model's weights.
+NORMS = {"syncbn": ("syncbn", nn.BatchNorm2d, None), "ln": ("ln", layer_norm, None),
+         "gn": ({"kind": "group", "groups": 8}, group_norm, None),
+         "rms": ("rms", RmsNorm, None),
+         "wn": ({"kind": "batch", "weights": "normalized"}, nn.BatchNorm2d, normalize_weights),
+         "ws": ({"kind": "group", "weights": "standardized"}, group_norm, standardize_weights)}
 MODELS = {"resnet8": dict(stages=[1, 1, 1]), "resnet20": dict(stages=[3, 3, 3]),
           "resnet18": dict(stages=[2, 2, 2, 2], imagenet=True),
           "resnet34": dict(stages=[3, 4, 6, 3], imagenet=True),
@@ -141,9 +179,10 @@ def load(model, path):
 
 
 def train(model, steps, lr=LR, decay=DECAY):
-    """Momentum SGD whose weight decay spares norms and biases; returns the losses."""
-    decayed = [p for p in model.parameters() if p.dim() > 1]
-    spared = [p for p in model.parameters() if p.dim() <= 1]
+    """Momentum SGD whose weight decay spares norms, gains and biases; returns the losses."""
+    decays = {name: p.dim() > 1 and not name.endswith("_g") for name, p in model.named_parameters()}
+    decayed = [p for name, p in model.named_parameters() if decays[name]]
+    spared = [p for name, p in model.named_parameters() if not decays[name]]
     optimizer = torch.optim.SGD([{"params": decayed, "weight_decay": decay},
                                  {"params": spared, "weight_decay": 0.0}],
                                 lr=lr, momentum=MOMENTUM)
@@ -151,7 +190,7 @@ def train(model, steps, lr=LR, decay=DECAY):
     losses = []
     for step in range(steps):
         images, labels = images_and_labels("train", step * BATCH, BATCH)
-        images = images.to(model.fc.weight.dtype)
+        images = images.to(next(model.parameters()).dtype)
         optimizer.zero_grad()
         loss = nn.functional.cross_entropy(model(images), labels)
         loss.backward()
@@ -189,8 +228,10 @@ class Torch(harness.TestCase):
         run = self.train(f"{architecture}-{norm}",
                          {**settings(architecture, norm), "data.path": str(self.folder / "data"),
                           **changes}, ranks=ranks)
-        make_norm = NORMS[norm][1]
+        _, make_norm, change_weights = NORMS[norm]
         model = ResNet(norm=make_norm, **MODELS[architecture])
+        if change_weights is not None:
+            change_weights(model)
         load(model, run.checkpoint(0) / "model.safetensors")
         losses = train(model, STEPS)
         self.assertEqual(len(run.losses), STEPS)
@@ -224,6 +265,23 @@ class Torch(harness.TestCase):
     def test_small_resnet_with_layer_norm(self):
         self.three_steps("resnet8", "ln")
 
+    def evaluates_alike(self, run, model):
+        """The last evaluation of `run`, made in chunks, against PyTorch's of the same weights."""
+        load(model, run.checkpoint(STEPS) / "model.safetensors").eval()
+        with torch.no_grad():
+            images, labels = images_and_labels("t10k", 0, TEST_IMAGES)
+            loss = nn.functional.cross_entropy(model(images), labels).item()
+        self.assertAlmostEqual(run.of("eval")[-1]["loss"], loss, delta=1e-4 * loss)
+
+    def test_small_resnet_with_rms_norm(self):
+        self.evaluates_alike(*self.three_steps("resnet8", "rms"))
+
+    def test_small_resnet_with_normalized_weights(self):
+        self.evaluates_alike(*self.three_steps("resnet8", "wn", ranks=3))
+
+    def test_small_resnet_with_standardized_weights(self):
+        self.evaluates_alike(*self.three_steps("resnet8", "ws"))
+
     def test_resnet20(self):
         self.three_steps("resnet20", "syncbn")
 
@@ -234,7 +292,7 @@ class Torch(harness.TestCase):
     def test_larger_models(self):
         """Residual branches begin at zero; else gradients explode, and rounding with them."""
         for architecture in ("resnet34", "resnet50"):
-            for norm in NORMS:
+            for norm in ("syncbn", "ln", "gn"):
                 with self.subTest(model=architecture, norm=norm):
                     self.three_steps(architecture, norm, **{"model.zero_gamma": True})
 

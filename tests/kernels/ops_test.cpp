@@ -80,6 +80,17 @@ TEST(OpText, TellsConvolutionsOfOneOutputSizeApart) {
     EXPECT_TRUE(texts.insert(op_text(ConvForward{1, shape})).second);
 }
 
+TEST(OpText, TellsComputedWeightsApart) {
+  const auto weight = []<class T>(T op, Mutations<T> more) {
+    auto fields = with_count<T>({[](T& o) { o.outputs = 7; }, [](T& o) { o.inputs = 7; },
+                                 [](T& o) { o.standardize = true; }});
+    fields.insert(fields.end(), more.begin(), more.end());
+    expect_all_different(op, fields);
+  };
+  weight(WeightNormalize{1, 10, 20, false, 1e-5}, {[](auto& o) { o.eps = 1.0000001e-5; }});
+  weight(WeightNormalizeBackward{1, 10, 20, false}, {});
+}
+
 TEST(OpText, TellsLinearAndPoolingApart) {
   const auto linear = []<class T>(T op) {
     expect_all_different(op, with_count<T>({[](T& o) { o.in = 7; }, [](T& o) { o.out = 7; }}));
@@ -114,6 +125,7 @@ TEST(OpText, TellsNormsApart) {
     auto fields = norm_fields<T>();
     fields.push_back([](T& o) { o.relu = true; });
     fields.push_back([](T& o) { o.groups = 4; });
+    fields.push_back([](T& o) { o.centered = false; });
     fields.insert(fields.end(), more.begin(), more.end());
     expect_all_different(op, fields);
   };
@@ -135,7 +147,8 @@ TEST(OpText, TellsPointwiseOperationsApart) {
   expect_all_different(
       Dropout{1, 10, 0.5, 0},
       with_count<Dropout>({[](auto& o) { o.size = 11; }, [](auto& o) { o.p = 0.50000001; },
-                           [](auto& o) { o.layer = 1; }}));
+                           [](auto& o) { o.layer = 1; }, [](auto& o) { o.alpha = true; },
+                           [](auto& o) { o.backward = true; }}));
   auto transpose = norm_fields<ToChannelsFirst>();
   transpose.push_back([](ToChannelsFirst& o) { o.inverse = true; });
   expect_all_different(ToChannelsFirst{1, 4, 8, false}, transpose);

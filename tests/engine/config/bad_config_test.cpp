@@ -118,9 +118,9 @@ TEST(BadConfig, UnknownAndMisplacedKeys) {
       {"data: [1]\n",
        "a.yaml:1:7: data: expected a map of keys, got a list; write `data: {dataset: ...}`"},
       {"norm: bm\n",
-       "a.yaml:1:7: norm: 'bm' is no short form; give bn, syncbn, gn, ln, in, frozen or none, or "
-       "write "
-       "`norm: {kind: ...}`"},
+       "a.yaml:1:7: norm: 'bm' is no short form; give bn, syncbn, gn, ln, in, rms, frozen or none, "
+       "or "
+       "write `norm: {kind: ...}`"},
       {"norm: [bn]\n",
        "a.yaml:1:7: norm: expected a map of keys, got a list; write `norm: {kind: ...}`"},
   });
@@ -292,7 +292,7 @@ TEST(BadConfig, Layers) {
       {"model: {layers: [rleu]}\n",
        "a.yaml:1:18: model.layers[0]: 'rleu' is not a choice; did you mean relu? The choices are "
        "conv, linear, max_pool, average_pool, global_pool, norm, relu, sigmoid, tanh, elu, selu, "
-       "gelu, dropout, add, flatten"},
+       "gelu, dropout, alpha_dropout, add, flatten"},
       {"model: {layers: [[relu]]}\n",
        "a.yaml:1:18: model.layers[0]: expected a layer, got a list; write `- relu` or `- {type: "
        "conv, ...}`"},

@@ -176,6 +176,8 @@ TEST(Schema, EveryKeyChangesItsOwnValueAndNoOther) {
                                                "lecun",
                                                "group",
                                                "l1",
+                                               "standardized",
+                                               "alpha",
                                                "adam",
                                                "cosine"};
   const std::map<std::string, std::string> defaults = values_of(parse("{}"));

@@ -49,6 +49,7 @@ TEST(Overrides, NormShortFormsLeaveTheOtherKeys) {
   EXPECT_EQ(norm("gn").groups, 4);
   EXPECT_EQ(norm("ln").kind, NormKind::layer);
   EXPECT_EQ(norm("in").kind, NormKind::instance);
+  EXPECT_EQ(norm("rms").kind, NormKind::rms);
   EXPECT_EQ(norm("none").kind, NormKind::none);
 }
 

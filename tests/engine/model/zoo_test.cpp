@@ -24,6 +24,13 @@ std::size_t parameters(const Graph& graph) {
   return count;
 }
 
+/// Shape of the parameter called `name`, or {} where there is none.
+std::vector<int> shape_of(const Graph& graph, const std::string& name) {
+  for (const Parameter& p : graph.parameters)
+    if (p.name == name) return p.shape;
+  return {};
+}
+
 TEST(Zoo, NamesAreThoseOfTheSchema) {
   const std::vector<std::string> names = zoo_names();
   EXPECT_TRUE(std::equal(names.begin(), names.end(), std::begin(config::kArchitectures),
@@ -69,6 +76,44 @@ TEST(Zoo, NormNoneGivesConvolutionsABias) {
   EXPECT_NE(bias, without.parameters.end());
 }
 
+// torch.nn.RMSNorm has a weight and no bias, so the convolution before it keeps its own.
+TEST(Zoo, RmsNormHasNoBetaAndLeavesTheBias) {
+  const Graph graph = model("model: {architecture: resnet8}\nnorm: rms", {28, 28, 1}, 10);
+  EXPECT_EQ(shape_of(graph, "conv1.bias"), (std::vector<int>{16}));
+  EXPECT_EQ(shape_of(graph, "layer2.0.bn2.weight"), (std::vector<int>{32}));
+  EXPECT_EQ(shape_of(graph, "layer2.0.bn2.bias"), std::vector<int>{});
+}
+
+// torch.nn.utils.weight_norm replaces `weight` by `weight_g` and `weight_v`.
+TEST(Zoo, NormalizedWeightsHaveTorchsNamesAndShapes) {
+  const Graph graph = model("model: {architecture: lenet}\nnorm: {kind: none, weights: normalized}",
+                            {28, 28, 1}, 10);
+  EXPECT_EQ(shape_of(graph, "conv2.weight_g"), (std::vector<int>{16, 1, 1, 1}));
+  EXPECT_EQ(shape_of(graph, "conv2.weight_v"), (std::vector<int>{16, 6, 5, 5}));
+  EXPECT_EQ(shape_of(graph, "fc3.weight_g"), (std::vector<int>{10, 1}));
+  EXPECT_EQ(shape_of(graph, "fc3.weight_v"), (std::vector<int>{10, 84}));
+  EXPECT_EQ(shape_of(graph, "conv2.weight"), std::vector<int>{});
+  EXPECT_EQ(parameters(graph), 61'706u + 6 + 16 + 120 + 84 + 10);
+}
+
+TEST(Zoo, StandardizedWeightsKeepTheirNames) {
+  const Graph graph = model(
+      "model: {architecture: lenet}\nnorm: {kind: none, weights: standardized}", {28, 28, 1}, 10);
+  EXPECT_EQ(parameters(graph), 61'706u);
+  EXPECT_EQ(shape_of(graph, "conv1.weight"), (std::vector<int>{6, 1, 5, 5}));
+}
+
+TEST(Zoo, DropoutIsOfTheConfiguredKind) {
+  for (const bool alpha : {false, true}) {
+    const Graph graph =
+        model(std::string("model: {architecture: mlp, dropout: 0.1, dropout_kind: ") +
+                  (alpha ? "alpha}" : "plain}"),
+              {28, 28, 1}, 10);
+    const Layer& layer = graph.layers[graph.layers.size() - 2];
+    EXPECT_EQ(std::get<DropoutLayer>(layer.kind).alpha, alpha);
+  }
+}
+
 TEST(Zoo, NormPositionIsRespected) {
   const auto order = [](const std::string& position) {
     const Graph graph =
@@ -109,6 +154,16 @@ INSTANTIATE_TEST_SUITE_P(
             {28, 28, 1},
             "norm.groups: 8 does not divide the 6 channels of layer 'bn1'; use one of 1, 2, 3, "
             "6"},
+        BadModel{"norm: {weights: standardized}\nmodel: {architecture: mlp}",
+                 {4, 4, 1},
+                 "norm.weights: standardized acts on convolutions, and this model has none; use "
+                 "normalized or plain"},
+        BadModel{
+            "norm: {kind: none, weights: standardized}\nmodel: {layers: [{type: conv, out: 2, "
+            "kernel: 1}, flatten, {type: linear, out: 10}]}",
+            {4, 4, 1},
+            "test.yaml:2:18: model.layers: norm.weights: a filter of layer 'conv1' is a single "
+            "weight, which standardizes to 0; use normalized or plain"},
         BadModel{
             "model: {layers: [{type: linear, out: 10}]}",
             {4, 4, 1},
@@ -154,6 +209,28 @@ TEST(Initialize, HasTheVarianceOfItsName) {
   EXPECT_NEAR(deviation("lecun"), std::sqrt(1.0 / 784), 0.0005);
   EXPECT_NEAR(deviation("xavier"), std::sqrt(2.0 / (784 + 400)), 0.0005);
   EXPECT_NEAR(deviation("gaussian"), 0.3, 0.003);
+}
+
+TEST(Initialize, ANormalizedWeightBeginsAsItsDirection) {
+  const Experiment e = parse_experiment_text(
+                           "model: {architecture: lenet}\nnorm: {weights: normalized}", "test.yaml")
+                           .experiment;
+  const Graph graph = build_model(e, {28, 28, 1}, 10);
+  for (std::size_t p = 0; p < graph.parameters.size(); ++p) {
+    if (graph.parameters[p].role != ParameterRole::gain) continue;
+    const int weight = graph.parameter(graph.parameters[p].layer, ParameterRole::weight);
+    std::vector<float> g(graph.parameters[p].count());
+    std::vector<float> v(graph.parameters[static_cast<std::size_t>(weight)].count());
+    initialize_parameter(graph, static_cast<int>(p), e.model, 1, g);
+    initialize_parameter(graph, weight, e.model, 1, v);
+    const std::size_t inputs = v.size() / g.size();
+    for (std::size_t o = 0; o < g.size(); ++o) {
+      double square = 0.0;
+      for (std::size_t i = o * inputs; i < (o + 1) * inputs; ++i)
+        square += static_cast<double>(v[i]) * static_cast<double>(v[i]);
+      EXPECT_NEAR(g[o], std::sqrt(square), 1e-6 * g[o]);
+    }
+  }
 }
 
 TEST(Initialize, ZeroGammaIsOnlyInTheLastNormOfABlock) {

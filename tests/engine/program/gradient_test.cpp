@@ -79,8 +79,13 @@ TEST_P(EveryNorm, GradientHoldsWithFusedResidualBlocks) {
 
 INSTANTIATE_TEST_SUITE_P(Norms, EveryNorm,
                          ::testing::Values("bn", "syncbn", "{kind: group, groups: 2}", "ln", "in",
-                                           "none", "{kind: batch, affine: false}",
-                                           "{kind: layer, affine: false}"));
+                                           "rms", "none", "{kind: batch, affine: false}",
+                                           "{kind: layer, affine: false}",
+                                           "{kind: rms, affine: false}",
+                                           "{kind: none, weights: normalized}",
+                                           "{kind: batch, weights: normalized}",
+                                           "{kind: group, groups: 2, weights: standardized}",
+                                           "{kind: rms, weights: standardized}"));
 
 TEST(Gradient, MaxPoolingPassesItToThePlaceOfTheMaximum) {
   Workbench setup(
@@ -91,6 +96,30 @@ TEST(Gradient, MaxPoolingPassesItToThePlaceOfTheMaximum) {
       "    - flatten\n"
       "    - {type: linear, out: 5}\n");
   check_every_parameter(setup);
+}
+
+TEST(Gradient, AlphaDropoutPassesItWhereValuesAreKept) {
+  for (const char* mode : {"reproducible", "fastest"}) {
+    Workbench setup(
+        std::string("replicas: 2\nbatch_per_replica: 3\nsteps: 1\nnorm: none\nreduction: ") + mode +
+        "\nmodel:\n  layers:\n"
+        "    - flatten\n"
+        "    - {type: linear, out: 12}\n"
+        "    - tanh\n"
+        "    - {type: alpha_dropout, p: 0.4}\n"
+        "    - {type: linear, out: 5}\n");
+    check_every_parameter(setup);
+  }
+}
+
+TEST(Gradient, NormalizedWeightsOfUnevenReplicas) {
+  for (const char* mode : {"reproducible", "fastest"}) {
+    Workbench setup(std::string("replicas: 3\nbatch_per_replica: 3\nsteps: 1\nreduction: ") + mode +
+                        "\nnorm: {kind: none, weights: normalized}\n"
+                        "model: {architecture: mlp, hidden: [7], activation: tanh}\n",
+                    {4, 4, 1}, 5, {3, 1, 0});
+    check_every_parameter(setup);
+  }
 }
 
 TEST(Gradient, ASmallerLastBatchHasTheMeanOverItsOwnSize) {

@@ -51,6 +51,43 @@ TEST(Fuse, WithoutNormsAddAndActivationStay) {
   EXPECT_EQ(count<ActivationForward>(setup.executor->program()), 7);
 }
 
+TEST(Lower, AnEvaluationDropsNothing) {
+  Workbench setup(
+      "norm: none\nmodel: {layers: [flatten, {type: dropout, p: 0.5}, {type: alpha_dropout, p: "
+      "0.5}, {type: linear, out: 5}]}\n");
+  EXPECT_EQ(count<Dropout>(setup.executor->program()), 2);  // no gradient goes back to the image
+  ProgramOptions options = setup.executor->program().options;
+  options.mode = ProgramMode::evaluation;
+  EXPECT_EQ(count<Dropout>(compile_program(setup.graph, *setup.device, options,
+                                           setup.executor->program().parameter_offset)),
+            0);
+}
+
+TEST(Weights, AreComputedOnceAndTheirGradientIsCarriedOnBehindEveryWgrad) {
+  const auto expect_weights = [](const std::string& weights, long convs, long linears) {
+    const Workbench setup(resnet("{kind: batch, weights: " + weights + "}"));
+    const Program& program = setup.executor->program();
+    EXPECT_EQ(count<WeightNormalize>(program), convs + linears);
+    EXPECT_EQ(count<WeightNormalizeBackward>(program), convs + linears);
+    for (std::size_t i = 0; i < program.instructions.size(); ++i) {
+      const Instruction& instruction = program.instructions[i];
+      if (instruction.kind != InstructionKind::compute) continue;
+      if (std::holds_alternative<WeightNormalize>(instruction.op)) {
+        EXPECT_EQ(instruction.pass, Pass::prepare);
+        EXPECT_EQ(instruction.scope, Scope::once);
+      }
+      if (std::holds_alternative<WeightNormalizeBackward>(instruction.op)) {
+        const Instruction& wgrad = program.instructions[i - 1];
+        EXPECT_EQ(wgrad.layer, instruction.layer);
+        EXPECT_EQ(wgrad.args[2], instruction.args[0]);  // what wgrad wrote
+      }
+    }
+  };
+  expect_weights("plain", 0, 0);
+  expect_weights("normalized", 9, 1);
+  expect_weights("standardized", 9, 0);
+}
+
 TEST(Lower, FirstLayerHasNoInputGradient) {
   const Workbench setup(resnet("syncbn"));
   EXPECT_EQ(count<ConvForward>(setup.executor->program()), 9);
@@ -79,7 +116,7 @@ TEST(Reductions, OneEachWayWithTheFewestValues) {
 }
 
 TEST(Reductions, LocalNormsReduceNoStatistics) {
-  for (const char* norm : {"bn", "gn", "ln", "in", "none"}) {
+  for (const char* norm : {"bn", "gn", "ln", "in", "rms", "none"}) {
     const Workbench setup(resnet(norm));
     EXPECT_TRUE(statistics(setup.executor->program()).empty()) << norm;
   }

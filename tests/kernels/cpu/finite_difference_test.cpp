@@ -135,10 +135,11 @@ TEST_P(FiniteDifferenceTest, Pooling) {
 }
 
 TEST_P(FiniteDifferenceTest, Normalization) {
-  for (const int groups : {0, 1, 3, 9})
+  for (const NormShape& shape :
+       {NormShape{3, 6, 9, 0}, {3, 6, 9, 1}, {3, 6, 9, 3}, {3, 6, 9, 9}, {3, 6, 9, 1, 1e-5, false}})
     for (const bool relu : {false, true}) {
-      SCOPED_TRACE("groups " + std::to_string(groups) + (relu ? " relu" : ""));
-      const NormShape shape{3, 6, 9, groups, 1e-5};
+      SCOPED_TRACE("groups " + std::to_string(shape.groups) + (relu ? " relu" : "") +
+                   (shape.centered ? "" : " rms"));
       NormInputs in;
       in.x = random_normal(shape.size(), 1, 0.5f);
       in.gamma = random_normal(9, 2, 1.0f, 0.3f);
@@ -188,6 +189,9 @@ TEST_P(FiniteDifferenceTest, DropoutAddAndFlatten) {
   };
   const Dropout dropout{2, 30, 0.3, 1};
   expect_gradient("dropout", through(dropout), x, w, through(dropout)(w));
+  Dropout alpha = dropout, alpha_backward = dropout;
+  alpha.alpha = alpha_backward.alpha = alpha_backward.backward = true;
+  expect_gradient("alpha dropout", through(alpha), x, w, through(alpha_backward)(w));
   const auto add = [&](const auto& a, const auto& b) {
     const Floats y = floats(60u);
     run(Add{2, 30}, {floats(a), floats(b), y});

@@ -11,6 +11,7 @@ struct NormShape {
   int samples = 1, pixels = 1, channels = 1;
   int groups = 0;  // 0: batch normalization; else groups of channels within a sample
   double eps = 1e-5;
+  bool centered = true;  // false: RMS normalization, the mean is 0
 
   std::size_t size() const {
     return static_cast<std::size_t>(samples) * static_cast<std::size_t>(pixels) *
@@ -50,7 +51,7 @@ inline NormResult norm_reference(const NormShape& shape, const std::vector<float
     count[shape.set_of(i)] += 1.0;
     r.mean[shape.set_of(i)] += x[i];
   }
-  for (std::size_t s = 0; s < sets; ++s) r.mean[s] /= count[s];
+  for (std::size_t s = 0; s < sets; ++s) r.mean[s] = shape.centered ? r.mean[s] / count[s] : 0.0;
   for (std::size_t i = 0; i < size; ++i) {
     const double d = x[i] - r.mean[shape.set_of(i)];
     r.variance[shape.set_of(i)] += d * d;
@@ -78,7 +79,7 @@ inline NormResult norm_reference(const NormShape& shape, const std::vector<float
     r.y[i] = relu && y <= 0.0 ? 0.0 : y;
     r.dgamma[i % channels] += r.g[i] * normalized[i];
     r.dbeta[i % channels] += r.g[i];
-    mean_g[shape.set_of(i)] += weight(i) * r.g[i] / count[shape.set_of(i)];
+    if (shape.centered) mean_g[shape.set_of(i)] += weight(i) * r.g[i] / count[shape.set_of(i)];
     mean_gx[shape.set_of(i)] += weight(i) * r.g[i] * normalized[i] / count[shape.set_of(i)];
   }
   for (std::size_t i = 0; i < size; ++i) {

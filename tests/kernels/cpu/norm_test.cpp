@@ -46,6 +46,8 @@ TEST_P(NormShapesTest, ChannelsThatFillNoVector) {
           instance{2, rows, channels, channels, 1e-5};
       compare(layer, random_inputs(layer, ++seed));
       compare(instance, random_inputs(instance, ++seed));
+      const NormShape rms{2, rows, channels, 1, 1e-5, false};
+      compare(rms, random_inputs(rms, ++seed));
     }
 }
 
@@ -59,6 +61,21 @@ TEST_P(NormShapesTest, RowsAcrossBlockBoundaries) {
       compare(batch, random_inputs(batch, ++seed));
       compare(layer, random_inputs(layer, ++seed));
     }
+}
+
+// Zhang & Sennrich 2019: y = x/√(mean(x²) + eps); the mean is neither read nor subtracted.
+TEST_P(NormShapesTest, RmsNormDividesByTheRootMeanSquare) {
+  const NormShape shape{1, 2, 2, 1, 0.5, false};
+  NormInputs in;
+  in.x = {1.0f, 2.0f, 3.0f, 1.0f};  // mean square 3.75
+  in.dy = {1.0f, 1.0f, 1.0f, 1.0f};
+  const NormOutputs out = group_norm(shape, in, {});
+  const double scale = 1.0 / std::sqrt(4.25);
+  for (std::size_t i = 0; i < 4; ++i) {
+    EXPECT_FLOAT_EQ(out.y[i], static_cast<float>(in.x[i] * scale));
+    EXPECT_NEAR(out.dx[i], scale - in.x[i] * scale * scale * scale * 7.0 / 4.0, 1e-6);
+  }
+  EXPECT_EQ(out.mean, std::vector<float>(4, 0.0f));  // rounded, and the rest
 }
 
 TEST_P(NormShapesTest, OneRowIsItsOwnMean) {

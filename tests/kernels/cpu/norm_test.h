@@ -76,10 +76,10 @@ class NormTest : public KernelTest {
     const Floats dbeta = in.beta.empty() ? Floats() : floats(channels);
     const Floats g = path.keep_g ? floats(in.x.size()) : Floats();
 
-    run(GroupNormForward{s.samples, s.pixels, s.channels, s.groups, s.eps, path.relu},
+    run(GroupNormForward{s.samples, s.pixels, s.channels, s.groups, s.eps, path.relu, s.centered},
         {x, gamma, beta, residual, y, mean, inv_std});
     const Argument mask = path.mask_from_y ? Argument(y) : Argument(nullptr);
-    run(GroupNormBackward{s.samples, s.pixels, s.channels, s.groups, path.relu},
+    run(GroupNormBackward{s.samples, s.pixels, s.channels, s.groups, path.relu, s.centered},
         {dy, dy2, x, mean, inv_std, gamma, beta, mask, dx, dgamma, dbeta, g});
     return {y.values(),
             dx.values(),

@@ -11,6 +11,8 @@ namespace {
 constexpr Activation kActivations[] = {Activation::relu, Activation::sigmoid, Activation::tanh,
                                        Activation::elu,  Activation::selu,    Activation::gelu};
 
+std::size_t to_count(int n) { return static_cast<std::size_t>(n); }
+
 class PointwiseTest : public KernelTest {
  protected:
   std::vector<float> dropout(const Dropout& op, const std::vector<float>& x,
@@ -175,6 +177,39 @@ TEST_P(PointwiseTest, DropoutsBackwardHasTheForwardMask) {
     if (dx[i] != 0.0f) {
       EXPECT_FLOAT_EQ(dx[i], 2.0f * dy[i]);
     }
+  }
+}
+
+// Klambauer et al. 2017, section 2: dropped values become α' = −λα, and an affine map keeps mean
+// and variance. The mask is that of plain dropout under the same key.
+TEST_P(PointwiseTest, AlphaDropoutIsItsFormula) {
+  const auto x = random_normal(2 * 60, 6), dy = random_normal(2 * 60, 7);
+  const std::vector<std::uint32_t> ids = {4, 40};
+  const double lambda = 1.0507009873554805, alpha = 1.6732632423543772;
+  for (const double p : {0.1, 0.5, 0.8}) {
+    const auto mask = dropout({2, 60, p, 3}, std::vector<float>(120, 1.0f), ids, {});
+    const auto y = dropout({2, 60, p, 3, true}, x, ids, {});
+    const auto dx = dropout({2, 60, p, 3, true, true}, dy, ids, {});
+    const double limit = -lambda * alpha;
+    const double a = std::pow((1.0 - p) * (1.0 + p * limit * limit), -0.5), b = -a * limit * p;
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      const bool kept = mask[i] != 0.0f;
+      EXPECT_NEAR(y[i], a * (kept ? x[i] : limit) + b, 1e-6);
+      EXPECT_NEAR(dx[i], kept ? a * dy[i] : 0.0, 1e-6);
+    }
+  }
+}
+
+TEST_P(PointwiseTest, AlphaDropoutKeepsMeanZeroAndVarianceOne) {
+  const int size = 200000;
+  const auto x = random_normal(to_count(size), 8);
+  for (const double p : {0.05, 0.5, 0.9}) {
+    const auto y = dropout({1, size, p, 0, true}, x, {5}, {});
+    double mean = 0.0, square = 0.0;
+    for (const float value : y) mean += static_cast<double>(value) / size;
+    for (const float value : y) square += (value - mean) * (value - mean) / size;
+    EXPECT_NEAR(mean, 0.0, 5.0 / std::sqrt(size));
+    EXPECT_NEAR(square, 1.0, 0.02);
   }
 }
 

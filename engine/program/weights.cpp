@@ -1,0 +1,89 @@
+// Weights that are not parameters themselves: normalized or standardized ones are computed once per
+// step, and their gradient is carried on to the parameters behind every wgrad. That is linear in
+// the gradient, so it may be done replica by replica, before gradients are added up.
+#include "engine/program/passes.h"
+
+namespace syncnorm {
+namespace {
+
+const Parameter& parameter_of(const Emission& e, const Node& node) {
+  const int index = e.graph.parameter(node.layer, ParameterRole::weight);
+  return e.graph.parameters[static_cast<std::size_t>(index)];
+}
+
+bool is_conv(const Emission& e, const Node& node) {
+  return std::holds_alternative<ConvLayer>(
+      e.graph.layers[static_cast<std::size_t>(node.layer)].kind);
+}
+
+bool computed(const Emission& e, const Node& node) {
+  switch (e.program.options.norm.weights) {
+    case WeightsKind::plain:
+      return false;
+    case WeightsKind::normalized:
+      return true;
+    case WeightsKind::standardized:
+      return is_conv(e, node);
+  }
+  return false;
+}
+
+struct Rows {
+  int outputs, inputs;
+};
+
+Rows rows_of(const Parameter& weight) {
+  return {weight.shape[0], static_cast<int>(weight.count()) / weight.shape[0]};
+}
+
+}  // namespace
+
+int emit_weight(Emission& e, const Node& node, Emission::Saved& saved) {
+  const int parameter = e.parameter(node, ParameterRole::weight);
+  if (!computed(e, node)) return parameter;
+  const NormConfig& norm = e.program.options.norm;
+  const bool standardize = norm.weights == WeightsKind::standardized;
+  const Rows rows = rows_of(parameter_of(e, node));
+  const std::string& name = e.name(node);
+  const std::size_t vector = sizeof(double) * static_cast<std::size_t>(rows.outputs);
+  const auto add = [&](const char* suffix, std::size_t bytes, char element, bool persistent) {
+    const int tensor = e.add_tensor(name + suffix, bytes, Per::once, Space::arena, element);
+    e.program.tensors.back().persistent = persistent;
+    return tensor;
+  };
+  // Computed once for all waves of a step, all chunks of an evaluation. A convolution's own is
+  // packed at once and not read again.
+  const int weight =
+      add(" weight", parameter_of(e, node).count() * sizeof(float), 'f', !is_conv(e, node));
+  saved.weight_mean = standardize ? add(" weight mean", vector, 'd', true) : -1;
+  saved.weight_scale = add(" weight scale", vector, 'd', true);
+  e.emit(Pass::prepare, Scope::once, name,
+         WeightNormalize{1, rows.outputs, rows.inputs, standardize, norm.weights_eps},
+         {parameter, e.parameter(node, ParameterRole::gain), weight, saved.weight_mean,
+          saved.weight_scale},
+         2);
+  return weight;
+}
+
+int weight_gradient(Emission& e, const Node& node, const Emission::Saved& saved) {
+  if (saved.weight_scale < 0) return e.parameter_gradient(node, ParameterRole::weight);
+  return e.add_tensor(e.name(node) + " weight gradient",
+                      parameter_of(e, node).count() * sizeof(float),
+                      e.scope() == Scope::merged ? Per::once : Per::wave_replica);
+}
+
+void emit_weight_backward(Emission& e, const Node& node, const Emission::Saved& saved,
+                          int gradient) {
+  if (saved.weight_scale < 0) return;
+  const Rows rows = rows_of(parameter_of(e, node));
+  e.emit(
+       Pass::backward, e.scope(), e.name(node),
+       WeightNormalizeBackward{e.samples(), rows.outputs, rows.inputs, saved.weight_mean >= 0},
+       {gradient, e.parameter(node, ParameterRole::weight), e.parameter(node, ParameterRole::gain),
+        saved.weight_mean, saved.weight_scale, e.parameter_gradient(node, ParameterRole::weight),
+        e.parameter_gradient(node, ParameterRole::gain)},
+       5)
+      .deferrable = true;
+}
+
+}  // namespace syncnorm

@@ -1,0 +1,92 @@
+// Weights computed from their parameters, row by row: weight normalization (Salimans & Kingma 2016)
+// and weight standardization (Qiao et al. 2019). Rows are summed in f64, in an order that depends
+// on their length alone.
+#include <cmath>
+
+#include "kernels/cpu/context.h"
+#include "kernels/norm_math.h"
+
+namespace syncnorm::cpu {
+namespace {
+
+/// Σ value(i) over i < count: eight interleaved sums, because one would wait for every addition.
+template <class Value>
+double sum(std::size_t count, Value value) {
+  constexpr std::size_t kLanes = 8;
+  double lane[kLanes] = {};
+  for (std::size_t i = 0; i < count; ++i) lane[i % kLanes] += static_cast<double>(value(i));
+  return ((lane[0] + lane[1]) + (lane[2] + lane[3])) + ((lane[4] + lane[5]) + (lane[6] + lane[7]));
+}
+
+void normalize(const WeightNormalize& op, std::span<void* const> args) {
+  const std::size_t inputs = static_cast<std::size_t>(op.inputs);
+  const auto *v = arg<const float>(args, 0), *g = arg<const float>(args, 1);
+  auto* w = arg<float>(args, 2);
+  auto* scale = arg<double>(args, 4);
+  for (int o = 0; o < op.outputs; ++o, v += inputs, w += inputs) {
+    scale[o] =
+        1.0 / std::sqrt(sum(inputs, [&](auto i) { return static_cast<double>(v[i]) * v[i]; }));
+    const double factor = g[o] * scale[o];
+    for (std::size_t i = 0; i < inputs; ++i) w[i] = static_cast<float>(factor * v[i]);
+  }
+}
+
+/// With s = 1/‖v‖: dg = s·Σ dw·v and dv = g·s·(dw − v·s²·Σ dw·v).
+void normalize_backward(const WeightNormalizeBackward& op, std::span<void* const> args) {
+  const std::size_t inputs = static_cast<std::size_t>(op.inputs);
+  const auto *dw = arg<const float>(args, 0), *v = arg<const float>(args, 1);
+  const auto* g = arg<const float>(args, 2);
+  const auto* scale = arg<const double>(args, 4);
+  auto *dv = arg<float>(args, 5), *dg = arg<float>(args, 6);
+  for (int o = 0; o < op.outputs; ++o, dw += inputs, v += inputs, dv += inputs) {
+    const double dot = sum(inputs, [&](auto i) { return static_cast<double>(dw[i]) * v[i]; });
+    dg[o] = static_cast<float>(dot * scale[o]);
+    const double factor = g[o] * scale[o], along = dot * scale[o] * scale[o];
+    for (std::size_t i = 0; i < inputs; ++i)
+      dv[i] = static_cast<float>(factor * (dw[i] - along * v[i]));
+  }
+}
+
+void standardize(const WeightNormalize& op, std::span<void* const> args) {
+  const std::size_t inputs = static_cast<std::size_t>(op.inputs);
+  const auto* v = arg<const float>(args, 0);
+  auto* w = arg<float>(args, 2);
+  auto *mean = arg<double>(args, 3), *scale = arg<double>(args, 4);
+  for (int o = 0; o < op.outputs; ++o, v += inputs, w += inputs) {
+    const double m = mean[o] = sum(inputs, [&](auto i) { return v[i]; }) / op.inputs;
+    const double m2 = sum(inputs, [&](auto i) { return (v[i] - m) * (v[i] - m); });
+    scale[o] = inverse_std(m2 / op.inputs, op.eps);
+    for (std::size_t i = 0; i < inputs; ++i) w[i] = static_cast<float>((v[i] - m) * scale[o]);
+  }
+}
+
+/// The input gradient of every normalization: dv = s·(dw − mean(dw) − ŵ·mean(dw·ŵ)).
+void standardize_backward(const WeightNormalizeBackward& op, std::span<void* const> args) {
+  const std::size_t inputs = static_cast<std::size_t>(op.inputs);
+  const auto *dw = arg<const float>(args, 0), *v = arg<const float>(args, 1);
+  const auto *mean = arg<const double>(args, 3), *scale = arg<const double>(args, 4);
+  auto* dv = arg<float>(args, 5);
+  for (int o = 0; o < op.outputs; ++o, dw += inputs, v += inputs, dv += inputs) {
+    const auto w = [&](std::size_t i) { return (v[i] - mean[o]) * scale[o]; };
+    const double mean_dw = sum(inputs, [&](auto i) { return dw[i]; }) / op.inputs;
+    const double mean_dww = sum(inputs, [&](auto i) { return dw[i] * w(i); }) / op.inputs;
+    for (std::size_t i = 0; i < inputs; ++i)
+      dv[i] = static_cast<float>(scale[o] * (dw[i] - mean_dw - w(i) * mean_dww));
+  }
+}
+
+}  // namespace
+
+KernelPtr compile(Context&, const WeightNormalize& op) {
+  return make_kernel([op](std::span<void* const> args, const StepState&) {
+    op.standardize ? standardize(op, args) : normalize(op, args);
+  });
+}
+
+KernelPtr compile(Context&, const WeightNormalizeBackward& op) {
+  return make_kernel([op](std::span<void* const> args, const StepState&) {
+    op.standardize ? standardize_backward(op, args) : normalize_backward(op, args);
+  });
+}
+
+}  // namespace syncnorm::cpu

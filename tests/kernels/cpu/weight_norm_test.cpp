@@ -1,0 +1,109 @@
+// Normalized and standardized weights against their definitions in f64, and their gradients against
+// central differences of the definition.
+#include "tests/kernels/cpu/kernel_test.h"
+
+namespace syncnorm::test {
+namespace {
+
+std::size_t to_size(int n) { return static_cast<std::size_t>(n); }
+
+/// The weight by the definition, from parameters in f64; `g` is empty for standardization.
+std::vector<double> weight_reference(int inputs, const std::vector<double>& v,
+                                     const std::vector<double>& g, double eps) {
+  std::vector<double> w(v.size());
+  const std::size_t n = to_size(inputs);
+  for (std::size_t row = 0; row < v.size(); row += n) {
+    double mean = 0.0, square = 0.0;
+    for (std::size_t i = row; g.empty() && i < row + n; ++i) mean += v[i] / inputs;
+    for (std::size_t i = row; i < row + n; ++i) square += (v[i] - mean) * (v[i] - mean);
+    const double scale =
+        g.empty() ? 1.0 / std::sqrt(square / inputs + eps) : g[row / n] / std::sqrt(square);
+    for (std::size_t i = row; i < row + n; ++i) w[i] = (v[i] - mean) * scale;
+  }
+  return w;
+}
+
+class WeightNormTest : public KernelTest {
+ protected:
+  void make(int outputs, int inputs, bool standardize, float mean = 0.2f) {
+    forward_ = {1, outputs, inputs, standardize, 1e-3};
+    const std::size_t size = to_size(outputs) * to_size(inputs), rows = to_size(outputs);
+    v_ = random_normal(size, 1, mean);
+    dw_ = random_normal(size, 2);
+    g_ = standardize ? std::vector<float>() : random_normal(rows, 3, 1.0f, 0.5f);
+    const Floats v = floats(v_), g = standardize ? Floats() : floats(g_);
+    const Floats w = floats(size), dv = floats(size), dg = standardize ? Floats() : floats(rows);
+    const Doubles mean_out = standardize ? doubles(rows) : Doubles(), scale = doubles(rows);
+    run(forward_, {v, g, w, mean_out, scale});
+    run(WeightNormalizeBackward{1, outputs, inputs, standardize},
+        {floats(dw_), v, g, mean_out, scale, dv, dg});
+    w_ = w.values();
+    dv_ = dv.values();
+    dg_ = dg.values();
+  }
+
+  /// Σ dw·w at parameters moved by `h` along one of them.
+  double objective(std::size_t index, bool gain, double h) const {
+    std::vector<double> v(v_.begin(), v_.end()), g(g_.begin(), g_.end());
+    (gain ? g : v)[index] += h;
+    const auto w = weight_reference(forward_.inputs, v, g, forward_.eps);
+    double sum = 0.0;
+    for (std::size_t i = 0; i < w.size(); ++i) sum += dw_[i] * w[i];
+    return sum;
+  }
+  double difference(std::size_t index, bool gain) const {
+    return (objective(index, gain, 1e-5) - objective(index, gain, -1e-5)) / 2e-5;
+  }
+
+  WeightNormalize forward_;
+  std::vector<float> v_, g_, dw_, w_, dv_, dg_;
+};
+
+// Rows of 1 (but for standardization, where it is 0), of less and of more than eight, odd and even.
+TEST_P(WeightNormTest, MatchesTheDefinitionAndItsDifferences) {
+  for (const bool standardize : {false, true})
+    for (const int inputs : {1, 2, 7, 8, 9, 45, 64})
+      for (const int outputs : {1, 3}) {
+        SCOPED_TRACE(op_text(WeightNormalize{1, outputs, inputs, standardize}));
+        make(outputs, inputs, standardize);
+        EXPECT_TRUE(near_relative(
+            w_, weight_reference(inputs, {v_.begin(), v_.end()}, {g_.begin(), g_.end()}, 1e-3),
+            1e-7));
+        std::vector<double> dv(v_.size()), dg(g_.size());
+        for (std::size_t i = 0; i < dv.size(); ++i) dv[i] = difference(i, false);
+        for (std::size_t i = 0; i < dg.size(); ++i) dg[i] = difference(i, true);
+        EXPECT_TRUE(near_relative(dv_, dv, 1e-6, 1e-2));
+        EXPECT_TRUE(near_relative(dg_, dg, 1e-6, 1e-2));
+      }
+}
+
+TEST_P(WeightNormTest, AStandardizedFilterHasMeanZeroAndVarianceOneFarFromZeroToo) {
+  make(2, 50, true, 1000.0f);
+  for (std::size_t row = 0; row < 100; row += 50) {
+    double mean = 0.0, square = 0.0;
+    for (std::size_t i = row; i < row + 50; ++i) mean += static_cast<double>(w_[i]) / 50;
+    for (std::size_t i = row; i < row + 50; ++i) square += (w_[i] - mean) * (w_[i] - mean);
+    EXPECT_NEAR(mean, 0.0, 1e-6);
+    EXPECT_NEAR(square / 50, 1.0, 3e-3);  // eps is 1e-3
+  }
+}
+
+TEST_P(WeightNormTest, TheLengthOfVIsWithoutInfluence) {
+  make(2, 9, false);
+  const auto first = w_;
+  for (float& v : v_) v *= 4.0f;
+  const Floats w = floats(18u);
+  run(forward_, {floats(v_), floats(g_), w, nullptr, doubles(2)});
+  EXPECT_TRUE(near_relative(w.values(), first, 1e-7));
+  for (std::size_t row : {0u, 1u}) {  // so the gradient is at right angles to v
+    double dot = 0.0;
+    for (std::size_t i = 9 * row; i < 9 * row + 9; ++i)
+      dot += static_cast<double>(v_[i]) * static_cast<double>(dv_[i]);
+    EXPECT_NEAR(dot, 0.0, 1e-5);
+  }
+}
+
+SYNCNORM_FOR_ALL_INSTRUCTION_SETS(WeightNormTest);
+
+}  // namespace
+}  // namespace syncnorm::test
