@@ -57,9 +57,10 @@ inline RenormalizationPair renormalize(const MeanVariance& batch, double running
           clip((batch.mean - running_mean) * inverse_running, -d_max, d_max)};
 }
 
-/// Share of the way from no correction to the limits r_max and d_max at `step` (updates done).
+/// Share of the way from no correction to the limits r_max and d_max at `step` (updates done): none
+/// in the first `start` updates, then growing over `ramp` updates.
 inline double renormalization_share(double step, double start, double ramp) {
-  if (step <= start) return 0.0;
+  if (step < start) return 0.0;
   return ramp <= 0.0 ? 1.0 : clip((step - start) / ramp, 0.0, 1.0);
 }
 

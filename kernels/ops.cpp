@@ -77,6 +77,7 @@ struct Name {
   const char* operator()(const BatchFinalize&) { return "bn finalize"; }
   const char* operator()(const BatchDeviation&) { return "bn deviation"; }
   const char* operator()(const BatchFinalizeDeviation&) { return "bn finalize deviation"; }
+  const char* operator()(const Accumulate&) { return "accumulate"; }
   const char* operator()(const BatchFromRunning&) { return "bn from running"; }
   const char* operator()(const BatchNormalize&) { return "bn apply"; }
   const char* operator()(const BatchGradientSums&) { return "bn sums"; }
@@ -133,6 +134,7 @@ struct Text {
     return fmt::format("{} {} factor {} eps {} momentum {}", o.channels, kind_text(o.deviation),
                        o.factor, o.eps, o.momentum);
   }
+  std::string operator()(const Accumulate& o) { return fmt::format("{}", o.count); }
   std::string operator()(const BatchFromRunning& o) {
     return fmt::format("{} eps {}", o.channels, o.eps);
   }

@@ -118,7 +118,7 @@ struct BatchMoments {
 //
 // Batch renormalization (Ioffe 2017) multiplies x̂ by r and adds d, both constants of the backward
 // pass: r = clip(σ / σ_running, 1/r_max, r_max), d = clip((μ − μ_running) / σ_running, ±d_max).
-// Up to update `start` r = 1 and d = 0; then the limits widen linearly over `ramp` updates.
+// In the first `start` updates r = 1 and d = 0; then the limits widen linearly over `ramp` updates.
 struct Renormalization {
   bool on = false;
   double r_max = 3.0, d_max = 5.0;
@@ -154,6 +154,11 @@ struct BatchFinalizeDeviation {
   Deviation deviation = Deviation::l1;
   double factor = 1.0;  // l1: √(π/2) makes s the standard deviation of normal values
   double eps = 1e-5, momentum = 0.1;
+};
+// sums f64 [count] -> totals f64 [count] += sums, for statistics over several batches
+struct Accumulate {
+  int samples = 1;
+  int count = 0;
 };
 // running_mean, running_var -> mean [2, C], inv_std
 struct BatchFromRunning {
@@ -275,10 +280,10 @@ struct SumOfSquares {
 using Op = std::variant<ConvPack, ConvForward, ConvDgrad, ConvWgrad, LinearForward, LinearDgrad,
                         LinearWgrad, WeightNormalize, WeightNormalizeBackward, PoolForward,
                         PoolBackward, BatchMoments, BatchFinalize, BatchDeviation,
-                        BatchFinalizeDeviation, BatchFromRunning, BatchNormalize, BatchGradientSums,
-                        BatchInputGradient, GroupNormForward, GroupNormBackward, ActivationForward,
-                        ActivationBackward, Add, Dropout, ToChannelsFirst, SoftmaxCrossEntropy,
-                        SgdUpdate, AdamUpdate, SumOfSquares>;
+                        BatchFinalizeDeviation, Accumulate, BatchFromRunning, BatchNormalize,
+                        BatchGradientSums, BatchInputGradient, GroupNormForward, GroupNormBackward,
+                        ActivationForward, ActivationBackward, Add, Dropout, ToChannelsFirst,
+                        SoftmaxCrossEntropy, SgdUpdate, AdamUpdate, SumOfSquares>;
 
 /// The same operation on another number of samples.
 inline Op with_samples(Op op, int samples) {

@@ -39,6 +39,8 @@ CommandLine parse_command_line(int argc, char** argv) {
   add_overrides(train, line);
   train->add_option("--resume", line.resume,
                     "auto (newest valid checkpoint of run_dir) or a checkpoint folder");
+  train->add_option("--init-from", line.init_from,
+                    "Begin with the weights of a .safetensors file or a checkpoint folder");
   train->add_flag("--dry-run", line.dry_run, "Check everything, compile, train nothing");
   train->add_flag("--print-config", line.print_config,
                   "Print every value and where it came from, then stop");
@@ -48,6 +50,9 @@ CommandLine parse_command_line(int argc, char** argv) {
   add_experiment(compare, line, "STUDY.yaml");
   add_overrides(compare, line);
   compare->add_option("--only", line.only, "I/N: the I-th of N equal parts of the runs");
+  compare->add_option("--init-from", line.init_from,
+                      "Begin every run with the weights of a .safetensors file or a checkpoint "
+                      "folder");
   compare->add_flag("--dry-run", line.dry_run, "Check everything and list the runs");
 
   CLI::App* plan = app.add_subcommand("plan", "Print the compiled step");

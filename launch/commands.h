@@ -14,6 +14,7 @@ struct CommandLine {
   std::vector<std::string> overrides;
   std::string resume;
   std::string weights;
+  std::string init_from;
   std::string only;  // I/N
   bool dry_run = false;
   bool print_config = false;

@@ -1,13 +1,10 @@
 // syncnorm eval: weights of a checkpoint or a safetensors file on the test set.
-#include <filesystem>
-#include <fstream>
 #include <iostream>
 #include <numeric>
 
 #include <fmt/format.h>
 
 #include "engine/train/agreement.h"
-#include "engine/train/checkpoint.h"
 #include "engine/train/evaluate.h"
 #include "engine/train/state_files.h"
 #include "engine/train/trainer.h"
@@ -16,29 +13,6 @@
 #include "launch/session.h"
 
 namespace syncnorm {
-namespace {
-
-namespace fs = std::filesystem;
-
-/// The bytes of model.safetensors, from a checkpoint folder (verified) or a file.
-std::string weights_bytes(const fs::path& path) {
-  if (fs::is_directory(path)) {
-    Checkpoint checkpoint = read_checkpoint(path);
-    const auto model = checkpoint.files.find("model.safetensors");
-    if (model == checkpoint.files.end())
-      throw CheckpointError(path.string() + ": the checkpoint has no model.safetensors");
-    return model->second;
-  }
-  std::ifstream in(path, std::ios::binary);
-  if (!in)
-    throw CheckpointError(path.string() +
-                          ": cannot be read; --weights takes a checkpoint folder or a "
-                          ".safetensors file");
-  return {std::istreambuf_iterator<char>(in), {}};
-}
-
-}  // namespace
-
 int run_eval(const CommandLine& line, Communicator& comm) {
   const LoadedExperiment loaded = load_on_all_ranks(line, comm);
   const std::unique_ptr<Device> device = make_device(loaded.experiment, comm);
@@ -53,9 +27,12 @@ int run_eval(const CommandLine& line, Communicator& comm) {
   }
   Memory memory;
   Evaluator evaluator(graph, loaded.experiment, layout, dataset, *device, comm, memory);
+  std::string weights;
   agree(comm, [&] {
-    model_from_file(graph, evaluator.program(), memory, weights_bytes(line.weights), line.weights);
+    if (comm.rank() == 0) weights = read_weights(line.weights);
   });
+  weights = from_rank_0(comm, weights);
+  agree(comm, [&] { model_from_file(graph, evaluator.program(), memory, weights, line.weights); });
   std::vector<std::uint32_t> all(dataset.test.size());
   std::iota(all.begin(), all.end(), 0u);
   const EvaluationResult result = evaluator.run(dataset.test, all);

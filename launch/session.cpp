@@ -49,7 +49,7 @@ std::unique_ptr<Device> make_device(const Experiment& experiment, Communicator& 
 }
 
 void train_experiment(const LoadedExperiment& loaded, const std::string& resume,
-                      Communicator& comm) {
+                      const std::string& init_from, Communicator& comm) {
   const std::unique_ptr<Device> device = make_device(loaded.experiment, comm);
   const Dataset dataset = load_data_on_all_ranks(loaded, comm);
   std::signal(SIGTERM, request_stop);
@@ -62,6 +62,7 @@ void train_experiment(const LoadedExperiment& loaded, const std::string& resume,
   Console console(std::cout, terminal);
   TrainerOptions options;
   options.resume = resume;
+  options.init_from = init_from;
   options.version = kVersion;
   options.observers = {&log, &console};
   options.stop_requested = &stop_requested;

@@ -22,6 +22,6 @@ std::unique_ptr<Device> make_device(const Experiment& experiment, Communicator& 
 /// Trains one experiment with the run log and the console attached; what `train` does and `compare`
 /// repeats. Throws as Trainer::run does.
 void train_experiment(const LoadedExperiment& loaded, const std::string& resume,
-                      Communicator& comm);
+                      const std::string& init_from, Communicator& comm);
 
 }  // namespace syncnorm

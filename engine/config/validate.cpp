@@ -135,10 +135,14 @@ void check_optimizer(const Draft& draft, Problems& problems) {
 
 void check_norm(const Draft& draft, Problems& problems) {
   const NormConfig& norm = draft.experiment.norm;
-  if (!all_good(draft, {"norm.kind", "norm.deviation", "norm.renormalize"})) return;
-  if (norm.kind == NormKind::batch && norm.renormalize && norm.deviation != Deviation::l2)
-    problems.add(latest(draft, {"norm.deviation", "norm.renormalize", "norm.kind"}),
-                 "norm.renormalize", "works with deviation: l2 only; leave out one of the two");
+  if (norm.kind != NormKind::batch || norm.deviation == Deviation::l2) return;
+  const auto needs_l2 = [&](const char* key, bool wanted) {
+    if (wanted && all_good(draft, {"norm.kind", "norm.deviation", key}))
+      problems.add(latest(draft, {"norm.deviation", "norm.kind", key}), key,
+                   "works with deviation: l2 only; leave out one of the two");
+  };
+  needs_l2("norm.renormalize", norm.renormalize);
+  needs_l2("norm.precise_samples", norm.precise_samples > 0);
 }
 
 }  // namespace

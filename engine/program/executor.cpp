@@ -34,7 +34,7 @@ Executor::Executor(Program program, Device& device, Communicator& comm, const Pl
   wave_ = together ? local_ : 1;
   groups_in_wave_ = together ? static_cast<int>(group_members_.size()) : 1;
   arena_bytes_ = allocate(program_, wave_, groups_in_wave_, local_);
-  if (options.mode == ProgramMode::training) make_reductions(groups, placement, algorithm);
+  if (options.mode != ProgramMode::evaluation) make_reductions(groups, placement, algorithm);
   compile_kernels(device);
   reserve(device);
 }

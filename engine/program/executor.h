@@ -55,6 +55,9 @@ class Executor {
   /// packed, running statistics converted). `vote` is added to the votes of the loss reduction.
   void run(const StepState& state, const BatchView& batch, bool prepare = true, double vote = 0.0);
 
+  /// Values of a persistent f64 tensor for one local replica (and so for its group).
+  std::span<double> doubles(int tensor, int replica);
+
   /// The reduced loss values of the last run: Σ loss, correct, votes, 0. Evaluation: of this call.
   std::span<const double> loss() const;
 

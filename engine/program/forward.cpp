@@ -120,7 +120,7 @@ class Forward {
     const Per per = e_.batch_statistics() ? Per::wave_group : Per::once;
     saved_->mean = e_.add_tensor(name + " mean", 2 * vector, per);
     saved_->inv_std = e_.add_tensor(name + " inv_std", vector, per);
-    if (e_.batch_statistics() && options_.norm.renormalize)
+    if (training() && e_.batch_statistics() && options_.norm.renormalize)
       saved_->correction = e_.add_tensor(name + " correction", 2 * vector, per);
   }
 
@@ -182,6 +182,7 @@ class Forward {
     saved_ = &e_.saved[n];
     const bool l2 = norm.deviation == Deviation::l2;
     BatchFinalize op{1, channels(node), norm.eps, norm.momentum, {}};
+    if (!training()) return emit_totals(node, op);
     if (norm.renormalize)
       op.renormalization = {true, norm.r_max, norm.d_max, norm.renormalize_start,
                             norm.renormalize_ramp};
@@ -190,6 +191,19 @@ class Forward {
              l2 ? saved_->running_var : -1, saved_->correction},
             1);
     if (!l2) emit_deviation(node);
+  }
+
+  /// The batch's statistics, added to those of the batches before; nothing else is changed.
+  void emit_totals(const Node& node, const BatchFinalize& op) {
+    const int totals = e_.add_tensor(e_.name(node) + " totals", sums(node) * sizeof(double),
+                                     Per::group, Space::arena, 'd');
+    e_.program.tensors.back().persistent = true;
+    for (RunningSlot& slot : e_.program.running)
+      if (slot.layer == node.layer) slot.totals = totals;
+    e_.emit(Pass::forward, Scope::group, e_.name(node), op,
+            {saved_->total, saved_->mean, saved_->inv_std, -1, -1, -1}, 1);
+    e_.emit(Pass::forward, Scope::group, e_.name(node), Accumulate{1, static_cast<int>(sums(node))},
+            {saved_->total, totals}, 1);
   }
 
   /// L1 and L∞ take the mean first, then one or two reductions more.
@@ -230,7 +244,7 @@ class Forward {
   }
 
   RunningSlot add_running(const Node& node, int channels) {
-    RunningSlot slot{node.layer, channels, e_.program.running_floats, 0};
+    RunningSlot slot{node.layer, channels, e_.program.running_floats, 0, -1};
     slot.variance = slot.mean + static_cast<std::size_t>(channels);
     e_.program.running_floats = slot.variance + static_cast<std::size_t>(channels);
     e_.program.running.push_back(slot);
@@ -338,7 +352,7 @@ void emit_forward(Emission& e) {
   // Dropout in front of nothing, or a flatten of a vector, leaves the logits to an earlier value.
   int logits = -1;
   for (const Node& node : e.nodes) logits = e.value[static_cast<std::size_t>(node.output)];
-  emit_loss(e, logits);
+  if (e.program.options.mode != ProgramMode::statistics) emit_loss(e, logits);
 }
 
 }  // namespace syncnorm

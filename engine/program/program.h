@@ -81,9 +81,12 @@ struct RunningSlot {
   int layer = 0;
   int channels = 0;
   std::size_t mean = 0, variance = 0;
+  int totals = -1;  // mode statistics: f64 [2C+1] per group, the sums of all batches so far
 };
 
-enum class ProgramMode { training, evaluation };
+/// `statistics`: the forward pass alone, with the batch's statistics, which are added up over the
+/// batches that are run (RunningSlot::totals).
+enum class ProgramMode { training, evaluation, statistics };
 
 struct ProgramOptions {
   ProgramMode mode = ProgramMode::training;

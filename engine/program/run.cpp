@@ -30,6 +30,12 @@ void Executor::run(const StepState& state, const BatchView& batch, bool prepare,
     }
 }
 
+std::span<double> Executor::doubles(int tensor, int replica) {
+  const Tensor& t = program_.tensors[static_cast<std::size_t>(tensor)];
+  assert(t.persistent && t.element == 'd');
+  return {reinterpret_cast<double*>(pointer(tensor, replica)), t.bytes / sizeof(double)};
+}
+
 std::span<const double> Executor::loss() const {
   const int tensor =
       program_.loss_reduction >= 0

@@ -18,14 +18,18 @@ Op update_op(const OptimizerConfig& c, std::size_t count, double decay) {
 
 Optimizer::Optimizer(const Graph& graph, const Program& program, const OptimizerConfig& config,
                      Device& device)
-    : config_(config), count_(program.parameter_floats) {
-  first_ = device.allocate(count_ * sizeof(float));
-  if (config.kind != OptimizerKind::sgd) second_ = device.allocate(count_ * sizeof(float));
+    : config_(config), count_(program.trained_floats) {
+  // Frozen parameters have a place in the state files too; it stays zero.
+  const std::size_t bytes = program.parameter_floats * sizeof(float);
+  first_ = device.allocate(bytes);
+  if (config.kind != OptimizerKind::sgd) second_ = device.allocate(bytes);
   norm_ = device.allocate(sizeof(double));
   if (config.clip_norm > 0.0) sum_of_squares_ = device.compile(SumOfSquares{1, count_});
 
   std::vector<std::size_t> order(graph.parameters.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
+  std::erase_if(
+      order, [&](std::size_t p) { return program.parameter_offset[p] >= program.trained_floats; });
   std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
     return program.parameter_offset[a] < program.parameter_offset[b];
   });

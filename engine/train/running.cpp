@@ -10,7 +10,8 @@ RunningStatistics::RunningStatistics(const Program& program, Communicator& comm,
                                      const Placement& placement, Memory& memory)
     : slots_(program.running),
       floats_(program.running_floats),
-      group_size_(program.group_size()),
+      frozen_(program.options.norm.kind == NormKind::frozen),
+      group_size_(frozen_ ? placement.replicas : program.group_size()),
       groups_(placement.replicas / group_size_),
       comm_(comm),
       memory_(memory),
@@ -26,21 +27,22 @@ RunningStatistics::RunningStatistics(const Program& program, Communicator& comm,
 }
 
 float* RunningStatistics::local_set(int group) const {
+  if (frozen_) return memory_.averaged.as<float>().data();
   const int local = group - own_replicas_.begin / group_size_;
   return memory_.running.as<float>().data() + static_cast<std::size_t>(local) * floats_;
 }
 
 void RunningStatistics::initialize() {
-  for (float& value : memory_.running.as<float>()) value = 0.0f;
-  const std::size_t sets = floats_ > 0 ? memory_.running.as<float>().size() / floats_ : 0;
-  for (std::size_t set = 0; set < sets; ++set)
+  if (floats_ == 0) return;
+  for (int g = first_local(); g <= last_local(); ++g) {
+    std::fill_n(local_set(g), floats_, 0.0f);
     for (const RunningSlot& slot : slots_)
-      std::fill_n(memory_.running.as<float>().data() + set * floats_ + slot.variance, slot.channels,
-                  1.0f);
+      std::fill_n(local_set(g) + slot.variance, slot.channels, 1.0f);
+  }
 }
 
 void RunningStatistics::average() {
-  if (floats_ == 0) return;
+  if (floats_ == 0 || frozen_) return;
   float* averaged = memory_.averaged.as<float>().data();
   if (groups_ == 1) {
     std::memcpy(averaged, local_set(0), floats_ * sizeof(float));
@@ -82,11 +84,15 @@ std::vector<float> RunningStatistics::gather_all() {
 
 void RunningStatistics::scatter(const std::vector<float>& all) {
   if (floats_ == 0) return;
-  const int first = own_replicas_.begin / group_size_;
-  const int last = (own_replicas_.end - 1) / group_size_;
-  for (int g = first; g <= last; ++g)
+  for (int g = first_local(); g <= last_local(); ++g)
     std::copy_n(all.begin() + static_cast<long>(static_cast<std::size_t>(g) * floats_), floats_,
                 local_set(g));
+}
+
+void RunningStatistics::spread_averaged() {
+  if (floats_ == 0 || frozen_) return;
+  for (int g = first_local(); g <= last_local(); ++g)
+    std::memcpy(local_set(g), memory_.averaged.data(), floats_ * sizeof(float));
 }
 
 }  // namespace syncnorm

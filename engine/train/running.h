@@ -33,11 +33,18 @@ class RunningStatistics {
   /// Takes this rank's groups out of the sets of all groups.
   void scatter(const std::vector<float>& all);
 
- private:
+  /// Gives every group the pairs in memory.averaged.
+  void spread_averaged();
+
+  /// The local groups, and where the pairs of one lie: [floats].
+  int first_local() const { return own_replicas_.begin / group_size_; }
+  int last_local() const { return (own_replicas_.end - 1) / group_size_; }
   float* local_set(int group) const;
 
+ private:
   std::vector<RunningSlot> slots_;
   std::size_t floats_;
+  bool frozen_;  // constants in memory.averaged, the same for all replicas
   int group_size_;
   int groups_;
   Communicator& comm_;

@@ -4,10 +4,13 @@
 #include <algorithm>
 #include <cstring>
 #include <deque>
+#include <filesystem>
+#include <fstream>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "engine/train/checkpoint.h"
 #include "engine/train/safetensors.h"
 #include "kernels/error.h"
 
@@ -90,11 +93,14 @@ std::vector<TensorView> views(const std::vector<Place>& places) {
 
 constexpr std::string_view kBatchCount = ".num_batches_tracked";
 
-/// Copies the tensors of `file` to their places. PyTorch's batch counters are read past.
-void fill(const std::vector<Place>& places, const std::string& file, const std::string& name) {
+/// Copies the tensors of `file` to their places. PyTorch's batch counters are read past, and so is
+/// what `unread` names.
+void fill(const std::vector<Place>& places, const std::string& file, const std::string& name,
+          const std::vector<std::string>& unread = {}) {
   std::vector<TensorView> tensors = parse_safetensors(file, name);
-  std::erase_if(tensors, [](const TensorView& t) {
-    return t.name.size() > kBatchCount.size() && t.name.ends_with(kBatchCount);
+  std::erase_if(tensors, [&](const TensorView& t) {
+    return (t.name.size() > kBatchCount.size() && t.name.ends_with(kBatchCount)) ||
+           std::find(unread.begin(), unread.end(), t.name) != unread.end();
   });
   const auto find = [&](const std::string& tensor) {
     return std::find_if(tensors.begin(), tensors.end(),
@@ -163,6 +169,41 @@ void state_from_files(const TrainingState& s, const std::map<std::string, std::s
     all.assign(averaged.begin(), averaged.begin() + static_cast<long>(s.running.floats()));
   }
   s.running.scatter(all);
+}
+
+std::vector<std::string> start_from_file(const Graph& graph, const Program& program, Memory& memory,
+                                         const std::string& file, const std::string& name) {
+  const std::vector<TensorView> tensors = parse_safetensors(file, name);
+  std::vector<std::string> kept;
+  for (const Parameter& parameter : graph.parameters) {
+    const auto found = std::find_if(tensors.begin(), tensors.end(),
+                                    [&](const TensorView& t) { return t.name == parameter.name; });
+    if (parameter.layer == graph.output && found != tensors.end() &&
+        found->shape != shape_of(parameter))
+      kept.push_back(parameter.name);
+  }
+  std::vector<Place> places = model_places(graph, program, memory);
+  const auto is_kept = [&](const std::string& tensor) {
+    return std::find(kept.begin(), kept.end(), tensor) != kept.end();
+  };
+  std::erase_if(places, [&](const Place& place) { return is_kept(place.name); });
+  fill(places, file, name, kept);
+  return kept;
+}
+
+std::string read_weights(const std::string& path) {
+  if (std::filesystem::is_directory(path)) {
+    Checkpoint checkpoint = read_checkpoint(path);
+    const auto model = checkpoint.files.find(kModel);
+    if (model == checkpoint.files.end())
+      throw CheckpointError(path + ": the checkpoint has no model.safetensors");
+    return model->second;
+  }
+  std::ifstream in(path, std::ios::binary);
+  if (!in)
+    throw CheckpointError(path +
+                          ": cannot be read; give a checkpoint folder or a .safetensors file");
+  return {std::istreambuf_iterator<char>(in), {}};
 }
 
 void model_from_file(const Graph& graph, const Program& program, Memory& memory,

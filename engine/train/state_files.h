@@ -35,4 +35,13 @@ void state_from_files(const TrainingState& state, const std::map<std::string, st
 void model_from_file(const Graph& graph, const Program& program, Memory& memory,
                      const std::string& file, const std::string& name);
 
+/// The same before training: a classifier (the last layer) of another shape than the file's keeps
+/// its start, because fine-tuning often changes the number of classes. Returns the names of such
+/// tensors.
+std::vector<std::string> start_from_file(const Graph& graph, const Program& program, Memory& memory,
+                                         const std::string& file, const std::string& name);
+
+/// The bytes of model.safetensors, from a checkpoint folder (verified) or a file.
+std::string read_weights(const std::string& path);
+
 }  // namespace syncnorm

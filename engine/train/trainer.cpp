@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "engine/model/initialize.h"
 #include "engine/model/zoo.h"
@@ -111,6 +112,10 @@ void Trainer::build_programs() {
   evaluator_ = std::make_unique<Evaluator>(graph_, experiment_, program.parameter_offset, dataset_,
                                            device_, comm_, memory_);
   running_ = std::make_unique<RunningStatistics>(program, comm_, placement_, memory_);
+  if (experiment_.norm.kind == NormKind::batch && experiment_.norm.precise_samples > 0)
+    precise_ = std::make_unique<PreciseStatistics>(
+        graph_, program_options(experiment_), program.parameter_offset, dataset_, splits_.train,
+        experiment_, device_, comm_, placement_, groups_.get(), how, memory_, *running_);
   optimizer_ = std::make_unique<Optimizer>(graph_, program, experiment_.optimizer, device_);
 }
 
@@ -155,6 +160,8 @@ std::int64_t Trainer::start_or_resume() {
   if (point) {
     restore(point->checkpoint);
     step = point->checkpoint.step;
+  } else {
+    start_from(options_.init_from);
   }
   StartEvent start;
   start.name = experiment_.name;
@@ -178,6 +185,28 @@ std::int64_t Trainer::start_or_resume() {
     if (point) notify(&Observer::on_resume, ResumeEvent{step, point->folder});
   });
   return step;
+}
+
+void Trainer::start_from(const std::string& path) {
+  std::string weights;
+  agree(comm_, [&] {
+    if (path.empty() && experiment_.norm.kind == NormKind::frozen)
+      throw InputError(
+          fmt::format("{}: norm.kind: frozen statistics must come from somewhere; start with "
+                      "--init-from FILE.safetensors or a checkpoint folder",
+                      loaded_.at("norm")));
+    if (root() && !path.empty()) weights = read_weights(path);
+  });
+  if (path.empty()) return;
+  weights = from_rank_0(comm_, weights);
+  agree(comm_, [&] {
+    const std::vector<std::string> kept =
+        start_from_file(graph_, full_->program(), memory_, weights, path);
+    running_->spread_averaged();
+    if (root() && !kept.empty())
+      fmt::print(stderr, "syncnorm: {}: {} of another shape there start anew\n", path,
+                 fmt::join(kept, ", "));
+  });
 }
 
 void Trainer::restore(const Checkpoint& checkpoint) {
@@ -275,6 +304,7 @@ void Trainer::after_step(std::int64_t step, bool stop) {
 }
 
 void Trainer::evaluate(std::int64_t step) {
+  if (precise_ != nullptr) precise_->run(step);
   running_->average();
   if (!splits_.validation.empty())
     evaluate_split(step, "validation", dataset_.train, splits_.validation);

@@ -14,12 +14,14 @@
 #include "engine/train/checkpoint.h"
 #include "engine/train/evaluate.h"
 #include "engine/train/observer.h"
+#include "engine/train/precise.h"
 #include "engine/train/state_files.h"
 
 namespace syncnorm {
 
 struct TrainerOptions {
-  std::string resume;  // "", "auto" or a checkpoint folder
+  std::string resume;     // "", "auto" or a checkpoint folder
+  std::string init_from;  // weights of a fresh start: "", a checkpoint folder or .safetensors file
   std::string version = "unknown";
   std::vector<Observer*> observers;                   // called on rank 0
   const std::atomic<bool>* stop_requested = nullptr;  // polled once a step, on every rank
@@ -59,6 +61,7 @@ class Trainer {
   void compare_ranks();
   std::int64_t start_or_resume();
   void restore(const Checkpoint& checkpoint);
+  void start_from(const std::string& path);
   StepEvent one_step(std::int64_t step);
   void after_step(std::int64_t step, bool stop);
   void evaluate(std::int64_t step);
@@ -89,6 +92,7 @@ class Trainer {
   std::unique_ptr<StatisticsGroups> groups_;
   std::unique_ptr<Executor> full_, tail_;  // tail_: the last, smaller global batch
   std::unique_ptr<RunningStatistics> running_;
+  std::unique_ptr<PreciseStatistics> precise_;  // norm.precise_samples
   std::unique_ptr<Evaluator> evaluator_;
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<Loader> loader_;

@@ -57,6 +57,7 @@ KernelPtr compile(Context&, const BatchMoments&);
 KernelPtr compile(Context&, const BatchFinalize&);
 KernelPtr compile(Context&, const BatchDeviation&);
 KernelPtr compile(Context&, const BatchFinalizeDeviation&);
+KernelPtr compile(Context&, const Accumulate&);
 KernelPtr compile(Context&, const BatchFromRunning&);
 KernelPtr compile(Context&, const BatchNormalize&);
 KernelPtr compile(Context&, const BatchGradientSums&);

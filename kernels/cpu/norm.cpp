@@ -66,6 +66,14 @@ KernelPtr compile(Context&, const BatchFinalize& op) {
   });
 }
 
+KernelPtr compile(Context&, const Accumulate& op) {
+  return make_kernel([op](std::span<void* const> args, const StepState&) {
+    const auto* sums = arg<const double>(args, 0);
+    auto* totals = arg<double>(args, 1);
+    for (int i = 0; i < op.count; ++i) totals[i] += sums[i];
+  });
+}
+
 KernelPtr compile(Context&, const BatchFromRunning& op) {
   return make_kernel([op](std::span<void* const> args, const StepState&) {
     const auto *running_mean = arg<const float>(args, 0), *running_var = arg<const float>(args, 1);

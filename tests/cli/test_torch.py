@@ -125,6 +125,57 @@ def layer_norm(channels):
     return nn.GroupNorm(1, channels)  # over C, H and W of a sample, gamma and beta per channel
 
 
+class BatchRenorm2d(nn.BatchNorm2d):
+    """Ioffe 2017, with r in [1/1.2, 1.2] and d in [-0.3, 0.3]; the gradient takes them as constants."""
+
+    def forward(self, x):
+        variance, mean = torch.var_mean(x, (0, 2, 3), unbiased=False)
+        running = (self.running_var + self.eps).sqrt()
+        r = ((variance + self.eps).sqrt() / running).clamp(1 / 1.2, 1.2).detach()
+        d = ((mean - self.running_mean) / running).clamp(-0.3, 0.3).detach()
+        if not self.training:
+            return super().forward(x)
+        count = x.numel() / x.shape[1]
+        with torch.no_grad():
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * count / (count - 1), self.momentum)
+            self.num_batches_tracked += 1
+
+        def wide(v):
+            return v[:, None, None]
+        y = (x - wide(mean)) / wide((variance + self.eps).sqrt()) * wide(r) + wide(d)
+        return y * wide(self.weight) + wide(self.bias)
+
+
+class DeviationNorm2d(nn.BatchNorm2d):
+    """BatchNorm that divides by another deviation s; `running_var` averages its square."""
+
+    def deviation(self, centred):
+        raise NotImplementedError
+
+    def forward(self, x):
+        if not self.training:
+            return super().forward(x)
+        centred = x - x.mean((0, 2, 3), keepdim=True)
+        square = self.deviation(centred).square()
+        with torch.no_grad():
+            self.running_mean.lerp_(x.mean((0, 2, 3)), self.momentum)
+            self.running_var.lerp_(square.flatten(), self.momentum)
+            self.num_batches_tracked += 1
+        y = centred / (square + self.eps).sqrt()
+        return y * self.weight[:, None, None] + self.bias[:, None, None]
+
+
+class L1Norm2d(DeviationNorm2d):
+    def deviation(self, centred):
+        return centred.abs().mean((0, 2, 3), keepdim=True) * (numpy.pi / 2) ** 0.5
+
+
+class LinfNorm2d(DeviationNorm2d):
+    def deviation(self, centred):
+        return centred.abs().amax((0, 2, 3), keepdim=True)
+
+
 def normalize_weights(model):
     for module in model.modules():
         if isinstance(module, (nn.Conv2d, nn.Linear)):
@@ -149,6 +200,10 @@ def standardize_weights(model):
 NORMS = {"syncbn": ("syncbn", nn.BatchNorm2d, None), "ln": ("ln", layer_norm, None),
          "gn": ({"kind": "group", "groups": 8}, group_norm, None),
          "rms": ("rms", RmsNorm, None),
+         "renorm": ({"kind": "batch", "renormalize": True, "r_max": 1.2, "d_max": 0.3},
+                    BatchRenorm2d, None),
+         "l1": ({"kind": "batch", "deviation": "l1"}, L1Norm2d, None),
+         "linf": ({"kind": "batch", "deviation": "linf"}, LinfNorm2d, None),
          "wn": ({"kind": "batch", "weights": "normalized"}, nn.BatchNorm2d, normalize_weights),
          "ws": ({"kind": "group", "weights": "standardized"}, group_norm, standardize_weights)}
 MODELS = {"resnet8": dict(stages=[1, 1, 1]), "resnet20": dict(stages=[3, 3, 3]),
@@ -281,6 +336,67 @@ class Torch(harness.TestCase):
 
     def test_small_resnet_with_standardized_weights(self):
         self.evaluates_alike(*self.three_steps("resnet8", "ws"))
+
+    def test_small_resnet_with_batch_renormalization(self):
+        self.evaluates_alike(*self.three_steps("resnet8", "renorm", ranks=3))
+
+    def test_small_resnet_with_l1_deviation(self):
+        self.evaluates_alike(*self.three_steps("resnet8", "l1", ranks=3))
+
+    def test_small_resnet_with_largest_deviation(self):
+        self.evaluates_alike(*self.three_steps("resnet8", "linf", ranks=3))
+
+    def test_fine_tuning_with_frozen_statistics(self):
+        """Detection's everyday choice: statistics, gammas and betas are constants of the given weights."""
+        start, _ = self.three_steps("resnet8", "syncbn")
+        weights = start.checkpoint(STEPS) / "model.safetensors"
+        run = self.train("frozen", {**settings("resnet8", "syncbn"), "norm": "frozen",
+                                    "data.path": str(self.folder / "data")},
+                         ranks=3, arguments=["--init-from", weights])
+        model = load(ResNet(norm=nn.BatchNorm2d, **MODELS["resnet8"]), weights)
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.requires_grad_(False)
+                module.train = lambda mode=True: None
+                module.training = False
+        losses = train(model, STEPS)
+        for step, (ours, theirs) in enumerate(zip(run.losses, losses), 1):
+            self.assertAlmostEqual(ours, theirs, delta=1e-5 * theirs, msg=f"loss of step {step}")
+        before, after = harness.read_safetensors(weights), run.model(STEPS)
+        for name, value in model.state_dict().items():
+            if "num_batches" in name:
+                continue
+            if "bn" in name or "downsample.1" in name:
+                self.assertTrue((after[name] == before[name]).all(), f"{name} was to be frozen")
+            else:
+                moved = numpy.linalg.norm(value.numpy() - before[name])
+                self.assertGreater(moved, 0.0, name)
+                self.assertLess(numpy.linalg.norm(after[name] - value.numpy()), 0.02 * moved, name)
+
+    def test_precise_statistics_are_those_of_all_their_samples(self):
+        """Over 60 samples, so 64 in global batches of 16: the exact mean and unbiased variance."""
+        base = {**settings("resnet8", "syncbn"), "data.path": str(self.folder / "data"),
+                "norm": {"kind": "batch", "precise_samples": 60}}
+        run = self.train("precise", base, ranks=3)
+        self.assert_same_bits(run, self.train("precise-alone", base))
+        model = ResNet(norm=nn.BatchNorm2d, **MODELS["resnet8"])
+        load(model, run.checkpoint(STEPS) / "model.safetensors").train()
+        seen = {}
+        for name, module in model.named_modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.register_forward_hook(
+                    lambda _, x, __, name=name: seen.setdefault(name, []).append(x[0].detach()))
+        images, _ = images_and_labels("train", 0, 64)
+        with torch.no_grad():
+            for part in images.split(BATCH):
+                model(part)
+        found = run.model(STEPS)
+        for name, parts in seen.items():
+            variance, mean = torch.var_mean(torch.cat(parts), (0, 2, 3), unbiased=True)
+            for ours, theirs in ((found[f"{name}.running_mean"], mean.numpy()),
+                                 (found[f"{name}.running_var"], variance.numpy())):
+                off = numpy.abs(ours - theirs).max()
+                self.assertLess(off, 1e-4 * numpy.abs(theirs).max(), name)
 
     def test_resnet20(self):
         self.three_steps("resnet20", "syncbn")

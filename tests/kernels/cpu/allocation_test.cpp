@@ -40,6 +40,7 @@ std::vector<OpArguments> all_operations() {
           {BatchFinalize{3, 33}, 6},
           {BatchDeviation{3, 7, 33}, 4},
           {BatchFinalizeDeviation{3, 33}, 4},
+          {Accumulate{1, 33}, 2},
           {BatchFromRunning{3, 33}, 4},
           {BatchNormalize{3, 7, 33, true}, 8},
           {BatchGradientSums{3, 7, 33, true}, 13},

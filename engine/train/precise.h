@@ -1,0 +1,54 @@
+// PreciseBN (Wu & Johnson 2021): the running statistics taken anew, with the weights as they are,
+// over a fixed set of training samples, instead of an average over the steps of training.
+//
+// The forward pass runs with the batch's own statistics, as in training; the sums of all batches
+// (count, Σx, Σx² about zero, in f64) are added in order, so a group's pair is exactly the mean and
+// the unbiased variance of everything it saw, whatever the number of ranks.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "engine/config/experiment.h"
+#include "engine/data/augment.h"
+#include "engine/data/dataset.h"
+#include "engine/data/sampler.h"
+#include "engine/train/running.h"
+
+namespace syncnorm {
+
+class PreciseStatistics {
+ public:
+  /// Takes norm.precise_samples of `samples` (indices into the training images), rounded up to
+  /// whole global batches, from the start of the first epoch's order, without augmentation.
+  /// There must be one global batch at least (load_dataset checks that). Collective over `comm`.
+  PreciseStatistics(const Graph& graph, ProgramOptions options, std::span<const std::size_t> layout,
+                    const Dataset& dataset, const std::vector<std::uint32_t>& samples,
+                    const Experiment& experiment, Device& device, Communicator& comm,
+                    const Placement& placement, const StatisticsGroups* groups,
+                    ReductionAlgorithm algorithm, Memory& memory, RunningStatistics& running);
+
+  /// Replaces the running pairs of all groups. `step` (updates done) keys dropout. Collective.
+  void run(std::int64_t step);
+
+ private:
+  void fill(std::int64_t batch);
+  void take_pairs();
+
+  const Dataset& dataset_;
+  NormalizationTable normalization_;
+  std::uint64_t seed_;
+  BatchPlan plan_;
+  std::int64_t batches_;
+  Interval replicas_;
+  int group_size_;
+  std::vector<std::uint32_t> order_;
+  RunningStatistics& running_;
+  std::unique_ptr<Executor> executor_;
+  Buffer images_;
+  std::vector<std::int32_t> labels_;
+  std::vector<std::uint32_t> ids_;
+};
+
+}  // namespace syncnorm

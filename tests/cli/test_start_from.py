@@ -1,0 +1,85 @@
+"""`--init-from`: what a run may begin with, what it takes over, and what it refuses."""
+import harness
+
+
+class StartFrom(harness.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.first = self.train("first", {"norm": "syncbn"})
+        self.weights = self.first.checkpoint(4)
+
+    def refused(self, code, message, settings, *arguments):
+        path = harness.write_experiment(self.folder / "refused.yaml", settings,
+                                        run_dir=self.folder / "refused")
+        result = harness.run("train", path, *arguments)
+        self.assertEqual(result.code, code, result.err)
+        self.assertIn(message, result.err)
+        self.assertFalse((self.folder / "refused" / "metrics.jsonl").exists())
+
+    def test_a_folder_or_its_file_give_all_weights_and_statistics(self):
+        before = self.first.model(4)
+        for weights in (self.weights, self.weights / "model.safetensors"):
+            for norm in ("syncbn", "bn", "frozen"):
+                with self.subTest(weights=weights, norm=norm):
+                    name = f"{norm}-{weights.name}"
+                    run = self.train(name, {"norm": norm, "batch_per_replica": 2},
+                                     arguments=["--init-from", weights])
+                    start = run.model(0)
+                    for tensor, value in before.items():
+                        if "num_batches" not in tensor:
+                            self.assertTrue((start[tensor] == value).all(), tensor)
+
+    def test_frozen_statistics_have_the_same_bits_on_any_rank_count_and_resume(self):
+        settings = {"norm": "frozen", "drop_last": False, "steps": 6,
+                    "data.synthetic.train_samples": 37, "checkpoint.every_steps": 2}
+        give = ["--init-from", self.weights]
+        alone = self.train("alone", settings, arguments=give)
+        for count in (3, 8):
+            self.assert_same_bits(alone, self.train(f"on-{count}", settings, ranks=count,
+                                                    arguments=give))
+        self.train("resumed", {**settings, "steps": 3, "checkpoint.keep": 5}, arguments=give)
+        again = self.train("resumed", {**settings, "checkpoint.keep": 5}, ranks=3,
+                           arguments=["--resume", "auto", *give])
+        self.assertEqual(again.of("resume")[0]["step"], 3)
+        self.assertEqual(again.losses, alone.losses)
+
+    def test_a_classifier_of_another_size_starts_anew(self):
+        path = harness.write_experiment(self.folder / "more.yaml",
+                                        {"norm": "syncbn", "data.synthetic.classes": 6},
+                                        run_dir=self.folder / "more")
+        result = harness.run("train", path, "--init-from", self.weights, ranks=2)
+        self.assertEqual(result.code, 0, result.err)
+        self.assertIn("fc.weight, fc.bias of another shape there start anew", result.err)
+        start, before = harness.Run(self.folder / "more").model(0), self.first.model(4)
+        self.assertEqual(start["fc.weight"].shape[0], 6)
+        self.assertTrue((start["conv1.weight"] == before["conv1.weight"]).all())
+
+    def test_a_study_begins_every_run_with_them(self):
+        path = harness.write_experiment(
+            self.folder / "study.yaml", {"compare": {"norm": ["syncbn", "frozen"]}, "steps": 2},
+            run_dir=self.folder / "study")
+        result = harness.run("compare", path, "--init-from", self.weights)
+        self.assertEqual(result.code, 0, result.err)
+        runs = [harness.Run(p.parent) for p in (self.folder / "study").glob("*/summary.json")]
+        self.assertEqual(len(runs), 2)
+        for run in runs:
+            self.assertTrue((run.model(0)["conv1.weight"]
+                             == self.first.model(4)["conv1.weight"]).all())
+
+    def test_frozen_statistics_must_come_from_somewhere(self):
+        self.refused(2, "norm.kind: frozen statistics must come from somewhere; start with "
+                        "--init-from", {"norm": "frozen"})
+
+    def test_other_models_and_missing_files_are_refused(self):
+        self.refused(3, "is missing; the file is of another model or norm",
+                     {"model.architecture": "resnet20"}, "--init-from", self.weights)
+        self.refused(3, "has no place in the model", {"norm": "gn"}, "--init-from", self.weights)
+        self.refused(3, "cannot be read; give a checkpoint folder or a .safetensors file",
+                     {"norm": "syncbn"}, "--init-from", self.folder / "nothing.safetensors")
+        (self.folder / "junk.safetensors").write_bytes(b"junk")
+        self.refused(3, "junk.safetensors", {"norm": "syncbn"}, "--init-from",
+                     self.folder / "junk.safetensors")
+
+
+if __name__ == "__main__":
+    harness.main()
