@@ -18,8 +18,17 @@ namespace syncnorm {
 
 enum class ReductionAlgorithm { tree, engine };
 
+/// A started reduction of either type.
+class ReductionInFlight {
+ public:
+  virtual ~ReductionInFlight() = default;
+  /// True when it is complete; makes progress.
+  virtual bool test() = 0;
+  virtual void wait() = 0;
+};
+
 template <class T>
-class Reduction {
+class Reduction final : public ReductionInFlight {
  public:
   /// `blocks[r]`: the leaves of rank r of `comm`, ascending and adjacent, possibly empty; together
   /// all leaves. `count` values per leaf. `name` appears in errors. `comm` must outlive the
@@ -38,10 +47,10 @@ class Reduction {
   /// `nodes[i]` points at `count` values of local_plan().nodes[i]; `result` receives the sum on
   /// every rank and may be nodes[0]. Both must stay until wait() returns.
   void start(std::span<const T* const> nodes, T* result);
-  bool test();
+  bool test() override;
   /// Ranks must wait for sliced reductions in the same order: the second phase of one starts inside
   /// its own test() or wait(). The compiled schedule sees to that.
-  void wait();
+  void wait() override;
 
   /// Whether anything is sent at all, and how many values this rank sends per run.
   bool communicates() const { return comm_.size() > 1; }

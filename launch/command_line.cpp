@@ -64,6 +64,25 @@ CommandLine parse_command_line(int argc, char** argv) {
   add_overrides(eval, line);
   eval->add_option("--weights", line.weights, "checkpoint folder or .safetensors file")->required();
 
+  CLI::App* bench = app.add_subcommand("bench", "Measure, without writing anything");
+  bench->require_subcommand(1);
+  CLI::App* bench_step = bench->add_subcommand("step", "Training steps and their reductions");
+  add_experiment(bench_step, line, "EXPERIMENT.yaml");
+  add_overrides(bench_step, line);
+  bench_step->add_option("--rounds", line.bench.rounds, "Rounds whose median is quoted")
+      ->check(CLI::Range(1, 100000))
+      ->capture_default_str();
+  bench_step->add_option("--steps", line.bench.steps_per_round, "Steps in a round")
+      ->check(CLI::Range(1, 100000))
+      ->capture_default_str();
+  bench_step
+      ->add_option("--delay", line.bench.delay_us,
+                   "Microseconds that every message takes at least, as over a network")
+      ->check(CLI::Range(0.0, 1e6));
+  bench_step->add_flag("--limit", line.bench.limit,
+                       "Also run the convolutions and linear layers alone, back to back");
+  bench_step->add_flag("--json", line.bench.json, "Print one JSON object instead of the table");
+
   CLI::App* inspect = app.add_subcommand("inspect", "Show and verify a checkpoint");
   add_experiment(inspect, line, "CHECKPOINT_DIR");
 
@@ -75,8 +94,11 @@ CommandLine parse_command_line(int argc, char** argv) {
     line.exit_code = app.exit(error) == 0 ? 0 : static_cast<int>(ExitCode::bad_input);
     return line;
   }
-  line.command = app.get_subcommands().front()->get_name();
-  line.uses_ranks = line.command == "train" || line.command == "compare" || line.command == "eval";
+  const CLI::App* chosen = app.get_subcommands().front();
+  line.command = chosen->get_name();
+  for (const CLI::App* inner : chosen->get_subcommands()) line.command += " " + inner->get_name();
+  line.uses_ranks = line.command == "train" || line.command == "compare" ||
+                    line.command == "eval" || chosen == bench;
   return line;
 }
 
@@ -85,6 +107,7 @@ int run_command(const CommandLine& line, Communicator& comm) {
   if (line.command == "compare") return run_compare(line, comm);
   if (line.command == "plan") return run_plan(line, comm);
   if (line.command == "eval") return run_eval(line, comm);
+  if (line.command == "bench step") return run_bench_step(line, comm);
   return run_inspect(line, comm);
 }
 

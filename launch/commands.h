@@ -8,14 +8,23 @@
 
 namespace syncnorm {
 
+struct BenchLine {
+  int rounds = 20;
+  int steps_per_round = 5;
+  double delay_us = 0.0;  // injected into every collective, microseconds
+  bool limit = false;
+  bool json = false;
+};
+
 struct CommandLine {
-  std::string command;  // train, compare, plan, eval, inspect
+  std::string command;  // train, compare, plan, eval, inspect, bench step
   std::string file;     // experiment, study or checkpoint folder
   std::vector<std::string> overrides;
   std::string resume;
   std::string weights;
   std::string init_from;
   std::string only;  // I/N
+  BenchLine bench;
   bool dry_run = false;
   bool print_config = false;
   bool uses_ranks = false;  // several ranks run the command together
@@ -39,5 +48,6 @@ int run_compare(const CommandLine& line, Communicator& comm);
 int run_plan(const CommandLine& line, Communicator& comm);
 int run_eval(const CommandLine& line, Communicator& comm);
 int run_inspect(const CommandLine& line, Communicator& comm);
+int run_bench_step(const CommandLine& line, Communicator& comm);
 
 }  // namespace syncnorm

@@ -62,6 +62,9 @@ class Loader {
   /// the thread. Requires that fewer than total_steps - first_step were taken.
   const Batch& next();
 
+  /// The batch that next() returned last.
+  const Batch& current() { return slot(taken_ - 1); }
+
   /// Seconds that next() has waited in all.
   double wait_seconds() const { return wait_seconds_; }
 

@@ -98,11 +98,12 @@ void Executor::make_reductions(const StatisticsGroups* groups, const Placement& 
         reducing.gradient =
             std::make_unique<Reduction<float>>(comm_, blocks, spec.count, algorithm, spec.name);
         gradient_plan_ = reducing.gradient->local_plan();
-        bytes_reduced_ += reducing.gradient->values_sent() * sizeof(float);
+        reducing.bytes_sent = reducing.gradient->values_sent() * sizeof(float);
         break;
     }
     for (const auto& reduction : reducing.by_group)
-      bytes_reduced_ += reduction->values_sent() * sizeof(double);
+      reducing.bytes_sent += reduction->values_sent() * sizeof(double);
+    bytes_reduced_ += reducing.bytes_sent;
     reducing_.push_back(std::move(reducing));
   }
   fold_stack_.resize(static_cast<std::size_t>(local_));
@@ -111,7 +112,7 @@ void Executor::make_reductions(const StatisticsGroups* groups, const Placement& 
   const std::size_t most =
       program_.reductions.size() * std::max<std::size_t>(1, group_members_.size());
   flying_.reserve(most);
-  flying_gradients_.reserve(program_.reductions.size());
+  timings_.resize(program_.reductions.size());
 }
 
 void Executor::reserve(Device& device) {

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <array>
+#include <chrono>
 #include <map>
 #include <memory>
 #include <optional>
@@ -44,6 +45,12 @@ struct ReductionTimes {
   double total() const { return statistics_forward + statistics_backward + gradient + loss; }
 };
 
+/// What one reduction of the program cost on this rank, since construction. In flight: from its
+/// start until it was seen to be complete; exposed: spent in starting and waiting.
+struct ReductionTiming {
+  double in_flight = 0.0, exposed = 0.0;
+};
+
 class Executor {
  public:
   /// `comm` is the world for training and a self communicator for evaluation. `groups` may be null
@@ -72,6 +79,18 @@ class Executor {
   int replicas_together() const { return wave_; }
   int local_replicas() const { return local_; }
   const ReductionTimes& times() const { return times_; }
+  /// By index in program().reductions.
+  const std::vector<ReductionTiming>& reduction_timings() const { return timings_; }
+  /// What this rank sends for one reduction in a step, bytes.
+  std::size_t bytes_sent(int reduction) const {
+    return reducing_[static_cast<std::size_t>(reduction)].bytes_sent;
+  }
+  /// false: every reduction is waited for where it starts, to measure what overlap is worth. All
+  /// ranks must agree.
+  void set_overlap(bool overlap) { overlap_ = overlap; }
+  /// Only the convolutions and linear layers of a step, back to back, on what its tensors hold: the
+  /// limit that a step's time is compared with.
+  void run_limit(const StepState& state, const BatchView& batch);
   std::size_t bytes_reduced_per_step() const { return bytes_reduced_; }
 
  private:
@@ -81,6 +100,13 @@ class Executor {
   struct Reducing {
     std::vector<std::unique_ptr<Reduction<double>>> by_group;  // statistics; [0] for the loss
     std::unique_ptr<Reduction<float>> gradient;
+    std::size_t bytes_sent = 0;
+    int in_flight = 0;  // of the above
+    std::chrono::steady_clock::time_point started;
+  };
+  struct Flying {
+    ReductionInFlight* reduction;
+    int spec;
   };
 
   void compile_kernels(Device& device);
@@ -94,9 +120,12 @@ class Executor {
   void contribute_nothing(const Instruction& instruction, int replica);
   void merge_gradients(const Instruction& instruction, int replica);
   void start_reduction(const Instruction& instruction, double vote);
-  void start_folded(Reduction<double>& reduction, const ReductionSpec& spec, Interval replicas);
+  void start_folded(Reduction<double>& reduction, int spec, Interval replicas);
   void wait_reduction(const Instruction& instruction);
   void progress();
+  void fly(ReductionInFlight& reduction, int spec);
+  void landed(int spec);
+  void add_exposed(int spec, double seconds);
   bool runs_in_this_wave(const Instruction& instruction) const;
   bool wrote_nonfinite(const Instruction& instruction, int replica) const;
   double& time_of(ReductionKind kind);
@@ -125,8 +154,9 @@ class Executor {
   std::vector<double*> fold_stack_;
   std::vector<const double*> nodes_;
   std::vector<const float*> gradient_nodes_;
-  std::vector<Reduction<double>*> flying_;
-  std::vector<Reduction<float>*> flying_gradients_;
+  std::vector<Flying> flying_;
+  std::vector<ReductionTiming> timings_;
+  bool overlap_ = true;
 
   BatchView batch_;
   int wave_begin_ = 0;

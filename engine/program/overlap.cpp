@@ -36,6 +36,17 @@ class Overlap {
     return false;
   }
 
+  void add_inputs(const Instruction& instruction, std::set<int>& tensors) const {
+    for (std::size_t a = 0; a < static_cast<std::size_t>(instruction.first_output); ++a)
+      if (instruction.args[a] >= 0) tensors.insert(whole(instruction.args[a]));
+  }
+
+  bool writes_any(const Instruction& instruction, const std::set<int>& tensors) const {
+    std::set<int> outputs;
+    add_outputs(instruction, outputs);
+    return std::any_of(outputs.begin(), outputs.end(), [&](int t) { return tensors.contains(t); });
+  }
+
   void add_outputs(const Instruction& instruction, std::set<int>& tensors) const {
     for (std::size_t a = static_cast<std::size_t>(instruction.first_output);
          a < instruction.args.size(); ++a)
@@ -44,27 +55,33 @@ class Overlap {
 
   /// Moves independent instructions in front of the wait at `at`, up to one start of another
   /// reduction, and returns how many.
-  std::size_t hoist(std::size_t at, std::set<int> started) {
-    std::set<int> blocked;
+  std::size_t hoist(std::size_t at, std::set<int>& started) {
+    std::set<int> blocked, read;
     add_outputs(list_[at], blocked);
-    std::vector<std::size_t> moved;
-    bool pack = true;
+    std::vector<std::size_t> moved, packs;
+    bool far = false;  // behind the next reduction
     for (std::size_t k = at + 1; k < list_.size(); ++k) {
       const Instruction& instruction = list_[k];
-      const bool wait = instruction.kind == InstructionKind::reduce_wait;
       const bool start = instruction.kind == InstructionKind::reduce_start;
-      const bool early_pack = instruction.pass == Pass::prepare && !pack;
-      if (early_pack || reads_any(instruction, blocked) ||
-          (wait && !started.contains(instruction.reduction))) {
+      if (reads_any(instruction, blocked) || (instruction.kind == InstructionKind::reduce_wait &&
+                                              !started.contains(instruction.reduction))) {
         add_outputs(instruction, blocked);
-        if (start) pack = false;
+        far = far || start;
+        continue;
+      }
+      if (instruction.pass == Pass::prepare && far) {
+        packs.push_back(k);  // moved with its reader or not at all
         continue;
       }
       moved.push_back(k);
+      add_inputs(instruction, read);
       if (!start) continue;
       started.insert(instruction.reduction);
       break;
     }
+    for (const std::size_t k : packs)
+      if (writes_any(list_[k], read)) moved.push_back(k);
+    std::sort(moved.begin(), moved.end());
     std::vector<Instruction> ordered;
     for (const std::size_t k : moved) ordered.push_back(std::move(list_[k]));
     for (std::size_t m = moved.size(); m-- > 0;)

@@ -204,8 +204,22 @@ double& Executor::time_of(ReductionKind kind) {
   return times_.loss;
 }
 
-void Executor::start_folded(Reduction<double>& reduction, const ReductionSpec& spec,
-                            Interval replicas) {
+void Executor::fly(ReductionInFlight& reduction, int spec) {
+  ++reducing_[static_cast<std::size_t>(spec)].in_flight;
+  if (reduction.test())
+    landed(spec);
+  else
+    flying_.push_back({&reduction, spec});
+}
+
+void Executor::landed(int spec) {
+  Reducing& reducing = reducing_[static_cast<std::size_t>(spec)];
+  if (--reducing.in_flight == 0)
+    timings_[static_cast<std::size_t>(spec)].in_flight += since(reducing.started);
+}
+
+void Executor::start_folded(Reduction<double>& reduction, int index, Interval replicas) {
+  const ReductionSpec& spec = program_.reductions[static_cast<std::size_t>(index)];
   const FoldPlan& plan = reduction.local_plan();
   std::size_t height = 0;
   for (int r = replicas.begin; r < replicas.end; ++r) {
@@ -216,45 +230,78 @@ void Executor::start_folded(Reduction<double>& reduction, const ReductionSpec& s
   }
   nodes_.assign(fold_stack_.begin(), fold_stack_.begin() + static_cast<long>(height));
   reduction.start(nodes_, reinterpret_cast<double*>(pointer(spec.result, replicas.begin)));
-  if (!reduction.test()) flying_.push_back(&reduction);
+  fly(reduction, index);
 }
 
 void Executor::start_reduction(const Instruction& instruction, double vote) {
   const auto begin = Clock::now();
-  const ReductionSpec& spec = program_.reductions[static_cast<std::size_t>(instruction.reduction)];
-  Reducing& reducing = reducing_[static_cast<std::size_t>(instruction.reduction)];
+  const int index = instruction.reduction;
+  const ReductionSpec& spec = program_.reductions[static_cast<std::size_t>(index)];
+  Reducing& reducing = reducing_[static_cast<std::size_t>(index)];
+  reducing.started = begin;
   if (spec.kind == ReductionKind::gradient) {
     gradient_nodes_.clear();
     for (std::size_t n = 0; n < gradient_plan_.nodes.size(); ++n)
       gradient_nodes_.push_back(gradient_pointer(n, spec.offset));
     reducing.gradient->start(gradient_nodes_, gradient_pointer(0, spec.offset));
-    if (!reducing.gradient->test()) flying_gradients_.push_back(reducing.gradient.get());
+    fly(*reducing.gradient, index);
   } else if (spec.kind == ReductionKind::loss) {
     for (int r = 0; r < local_; ++r) {
       auto* values = reinterpret_cast<double*>(pointer(spec.leaf, r));
       values[2] = r == 0 ? vote : 0.0;
       values[3] = 0.0;
     }
-    start_folded(*reducing.by_group[0], spec, {0, local_});
+    start_folded(*reducing.by_group[0], index, {0, local_});
   } else {
     for (std::size_t g = 0; g < group_members_.size(); ++g)
-      start_folded(*reducing.by_group[g], spec, group_members_[g]);
+      start_folded(*reducing.by_group[g], index, group_members_[g]);
   }
-  time_of(spec.kind) += since(begin);
+  add_exposed(index, since(begin));
+  if (!overlap_) wait_reduction(instruction);
 }
 
 void Executor::wait_reduction(const Instruction& instruction) {
   const auto begin = Clock::now();
-  const ReductionSpec& spec = program_.reductions[static_cast<std::size_t>(instruction.reduction)];
   Reducing& reducing = reducing_[static_cast<std::size_t>(instruction.reduction)];
   if (reducing.gradient != nullptr) reducing.gradient->wait();
   for (const auto& reduction : reducing.by_group) reduction->wait();
-  time_of(spec.kind) += since(begin);
+  progress();  // takes what has landed off the list
+  add_exposed(instruction.reduction, since(begin));
+}
+
+void Executor::add_exposed(int spec, double seconds) {
+  timings_[static_cast<std::size_t>(spec)].exposed += seconds;
+  time_of(program_.reductions[static_cast<std::size_t>(spec)].kind) += seconds;
 }
 
 void Executor::progress() {
-  std::erase_if(flying_, [](Reduction<double>* r) { return r->test(); });
-  std::erase_if(flying_gradients_, [](Reduction<float>* r) { return r->test(); });
+  std::erase_if(flying_, [this](const Flying& f) {
+    if (!f.reduction->test()) return false;
+    landed(f.spec);
+    return true;
+  });
+}
+
+void Executor::run_limit(const StepState& state, const BatchView& batch) {
+  const auto counts = [](const Op& op) {
+    return std::holds_alternative<ConvForward>(op) || std::holds_alternative<ConvDgrad>(op) ||
+           std::holds_alternative<ConvWgrad>(op) || std::holds_alternative<LinearForward>(op) ||
+           std::holds_alternative<LinearDgrad>(op) || std::holds_alternative<LinearWgrad>(op);
+  };
+  batch_ = batch;
+  for (wave_begin_ = 0; wave_begin_ < local_; wave_begin_ += wave_)
+    for (std::size_t i = 0; i < program_.instructions.size(); ++i) {
+      const Instruction& instruction = program_.instructions[i];
+      if (instruction.kind != InstructionKind::compute || !counts(instruction.op)) continue;
+      const std::vector<Kernel*>& kernels = steps_[i].kernels;
+      if (instruction.scope == Scope::merged) {
+        if (kernels[0] != nullptr) call(instruction, kernels[0], 0, state);
+        continue;
+      }
+      for (int r = wave_begin_; r < wave_end(); ++r)
+        if (Kernel* kernel = kernels[static_cast<std::size_t>(r)]; kernel != nullptr)
+          call(instruction, kernel, r, state);
+    }
 }
 
 bool Executor::wrote_nonfinite(const Instruction& instruction, int replica) const {

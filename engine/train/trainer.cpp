@@ -148,12 +148,16 @@ void Trainer::notify(void (Observer::*method)(const Event&), const Event& event)
   for (Observer* observer : options_.observers) (observer->*method)(event);
 }
 
-std::int64_t Trainer::start_or_resume() {
+void Trainer::initialize() {
   running_->initialize();
   for (std::size_t p = 0; p < graph_.parameters.size(); ++p)
     initialize_parameter(graph_, static_cast<int>(p), experiment_.model, experiment_.seed,
                          memory_.parameters.as<float>().subspan(
                              full_->program().parameter_offset[p], graph_.parameters[p].count()));
+}
+
+std::int64_t Trainer::start_or_resume() {
+  initialize();
   const std::optional<ResumePoint> point =
       find_resume_point(comm_, loaded_, dataset_, options_.resume, checkpoints_);
   std::int64_t step = 0;
@@ -218,19 +222,23 @@ void Trainer::restore(const Checkpoint& checkpoint) {
   saved_step_ = checkpoint.step;
 }
 
-EndEvent Trainer::run() {
-  const std::int64_t first = start_or_resume();
+std::unique_ptr<Loader> Trainer::make_loader(std::int64_t first_step,
+                                             std::int64_t total_steps) const {
   LoaderOptions options;
   options.seed = experiment_.seed;
   options.plan = plan_;
   options.replicas = placement_.block(comm_.rank());
   options.shuffle = experiment_.data.shuffle;
   options.augment = AugmentConfig::from(experiment_.data);
-  options.first_step = first;
-  options.total_steps = length_.total_steps;
+  options.first_step = first_step;
+  options.total_steps = total_steps;
   options.prefetch = experiment_.data.prefetch;
-  if (first < length_.total_steps)
-    loader_ = std::make_unique<Loader>(dataset_, splits_.train, options);
+  return std::make_unique<Loader>(dataset_, splits_.train, options);
+}
+
+EndEvent Trainer::run() {
+  const std::int64_t first = start_or_resume();
+  if (first < length_.total_steps) loader_ = make_loader(first, length_.total_steps);
   if (first == 0) save(0, false);
   step_times_.reserve(static_cast<std::size_t>(length_.total_steps - first));
   step_samples_.reserve(step_times_.capacity());

@@ -11,6 +11,7 @@
 #include "engine/data/dataset.h"
 #include "engine/data/loader.h"
 #include "engine/data/sampler.h"
+#include "engine/train/bench.h"
 #include "engine/train/checkpoint.h"
 #include "engine/train/evaluate.h"
 #include "engine/train/observer.h"
@@ -53,12 +54,17 @@ class Trainer {
   /// that a stop request asked for; both on every rank.
   EndEvent run();
 
+  /// Measures steps of a fresh start; nothing is written. Collective.
+  StepBench bench(const BenchOptions& options);
+
   /// The compiled step as text, and the memory it takes on this rank.
   std::string plan() const;
 
  private:
   void build_programs();
   void compare_ranks();
+  void initialize();
+  std::unique_ptr<Loader> make_loader(std::int64_t first_step, std::int64_t total_steps) const;
   std::int64_t start_or_resume();
   void restore(const Checkpoint& checkpoint);
   void start_from(const std::string& path);

@@ -122,6 +122,11 @@ TEST(Gradient, NormalizedWeightsOfUnevenReplicas) {
   }
 }
 
+TEST(Gradient, HoldsWhereBranchesAreInterleaved) {
+  Workbench setup(kTwoBranches);
+  check_every_parameter(setup);
+}
+
 TEST(Gradient, ASmallerLastBatchHasTheMeanOverItsOwnSize) {
   // Replicas of 3, 1 and 0 samples: gradient checked the same way, statistics over 4 samples.
   Workbench setup(

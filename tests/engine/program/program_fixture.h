@@ -1,4 +1,5 @@
-// A small training set-up for tests of programs: a model, its executor on one rank, a made batch.
+// A small training set-up for tests of programs: a model, its executor, a made batch. On one rank,
+// or on those of a communicator.
 #pragma once
 
 #include <memory>
@@ -19,7 +20,9 @@ struct Workbench {
   Shape image;
   int classes;
   std::unique_ptr<Device> device = make_cpu_device();
-  std::unique_ptr<Communicator> comm = make_self_communicator();
+  std::unique_ptr<Communicator> self = make_self_communicator();
+  Communicator* comm = self.get();
+  Placement placement;
   Graph graph;
   Memory memory;
   std::unique_ptr<StatisticsGroups> groups;
@@ -30,9 +33,11 @@ struct Workbench {
   StepState state;
 
   explicit Workbench(const std::string& yaml, Shape shape = {8, 8, 3}, int class_count = 5,
-                     std::vector<int> replica_samples = {})
+                     std::vector<int> replica_samples = {}, Communicator* world = nullptr)
       : loaded(parse_experiment_text(yaml, "test.yaml")), image(shape), classes(class_count) {
     const Experiment& e = loaded.experiment;
+    if (world != nullptr) comm = world;
+    placement = {e.replicas, comm->size()};
     graph = build_model(e, image, classes);
     ProgramOptions options;
     options.replicas = e.replicas;
@@ -46,7 +51,6 @@ struct Workbench {
     options.norm = e.norm;
     options.label_smoothing = e.loss.label_smoothing;
     options.merge_replicas = e.reduction == ReductionMode::fastest;
-    const Placement placement{e.replicas, 1};
     if (e.norm.kind == NormKind::batch && e.norm.synced_replicas > 1)
       groups = std::make_unique<StatisticsGroups>(*comm, placement, e.norm.synced_replicas);
     executor = std::make_unique<Executor>(
@@ -79,7 +83,11 @@ struct Workbench {
   /// Mean loss of one pass; gradients are in place afterwards.
   double run() {
     state.update_running = false;
-    executor->run(state, {images.data(), labels.data(), ids.data()});
+    // Every rank has made the whole batch and trains on its own part.
+    const auto first = static_cast<std::size_t>(placement.block(comm->rank()).begin *
+                                                loaded.experiment.batch_per_replica);
+    executor->run(state, {images.data() + first * static_cast<std::size_t>(image.size()),
+                          labels.data() + first, ids.data() + first});
     return executor->loss()[0] / executor->program().options.global_samples;
   }
 };
@@ -109,5 +117,24 @@ inline std::string every_layer_yaml(const std::string& norm, const std::string& 
          "    - selu\n"
          "    - {type: linear, out: 5}\n";
 }
+
+/// Two branches that meet in a sum, each with norms of its own.
+inline constexpr const char* kTwoBranches =
+    "replicas: 2\nbatch_per_replica: 2\nsteps: 1\nnorm: syncbn\n"
+    "model:\n  layers:\n"
+    "    - {type: conv, out: 4, kernel: 3, name: a1}\n"
+    "    - {type: norm, name: an1}\n"
+    "    - {type: tanh, name: at}\n"
+    "    - {type: conv, out: 4, kernel: 1, name: a2}\n"
+    "    - {type: norm, name: an2}\n"
+    "    - {type: tanh, name: a}\n"
+    "    - {type: conv, out: 4, kernel: 3, name: b1, input: input}\n"
+    "    - {type: norm, name: bn1}\n"
+    "    - {type: tanh, name: bt}\n"
+    "    - {type: conv, out: 4, kernel: 1, name: b2}\n"
+    "    - {type: norm, name: bn2}\n"
+    "    - {type: add, from: a, name: sum}\n"
+    "    - flatten\n"
+    "    - {type: linear, out: 5}\n";
 
 }  // namespace syncnorm::test

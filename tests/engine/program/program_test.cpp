@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <set>
 
 #include "engine/program/passes.h"
@@ -120,6 +121,88 @@ TEST(Reductions, LocalNormsReduceNoStatistics) {
     const Workbench setup(resnet(norm));
     EXPECT_TRUE(statistics(setup.executor->program()).empty()) << norm;
   }
+}
+
+int reductions_of(const Program& program, ReductionKind kind) {
+  int count = 0;
+  for (const ReductionSpec& spec : program.reductions) count += spec.kind == kind;
+  return count;
+}
+
+TEST(Share, TheLastNormOfABlockAndItsProjectionShareAMessage) {
+  // 53 norms, four of them behind projections.
+  const Workbench setup(resnet("syncbn", 2, "resnet50"), {32, 32, 1});
+  EXPECT_EQ(setup.graph.norms.size(), 53u);
+  const Program& program = setup.executor->program();
+  EXPECT_EQ(reductions_of(program, ReductionKind::forward_statistics), 49);
+  EXPECT_EQ(reductions_of(program, ReductionKind::backward_statistics), 49);
+}
+
+/// Position of the first instruction of `layer` that is an Op, or a start or wait of its
+/// statistics.
+template <class Op>
+std::size_t position(const Program& program, const std::string& layer) {
+  for (std::size_t i = 0; i < program.instructions.size(); ++i) {
+    const Instruction& in = program.instructions[i];
+    if (in.layer == layer && in.kind == InstructionKind::compute &&
+        std::holds_alternative<Op>(in.op))
+      return i;
+  }
+  return SIZE_MAX;
+}
+std::size_t position(const Program& program, const std::string& layer, InstructionKind kind) {
+  for (std::size_t i = 0; i < program.instructions.size(); ++i) {
+    const Instruction& in = program.instructions[i];
+    if (in.layer == layer && in.kind == kind && in.pass == Pass::forward) return i;
+  }
+  return SIZE_MAX;
+}
+
+TEST(Overlap, TheProjectionRunsUnderTheFirstNormsReduction) {
+  const Workbench setup(resnet("syncbn"));
+  const Program& program = setup.executor->program();
+  const std::size_t convolution = position<ConvForward>(program, "layer2.0.downsample.0");
+  EXPECT_LT(position(program, "layer2.0.bn1", InstructionKind::reduce_start), convolution);
+  EXPECT_LT(convolution, position(program, "layer2.0.bn1", InstructionKind::reduce_wait));
+}
+
+TEST(Overlap, IndependentBranchesTakeTurns) {
+  Workbench setup(kTwoBranches);
+  const Program& program = setup.executor->program();
+  const auto start = [&](const char* l) {
+    return position(program, l, InstructionKind::reduce_start);
+  };
+  const auto wait = [&](const char* l) {
+    return position(program, l, InstructionKind::reduce_wait);
+  };
+  // Each branch's first reduction runs under the other one's convolution, and again the second's.
+  EXPECT_LT(start("an1"), position<ConvForward>(program, "b1"));
+  EXPECT_LT(position<ConvForward>(program, "b1"), wait("an1"));
+  EXPECT_LT(start("bn1"), position<ConvForward>(program, "a2"));
+  EXPECT_LT(position<ConvForward>(program, "a2"), wait("bn1"));
+  EXPECT_LT(start("an2"), position<ConvForward>(program, "b2"));
+  EXPECT_LT(position<ConvForward>(program, "b2"), wait("an2"));
+  // Everything reads what was written before, in the new order too.
+  std::vector<bool> written(program.tensors.size(), false);
+  for (const Instruction& in : program.instructions) {
+    if (in.pass == Pass::backward) continue;
+    for (std::size_t a = 0; a < in.args.size(); ++a) {
+      if (in.args[a] < 0) continue;
+      const auto t = static_cast<std::size_t>(in.args[a]);
+      const Tensor& tensor = program.tensors[t];
+      if (a >= static_cast<std::size_t>(in.first_output)) {
+        if (in.kind != InstructionKind::reduce_start) {
+          written[t] = true;
+          for (std::size_t v = 0; v < program.tensors.size(); ++v)
+            if (program.tensors[v].whole == in.args[a] || tensor.whole == static_cast<int>(v))
+              written[v] = true;
+        }
+      } else if (tensor.space == Space::arena && in.layer != "loss") {
+        EXPECT_TRUE(written[t]) << in.layer << " reads " << tensor.name;
+      }
+    }
+  }
+  EXPECT_TRUE(std::isfinite(setup.run()));
 }
 
 TEST(Schedule, BackwardStatisticsFlyUnderWeightGradients) {

@@ -1,0 +1,135 @@
+// Trainer::bench: rounds of steps in turns, and what each reduction cost in them.
+#include "engine/train/bench.h"
+
+#include <algorithm>
+#include <chrono>
+#include <sstream>
+
+#include <fmt/format.h>
+
+#include "engine/train/trainer.h"
+
+namespace syncnorm {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double since(Clock::time_point begin) {
+  return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
+double median(std::vector<double> values) {
+  if (values.empty()) return 0.0;
+  std::sort(values.begin(), values.end());
+  const std::size_t middle = values.size() / 2;
+  return values.size() % 2 == 1 ? values[middle] : 0.5 * (values[middle - 1] + values[middle]);
+}
+
+/// Per-step costs of all reductions over the rounds of one kind of step.
+class Costs {
+ public:
+  explicit Costs(const Executor& executor)
+      : executor_(executor),
+        in_flight_(executor.reduction_timings().size()),
+        exposed_(in_flight_.size()) {}
+
+  void begin_round() { before_ = executor_.reduction_timings(); }
+  void end_round(int steps) {
+    const std::vector<ReductionTiming>& now = executor_.reduction_timings();
+    for (std::size_t r = 0; r < now.size(); ++r) {
+      in_flight_[r].push_back((now[r].in_flight - before_[r].in_flight) / steps);
+      exposed_[r].push_back((now[r].exposed - before_[r].exposed) / steps);
+    }
+  }
+  double in_flight(std::size_t r) const { return median(in_flight_[r]); }
+  double exposed(std::size_t r) const { return median(exposed_[r]); }
+
+ private:
+  const Executor& executor_;
+  std::vector<ReductionTiming> before_;
+  std::vector<std::vector<double>> in_flight_, exposed_;  // [reduction][round]
+};
+
+/// Mean over ranks, element by element.
+std::vector<double> mean_over_ranks(Communicator& comm, const std::vector<double>& values) {
+  std::string text;
+  for (const double value : values) text += fmt::format("{} ", value);
+  std::vector<double> mean(values.size(), 0.0);
+  for (const std::string& line : comm.all_gather_text(text)) {
+    std::istringstream in(line);
+    for (double& sum : mean) {
+      double value = 0.0;
+      in >> value;
+      sum += value / comm.size();
+    }
+  }
+  return mean;
+}
+
+}  // namespace
+
+ReductionBench total_of(const StepBench& bench, ReductionKind kind) {
+  ReductionBench total;
+  total.kind = kind;
+  for (const ReductionBench& r : bench.reductions) {
+    if (r.kind != kind) continue;
+    total.bytes += r.bytes;
+    total.in_flight += r.in_flight;
+    total.exposed += r.exposed;
+    total.unoverlapped += r.unoverlapped;
+  }
+  return total;
+}
+
+StepBench Trainer::bench(const BenchOptions& options) {
+  initialize();
+  const int kinds = 2;
+  const std::int64_t steps =
+      options.warmup + std::int64_t{kinds} * options.rounds * options.steps_per_round;
+  loader_ = make_loader(0, steps);
+  std::int64_t step = 0;
+  while (step < options.warmup) one_step(step++);
+  Costs overlapped(*full_), waited(*full_);
+  std::vector<double> step_seconds, waited_seconds, limit_seconds;
+  for (int round = 0; round < options.rounds; ++round) {
+    for (const bool overlap : {true, false}) {
+      full_->set_overlap(overlap);
+      Costs& costs = overlap ? overlapped : waited;
+      costs.begin_round();
+      std::vector<double> seconds;
+      for (int s = 0; s < options.steps_per_round; ++s) seconds.push_back(one_step(step++).seconds);
+      costs.end_round(options.steps_per_round);
+      (overlap ? step_seconds : waited_seconds).push_back(median(seconds));
+    }
+    if (!options.limit) continue;
+    const Batch& batch = loader_->current();
+    for (int s = 0; s < options.steps_per_round; ++s) {
+      const auto begin = Clock::now();
+      full_->run_limit({}, {batch.images, batch.labels.data(), batch.sample_ids.data()});
+      limit_seconds.push_back(since(begin));
+    }
+  }
+  full_->set_overlap(true);
+
+  StepBench bench;
+  bench.ranks = comm_.size();
+  bench.samples = static_cast<int>(plan_.global_batch());
+  bench.step = median(step_seconds);
+  bench.unoverlapped = median(waited_seconds);
+  if (options.limit) bench.limit = median(limit_seconds);
+  const std::vector<ReductionSpec>& specs = full_->program().reductions;
+  std::vector<double> values;
+  for (std::size_t r = 0; r < specs.size(); ++r)
+    for (const double value : {overlapped.in_flight(r), overlapped.exposed(r), waited.exposed(r)})
+      values.push_back(value);
+  values = mean_over_ranks(comm_, values);
+  for (std::size_t r = 0; r < specs.size(); ++r) {
+    const std::size_t bytes = full_->bytes_sent(static_cast<int>(r));
+    if (bytes == 0) continue;
+    bench.reductions.push_back(
+        {specs[r].kind, specs[r].name, bytes, values[3 * r], values[3 * r + 1], values[3 * r + 2]});
+  }
+  return bench;
+}
+
+}  // namespace syncnorm

@@ -1,0 +1,114 @@
+// syncnorm bench step: how long a step takes, and what its reductions cost of it.
+#include <iostream>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "comm/observed.h"
+#include "engine/train/trainer.h"
+#include "launch/build_info.h"
+#include "launch/commands.h"
+#include "launch/session.h"
+
+namespace syncnorm {
+namespace {
+
+constexpr ReductionKind kKinds[] = {ReductionKind::forward_statistics,
+                                    ReductionKind::backward_statistics, ReductionKind::gradient,
+                                    ReductionKind::loss};
+
+const char* kind_name(ReductionKind kind) {
+  switch (kind) {
+    case ReductionKind::forward_statistics:
+      return "forward statistics";
+    case ReductionKind::backward_statistics:
+      return "backward statistics";
+    case ReductionKind::gradient:
+      return "gradient";
+    case ReductionKind::loss:
+      break;
+  }
+  return "loss";
+}
+
+std::string row(const std::string& name, const ReductionBench& r) {
+  return fmt::format("| {} | {} | {:.1f} | {:.1f} | {:.1f} | {:.0f}% |\n", name, r.bytes,
+                     1e6 * r.in_flight, 1e6 * r.exposed, 1e6 * r.unoverlapped, 100.0 * r.hidden());
+}
+
+std::string table(const StepBench& bench, double delay_us) {
+  const double rate = bench.samples / bench.step;
+  std::string text =
+      fmt::format("{:.3f} ms a step of {} samples on {} rank{}, {:.1f} images/s\n",
+                  1e3 * bench.step, bench.samples, bench.ranks, bench.ranks == 1 ? "" : "s", rate);
+  if (bench.limit > 0.0)
+    text += fmt::format(
+        "{:.3f} ms its convolutions and linear layers alone: the step runs at {:.1f}% of that "
+        "limit\n",
+        1e3 * bench.limit, 100.0 * bench.limit / bench.step);
+  if (bench.reductions.empty()) return text + "nothing is reduced between ranks\n";
+  text += fmt::format("{:.3f} ms when every reduction is waited for where it starts\n",
+                      1e3 * bench.unoverlapped);
+  if (delay_us > 0.0) text += fmt::format("every message takes {} us at least\n", delay_us);
+  text +=
+      "\n| reduction | bytes sent | in flight, us | exposed, us | without overlap, us | hidden |\n"
+      "|---|---:|---:|---:|---:|---:|\n";
+  for (const ReductionBench& r : bench.reductions) text += row(r.name, r);
+  for (const ReductionKind kind : kKinds)
+    if (const ReductionBench total = total_of(bench, kind); total.bytes > 0)
+      text += row(fmt::format("**all {}**", kind_name(kind)), total);
+  return text;
+}
+
+nlohmann::json object(const ReductionBench& r) {
+  return {{"kind", kind_name(r.kind)},
+          {"bytes", r.bytes},
+          {"in_flight_seconds", r.in_flight},
+          {"exposed_seconds", r.exposed},
+          {"unoverlapped_seconds", r.unoverlapped},
+          {"hidden_share", r.hidden()}};
+}
+
+nlohmann::json json(const StepBench& bench, double delay_us, const Device& device) {
+  nlohmann::json out = {{"version", kVersion},
+                        {"device", device.description()},
+                        {"ranks", bench.ranks},
+                        {"samples", bench.samples},
+                        {"step_seconds", bench.step},
+                        {"unoverlapped_step_seconds", bench.unoverlapped},
+                        {"images_per_second", bench.samples / bench.step},
+                        {"delay_seconds", 1e-6 * delay_us}};
+  if (bench.limit > 0.0) out["limit_seconds"] = bench.limit;
+  out["reductions"] = nlohmann::json::array();
+  for (const ReductionBench& r : bench.reductions) {
+    out["reductions"].push_back(object(r));
+    out["reductions"].back()["name"] = r.name;
+  }
+  for (const ReductionKind kind : kKinds)
+    if (const ReductionBench total = total_of(bench, kind); total.bytes > 0)
+      out["totals"].push_back(object(total));
+  return out;
+}
+
+}  // namespace
+
+int run_bench_step(const CommandLine& line, Communicator& comm) {
+  const LoadedExperiment loaded = load_on_all_ranks(line, comm);
+  const std::unique_ptr<Device> device = make_device(loaded.experiment, comm);
+  const Dataset dataset = load_data_on_all_ranks(loaded, comm);
+  const std::unique_ptr<Communicator> delayed =
+      make_observed_communicator(comm, {{}, 1e-6 * line.bench.delay_us});
+  TrainerOptions options;
+  options.version = kVersion;
+  Trainer trainer(loaded, dataset, *device, line.bench.delay_us > 0.0 ? *delayed : comm, options);
+  const StepBench bench = trainer.bench(
+      {line.bench.rounds, line.bench.steps_per_round, BenchOptions{}.warmup, line.bench.limit});
+  if (comm.rank() != 0) return 0;
+  if (line.bench.json)
+    std::cout << json(bench, line.bench.delay_us, *device).dump(2) << "\n";
+  else
+    std::cout << table(bench, line.bench.delay_us);
+  return 0;
+}
+
+}  // namespace syncnorm
