@@ -134,6 +134,46 @@ TEST(Gradient, ASmallerLastBatchHasTheMeanOverItsOwnSize) {
   check_every_parameter(setup);
 }
 
+// Three branches whose norms' outputs are added one after another: all three wait for the last
+// one's sums, unless something reads a part of the sum in between.
+TEST(Gradient, NormsOfParallelBranchesShareAMessage) {
+  for (const bool read_between : {false, true})
+    for (const char* norm : {"syncbn", "{kind: batch, renormalize: true}", "bn",
+                             "{kind: batch, deviation: l1}", "{kind: group, groups: 2}"}) {
+      SCOPED_TRACE(std::string(norm) + (read_between ? ", read in between" : ""));
+      Workbench setup(std::string("replicas: 2\nbatch_per_replica: 3\nsteps: 1\nnorm: ") + norm +
+                      "\nmodel:\n  layers:\n"
+                      "    - {type: conv, out: 4, kernel: 3, padding: 1}\n"
+                      "    - {type: tanh, name: stem}\n"
+                      "    - {type: conv, out: 6, kernel: 1, bias: false}\n"
+                      "    - {type: norm, name: a}\n"
+                      "    - {type: conv, out: 6, kernel: 1, bias: false, input: stem}\n"
+                      "    - norm\n"
+                      "    - {type: add, from: a, name: ab}\n" +
+                      (read_between ? "    - {type: tanh, name: reader}\n" : "") +
+                      "    - {type: conv, out: 6, kernel: 3, padding: 1, bias: false, input: " +
+                      (read_between ? "reader" : "stem") +
+                      "}\n"
+                      "    - norm\n"
+                      "    - {type: add, from: ab}\n"
+                      "    - gelu\n"
+                      "    - global_pool\n"
+                      "    - {type: linear, out: 5}\n");
+      const std::string kind = norm;
+      const bool renormalized = kind == "{kind: batch, renormalize: true}";
+      // What renormalization takes for constant does change along a difference.
+      if (!renormalized) check_every_parameter(setup);
+      std::vector<std::size_t> forward;
+      for (const ReductionSpec& spec : setup.executor->program().reductions)
+        if (spec.kind == ReductionKind::forward_statistics) forward.push_back(spec.count);
+      if (kind == "syncbn" || renormalized)
+        EXPECT_EQ(forward, read_between ? (std::vector<std::size_t>{26, 13})
+                                        : (std::vector<std::size_t>{39}));
+      else
+        EXPECT_EQ(forward.size(), kind == "{kind: batch, deviation: l1}" ? 6u : 0u);
+    }
+}
+
 // Six replicas in groups of three are two experiments of three: the members of a group, its
 // statistics and its gradients. Three is no square root of six, no power of two, and no whole
 // subtree of the sum over six.

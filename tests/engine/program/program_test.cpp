@@ -296,7 +296,9 @@ void expect_no_overlap(Program program, int wave, int groups, int replicas) {
 }
 
 TEST(Allocate, LivesThatOverlapDoNotSharePlaces) {
-  for (const char* norm : {"syncbn", "bn", "{kind: group, groups: 2}"})
+  for (const char* norm :
+       {"syncbn", "bn", "{kind: group, groups: 2}", "{kind: batch, deviation: linf}",
+        "{kind: batch, renormalize: true, weights: normalized}"})
     for (const char* name : {"resnet8", "lenet", "mlp", "resnet20"}) {
       const Workbench setup(resnet(norm, 2, name), {28, 28, 3}, 10);
       expect_no_overlap(setup.executor->program(), 2, 1, 2);
