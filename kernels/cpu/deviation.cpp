@@ -6,6 +6,7 @@
 // where n·s·∂s/∂x is x − mean for l2, s·factor·(q − mean(q)) for l1 with q = sign(x − mean), and
 // s·n·(q − Σq/n)/m for linf with q that sign at the m largest deviations and 0 elsewhere.
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "kernels/cpu/context.h"
@@ -125,13 +126,16 @@ KernelPtr compile(Context& context, const BatchDeviation& op) {
 
 KernelPtr compile(Context&, const BatchFinalizeDeviation& op) {
   return make_kernel([op](std::span<void* const> args, const StepState& state) {
-    const double count = arg<const double>(args, 0)[0];
-    const auto* totals = arg<const double>(args, 1);
+    const auto *sums = arg<const double>(args, 0), *totals = arg<const double>(args, 1);
+    const double count = sums[0];
     auto *inv_std = arg<float>(args, 2), *running_var = arg<float>(args, 3);
     if (count < 1.0) return;
     const bool update = state.update_running && running_var != nullptr && count >= 2.0;
     for (int c = 0; c < op.channels; ++c) {
-      const double s = deviation_of(op.deviation, op.factor, count, totals[c]);
+      // A maximum passes over a nan, the sum of the values does not.
+      const double s = std::isfinite(sums[1 + c])
+                           ? deviation_of(op.deviation, op.factor, count, totals[c])
+                           : std::numeric_limits<double>::quiet_NaN();
       inv_std[c] = static_cast<float>(inverse_std(s * s, op.eps));
       if (update) running_var[c] = running_average(running_var[c], s * s, op.momentum);
     }

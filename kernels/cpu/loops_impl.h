@@ -292,30 +292,40 @@ struct Deviations {
 
   template <Part kPart, int W>
   static void column(const DeviationArgs& a, size_t at, int c, size_t n) {
+    constexpr int U = 8;
+    const size_t step = static_cast<size_t>(a.channels);
     const F<W> mean = load<F<W>>(a.mean + c), rest = load<F<W>>(a.rest + c);
-    F<W> first{}, second{}, largest{};
+    const F<W> one = F<W>{} + 1.0f;
+    F<W> largest{};
     if constexpr (kPart == Part::count) largest = load<F<W>>(a.largest + c);
-    for (size_t r = 0; r < n; ++r, at += static_cast<size_t>(a.channels)) {
-      const F<W> d = load<F<W>>(a.x + at) - mean - rest;
+    Accumulators<W, 1, U> first, second;
+    F<W> maximum{};
+    const auto take = [&](size_t r, int u) {
+      const F<W> d = load<F<W>>(a.x + at + r * step) - mean - rest;
       const F<W> size = size_of<W>(d);
       if constexpr (kPart == Part::absolute) {
-        first += size;
-        second += sign_of<W>(d);
+        first.part[u][0] += size;
+        second.part[u][0] += sign_of<W>(d);
       } else if constexpr (kPart == Part::largest) {
-        first = size > first ? size : first;
+        maximum = size > maximum ? size : maximum;
       } else {
-        const F<W> one = F<W>{} + 1.0f;
-        first += size == largest ? one : F<W>{};
-        second += size == largest ? sign_of<W>(d) : F<W>{};
+        first.part[u][0] += size == largest ? one : F<W>{};
+        second.part[u][0] += size == largest ? sign_of<W>(d) : F<W>{};
       }
-    }
-    const D<W> part = __builtin_convertvector(first, D<W>), old = load<D<W>>(a.first + c);
-    if constexpr (kPart == Part::largest)
+    };
+    size_t r = 0;
+    for (; r + U <= n; r += U)
+      for (int u = 0; u < U; ++u) take(r + static_cast<size_t>(u), u);
+    for (; r < n; ++r) take(r, 0);
+    const D<W> old = load<D<W>>(a.first + c);
+    if constexpr (kPart == Part::largest) {
+      const D<W> part = __builtin_convertvector(maximum, D<W>);
       store(a.first + c, part > old ? part : old);
-    else
-      store(a.first + c, old + part);
-    if constexpr (kPart != Part::largest)
-      store(a.second + c, load<D<W>>(a.second + c) + __builtin_convertvector(second, D<W>));
+    } else {
+      store(a.first + c, old + __builtin_convertvector(first.total(0), D<W>));
+      store(a.second + c,
+            load<D<W>>(a.second + c) + __builtin_convertvector(second.total(0), D<W>));
+    }
   }
 };
 

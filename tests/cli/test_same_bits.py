@@ -6,10 +6,14 @@ evaluation, timings aside, and the bytes of every tensor file of every checkpoin
 import harness
 from harness import full
 
-# Norms whose weights are computed: normalized under SyncBN, standardized under GroupNorm.
-WEIGHTS = {"wn": {"kind": "batch", "weights": "normalized"},
-           "ws": {"kind": "group", "groups": 4, "weights": "standardized"}}
-NORMS = ["bn", "syncbn", "gn", "ln", "in", "rms", "none", *WEIGHTS]
+# Norms whose weights are computed (normalized under SyncBN, standardized under GroupNorm), and the
+# variants of SyncBN: other deviations, batch renormalization with limits that open at once.
+NAMED = {"wn": {"kind": "batch", "weights": "normalized"},
+         "ws": {"kind": "group", "groups": 4, "weights": "standardized"},
+         "l1": {"kind": "batch", "deviation": "l1"},
+         "linf": {"kind": "batch", "deviation": "linf"},
+         "renorm": {"kind": "batch", "renormalize": True, "r_max": 1.5, "d_max": 0.5}}
+NORMS = ["bn", "syncbn", "gn", "ln", "in", "rms", "none", *NAMED]
 RANKS = [1, 2, 3, 4, 7, 8]
 
 # An epoch is 16 + 16 + 5 samples: in its last step two replicas are full, one has a single sample
@@ -36,8 +40,8 @@ MLP = {"model.architecture": "mlp", "model.hidden": [24, 17], "model.dropout_kin
 
 def normalization(norm):
     """Settings of a norm: a short form, a name above, or (replicas, synced replicas)."""
-    if norm in WEIGHTS:
-        return {"norm": WEIGHTS[norm]}
+    if norm in NAMED:
+        return {"norm": NAMED[norm]}
     if norm == "gn":
         return {"norm": {"kind": "group", "groups": 4}}
     if isinstance(norm, str):
@@ -60,7 +64,8 @@ class SameBits(harness.TestCase):
 
     def test_norms(self):
         counts = {"bn": [2, 7], "syncbn": [1, 3, 8], "gn": [4, 7], "ln": [3], "in": [2], "rms": [3],
-                  "none": [8], "wn": [3], "ws": [7]}
+                  "none": [8], "wn": [3], "ws": [7], "l1": [2, 3], "linf": [3, 7],
+                  "renorm": [3]}
         for norm in NORMS:
             with self.subTest(norm=norm):
                 self.same({**EVERYTHING, **normalization(norm)}, counts[norm])

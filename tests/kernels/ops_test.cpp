@@ -110,6 +110,13 @@ TEST(OpText, TellsNormsApart) {
                        with_count<BatchFinalize>({[](auto& o) { o.channels = 9; },
                                                   [](auto& o) { o.eps = 1.0000001e-5; },
                                                   [](auto& o) { o.momentum = 0.10000001; }}));
+  BatchFinalize renormalized{1, 8, 1e-5, 0.1};
+  renormalized.renormalization = {true, 3.0, 5.0, 0, 0};
+  expect_all_different(renormalized, {[](auto& o) { o.renormalization.on = false; },
+                                      [](auto& o) { o.renormalization.r_max = 3.0000001; },
+                                      [](auto& o) { o.renormalization.d_max = 5.0000001; },
+                                      [](auto& o) { o.renormalization.start = 7; },
+                                      [](auto& o) { o.renormalization.ramp = 7; }});
   expect_all_different(BatchFromRunning{1, 8, 1e-5},
                        with_count<BatchFromRunning>({[](auto& o) { o.channels = 9; },
                                                      [](auto& o) { o.eps = 1.0000001e-5; }}));
@@ -121,6 +128,7 @@ TEST(OpText, TellsNormsApart) {
   fused(BatchNormalize{1, 4, 8, false});
   fused(BatchGradientSums{1, 4, 8, false});
   fused(BatchInputGradient{1, 4, 8, false});
+  fused(BatchInputGradient{1, 4, 8, false, Deviation::l1, 1.25});
   const auto group = []<class T>(T op, Mutations<T> more) {
     auto fields = norm_fields<T>();
     fields.push_back([](T& o) { o.relu = true; });
@@ -131,6 +139,23 @@ TEST(OpText, TellsNormsApart) {
   };
   group(GroupNormForward{1, 4, 8, 2, 1e-5, false}, {[](auto& o) { o.eps = 1.0000001e-5; }});
   group(GroupNormBackward{1, 4, 8, 2, false}, {});
+}
+
+TEST(OpText, TellsDeviationsApart) {
+  auto part = norm_fields<BatchDeviation>();
+  part.push_back([](auto& o) { o.part = DeviationPart::largest; });
+  part.push_back([](auto& o) { o.part = DeviationPart::maxima; });
+  expect_all_different(BatchDeviation{1, 4, 8, DeviationPart::absolute}, part);
+  expect_all_different(
+      BatchFinalizeDeviation{1, 8, Deviation::l1, 1.0, 1e-5, 0.1},
+      with_count<BatchFinalizeDeviation>(
+          {[](auto& o) { o.channels = 9; }, [](auto& o) { o.deviation = Deviation::linf; },
+           [](auto& o) { o.factor = 1.2533141373155003; }, [](auto& o) { o.eps = 1.0000001e-5; },
+           [](auto& o) { o.momentum = 0.10000001; }}));
+  expect_all_different(
+      BatchInputGradient{1, 4, 8, false, Deviation::l1, 1.0, false},
+      {[](auto& o) { o.deviation = Deviation::l2; }, [](auto& o) { o.deviation = Deviation::linf; },
+       [](auto& o) { o.factor = 1.2533141373155003; }, [](auto& o) { o.frozen = true; }});
 }
 
 TEST(OpText, TellsPointwiseOperationsApart) {

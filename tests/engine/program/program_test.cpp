@@ -123,19 +123,83 @@ TEST(Reductions, LocalNormsReduceNoStatistics) {
   }
 }
 
-int reductions_of(const Program& program, ReductionKind kind) {
-  int count = 0;
-  for (const ReductionSpec& spec : program.reductions) count += spec.kind == kind;
-  return count;
+// The last norms of the first blocks of ResNet-50's four stages share a message with their
+// projection shortcut: 49 reductions each way for 53 norms.
+TEST(Reductions, ResNet50HasFortyNineEachWay) {
+  const LoadedExperiment loaded = parse_experiment_text(resnet("syncbn", 2, "resnet50"), "test");
+  const Graph graph = build_model(loaded.experiment, {32, 32, 3}, 10);
+  const auto device = make_cpu_device();
+  ProgramOptions options;
+  options.replicas = options.batch_per_replica = 2;
+  options.global_samples = 4;
+  options.norm = loaded.experiment.norm;
+  const Program program = compile_program(graph, *device, options);
+  EXPECT_EQ(count<BatchNormalize>(program), 53);
+  const auto specs = statistics(program);
+  const auto forward = std::count_if(specs.begin(), specs.end(), [](const ReductionSpec& spec) {
+    return spec.kind == ReductionKind::forward_statistics;
+  });
+  EXPECT_EQ(forward, 49);
+  EXPECT_EQ(static_cast<std::ptrdiff_t>(specs.size()) - forward, 49);
 }
 
-TEST(Share, TheLastNormOfABlockAndItsProjectionShareAMessage) {
-  // 53 norms, four of them behind projections.
-  const Workbench setup(resnet("syncbn", 2, "resnet50"), {32, 32, 1});
-  EXPECT_EQ(setup.graph.norms.size(), 53u);
+// L1 needs the mean first: 2C more. The largest deviation is a maximum of C, its places 2C.
+TEST(Reductions, OtherDeviationsTakeOneOrTwoMoreForward) {
+  const auto counts = [](const std::string& deviation) {
+    const Workbench setup(
+        "replicas: 2\nbatch_per_replica: 2\nsteps: 1\nnorm: {kind: batch, deviation: " + deviation +
+        "}\nmodel: {layers: [flatten, {type: linear, out: 7}, norm, {type: linear, out: 5}]}\n");
+    std::vector<std::size_t> out;
+    for (const ReductionSpec& spec : statistics(setup.executor->program())) {
+      out.push_back(spec.count);
+      EXPECT_EQ(spec.combine == Combine::max, deviation == "linf" && spec.count == 7);
+    }
+    return out;
+  };
+  EXPECT_EQ(counts("l2"), (std::vector<std::size_t>{15, 14}));
+  EXPECT_EQ(counts("l1"), (std::vector<std::size_t>{15, 14, 14}));
+  EXPECT_EQ(counts("linf"), (std::vector<std::size_t>{15, 7, 14, 14}));
+}
+
+TEST(Reductions, AnEvaluationReducesNothingWhateverTheNorm) {
+  for (const char* norm : {"bn", "syncbn", "gn", "{kind: batch, deviation: linf}",
+                           "{kind: batch, renormalize: true}"}) {
+    const Workbench setup(resnet(std::string(norm) == "gn" ? "{kind: group, groups: 2}" : norm));
+    ProgramOptions options = setup.executor->program().options;
+    options.mode = ProgramMode::evaluation;
+    const Program program = compile_program(setup.graph, *setup.device, options,
+                                            setup.executor->program().parameter_offset);
+    EXPECT_TRUE(program.reductions.empty()) << norm;
+    EXPECT_EQ(count<BatchMoments>(program), 0) << norm;
+  }
+}
+
+/// The layers of `Kind` that run between the start of a reduction and its wait.
+template <class Kind>
+std::vector<std::string> layers_under(const Program& program, const std::string& reduction) {
+  std::vector<std::string> layers;
+  bool flying = false;
+  for (const Instruction& i : program.instructions) {
+    if (i.kind != InstructionKind::compute) {
+      if (program.reductions[static_cast<std::size_t>(i.reduction)].name != reduction) continue;
+      flying = i.kind == InstructionKind::reduce_start;
+    } else if (flying && std::holds_alternative<Kind>(i.op)) {
+      layers.push_back(i.layer);
+    }
+  }
+  return layers;
+}
+
+TEST(Schedule, TheShortcutsConvolutionRunsUnderTheFirstNormsReduction) {
+  const Workbench setup(resnet("syncbn"));
   const Program& program = setup.executor->program();
-  EXPECT_EQ(reductions_of(program, ReductionKind::forward_statistics), 49);
-  EXPECT_EQ(reductions_of(program, ReductionKind::backward_statistics), 49);
+  for (const std::string block : {"layer2.0", "layer3.0"}) {
+    EXPECT_EQ(layers_under<ConvForward>(program, block + ".bn1 statistics"),
+              std::vector<std::string>{block + ".downsample.0"});
+    EXPECT_EQ(layers_under<BatchMoments>(program, block + ".bn1 statistics"),
+              std::vector<std::string>{block + ".downsample.1"});
+  }
+  EXPECT_TRUE(layers_under<ConvForward>(program, "layer1.0.bn1 statistics").empty());
 }
 
 /// Position of the first instruction of `layer` that is an Op, or a start or wait of its
@@ -156,14 +220,6 @@ std::size_t position(const Program& program, const std::string& layer, Instructi
     if (in.layer == layer && in.kind == kind && in.pass == Pass::forward) return i;
   }
   return SIZE_MAX;
-}
-
-TEST(Overlap, TheProjectionRunsUnderTheFirstNormsReduction) {
-  const Workbench setup(resnet("syncbn"));
-  const Program& program = setup.executor->program();
-  const std::size_t convolution = position<ConvForward>(program, "layer2.0.downsample.0");
-  EXPECT_LT(position(program, "layer2.0.bn1", InstructionKind::reduce_start), convolution);
-  EXPECT_LT(convolution, position(program, "layer2.0.bn1", InstructionKind::reduce_wait));
 }
 
 TEST(Overlap, IndependentBranchesTakeTurns) {
@@ -300,7 +356,9 @@ void expect_no_overlap(Program program, int wave, int groups, int replicas) {
 }
 
 TEST(Allocate, LivesThatOverlapDoNotSharePlaces) {
-  for (const char* norm : {"syncbn", "bn", "{kind: group, groups: 2}"})
+  for (const char* norm :
+       {"syncbn", "bn", "{kind: group, groups: 2}", "{kind: batch, deviation: linf}",
+        "{kind: batch, renormalize: true, weights: normalized}"})
     for (const char* name : {"resnet8", "lenet", "mlp", "resnet20"}) {
       const Workbench setup(resnet(norm, 2, name), {28, 28, 3}, 10);
       expect_no_overlap(setup.executor->program(), 2, 1, 2);
@@ -356,6 +414,18 @@ TEST(Executor, RunningStatisticsFollowOnlyWhenAsked) {
   setup.state.update_running = true;
   setup.executor->run(setup.state, {setup.images.data(), setup.labels.data(), setup.ids.data()});
   EXPECT_TRUE(std::any_of(running.begin(), running.end(), [](float v) { return v != 0.0f; }));
+}
+
+// As when activations are recomputed: the batch is seen twice and counts once.
+TEST(Executor, ASecondForwardPassLeavesRunningStatisticsAsTheyAre) {
+  Workbench setup(resnet("syncbn"));
+  const BatchView batch{setup.images.data(), setup.labels.data(), setup.ids.data()};
+  setup.state.update_running = true;
+  setup.executor->run(setup.state, batch);
+  const auto running = setup.memory.running.as<float>();
+  const std::vector<float> once(running.begin(), running.end());
+  setup.executor->find_nonfinite(setup.state, batch);
+  EXPECT_TRUE(std::equal(once.begin(), once.end(), running.begin()));
 }
 
 }  // namespace

@@ -7,7 +7,8 @@
 namespace syncnorm::test {
 namespace {
 
-constexpr double kTolerance = 5e-6;  // of the largest magnitude; most of it is the f32 mean
+constexpr double kTolerance = 1e-6;     // of the largest magnitude
+constexpr double kSumTolerance = 5e-6;  // dγ and dβ: few terms, which may nearly cancel
 constexpr int kOddChannels[] = {1, 3, 5, 7, 9, 17, 31, 33, 64, 70};
 
 std::size_t to_size(int n) { return static_cast<std::size_t>(n); }
@@ -30,8 +31,8 @@ class NormShapesTest : public NormTest {
     const NormResult expected = norm_reference(shape, in.x, in.gamma, in.beta, {}, false, in.dy);
     EXPECT_TRUE(near_relative(out.y, expected.y, kTolerance, 1e-2));
     EXPECT_TRUE(near_relative(out.dx, expected.dx, kTolerance, gradient_scale(out.inv_std, in.dy)));
-    EXPECT_TRUE(near_relative(out.dgamma, expected.dgamma, kTolerance, 1e-1));
-    EXPECT_TRUE(near_relative(out.dbeta, expected.dbeta, kTolerance, 1e-1));
+    EXPECT_TRUE(near_relative(out.dgamma, expected.dgamma, kSumTolerance, 1e-1));
+    EXPECT_TRUE(near_relative(out.dbeta, expected.dbeta, kSumTolerance, 1e-1));
   }
 };
 

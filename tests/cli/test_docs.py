@@ -1,0 +1,41 @@
+"""What the pages of docs/ say can be run: their YAML is accepted, and the tests they name exist."""
+import re
+from pathlib import Path
+
+import harness
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "normalization.md").read_text()
+
+
+def tests_of_the_tree():
+    """Names of all tests: Suite.Test in C++, file.test in tests/cli."""
+    names = set()
+    for path in (ROOT / "tests").rglob("*_test.cpp"):
+        names.update(f"{suite}.{test}" for suite, test in re.findall(
+            r"^(?:TYPED_)?TEST(?:_F|_P)?\((\w+),\s*(\w+)\)", path.read_text(), re.MULTILINE))
+    for path in (ROOT / "tests" / "cli").glob("test_*.py"):
+        names.update(f"{path.stem}.{test}" for test in re.findall(r"def (test_\w+)",
+                                                                  path.read_text()))
+    return names
+
+
+class Normalization(harness.TestCase):
+    def test_the_tests_that_the_page_names_exist(self):
+        named = set(re.findall(r"`(\w+\.(?:test_|[A-Z])\w+)`", PAGE))
+        self.assertGreater(len(named), 30)
+        self.assertEqual(sorted(named - tests_of_the_tree()), [])
+
+    def test_the_yaml_of_the_page_is_accepted(self):
+        blocks = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+        self.assertGreater(len(blocks), 15)
+        for number, block in enumerate(blocks):
+            with self.subTest(block=block):
+                path = self.folder / f"{number}.yaml"
+                path.write_text("data: {dataset: synthetic}\nsteps: 1\n" + block)
+                result = harness.run("train", path, "--print-config")
+                self.assertEqual(result.code, 0, result.err)
+
+
+if __name__ == "__main__":
+    harness.main()
