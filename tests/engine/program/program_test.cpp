@@ -261,6 +261,23 @@ TEST(Overlap, IndependentBranchesTakeTurns) {
   EXPECT_TRUE(std::isfinite(setup.run()));
 }
 
+TEST(Executor, AnEmptyGroupKeepsItsRunningStatistics) {
+  Workbench setup(
+      "replicas: 3\nbatch_per_replica: 3\nsteps: 1\nnorm: bn\nmodel: {architecture: lenet}\n",
+      {12, 12, 1}, 5, {3, 2, 0});
+  const auto floats = setup.executor->program().running_floats;
+  for (float& value : setup.memory.running.as<float>()) value = 0.5f;
+  setup.state.update_running = true;
+  setup.executor->run(setup.state, {setup.images.data(), setup.labels.data(), setup.ids.data()});
+  const auto running = setup.memory.running.as<float>();
+  ASSERT_EQ(running.size(), 3 * floats);
+  for (std::size_t i = 0; i < floats; ++i) {
+    EXPECT_NE(running[i], 0.5f);
+    EXPECT_NE(running[floats + i], 0.5f);
+    EXPECT_EQ(running[2 * floats + i], 0.5f);
+  }
+}
+
 TEST(Schedule, BackwardStatisticsFlyUnderWeightGradients) {
   const Workbench setup(resnet("syncbn", 2, "resnet20"));
   const Program& program = setup.executor->program();
