@@ -87,7 +87,8 @@ TEST(Collectives, AGroupInsideARankSendsNothing) {
     const bool whole = own.begin % synced == 0 && own.end % synced == 0;
     EXPECT_EQ(counted.statistics().empty(), whole) << "groups of " << synced;
     for (const CollectiveCall& call : counted.calls)
-      if (call.type == DataType::f64 && call.sent != kLossValues * nodes()) EXPECT_LE(call.ranks, synced);
+      if (call.type == DataType::f64 && call.sent != kLossValues * nodes())
+        EXPECT_LE(call.ranks, synced);
   }
 }
 
