@@ -36,6 +36,17 @@ std::string row(const std::string& name, const ReductionBench& r) {
                      1e6 * r.in_flight, 1e6 * r.exposed, 1e6 * r.unoverlapped, 100.0 * r.hidden());
 }
 
+std::string budget(const StepBench& bench) {
+  double total = 0.0;
+  for (const OperationBench& o : bench.operations) total += o.seconds;
+  std::string text =
+      "\n| pass | operation | instructions | us a step | share |\n|---|---|---:|---:|---:|\n";
+  for (const OperationBench& o : bench.operations)
+    text += fmt::format("| {} | {} | {} | {:.1f} | {:.1f}% |\n", o.pass, o.operation,
+                        o.instructions, 1e6 * o.seconds, 100.0 * o.seconds / total);
+  return text + "\n";
+}
+
 std::string table(const StepBench& bench, double delay_us) {
   const double rate = bench.samples / bench.step;
   std::string text =
@@ -46,6 +57,7 @@ std::string table(const StepBench& bench, double delay_us) {
         "{:.3f} ms its convolutions and linear layers alone: the step runs at {:.1f}% of that "
         "limit\n",
         1e3 * bench.limit, 100.0 * bench.limit / bench.step);
+  if (!bench.operations.empty()) text += budget(bench);
   if (bench.reductions.empty()) return text + "nothing is reduced between ranks\n";
   text += fmt::format("{:.3f} ms when every reduction is waited for where it starts\n",
                       1e3 * bench.unoverlapped);
@@ -79,6 +91,11 @@ nlohmann::json json(const StepBench& bench, double delay_us, const Device& devic
                         {"images_per_second", bench.samples / bench.step},
                         {"delay_seconds", 1e-6 * delay_us}};
   if (bench.limit > 0.0) out["limit_seconds"] = bench.limit;
+  for (const OperationBench& o : bench.operations)
+    out["operations"].push_back({{"pass", o.pass},
+                                 {"operation", o.operation},
+                                 {"instructions", o.instructions},
+                                 {"seconds", o.seconds}});
   out["reductions"] = nlohmann::json::array();
   for (const ReductionBench& r : bench.reductions) {
     out["reductions"].push_back(object(r));
@@ -101,8 +118,9 @@ int run_bench_step(const CommandLine& line, Communicator& comm) {
   TrainerOptions options;
   options.version = kVersion;
   Trainer trainer(loaded, dataset, *device, line.bench.delay_us > 0.0 ? *delayed : comm, options);
-  const StepBench bench = trainer.bench(
-      {line.bench.rounds, line.bench.steps_per_round, BenchOptions{}.warmup, line.bench.limit});
+  const StepBench bench =
+      trainer.bench({line.bench.rounds, line.bench.steps_per_round, BenchOptions{}.warmup,
+                     line.bench.instructions, line.bench.limit});
   if (comm.rank() != 0) return 0;
   if (line.bench.json)
     std::cout << json(bench, line.bench.delay_us, *device).dump(2) << "\n";

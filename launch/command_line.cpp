@@ -81,6 +81,8 @@ CommandLine parse_command_line(int argc, char** argv) {
       ->check(CLI::Range(0.0, 1e6));
   bench_step->add_flag("--limit", line.bench.limit,
                        "Also run the convolutions and linear layers alone, back to back");
+  bench_step->add_flag("--instructions", line.bench.instructions,
+                       "Also measure every instruction: the budget of a step");
   bench_step->add_flag("--json", line.bench.json, "Print one JSON object instead of the table");
 
   CLI::App* inspect = app.add_subcommand("inspect", "Show and verify a checkpoint");

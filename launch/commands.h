@@ -13,6 +13,7 @@ struct BenchLine {
   int steps_per_round = 5;
   double delay_us = 0.0;  // injected into every collective, microseconds
   bool limit = false;
+  bool instructions = false;
   bool json = false;
 };
 

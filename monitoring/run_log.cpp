@@ -1,9 +1,11 @@
-// Events to JSON. The log is flushed at every event that is not a step, and every few steps.
+// Events to JSON. The log is flushed at every event that is not a step, at the first step and then
+// at steps that come half a second after the last flush, so that it can be watched.
 #include "monitoring/run_log.h"
 
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cmath>
 #include <cstring>
 
@@ -17,7 +19,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
-constexpr std::int64_t kStepsPerFlush = 20;
+constexpr std::chrono::milliseconds kFlushInterval{500};
 
 /// JSON has no nan or infinity: they become the strings "nan", "inf", "-inf".
 Json number(double value) {
@@ -119,7 +121,10 @@ void RunLog::on_step(const StepEvent& event) {
   if (event.gradient_norm >= 0.0 || std::isnan(event.gradient_norm))
     json["gradient_norm"] = number(event.gradient_norm);
   log_ << json.dump() << '\n';
-  if (event.step % kStepsPerFlush == 0) log_.flush();
+  const auto now = std::chrono::steady_clock::now();
+  if (now < next_flush_) return;
+  log_.flush();
+  next_flush_ = now + kFlushInterval;
 }
 
 void RunLog::on_eval(const EvalEvent& event) {

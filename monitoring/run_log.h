@@ -1,6 +1,7 @@
 // The run folder: config.yaml, metrics.jsonl and summary.json, written as the run goes.
 #pragma once
 
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 
@@ -25,6 +26,7 @@ class RunLog final : public Observer {
 
   std::filesystem::path folder_;
   std::ofstream log_;
+  std::chrono::steady_clock::time_point next_flush_;
   StartEvent start_;
 };
 

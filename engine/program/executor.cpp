@@ -113,6 +113,7 @@ void Executor::make_reductions(const StatisticsGroups* groups, const Placement& 
       program_.reductions.size() * std::max<std::size_t>(1, group_members_.size());
   flying_.reserve(most);
   timings_.resize(program_.reductions.size());
+  instruction_seconds_.resize(program_.instructions.size());
 }
 
 void Executor::reserve(Device& device) {

@@ -88,6 +88,10 @@ class Executor {
   /// false: every reduction is waited for where it starts, to measure what overlap is worth. All
   /// ranks must agree.
   void set_overlap(bool overlap) { overlap_ = overlap; }
+  /// Measures every instruction from now on; see instruction_seconds().
+  void set_profile(bool profile) { profile_ = profile; }
+  /// Seconds of each instruction while profiling, over all local replicas; waits included.
+  const std::vector<double>& instruction_seconds() const { return instruction_seconds_; }
   /// Only the convolutions and linear layers of a step, back to back, on what its tensors hold: the
   /// limit that a step's time is compared with.
   void run_limit(const StepState& state, const BatchView& batch);
@@ -157,6 +161,8 @@ class Executor {
   std::vector<Flying> flying_;
   std::vector<ReductionTiming> timings_;
   bool overlap_ = true;
+  bool profile_ = false;
+  std::vector<double> instruction_seconds_;
 
   BatchView batch_;
   int wave_begin_ = 0;

@@ -25,8 +25,10 @@ void Executor::run(const StepState& state, const BatchView& batch, bool prepare,
   batch_ = batch;
   for (wave_begin_ = 0; wave_begin_ < local_; wave_begin_ += wave_)
     for (std::size_t i = 0; i < program_.instructions.size(); ++i) {
+      const auto begin = profile_ ? Clock::now() : Clock::time_point();
       run_instruction(i, state, prepare, vote);
       progress();
+      if (profile_) instruction_seconds_[i] += since(begin);
     }
 }
 

@@ -68,6 +68,32 @@ std::vector<double> mean_over_ranks(Communicator& comm, const std::vector<double
 
 }  // namespace
 
+namespace {
+
+/// Sums the measured instructions by pass and operation.
+std::vector<OperationBench> operations_of(const Executor& executor, int steps) {
+  std::vector<OperationBench> list;
+  const std::vector<Instruction>& instructions = executor.program().instructions;
+  for (std::size_t i = 0; i < instructions.size(); ++i) {
+    const Instruction& in = instructions[i];
+    const bool compute = in.kind == InstructionKind::compute;
+    const std::string operation =
+        compute ? op_name(in.op)
+                : (in.kind == InstructionKind::reduce_start ? "start reductions" : "wait");
+    const std::string pass =
+        in.pass == Pass::prepare ? "prepare" : (in.pass == Pass::forward ? "forward" : "backward");
+    auto found = std::find_if(list.begin(), list.end(), [&](const OperationBench& o) {
+      return o.pass == pass && o.operation == operation;
+    });
+    if (found == list.end()) found = list.insert(list.end(), {pass, operation, 0, 0.0});
+    ++found->instructions;
+    found->seconds += executor.instruction_seconds()[i] / steps;
+  }
+  return list;
+}
+
+}  // namespace
+
 ReductionBench total_of(const StepBench& bench, ReductionKind kind) {
   ReductionBench total;
   total.kind = kind;
@@ -83,14 +109,14 @@ ReductionBench total_of(const StepBench& bench, ReductionKind kind) {
 
 StepBench Trainer::bench(const BenchOptions& options) {
   initialize();
-  const int kinds = 2;
+  const int kinds = options.instructions ? 3 : 2;
   const std::int64_t steps =
       options.warmup + std::int64_t{kinds} * options.rounds * options.steps_per_round;
   loader_ = make_loader(0, steps);
   std::int64_t step = 0;
   while (step < options.warmup) one_step(step++);
   Costs overlapped(*full_), waited(*full_);
-  std::vector<double> step_seconds, waited_seconds, limit_seconds;
+  std::vector<double> step_seconds, waited_seconds, limit_seconds, profiled_seconds;
   for (int round = 0; round < options.rounds; ++round) {
     for (const bool overlap : {true, false}) {
       full_->set_overlap(overlap);
@@ -101,6 +127,13 @@ StepBench Trainer::bench(const BenchOptions& options) {
       costs.end_round(options.steps_per_round);
       (overlap ? step_seconds : waited_seconds).push_back(median(seconds));
     }
+    full_->set_overlap(true);
+    if (options.instructions) {
+      full_->set_profile(true);
+      for (int s = 0; s < options.steps_per_round; ++s)
+        profiled_seconds.push_back(one_step(step++).seconds);
+      full_->set_profile(false);
+    }
     if (!options.limit) continue;
     const Batch& batch = loader_->current();
     for (int s = 0; s < options.steps_per_round; ++s) {
@@ -109,7 +142,6 @@ StepBench Trainer::bench(const BenchOptions& options) {
       limit_seconds.push_back(since(begin));
     }
   }
-  full_->set_overlap(true);
 
   StepBench bench;
   bench.ranks = comm_.size();
@@ -117,6 +149,14 @@ StepBench Trainer::bench(const BenchOptions& options) {
   bench.step = median(step_seconds);
   bench.unoverlapped = median(waited_seconds);
   if (options.limit) bench.limit = median(limit_seconds);
+  if (options.instructions) {
+    bench.operations = operations_of(*full_, options.rounds * options.steps_per_round);
+    double inside = 0.0, whole = 0.0;
+    for (const OperationBench& o : bench.operations) inside += o.seconds;
+    for (const double seconds : profiled_seconds)
+      whole += seconds / static_cast<double>(profiled_seconds.size());
+    bench.operations.push_back({"update", "optimizer, loader, log", 1, whole - inside});
+  }
   const std::vector<ReductionSpec>& specs = full_->program().reductions;
   std::vector<double> values;
   for (std::size_t r = 0; r < specs.size(); ++r)

@@ -11,10 +11,11 @@
 namespace syncnorm {
 
 struct BenchOptions {
-  int rounds = 20;          // of each kind of step, in turns
-  int steps_per_round = 5;  // what is quoted are medians over rounds
-  int warmup = 5;           // steps before the first round
-  bool limit = false;       // also run the convolutions and linear layers alone
+  int rounds = 20;            // of each kind of step, in turns
+  int steps_per_round = 5;    // what is quoted are medians over rounds
+  int warmup = 5;             // steps before the first round
+  bool instructions = false;  // also measure every instruction, in rounds of their own
+  bool limit = false;         // also run the convolutions and linear layers alone
 };
 
 /// One reduction of the step; seconds are per step, the mean over ranks of each rank's median.
@@ -30,12 +31,21 @@ struct ReductionBench {
   double hidden() const { return unoverlapped > 0.0 ? 1.0 - exposed / unoverlapped : 0.0; }
 };
 
+/// All instructions of one kind of operation in one pass; seconds are per step, on rank 0.
+struct OperationBench {
+  std::string pass;  // "prepare", "forward", "backward", "update"
+  std::string operation;
+  int instructions = 0;
+  double seconds = 0.0;
+};
+
 /// Seconds are medians on rank 0.
 struct StepBench {
   int ranks = 1;
   int samples = 0;  // of a step
   double step = 0.0, unoverlapped = 0.0;
   double limit = -1.0;                     // negative: not measured
+  std::vector<OperationBench> operations;  // in order of first appearance; empty: not measured
   std::vector<ReductionBench> reductions;  // those that communicate
 };
 

@@ -45,6 +45,15 @@ class RunLogTest : public ::testing::Test {
   StartEvent start_;
 };
 
+TEST_F(RunLogTest, TheFirstStepCanBeSeenAtOnce) {
+  RunLog log;
+  log.on_start(start_);
+  log.on_step(step(1, 2.5));
+  const auto list = events();
+  ASSERT_EQ(list.size(), 2u);
+  EXPECT_EQ(list[1]["loss"], 2.5);
+}
+
 TEST_F(RunLogTest, LossesReadBackToTheSameBits) {
   RunLog log;
   log.on_start(start_);
