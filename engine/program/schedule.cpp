@@ -72,9 +72,18 @@ struct Bucket {
   std::size_t ready = 0;           // index of the last instruction that writes into it
 };
 
+/// Size of the bucket that begins where `left` of `total` bytes are left: a third of them, within
+/// limits, so that most of the gradient travels while the rest is computed and the last bucket,
+/// which nothing can hide, is small.
+std::size_t bucket_bytes(std::size_t total, std::size_t left, std::size_t most) {
+  constexpr std::size_t kLeast = std::size_t{64} << 10;
+  return std::min(most, std::max({left / 3, total / 32, kLeast}));
+}
+
 /// Cuts the flat gradient into buckets at parameter boundaries, in backward order.
 std::vector<Bucket> cut_buckets(const Emission& e) {
   const Program& program = e.program;
+  const std::size_t total = program.trained_floats * sizeof(float);
   std::vector<std::pair<std::size_t, std::size_t>> ends;  // end offset, writing instruction
   for (std::size_t i = 0; i < program.instructions.size(); ++i) {
     const Instruction& instruction = program.instructions[i];
@@ -90,8 +99,9 @@ std::vector<Bucket> cut_buckets(const Emission& e) {
   for (const auto& [end, writer] : ends) {
     open.end = end;
     open.ready = std::max(open.ready, writer);
-    const std::size_t limit =
-        buckets.empty() ? program.options.first_bucket_bytes : program.options.bucket_bytes;
+    const std::size_t limit = bucket_bytes(
+        total, total - open.begin * sizeof(float),
+        buckets.empty() ? program.options.first_bucket_bytes : program.options.bucket_bytes);
     if ((open.end - open.begin) * sizeof(float) < limit && end != program.trained_floats) continue;
     buckets.push_back(open);
     open = {end, end, 0};

@@ -33,12 +33,14 @@ inline void store(S* p, T v) {
   __builtin_memcpy(p, &v, sizeof v);
 }
 
-/// Calls body(std::integral-like L, first column) for blocks of NV·L columns, then L, then single
-/// ones.
-template <int L, class Body>
+/// Calls body<W, NV>(first column) for blocks of NV vectors of W = L columns, at most kMost, then
+/// for single columns. What keeps many constants per column takes fewer vectors, to hold them in
+/// registers.
+template <int L, int kMost, class Body>
 inline void for_each_column_block(int channels, const Body& body) {
   int c = 0;
-  for (; c + 4 * L <= channels; c += 4 * L) body.template operator()<L, 4>(c);
+  if constexpr (kMost >= 4)
+    for (; c + 4 * L <= channels; c += 4 * L) body.template operator()<L, 4>(c);
   for (; c + 2 * L <= channels; c += 2 * L) body.template operator()<L, 2>(c);
   for (; c + L <= channels; c += L) body.template operator()<L, 1>(c);
   for (; c < channels; ++c) body.template operator()<1, 1>(c);
@@ -52,12 +54,12 @@ inline size_t block_rows(int channels) {
 
 /// Calls body(first row, rows, first column) for tiles of block_rows() rows and a block of columns;
 /// each column meets its rows in order.
-template <int L, class Body>
+template <int L, int kMost = 4, class Body>
 inline void for_each_tile(size_t rows, int channels, const Body& body) {
   const size_t block = block_rows(channels);
   for (size_t first = 0; first < rows; first += block) {
     const size_t n = rows - first < block ? rows - first : block;
-    for_each_column_block<L>(
+    for_each_column_block<L, kMost>(
         channels, [&]<int W, int NV>(int c) { body.template operator()<W, NV>(first, n, c); });
   }
 }
@@ -154,6 +156,14 @@ struct Normalize {
 
   template <int W, int NV, bool kResidual>
   static void rows(const NormalizeArgs& a, size_t at, int c, size_t n) {
+    if (a.relu)
+      rows<W, NV, kResidual, true>(a, at, c, n);
+    else
+      rows<W, NV, kResidual, false>(a, at, c, n);
+  }
+
+  template <int W, int NV, bool kResidual, bool kRelu>
+  static void rows(const NormalizeArgs& a, size_t at, int c, size_t n) {
     F<W> mean[NV], scale[NV], shift[NV];
     for (int v = 0; v < NV; ++v) {
       mean[v] = load<F<W>>(a.mean + c + v * W);
@@ -165,25 +175,50 @@ struct Normalize {
         const size_t i = at + static_cast<size_t>(v * W);
         F<W> y = (load<F<W>>(a.x + i) - mean[v]) * scale[v] + shift[v];
         if constexpr (kResidual) y += load<F<W>>(a.residual + i);
-        if (a.relu) y = y > 0.0f ? y : (y <= 0.0f ? F<W>{} : y);  // a nan stays a nan
+        if constexpr (kRelu) y = F<W>{} > y ? F<W>{} : y;  // a nan stays a nan
         store(a.y + i, y);
       }
   }
 };
 
+/// Where a gradient passes the ReLU: everywhere, where y is positive, or where y would be.
+enum class Mask { none, from_y, from_x };
+
 template <int L>
 struct GradientSums {
   static void run(const GradientSumsArgs& a) {
     for (int c = 0; c < a.channels; ++c) a.sum_g[c] = a.sum_gx[c] = 0.0;
+    if (!a.relu)
+      keep<Mask::none>(a);
+    else if (a.y != nullptr)
+      keep<Mask::from_y>(a);
+    else
+      keep<Mask::from_x>(a);
+  }
+
+  template <Mask kMask>
+  static void keep(const GradientSumsArgs& a) {
+    if (a.g != nullptr && a.dy2 != nullptr)
+      tiles<kMask, true, true>(a);
+    else if (a.g != nullptr)
+      tiles<kMask, true, false>(a);
+    else if (a.dy2 != nullptr)
+      tiles<kMask, false, true>(a);
+    else
+      tiles<kMask, false, false>(a);
+  }
+
+  template <Mask kMask, bool kKeep, bool kTwo>
+  static void tiles(const GradientSumsArgs& a) {
     const size_t width = static_cast<size_t>(a.channels);
-    for_each_tile<L>(a.rows, a.channels, [&]<int W, int NV>(size_t first, size_t n, int c) {
-      rows<W, NV>(a, first * width + static_cast<size_t>(c), c, n);
+    for_each_tile<L, 2>(a.rows, a.channels, [&]<int W, int NV>(size_t first, size_t n, int c) {
+      rows<kMask, kKeep, kTwo, W, NV>(a, first * width + static_cast<size_t>(c), c, n);
     });
   }
 
-  template <int W, int NV>
+  template <Mask kMask, bool kKeep, bool kTwo, int W, int NV>
   static void rows(const GradientSumsArgs& a, size_t at, int c, size_t n) {
-    constexpr int U = NV == 4 ? 1 : (NV == 2 ? 2 : 4);
+    constexpr int U = NV == 2 ? 2 : 4;
     const size_t step = static_cast<size_t>(a.channels);
     F<W> mean[NV], scale[NV], shift[NV];
     for (int v = 0; v < NV; ++v) {
@@ -194,12 +229,11 @@ struct GradientSums {
     Accumulators<W, NV, U> sum_g, sum_gx;
     const auto one = [&](size_t i, int u, int v) {
       F<W> g = load<F<W>>(a.dy + i);
-      if (a.dy2 != nullptr) g += load<F<W>>(a.dy2 + i);
+      if constexpr (kTwo) g += load<F<W>>(a.dy2 + i);
       const F<W> centred = load<F<W>>(a.x + i) - mean[v];
-      if (a.relu)
-        g = keep_positive<W>(g,
-                             a.y != nullptr ? load<F<W>>(a.y + i) : centred * scale[v] + shift[v]);
-      if (a.g != nullptr) store(a.g + i, g);
+      if constexpr (kMask == Mask::from_y) g = keep_positive<W>(g, load<F<W>>(a.y + i));
+      if constexpr (kMask == Mask::from_x) g = keep_positive<W>(g, centred * scale[v] + shift[v]);
+      if constexpr (kKeep) store(a.g + i, g);
       sum_g.part[u][v] += g;
       sum_gx.part[u][v] += g * centred;
     };
@@ -246,28 +280,52 @@ struct InputGradient {
 
   template <Direction kDirection>
   static void tiles(const InputGradientArgs& a) {
+    if (a.relu)
+      tiles<kDirection, true>(a);
+    else
+      tiles<kDirection, false>(a);
+  }
+
+  template <Direction kDirection, bool kRelu>
+  static void tiles(const InputGradientArgs& a) {
     const size_t width = static_cast<size_t>(a.channels);
-    for_each_tile<L>(a.rows, a.channels, [&]<int W, int NV>(size_t first, size_t n, int c) {
-      rows<kDirection, W, NV>(a, first * width + static_cast<size_t>(c), c, n);
+    for_each_tile<L, 2>(a.rows, a.channels, [&]<int W, int NV>(size_t first, size_t n, int c) {
+      rows<kDirection, kRelu, W, NV>(a, first * width + static_cast<size_t>(c), c, n);
     });
   }
 
-  template <Direction kDirection, int W, int NV>
-  static void rows(const InputGradientArgs& a, size_t at, int c, size_t n) {
-    for (size_t r = 0; r < n; ++r, at += static_cast<size_t>(a.channels))
+  template <Direction kDirection, bool kRelu, int W, int NV>
+  static void rows(const InputGradientArgs& args, size_t at, int c, size_t n) {
+    // Copied, because a store to dx could change what `args` points at, for all the compiler knows.
+    F<W> mean[NV], scale[NV], shift[NV], a[NV], b[NV], d[NV], rest[NV], largest[NV];
+    for (int v = 0; v < NV; ++v) {
+      const int k = c + v * W;
+      mean[v] = load<F<W>>(args.mean + k);
+      a[v] = load<F<W>>(args.a + k);
+      b[v] = load<F<W>>(args.b + k);
+      d[v] = load<F<W>>(args.d + k);
+      if constexpr (kRelu) {
+        scale[v] = load<F<W>>(args.scale + k);
+        shift[v] = load<F<W>>(args.shift + k);
+      }
+      if constexpr (kDirection != Direction::value) rest[v] = load<F<W>>(args.rest + k);
+      if constexpr (kDirection == Direction::sign_of_largest)
+        largest[v] = load<F<W>>(args.largest + k);
+    }
+    const float *from = args.g, *x = args.x;
+    float* dx = args.dx;
+    const size_t step = static_cast<size_t>(args.channels);
+    for (size_t r = 0; r < n; ++r, at += step)
       for (int v = 0; v < NV; ++v) {
         const size_t i = at + static_cast<size_t>(v * W);
-        const int k = c + v * W;
-        F<W> g = load<F<W>>(a.g + i);
-        const F<W> centred = load<F<W>>(a.x + i) - load<F<W>>(a.mean + k);
-        if (a.relu)
-          g = keep_positive<W>(g, centred * load<F<W>>(a.scale + k) + load<F<W>>(a.shift + k));
+        F<W> g = load<F<W>>(from + i);
+        const F<W> centred = load<F<W>>(x + i) - mean[v];
+        if constexpr (kRelu) g = keep_positive<W>(g, centred * scale[v] + shift[v]);
         F<W> h = centred;
-        if constexpr (kDirection != Direction::value) h = sign_of<W>(h - load<F<W>>(a.rest + k));
+        if constexpr (kDirection != Direction::value) h = sign_of<W>(h - rest[v]);
         if constexpr (kDirection == Direction::sign_of_largest)
-          h = size_of<W>(centred - load<F<W>>(a.rest + k)) == load<F<W>>(a.largest + k) ? h
-                                                                                        : F<W>{};
-        store(a.dx + i, load<F<W>>(a.a + k) * g + load<F<W>>(a.b + k) * h + load<F<W>>(a.d + k));
+          h = size_of<W>(centred - rest[v]) == largest[v] ? h : F<W>{};
+        store(dx + i, a[v] * g + b[v] * h + d[v]);
       }
   }
 };
