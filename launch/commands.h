@@ -14,10 +14,11 @@ struct BenchLine {
   double delay_us = 0.0;  // injected into every collective, microseconds
   bool limit = false;
   bool json = false;
+  int samples = 0, height = 0, width = 0, channels = 0;  // bench norm's own tensor; 0: not given
 };
 
 struct CommandLine {
-  std::string command;  // train, compare, plan, eval, inspect, bench step
+  std::string command;  // train, compare, plan, eval, inspect, bench step, bench norm
   std::string file;     // experiment, study or checkpoint folder
   std::vector<std::string> overrides;
   std::string resume;
@@ -49,5 +50,6 @@ int run_plan(const CommandLine& line, Communicator& comm);
 int run_eval(const CommandLine& line, Communicator& comm);
 int run_inspect(const CommandLine& line, Communicator& comm);
 int run_bench_step(const CommandLine& line, Communicator& comm);
+int run_bench_norm(const CommandLine& line);
 
 }  // namespace syncnorm

@@ -56,9 +56,46 @@ class BenchStep(harness.TestCase):
     def test_bad_usage(self):
         path = harness.write_experiment(self.folder / "tiny.yaml")
         for arguments in (["bench"], ["bench", "walk", path], ["bench", "step"],
+                          ["bench", "norm", path], ["bench", "norm", "--channels", "0"],
                           ["bench", "step", path, "--delay", "-1"],
                           ["bench", "step", path, "--rounds", "0"]):
             self.assertEqual(harness.run(*arguments).code, 2, arguments)
+
+
+class BenchNorm(harness.TestCase):
+    TINY = ["--rounds", "2", "--samples", "2", "--height", "4", "--width", "3", "--channels", "12"]
+
+    def bench(self, *arguments):
+        result = harness.run("bench", "norm", *self.TINY, *arguments)
+        self.assertEqual(result.code, 0, result.err)
+        return result.out
+
+    def test_bytes_are_passes_over_the_tensor(self):
+        report = json.loads(self.bench("--json"))
+        (tensor,) = report["tensors"]
+        self.assertEqual([tensor[k] for k in ("samples", "height", "width", "channels", "bytes")],
+                         [2, 4, 3, 12, 1152])
+        for copy in ("copy", "non_temporal_copy"):
+            self.assertAlmostEqual(tensor[copy]["gb_per_second"] * tensor[copy]["seconds"] * 1e9,
+                                   2 * 1152, places=6)
+        kernels = {k["name"]: k for k in tensor["kernels"]}
+        passes = {"batch statistics": 1, "batch forward": 3, "batch forward, relu": 3,
+                  "batch forward, add, relu": 4, "batch backward, relu": 5,
+                  "batch backward, add, relu": 8, "group forward": 3, "layer backward": 5,
+                  "rms backward, relu": 5}
+        for name, count in passes.items():
+            self.assertEqual((kernels[name]["passes"], kernels[name]["bytes"]),
+                             (count, count * 1152), name)
+        for kernel in kernels.values():
+            self.assertGreater(kernel["share_of_copy"], 0.0)
+        self.assertEqual([k for k in kernels if "times_onednn" in kernels[k]],
+                         ["batch forward", "batch forward, relu", "batch backward",
+                          "batch backward, relu"])
+
+    def test_the_table_says_what_it_compares_with(self):
+        out = self.bench()
+        for text in ("2 x 4 x 3 x 12", "non-temporal", "oneDNN: ", "| batch input gradient, relu |"):
+            self.assertIn(text, out)
 
 
 if __name__ == "__main__":
