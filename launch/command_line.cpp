@@ -98,6 +98,15 @@ CommandLine parse_command_line(int argc, char** argv) {
   add_size("--width", line.bench.width);
   add_size("--channels", line.bench.channels);
 
+  CLI::App* bench_reduce = bench->add_subcommand("reduce", "Reductions between ranks, by size");
+  add_bench_output(bench_reduce, line);
+  bench_reduce->add_option("--max-bytes", line.bench.max_bytes, "Of a message; begins at 64")
+      ->check(CLI::Range(64, 1 << 28))
+      ->capture_default_str();
+  bench_reduce->add_option("--leaves", line.bench.leaves, "Replicas of a rank, one after another")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
+
   CLI::App* inspect = app.add_subcommand("inspect", "Show and verify a checkpoint");
   add_experiment(inspect, line, "CHECKPOINT_DIR");
 
@@ -113,7 +122,8 @@ CommandLine parse_command_line(int argc, char** argv) {
   line.command = chosen->get_name();
   for (const CLI::App* inner : chosen->get_subcommands()) line.command += " " + inner->get_name();
   line.uses_ranks = line.command == "train" || line.command == "compare" ||
-                    line.command == "eval" || line.command == "bench step";
+                    line.command == "eval" || line.command == "bench step" ||
+                    line.command == "bench reduce";
   return line;
 }
 
@@ -124,6 +134,7 @@ int run_command(const CommandLine& line, Communicator& comm) {
   if (line.command == "eval") return run_eval(line, comm);
   if (line.command == "bench step") return run_bench_step(line, comm);
   if (line.command == "bench norm") return run_bench_norm(line);
+  if (line.command == "bench reduce") return run_bench_reduce(line, comm);
   return run_inspect(line, comm);
 }
 

@@ -57,6 +57,8 @@ class BenchStep(harness.TestCase):
         path = harness.write_experiment(self.folder / "tiny.yaml")
         for arguments in (["bench"], ["bench", "walk", path], ["bench", "step"],
                           ["bench", "norm", path], ["bench", "norm", "--channels", "0"],
+                          ["bench", "reduce", "--leaves", "0"],
+                          ["bench", "reduce", "--max-bytes", "8"],
                           ["bench", "step", path, "--delay", "-1"],
                           ["bench", "step", path, "--rounds", "0"]):
             self.assertEqual(harness.run(*arguments).code, 2, arguments)
@@ -95,6 +97,38 @@ class BenchNorm(harness.TestCase):
     def test_the_table_says_what_it_compares_with(self):
         out = self.bench()
         for text in ("2 x 4 x 3 x 12", "non-temporal", "oneDNN: ", "| batch input gradient, relu |"):
+            self.assertIn(text, out)
+
+
+class BenchReduce(harness.TestCase):
+    def bench(self, *arguments, ranks):
+        result = harness.run("bench", "reduce", "--rounds", "2", "--max-bytes", "4096", *arguments,
+                             ranks=ranks)
+        self.assertEqual(result.code, 0, result.err)
+        return result.out
+
+    def test_one_rank_sends_nothing(self):
+        for ranks in (0, 1):
+            self.assertEqual(self.bench(ranks=ranks), "one rank: nothing is sent\n")
+        self.assertEqual(json.loads(self.bench("--json", ranks=0))["reductions"], [])
+
+    def test_every_size_type_and_number_of_leaves(self):
+        report = json.loads(self.bench("--json", "--leaves", "1", "3", ranks=2))
+        self.assertEqual((report["ranks"], report["rounds"]), (2, 2))
+        found = [(r["type"], r["leaves_per_rank"], r["bytes"]) for r in report["reductions"]]
+        self.assertEqual(found, [(t, leaves, size) for t in ("f64", "f32") for leaves in (1, 3)
+                                 for size in (64, 256, 1024, 4096)])
+        for reduction in report["reductions"]:
+            # Three leaves at the start of a tree are two whole subtrees.
+            self.assertEqual(reduction["nodes_of_rank_0"], {1: 1, 3: 2}[reduction["leaves_per_rank"]])
+            self.assertEqual(reduction["chosen"], "gathered")
+            for way in ("gathered", "sliced", "engine"):
+                self.assertGreater(reduction[way + "_seconds"], 0.0)
+
+    def test_the_table_judges_the_threshold(self):
+        out = self.bench("--leaves", "4", ranks=3)
+        for text in ("| f32 | 4 KiB | 4 | 1 |", "f64, 4 leaves a rank: slicing is the faster one",
+                     "messages of more than 64 KiB are sliced; at worst that costs"):
             self.assertIn(text, out)
 
 
