@@ -38,7 +38,7 @@ struct NormBench {
   std::vector<NormKernelBench> kernels;
 };
 
-/// Takes about nine times the tensor's bytes. `rounds` ≥ 1.
+/// Takes about seven times the tensor's bytes. `rounds` ≥ 1.
 NormBench bench_norms(Device& device, const NormShape& shape, int rounds);
 
 }  // namespace syncnorm

@@ -1,12 +1,12 @@
 #!/usr/bin/python3
 """PyTorch's time for one data-parallel training step of ResNet-20, for tests/bench/run to compare.
 
-The peer is what a user of Debian's python3-torch would write: DistributedDataParallel over gloo, one
-process and one thread per rank, random 1x28x28 images, cross-entropy, SGD with momentum. A step is
-forward, backward with the reduction of gradients, and update. Prints one line of JSON.
+The peer is what a user of Debian's python3-torch would write: DistributedDataParallel over gloo,
+one process and one thread per rank, random 1x28x28 images, cross-entropy, SGD with momentum. A step
+is forward, backward with the reduction of gradients, and update. Prints one line of JSON.
 
-PyTorch synchronizes BatchNorm on GPUs only. `syncbn` here is how it is done on CPUs: the ranks' mean
-and mean of squares are averaged, and autograd goes back through that average.
+PyTorch synchronizes BatchNorm on GPUs only. `syncbn` here is how it is done on CPUs: the ranks'
+mean and mean of squares are averaged, and autograd goes back through that average.
 """
 import argparse
 import json
