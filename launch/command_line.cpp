@@ -26,6 +26,13 @@ void add_experiment(CLI::App* command, CommandLine& line, const char* what) {
   command->add_option("file", line.file, what)->required();
 }
 
+void add_bench_output(CLI::App* command, CommandLine& line) {
+  command->add_option("--rounds", line.bench.rounds, "Rounds whose median is quoted")
+      ->check(CLI::Range(1, 100000))
+      ->capture_default_str();
+  command->add_flag("--json", line.bench.json, "Print one JSON object instead of the table");
+}
+
 }  // namespace
 
 CommandLine parse_command_line(int argc, char** argv) {
@@ -69,9 +76,7 @@ CommandLine parse_command_line(int argc, char** argv) {
   CLI::App* bench_step = bench->add_subcommand("step", "Training steps and their reductions");
   add_experiment(bench_step, line, "EXPERIMENT.yaml");
   add_overrides(bench_step, line);
-  bench_step->add_option("--rounds", line.bench.rounds, "Rounds whose median is quoted")
-      ->check(CLI::Range(1, 100000))
-      ->capture_default_str();
+  add_bench_output(bench_step, line);
   bench_step->add_option("--steps", line.bench.steps_per_round, "Steps in a round")
       ->check(CLI::Range(1, 100000))
       ->capture_default_str();
@@ -83,7 +88,27 @@ CommandLine parse_command_line(int argc, char** argv) {
                        "Also run the convolutions and linear layers alone, back to back");
   bench_step->add_flag("--instructions", line.bench.instructions,
                        "Also measure every instruction: the budget of a step");
-  bench_step->add_flag("--json", line.bench.json, "Print one JSON object instead of the table");
+
+  CLI::App* bench_norm =
+      bench->add_subcommand("norm", "The CPU's norm kernels against a copy and oneDNN's");
+  add_bench_output(bench_norm, line);
+  const auto add_size = [&](const char* name, int& size) {
+    bench_norm->add_option(name, size, "Of one tensor, instead of three from small to large")
+        ->check(CLI::Range(1, 65536));
+  };
+  add_size("--samples", line.bench.samples);
+  add_size("--height", line.bench.height);
+  add_size("--width", line.bench.width);
+  add_size("--channels", line.bench.channels);
+
+  CLI::App* bench_reduce = bench->add_subcommand("reduce", "Reductions between ranks, by size");
+  add_bench_output(bench_reduce, line);
+  bench_reduce->add_option("--max-bytes", line.bench.max_bytes, "Of a message; begins at 64")
+      ->check(CLI::Range(64, 1 << 28))
+      ->capture_default_str();
+  bench_reduce->add_option("--leaves", line.bench.leaves, "Replicas of a rank, one after another")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
 
   CLI::App* inspect = app.add_subcommand("inspect", "Show and verify a checkpoint");
   add_experiment(inspect, line, "CHECKPOINT_DIR");
@@ -100,7 +125,8 @@ CommandLine parse_command_line(int argc, char** argv) {
   line.command = chosen->get_name();
   for (const CLI::App* inner : chosen->get_subcommands()) line.command += " " + inner->get_name();
   line.uses_ranks = line.command == "train" || line.command == "compare" ||
-                    line.command == "eval" || chosen == bench;
+                    line.command == "eval" || line.command == "bench step" ||
+                    line.command == "bench reduce";
   return line;
 }
 
@@ -110,6 +136,8 @@ int run_command(const CommandLine& line, Communicator& comm) {
   if (line.command == "plan") return run_plan(line, comm);
   if (line.command == "eval") return run_eval(line, comm);
   if (line.command == "bench step") return run_bench_step(line, comm);
+  if (line.command == "bench norm") return run_bench_norm(line);
+  if (line.command == "bench reduce") return run_bench_reduce(line, comm);
   return run_inspect(line, comm);
 }
 

@@ -1,6 +1,7 @@
 // The command line and the commands behind it.
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <vector>
 
@@ -15,10 +16,13 @@ struct BenchLine {
   bool limit = false;
   bool instructions = false;
   bool json = false;
+  int samples = 0, height = 0, width = 0, channels = 0;  // bench norm's own tensor; 0: not given
+  std::size_t max_bytes = std::size_t{64} << 20;         // bench reduce
+  std::vector<int> leaves = {1, 3};                      // bench reduce: of a rank
 };
 
 struct CommandLine {
-  std::string command;  // train, compare, plan, eval, inspect, bench step
+  std::string command;  // train, compare, plan, eval, inspect, bench step, bench norm, ...
   std::string file;     // experiment, study or checkpoint folder
   std::vector<std::string> overrides;
   std::string resume;
@@ -50,5 +54,7 @@ int run_plan(const CommandLine& line, Communicator& comm);
 int run_eval(const CommandLine& line, Communicator& comm);
 int run_inspect(const CommandLine& line, Communicator& comm);
 int run_bench_step(const CommandLine& line, Communicator& comm);
+int run_bench_norm(const CommandLine& line);
+int run_bench_reduce(const CommandLine& line, Communicator& comm);
 
 }  // namespace syncnorm

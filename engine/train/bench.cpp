@@ -18,13 +18,6 @@ double since(Clock::time_point begin) {
   return std::chrono::duration<double>(Clock::now() - begin).count();
 }
 
-double median(std::vector<double> values) {
-  if (values.empty()) return 0.0;
-  std::sort(values.begin(), values.end());
-  const std::size_t middle = values.size() / 2;
-  return values.size() % 2 == 1 ? values[middle] : 0.5 * (values[middle - 1] + values[middle]);
-}
-
 /// Per-step costs of all reductions over the rounds of one kind of step.
 class Costs {
  public:
@@ -66,10 +59,6 @@ std::vector<double> mean_over_ranks(Communicator& comm, const std::vector<double
   return mean;
 }
 
-}  // namespace
-
-namespace {
-
 /// Sums the measured instructions by pass and operation.
 std::vector<OperationBench> operations_of(const Executor& executor, int steps) {
   std::vector<OperationBench> list;
@@ -93,6 +82,13 @@ std::vector<OperationBench> operations_of(const Executor& executor, int steps) {
 }
 
 }  // namespace
+
+double median(std::vector<double> values) {
+  if (values.empty()) return 0.0;
+  std::sort(values.begin(), values.end());
+  const std::size_t middle = values.size() / 2;
+  return values.size() % 2 == 1 ? values[middle] : 0.5 * (values[middle - 1] + values[middle]);
+}
 
 ReductionBench total_of(const StepBench& bench, ReductionKind kind) {
   ReductionBench total;

@@ -49,6 +49,9 @@ struct StepBench {
   std::vector<ReductionBench> reductions;  // those that communicate
 };
 
+/// The middle value, or the mean of the two in the middle; 0 of none.
+double median(std::vector<double> values);
+
 /// Sums over the reductions of one kind.
 ReductionBench total_of(const StepBench& bench, ReductionKind kind);
 

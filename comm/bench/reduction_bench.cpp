@@ -1,0 +1,97 @@
+// See reduction_bench.h.
+#include "comm/bench/reduction_bench.h"
+
+#include <algorithm>
+#include <charconv>
+#include <chrono>
+#include <limits>
+#include <memory>
+
+#include "comm/reduction.h"
+
+namespace syncnorm {
+namespace {
+
+/// The largest of the ranks' values; also a barrier.
+double largest_over_ranks(Communicator& comm, double value) {
+  double largest = 0.0;
+  for (const std::string& text : comm.all_gather_text(std::to_string(1e9 * value))) {
+    double other = 0.0;
+    std::from_chars(text.data(), text.data() + text.size(), other);
+    largest = std::max(largest, 1e-9 * other);
+  }
+  return largest;
+}
+
+template <class T>
+class Way {
+ public:
+  Way(Communicator& comm, const ReductionBenchOptions& options, ReductionWay way)
+      : comm_(comm),
+        reduction_(
+            comm, blocks(comm.size(), options.leaves), options.bytes / sizeof(T),
+            way == ReductionWay::engine ? ReductionAlgorithm::engine : ReductionAlgorithm::tree,
+            "bench", Combine::sum,
+            way == ReductionWay::sliced ? 0 : std::numeric_limits<std::size_t>::max()),
+        values_(reduction_.local_plan().nodes.size() * reduction_.count(), T{1}),
+        result_(reduction_.count()) {
+    for (std::size_t n = 0; n < reduction_.local_plan().nodes.size(); ++n)
+      nodes_.push_back(values_.data() + n * reduction_.count());
+    run();
+    constexpr double kSpan = 3e-4;  // seconds
+    const double once = largest_over_ranks(comm_, timed(1));
+    calls_ = static_cast<int>(std::clamp(kSpan / std::max(once, 1e-7), 1.0, 100.0));
+  }
+
+  /// Of one reduction, on the slowest rank.
+  double seconds() {
+    largest_over_ranks(comm_, 0.0);  // all begin together
+    run();                           // and leave that barrier behind
+    return largest_over_ranks(comm_, timed(calls_));
+  }
+  int nodes() const { return static_cast<int>(nodes_.size()); }
+
+ private:
+  static std::vector<Interval> blocks(int ranks, int leaves) {
+    std::vector<Interval> all;
+    for (int r = 0; r < ranks; ++r) all.push_back({r * leaves, (r + 1) * leaves});
+    return all;
+  }
+
+  void run() {
+    reduction_.start(nodes_, result_.data());
+    reduction_.wait();
+  }
+  double timed(int calls) {
+    const auto begin = std::chrono::steady_clock::now();
+    for (int i = 0; i < calls; ++i) run();
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count() / calls;
+  }
+
+  Communicator& comm_;
+  Reduction<T> reduction_;
+  std::vector<T> values_, result_;
+  std::vector<const T*> nodes_;
+  int calls_ = 1;
+};
+
+template <class T>
+ReductionWaysBench bench_values(Communicator& comm, const ReductionBenchOptions& options) {
+  std::vector<std::unique_ptr<Way<T>>> ways;
+  for (const ReductionWay way : kReductionWays)
+    ways.push_back(std::make_unique<Way<T>>(comm, options, way));
+  ReductionWaysBench bench;
+  bench.nodes = ways[0]->nodes();
+  for (int round = 0; round < options.rounds; ++round)
+    for (std::size_t w = 0; w < ways.size(); ++w) bench.seconds[w].push_back(ways[w]->seconds());
+  return bench;
+}
+
+}  // namespace
+
+ReductionWaysBench bench_reduction(Communicator& comm, const ReductionBenchOptions& options) {
+  return options.type == DataType::f32 ? bench_values<float>(comm, options)
+                                       : bench_values<double>(comm, options);
+}
+
+}  // namespace syncnorm

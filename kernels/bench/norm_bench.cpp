@@ -1,0 +1,85 @@
+// See norm_bench.h. A round measures every kernel with a copy just before it, so that what slows
+// the machine down for a while slows both.
+#include "kernels/bench/norm_bench.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+#include "kernels/bench/copy.h"
+#include "kernels/bench/norm_cases.h"
+
+namespace syncnorm {
+namespace {
+
+using Call = std::function<void()>;
+
+double seconds_of(const Call& call, int calls) {
+  const auto begin = std::chrono::steady_clock::now();
+  for (int i = 0; i < calls; ++i) call();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count() / calls;
+}
+
+/// A call that is repeated until the clock's own cost is lost in it; small tensors so stay in the
+/// cache from call to call.
+class Timed {
+ public:
+  explicit Timed(Call call) : call_(std::move(call)) {
+    constexpr double kSpan = 2e-4;  // seconds
+    call_();
+    const double once = std::max(seconds_of(call_, 1), 1e-8);
+    calls_ = static_cast<int>(std::clamp(std::ceil(kSpan / once), 1.0, 1e4));
+  }
+  double seconds() const {
+    if (calls_ > 1) call_();  // what ran before has left another working set
+    return seconds_of(call_, calls_);
+  }
+
+ private:
+  Call call_;
+  int calls_ = 1;
+};
+
+}  // namespace
+
+NormBench bench_norms(Device& device, const NormShape& shape, int rounds) {
+  const NormCases cases(device, shape);
+  NormBench bench;
+  bench.shape = shape;
+  bench.onednn = cases.onednn();
+  const float* from = cases.source();
+  float* to = cases.target();
+  const std::size_t count = shape.values();
+  const Timed plain([=] { copy_plainly(from, to, count); });
+  const Timed streamed([=] { copy_past_caches(from, to, count); });
+  for (int round = 0; round < rounds; ++round) {
+    bench.plain_copy.push_back(plain.seconds());
+    bench.streamed_copy.push_back(streamed.seconds());
+  }
+  const auto fastest = [](const std::vector<double>& s) {
+    return *std::min_element(s.begin(), s.end());
+  };
+  bench.streamed_is_faster = fastest(bench.streamed_copy) < fastest(bench.plain_copy);
+  const Timed& copy = bench.streamed_is_faster ? streamed : plain;
+
+  struct Pair {
+    Timed ours;
+    std::vector<Timed> onednn;  // or none
+  };
+  std::vector<Pair> pairs;
+  for (const NormCase& one : cases.cases()) {
+    pairs.push_back({Timed(one.run), {}});
+    if (one.onednn) pairs.back().onednn.emplace_back(one.onednn);
+    bench.kernels.push_back({one.name, one.passes, {}, {}, {}});
+  }
+  for (int round = 0; round < rounds; ++round)
+    for (std::size_t k = 0; k < pairs.size(); ++k) {
+      NormKernelBench& kernel = bench.kernels[k];
+      kernel.copy_seconds.push_back(copy.seconds());
+      kernel.seconds.push_back(pairs[k].ours.seconds());
+      for (const Timed& onednn : pairs[k].onednn) kernel.onednn_seconds.push_back(onednn.seconds());
+    }
+  return bench;
+}
+
+}  // namespace syncnorm

@@ -1,0 +1,44 @@
+// What `syncnorm bench norm` measures: every pass of the CPU's normalization kernels, a copy of the
+// same tensor and oneDNN's own batch normalization, in turns within one run.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "kernels/device.h"
+
+namespace syncnorm {
+
+/// An f32 tensor [samples, height, width, channels].
+struct NormShape {
+  int samples = 1, height = 1, width = 1, channels = 1;
+  int pixels() const { return height * width; }
+  std::size_t values() const {
+    return static_cast<std::size_t>(samples) * static_cast<std::size_t>(pixels()) *
+           static_cast<std::size_t>(channels);
+  }
+  std::size_t bytes() const { return values() * sizeof(float); }
+};
+
+/// Seconds are those of one call, by round.
+struct NormKernelBench {
+  std::string name;
+  int passes = 0;  // over the tensor, each read or written once: what has to move
+  std::vector<double> seconds;
+  std::vector<double> copy_seconds;    // of the faster copy, just before
+  std::vector<double> onednn_seconds;  // of oneDNN's, just after; empty when it has none
+};
+
+struct NormBench {
+  NormShape shape;
+  std::vector<double> plain_copy, streamed_copy;  // streamed: with non-temporal stores
+  bool streamed_is_faster = false;                // so that it is the one compared with
+  std::string onednn;                             // what oneDNN runs
+  std::vector<NormKernelBench> kernels;
+};
+
+/// Takes about seven times the tensor's bytes. `rounds` ≥ 1.
+NormBench bench_norms(Device& device, const NormShape& shape, int rounds);
+
+}  // namespace syncnorm

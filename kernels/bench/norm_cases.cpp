@@ -1,0 +1,156 @@
+// See norm_cases.h.
+//
+// Passes are counted as a kernel has to move them when nothing stays in a cache: the forward pass
+// reads x twice and writes y, and reads the residual once more; the backward pass reads dy and x
+// twice and writes dx; behind a residual add it also reads the other gradient and y, and keeps the
+// masked gradient, which is the residual's too.
+#include "kernels/bench/norm_cases.h"
+
+#include <numeric>
+#include <random>
+
+namespace syncnorm {
+
+NormCases::NormCases(Device& device, const NormShape& shape)
+    : device_(device),
+      shape_(shape),
+      x_(tensor(true)),
+      residual_(tensor(true)),
+      y_(tensor(false)),
+      dy_(tensor(true)),
+      dy2_(tensor(true)),
+      dx_(tensor(false)),
+      g_(tensor(false)),
+      onednn_(shape, false),
+      onednn_relu_(shape, true) {
+  const auto channels = static_cast<std::size_t>(shape.channels);
+  const auto samples = static_cast<std::size_t>(shape.samples);
+  mean_ = vector(samples * 2 * channels, 0.0f);
+  inv_std_ = vector(samples * channels, 1.0f);
+  for (Buffer* buffer : {&gamma_, &beta_, &dgamma_, &dbeta_}) *buffer = vector(channels, 0.5f);
+  sums_ = device.allocate((2 * channels + 1) * sizeof(double));
+  gradient_sums_ = device.allocate(2 * channels * sizeof(double));
+  add_batch();
+  add_group("group", std::gcd(shape.channels, 8), true);
+  add_group("layer", 1, true);
+  add_group("rms", 1, false);
+  // What a kernel reads must be there: statistics, masks, oneDNN's workspaces.
+  for (const NormCase& one : cases_) {
+    one.run();
+    if (one.onednn) one.onednn();
+  }
+}
+
+Buffer NormCases::tensor(bool random) {
+  Buffer buffer = device_.allocate(shape_.bytes());
+  if (!random) return buffer;
+  std::minstd_rand engine(seed_++);
+  std::uniform_real_distribution<float> uniform(-1.0f, 1.0f);
+  for (float& value : buffer.as<float>()) value = uniform(engine);
+  return buffer;
+}
+
+Buffer NormCases::vector(std::size_t values, float value) {
+  Buffer buffer = device_.allocate(values * sizeof(float));
+  for (float& v : buffer.as<float>()) v = value;
+  return buffer;
+}
+
+NormCases::Call NormCases::call(const Op& op, std::vector<void*> args) {
+  const std::shared_ptr<Kernel> kernel = device_.compile(op);
+  return [kernel, args = std::move(args)] { kernel->run(args, {}); };
+}
+
+void NormCases::add(const std::string& name, int passes, Call run, Call onednn) {
+  cases_.push_back({name, passes, std::move(run), std::move(onednn)});
+}
+
+void NormCases::add_batch() {
+  const int samples = shape_.samples, pixels = shape_.pixels(), channels = shape_.channels;
+  std::byte *const x = x_.data(), *const y = y_.data(), *const dy = dy_.data();
+  std::byte *const dx = dx_.data(), *const g = g_.data();
+  std::byte *const mean = mean_.data(), *const inv_std = inv_std_.data();
+  std::byte *const gamma = gamma_.data(), *const beta = beta_.data();
+
+  const Call statistics = call(BatchMoments{samples, pixels, channels}, {x, sums_.data()});
+  const Call finalize = call(BatchFinalize{samples, channels},
+                             {sums_.data(), mean, inv_std, nullptr, nullptr, nullptr});
+  const auto apply = [&](bool relu, void* residual) {
+    return call(BatchNormalize{samples, pixels, channels, relu},
+                {x, mean, inv_std, gamma, beta, residual, nullptr, y});
+  };
+  const auto forward = [&](const Call& last) {
+    return [statistics, finalize, last] {
+      statistics();
+      finalize();
+      last();
+    };
+  };
+  const auto* x_values = x_.as<float>().data();
+  const auto* dy_values = dy_.as<float>().data();
+  auto *const y_values = y_.as<float>().data(), *const dx_values = dx_.as<float>().data();
+  const auto onednn_forward = [=](OneDnnNorm& norm) {
+    return [&norm, x_values, y_values] { norm.forward(x_values, y_values); };
+  };
+  const auto onednn_backward = [=](OneDnnNorm& norm) {
+    return
+        [&norm, x_values, dy_values, dx_values] { norm.backward(dy_values, x_values, dx_values); };
+  };
+  const Call plain = apply(false, nullptr), relu = apply(true, nullptr);
+  const Call add_relu = apply(true, residual_.data());
+  add("batch statistics", 1, statistics);
+  add("batch apply", 2, plain);
+  add("batch apply, relu", 2, relu);
+  add("batch apply, add, relu", 3, add_relu);
+  add("batch forward", 3, forward(plain), onednn_forward(onednn_));
+  add("batch forward, relu", 3, forward(relu), onednn_forward(onednn_relu_));
+  add("batch forward, add, relu", 4, forward(add_relu));
+
+  const auto sums = [&](bool with_relu, bool with_add) {
+    return call(BatchGradientSums{samples, pixels, channels, with_relu},
+                {dy, with_add ? dy2_.data() : nullptr, x, mean, inv_std, gamma, beta,
+                 with_add ? y : nullptr, nullptr, gradient_sums_.data(), dgamma_.data(),
+                 dbeta_.data(), with_add ? g : nullptr});
+  };
+  const auto input_gradient = [&](bool with_relu, void* gradient) {
+    return call(BatchInputGradient{samples, pixels, channels, with_relu},
+                {gradient, x, mean, inv_std, gamma, beta, gradient_sums_.data(), sums_.data(),
+                 nullptr, nullptr, nullptr, dx});
+  };
+  const auto both = [](const Call& first, const Call& second) {
+    return [first, second] {
+      first();
+      second();
+    };
+  };
+  const Call sums_plain = sums(false, false), sums_relu = sums(true, false);
+  const Call sums_add = sums(true, true);
+  const Call gradient_plain = input_gradient(false, dy), gradient_relu = input_gradient(true, dy);
+  const Call gradient_kept = input_gradient(false, g);
+  add("batch sums", 2, sums_plain);
+  add("batch sums, relu", 2, sums_relu);
+  add("batch sums, add, relu", 5, sums_add);
+  add("batch input gradient", 3, gradient_plain);
+  add("batch input gradient, relu", 3, gradient_relu);
+  add("batch backward", 5, both(sums_plain, gradient_plain), onednn_backward(onednn_));
+  add("batch backward, relu", 5, both(sums_relu, gradient_relu), onednn_backward(onednn_relu_));
+  add("batch backward, add, relu", 8, both(sums_add, gradient_kept));
+}
+
+void NormCases::add_group(const std::string& name, int groups, bool centered) {
+  const int samples = shape_.samples, pixels = shape_.pixels(), channels = shape_.channels;
+  void* const beta = centered ? beta_.data() : nullptr;
+  void* const dbeta = centered ? dbeta_.data() : nullptr;
+  for (const bool relu : {false, true}) {
+    const char* suffix = relu ? ", relu" : "";
+    add(name + " forward" + suffix, 3,
+        call(GroupNormForward{samples, pixels, channels, groups, 1e-5, relu, centered},
+             {x_.data(), gamma_.data(), beta, nullptr, y_.data(), mean_.data(), inv_std_.data()}));
+    add(name + " backward" + suffix, 5,
+        call(GroupNormBackward{samples, pixels, channels, groups, relu, centered},
+             {dy_.data(), nullptr, x_.data(), mean_.data(), inv_std_.data(), gamma_.data(), beta,
+              nullptr, dx_.data(), dgamma_.data(), dbeta, nullptr}));
+  }
+}
+
+}  // namespace syncnorm

@@ -1,0 +1,55 @@
+// The kernels that `syncnorm bench norm` runs, with the tensors that they need: each is one call of
+// what a training step calls, or several that make a whole forward or backward pass.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kernels/bench/norm_bench.h"
+#include "kernels/bench/onednn_norm.h"
+
+namespace syncnorm {
+
+struct NormCase {
+  std::string name;
+  int passes = 0;
+  std::function<void()> run;
+  std::function<void()> onednn;  // the same by oneDNN; may be empty
+};
+
+class NormCases {
+ public:
+  NormCases(Device& device, const NormShape& shape);
+  NormCases(const NormCases&) = delete;
+  NormCases& operator=(const NormCases&) = delete;
+
+  const std::vector<NormCase>& cases() const { return cases_; }
+  std::string onednn() const { return onednn_.implementation(); }
+  /// Two tensors that a copy may read and overwrite.
+  const float* source() const { return x_.as<float>().data(); }
+  float* target() const { return y_.as<float>().data(); }
+
+ private:
+  using Call = std::function<void()>;
+
+  Buffer tensor(bool random);
+  Buffer vector(std::size_t values, float value);
+  /// The compiled operation, bound to its arguments.
+  Call call(const Op& op, std::vector<void*> args);
+  void add(const std::string& name, int passes, Call run, Call onednn = {});
+  void add_batch();
+  void add_group(const std::string& name, int groups, bool centered);
+
+  Device& device_;
+  NormShape shape_;
+  unsigned seed_ = 1;
+  Buffer x_, residual_, y_, dy_, dy2_, dx_, g_;
+  Buffer mean_, inv_std_, gamma_, beta_, dgamma_, dbeta_;  // mean and inv_std for every sample
+  Buffer sums_, gradient_sums_;
+  OneDnnNorm onednn_, onednn_relu_;
+  std::vector<NormCase> cases_;
+};
+
+}  // namespace syncnorm
