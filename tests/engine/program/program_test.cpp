@@ -336,6 +336,18 @@ TEST(Schedule, BucketsCoverEveryGradientOnceAndLeaveComplete) {
   EXPECT_GT(buckets, 5);
 }
 
+TEST(Schedule, BucketsShrinkTowardsTheEnd) {
+  // Nothing hides the last bucket, so it must be small: here at most 64 KiB and a convolution.
+  Workbench setup(resnet("bn", 2, "resnet20"));
+  std::vector<std::size_t> bytes;
+  for (const ReductionSpec& spec : setup.executor->program().reductions)
+    if (spec.kind == ReductionKind::gradient) bytes.push_back(spec.count * sizeof(float));
+  ASSERT_GE(bytes.size(), 4u);
+  EXPECT_GE(bytes.front(), setup.executor->program().trained_floats * sizeof(float) / 3);
+  for (std::size_t b = 1; b < bytes.size(); ++b) EXPECT_LE(bytes[b], bytes[b - 1]);
+  EXPECT_LE(bytes.back(), std::size_t{80} << 10);
+}
+
 /// Tensors that are alive at the same instruction must not share bytes.
 void expect_no_overlap(Program program, int wave, int groups, int replicas) {
   const std::size_t total = allocate(program, wave, groups, replicas);
