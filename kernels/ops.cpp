@@ -89,6 +89,7 @@ struct Name {
   const char* operator()(const Add&) { return "add"; }
   const char* operator()(const Dropout&) { return "dropout"; }
   const char* operator()(const ToChannelsFirst&) { return "flatten"; }
+  const char* operator()(const Convert&) { return "convert"; }
   const char* operator()(const SoftmaxCrossEntropy&) { return "softmax cross-entropy"; }
   const char* operator()(const SgdUpdate&) { return "sgd"; }
   const char* operator()(const AdamUpdate&) { return "adam"; }
@@ -173,6 +174,9 @@ struct Text {
   std::string operator()(const ToChannelsFirst& o) {
     return fmt::format("{}x{}{}", o.pixels, o.channels, o.inverse ? " inverse" : "");
   }
+  std::string operator()(const Convert& o) {
+    return fmt::format("{} {}", o.size, o.from == Storage::f32 ? "f32 -> bf16" : "bf16 -> f32");
+  }
   std::string operator()(const SoftmaxCrossEntropy& o) {
     return fmt::format("{} smoothing {} scale {}", o.classes, o.label_smoothing, o.gradient_scale);
   }
@@ -191,9 +195,21 @@ struct Text {
 
 std::string op_name(const Op& op) { return std::visit(Name{}, op); }
 
+Storage storage_of(const Op& op) {
+  return std::visit(
+      [](const auto& o) {
+        if constexpr (requires { o.storage; })
+          return o.storage;
+        else
+          return Storage::f32;
+      },
+      op);
+}
+
 std::string op_text(const Op& op) {
   const int samples = std::visit([](const auto& o) { return o.samples; }, op);
-  return fmt::format("{} [{}] {}", op_name(op), samples, std::visit(Text{}, op));
+  return fmt::format("{} [{}] {}{}", op_name(op), samples, std::visit(Text{}, op),
+                     storage_of(op) == Storage::bf16 ? " bf16" : "");
 }
 
 }  // namespace syncnorm

@@ -2,8 +2,9 @@
 //
 // An operation says what is computed on one call, for `samples` samples; a Device compiles it to a
 // Kernel once. Tensors are f32 and channels last, [samples, height, width, channels], unless a line
-// says otherwise. The comment behind each operation lists its arguments in order: inputs ->
-// outputs;
+// says otherwise; where an operation has a `storage`, its activations (x, y, residual, g and their
+// gradients) are stored so. The comment behind each operation lists its arguments in order: inputs
+// -> outputs;
 // "?" marks one that is null when absent. Sums over samples cover exactly this call's samples.
 #pragma once
 
@@ -16,6 +17,12 @@ namespace syncnorm {
 
 enum class Activation { relu, sigmoid, tanh, elu, selu, gelu };
 enum class PoolKind { max, average };
+
+/// How activations and their gradients are stored. Arithmetic is f32 or better either way; a value
+/// is rounded to nearest even when it is stored. Parameters, statistics, sums, weight gradients and
+/// everything per channel are f32 or f64 whatever the storage.
+enum class Storage { f32, bf16 };
+constexpr std::size_t storage_bytes(Storage storage) { return storage == Storage::f32 ? 4 : 2; }
 
 /// Shape of a 2-D convolution with square kernel. `pack_samples` is the batch for which the packed
 /// weight layout was chosen, so that a smaller last batch shares the packed weights.
@@ -38,21 +45,25 @@ struct ConvPack {
   int samples = 1;
   ConvShape shape;
   bool for_dgrad = false;
+  Storage storage = Storage::f32;
 };
 // x, packed, bias? -> y
 struct ConvForward {
   int samples = 1;
   ConvShape shape;
+  Storage storage = Storage::f32;
 };
 // dy, packed -> dx
 struct ConvDgrad {
   int samples = 1;
   ConvShape shape;
+  Storage storage = Storage::f32;
 };
 // x, dy -> dweight [filters, channels, kernel, kernel], dbias?
 struct ConvWgrad {
   int samples = 1;
   ConvShape shape;
+  Storage storage = Storage::f32;
 };
 
 // x [samples, in], weight [out, in], bias? -> y [samples, out]
@@ -100,11 +111,13 @@ struct PoolForward {
   int samples = 1;
   PoolShape shape;
   bool training = true;
+  Storage storage = Storage::f32;
 };
 // dy, workspace? -> dx
 struct PoolBackward {
   int samples = 1;
   PoolShape shape;
+  Storage storage = Storage::f32;
 };
 
 // Batch normalization, in pieces: what happens between them is the caller's reduction.
@@ -112,6 +125,7 @@ struct PoolBackward {
 struct BatchMoments {
   int samples = 1;
   int pixels = 1, channels = 0;
+  Storage storage = Storage::f32;
 };
 // A mean is kept as two f32 vectors, [2, C]: rounded, and what the rounding left over. The second
 // one enters per-channel constants only, so that means far from zero cost no accuracy.
@@ -144,6 +158,7 @@ struct BatchDeviation {
   int samples = 1;
   int pixels = 1, channels = 0;
   DeviationPart part = DeviationPart::absolute;
+  Storage storage = Storage::f32;
 };
 enum class Deviation { l2, l1, linf };
 // forward sums f64 [2C+1] (its count), deviation f64 (absolute, or largest) -> inv_std [C],
@@ -172,6 +187,7 @@ struct BatchNormalize {
   int samples = 1;
   int pixels = 1, channels = 0;
   bool relu = false;
+  Storage storage = Storage::f32;
 };
 // dy, dy2?, x, mean, inv_std, gamma?, beta?, y?, correction? -> sums f64 [2C]: Σg,
 // Σg·(x−mean)·inv_std; dgamma?, dbeta?, g?
@@ -180,6 +196,7 @@ struct BatchGradientSums {
   int samples = 1;
   int pixels = 1, channels = 0;
   bool relu = false;
+  Storage storage = Storage::f32;
 };
 // g (or dy, masked here when `relu`), x, mean, inv_std, gamma?, beta?, sums f64 [2C] over the
 // group, forward sums f64 [2C+1] over the group (its count), correction?, deviation? (absolute, or
@@ -193,6 +210,7 @@ struct BatchInputGradient {
   Deviation deviation = Deviation::l2;
   double factor = 1.0;
   bool frozen = false;
+  Storage storage = Storage::f32;
 };
 
 // Group normalization; layer norm is groups = 1, instance norm groups = channels. RMS norm (Zhang &
@@ -204,6 +222,7 @@ struct GroupNormForward {
   double eps = 1e-5;
   bool relu = false;
   bool centered = true;
+  Storage storage = Storage::f32;
 };
 // dy, dy2?, x, mean, inv_std, gamma?, beta?, y? -> dx, dgamma?, dbeta?, g?
 struct GroupNormBackward {
@@ -211,6 +230,7 @@ struct GroupNormBackward {
   int pixels = 1, channels = 0, groups = 1;
   bool relu = false;
   bool centered = true;
+  Storage storage = Storage::f32;
 };
 
 // x -> y
@@ -218,17 +238,20 @@ struct ActivationForward {
   int samples = 1;
   int size = 0;  // values per sample
   Activation kind = Activation::relu;
+  Storage storage = Storage::f32;
 };
 // dy, x? (GELU only), y? (all others) -> dx
 struct ActivationBackward {
   int samples = 1;
   int size = 0;
   Activation kind = Activation::relu;
+  Storage storage = Storage::f32;
 };
 // a, b -> a + b
 struct Add {
   int samples = 1;
   int size = 0;
+  Storage storage = Storage::f32;
 };
 // x, sample_ids u32 [samples] -> y = x·mask/(1−p). Its own backward, with dy for x.
 // When `alpha` (Klambauer et al. 2017): y = a·(x·mask + α'·(1−mask)) + b, which keeps mean 0 and
@@ -240,12 +263,20 @@ struct Dropout {
   int layer = 0;  // number of the layer, part of the random key
   bool alpha = false;
   bool backward = false;
+  Storage storage = Storage::f32;
 };
 // x [samples, pixels, channels] -> y [samples, channels, pixels]; `inverse` the other way
 struct ToChannelsFirst {
   int samples = 1;
   int pixels = 1, channels = 0;
   bool inverse = false;
+  Storage storage = Storage::f32;
+};
+// x stored as `from` -> y stored as the other
+struct Convert {
+  int samples = 1;
+  int size = 0;
+  Storage from = Storage::f32;
 };
 // logits [samples, classes], labels i32 [samples] -> totals f64 [2]: Σ loss, number correct;
 // dlogits? = gradient_scale · ∂loss/∂logits. A label of -1 is an unused slot: no loss, no gradient.
@@ -283,13 +314,16 @@ using Op = std::variant<ConvPack, ConvForward, ConvDgrad, ConvWgrad, LinearForwa
                         BatchFinalizeDeviation, Accumulate, BatchFromRunning, BatchNormalize,
                         BatchGradientSums, BatchInputGradient, GroupNormForward, GroupNormBackward,
                         ActivationForward, ActivationBackward, Add, Dropout, ToChannelsFirst,
-                        SoftmaxCrossEntropy, SgdUpdate, AdamUpdate, SumOfSquares>;
+                        Convert, SoftmaxCrossEntropy, SgdUpdate, AdamUpdate, SumOfSquares>;
 
 /// The same operation on another number of samples.
 inline Op with_samples(Op op, int samples) {
   std::visit([samples](auto& o) { o.samples = samples; }, op);
   return op;
 }
+
+/// The storage of the operation's activations; f32 where it has none of its own.
+Storage storage_of(const Op& op);
 
 /// Name of the operation's kind, such as "conv dgrad".
 std::string op_name(const Op& op);

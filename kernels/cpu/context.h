@@ -69,6 +69,7 @@ KernelPtr compile(Context&, const ActivationBackward&);
 KernelPtr compile(Context&, const Add&);
 KernelPtr compile(Context&, const Dropout&);
 KernelPtr compile(Context&, const ToChannelsFirst&);
+KernelPtr compile(Context&, const Convert&);
 KernelPtr compile(Context&, const SoftmaxCrossEntropy&);
 KernelPtr compile(Context&, const SgdUpdate&);
 KernelPtr compile(Context&, const AdamUpdate&);

@@ -57,6 +57,7 @@ class CpuDevice final : public Device {
   explicit CpuDevice(const Loops& loops) : context_(loops) {}
 
   KernelPtr compile(const Op& op) override {
+    if (storage_of(op) == Storage::bf16) throw InputError("the CPU back end computes in f32 only");
     return std::visit([this](const auto& o) { return cpu::compile(context_, o); }, op);
   }
   Buffer allocate(std::size_t bytes) override { return allocate_host(bytes); }

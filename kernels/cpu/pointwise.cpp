@@ -1,6 +1,7 @@
 // Pointwise operations: activations, addition, dropout, and the transpose behind `flatten`.
 #include <cmath>
 
+#include "kernels/bfloat16.h"
 #include "kernels/cpu/context.h"
 #include "kernels/philox.h"
 
@@ -137,6 +138,18 @@ KernelPtr compile(Context&, const ToChannelsFirst& op) {
     for (int n = 0; n < op.samples; ++n, x += rows * columns, y += rows * columns)
       for (int r = 0; r < rows; ++r)
         for (int c = 0; c < columns; ++c) y[c * rows + r] = x[r * columns + c];
+  });
+}
+
+KernelPtr compile(Context&, const Convert& op) {
+  return make_kernel([op](std::span<void* const> args, const StepState&) {
+    const std::size_t count = values(op.samples, op.size);
+    if (op.from == Storage::f32)
+      for (std::size_t i = 0; i < count; ++i)
+        arg<BFloat16>(args, 1)[i] = to_bfloat16(arg<const float>(args, 0)[i]);
+    else
+      for (std::size_t i = 0; i < count; ++i)
+        arg<float>(args, 1)[i] = to_float(arg<const BFloat16>(args, 0)[i]);
   });
 }
 

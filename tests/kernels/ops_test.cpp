@@ -31,6 +31,8 @@ void expect_all_different(T op, const Mutations<T>& mutations) {
 template <class T>
 Mutations<T> with_count(Mutations<T> others) {
   others.push_back([](T& o) { o.samples = 9; });
+  if constexpr (requires(T o) { o.storage; })
+    others.push_back([](T& o) { o.storage = Storage::bf16; });
   return others;
 }
 
@@ -177,6 +179,9 @@ TEST(OpText, TellsPointwiseOperationsApart) {
   auto transpose = norm_fields<ToChannelsFirst>();
   transpose.push_back([](ToChannelsFirst& o) { o.inverse = true; });
   expect_all_different(ToChannelsFirst{1, 4, 8, false}, transpose);
+  expect_all_different(Convert{1, 10, Storage::f32},
+                       with_count<Convert>({[](Convert& o) { o.size = 11; },
+                                            [](Convert& o) { o.from = Storage::bf16; }}));
 }
 
 TEST(OpText, TellsLossAndUpdatesApart) {

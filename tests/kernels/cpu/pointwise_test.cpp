@@ -2,6 +2,7 @@
 #include <limits>
 #include <set>
 
+#include "kernels/bfloat16.h"
 #include "tests/kernels/cpu/kernel_test.h"
 #include "tests/kernels/golden.h"
 
@@ -81,6 +82,18 @@ TEST_P(PointwiseTest, ActivationsSaturateWithoutNan) {
       EXPECT_TRUE(std::isfinite(y[i])) << op_text(ActivationForward{1, 5, kind}) << x[i];
       EXPECT_TRUE(std::isfinite(dx[i])) << op_text(ActivationForward{1, 5, kind}) << x[i];
     }
+  }
+}
+
+TEST_P(PointwiseTest, ConvertRoundsOnceAndComesBack) {
+  const std::vector<float> values = random_normal(3 * 37, 5, 0.0f, 100.0f);
+  Array<BFloat16> narrow(*device_, std::vector<BFloat16>(values.size()));
+  Floats back = floats(values.size());
+  run(Convert{3, 37, Storage::f32}, {floats(values), narrow});
+  run(Convert{3, 37, Storage::bf16}, {narrow, back});
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    EXPECT_EQ(narrow[i], to_bfloat16(values[i]));
+    EXPECT_EQ(back[i], to_float(narrow[i]));
   }
 }
 
