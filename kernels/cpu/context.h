@@ -35,6 +35,18 @@ class Context {
 
 Buffer allocate_host(std::size_t bytes);
 
+/// Whether a tensor of `values` is too large to be found in a cache by who reads it next.
+constexpr bool past_caches(std::size_t values, Storage storage) {
+  return values * storage_bytes(storage) >= std::size_t{16} << 20;
+}
+
+/// Calls body<S>() for the type S that values stored as `storage` have in memory.
+template <class Body>
+auto with_storage(Storage storage, const Body& body) {
+  return storage == Storage::f32 ? body.template operator()<float>()
+                                 : body.template operator()<BFloat16>();
+}
+
 template <class T>
 T* arg(std::span<void* const> args, std::size_t index) {
   return static_cast<T*>(args[index]);
