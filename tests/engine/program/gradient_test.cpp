@@ -215,8 +215,7 @@ TEST(Gradient, GroupsOfThreeAreTwoExperimentsOfThree) {
     const auto train = [](Workbench& setup) {
       setup.state.step = 1;  // renormalize: its limits have opened
       setup.state.update_running = true;
-      setup.executor->run(setup.state,
-                          {setup.images.data(), setup.labels.data(), setup.ids.data()});
+      setup.step();
       return setup.executor->loss()[0];
     };
     const double whole = train(six), parts = train(first) + train(second);
@@ -229,10 +228,10 @@ TEST(Gradient, GroupsOfThreeAreTwoExperimentsOfThree) {
             << six.graph.parameters[p].name << more;
       }
     // The running pairs of a group are its experiment's to the bit.
-    const auto running = six.memory.running.as<float>();
+    const auto running = six.memory.running.host<float>();
     const std::size_t one = six.executor->program().running_floats;
     ASSERT_GE(running.size(), 2 * one);
-    const auto a = first.memory.running.as<float>(), b = second.memory.running.as<float>();
+    const auto a = first.memory.running.host<float>(), b = second.memory.running.host<float>();
     for (std::size_t i = 0; i < one; ++i) {
       ASSERT_EQ(running[i], a[i]) << i << more;
       ASSERT_EQ(running[running.size() / 2 + i], b[i]) << i << more;
