@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <span>
 #include <string>
@@ -65,6 +66,14 @@ class Buffer {
   void (*release_)(std::byte*) = nullptr;
 };
 
+/// A point in what was queued on a device; made by Device::make_event().
+class Event {
+ public:
+  virtual ~Event() = default;
+};
+
+/// Kernels, copies and events are queued on one compute stream, in the order of the calls, and may
+/// still be running when the call returns; on the CPU, and by the defaults below, they never are.
 class Device {
  public:
   virtual ~Device() = default;
@@ -76,13 +85,37 @@ class Device {
   virtual std::size_t workspace_bytes(const PoolForward& op) = 0;
   /// Everything that the bits depend on: kind, instruction set, library versions.
   virtual std::string description() const = 0;
+
+  /// Memory that host code may touch, too, and whose copies run beside it (pinned). Kernels can
+  /// use it, slowly. Zeroed.
+  virtual Buffer allocate_pinned(std::size_t bytes) { return allocate(bytes); }
+  /// Copies between any two of the device's and the host's memories. What host memory holds is read
+  /// or written until the copy is done.
+  virtual void copy(void* to, const void* from, std::size_t bytes) {
+    if (bytes > 0) std::memcpy(to, from, bytes);
+  }
+  virtual void zero(void* to, std::size_t bytes) {
+    if (bytes > 0) std::memset(to, 0, bytes);
+  }
+  /// Waits for everything that was queued; throws when something of it failed.
+  virtual void synchronize() {}
+
+  virtual std::unique_ptr<Event> make_event() { return std::make_unique<Event>(); }
+  /// The event is then done as soon as all that was queued before is.
+  virtual void record(Event&) {}
+  virtual bool done(Event&) { return true; }
+  virtual void wait(Event&) {}
+  /// The compute stream as its runtime knows it (a cudaStream_t), for a communicator that orders
+  /// its own by events; null on the CPU.
+  virtual void* native_stream() { return nullptr; }
 };
 
 /// The CPU, one core. `isa` names the instruction set of our own kernels: "baseline", "avx2",
 /// "avx512"; empty: the best one here. Throws InputError for a set that this processor lacks.
 std::unique_ptr<Device> make_cpu_device(const std::string& isa = "");
 
-/// One GPU. Throws InputError in a build without CUDA, saying how to get one.
+/// One GPU. Throws InputError in a build without CUDA, and where there is no driver or no GPU of
+/// that index, saying what is missing. The back end is a module that is loaded only here.
 std::unique_ptr<Device> make_cuda_device(int index);
 
 }  // namespace syncnorm

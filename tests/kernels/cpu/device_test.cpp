@@ -43,7 +43,8 @@ TEST(SelectLoops, EachTableIsNamedAfterItsSet) {
   EXPECT_STREQ(cpu::loops_avx512.name, "avx512");
 }
 
-TEST(CudaDevice, IsRefusedInABuildWithoutCuda) { EXPECT_THROW(make_cuda_device(0), InputError); }
+// Without the back end, and with it where there is no GPU of this index.
+TEST(CudaDevice, IsRefusedWhereThereIsNone) { EXPECT_THROW(make_cuda_device(4096), InputError); }
 
 class DeviceTest : public KernelTest {};
 

@@ -1,5 +1,8 @@
-// What the tests of CPU kernels share: one fixture that runs every test for every instruction set,
-// device arrays with a guard behind their last value, random inputs, and comparisons.
+// What the tests of kernels share: one fixture that runs every test for every back end, device
+// arrays with a guard behind their last value, random inputs, and comparisons.
+//
+// The back ends are the CPU's instruction sets, and the CUDA kernels run on the CPU
+// (tests/kernels/cuda/emulation), which have no convolutions and no linear layers.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -14,6 +17,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/cuda/device.h"
 #include "kernels/device.h"
 #include "kernels/error.h"
 
@@ -69,24 +73,29 @@ class Argument {
 };
 
 inline const char* const kInstructionSets[] = {"baseline", "avx2", "avx512"};
+inline const std::string kEmulatedCuda = "cuda_emulated";
+inline const char* const kBackEnds[] = {"baseline", "avx2", "avx512", "cuda_emulated"};
 
-/// Runs each test once per instruction set; one that this processor lacks is skipped with its
-/// reason.
+/// Runs each test once per back end; an instruction set that this processor lacks is skipped with
+/// its reason.
 class KernelTest : public testing::TestWithParam<const char*> {
  protected:
   void SetUp() override {
     try {
-      device_ = make_cpu_device(GetParam());
+      device_ = emulated() ? cuda::make_device(0) : make_cpu_device(GetParam());
     } catch (const InputError& error) {
       GTEST_SKIP() << error.what();
     }
   }
+
+  static bool emulated() { return GetParam() == kEmulatedCuda; }
 
   /// Compiles `op` and runs it once; nothing may be written behind the arrays.
   void run(const Op& op, std::initializer_list<Argument> arguments, const StepState& state = {}) {
     std::vector<void*> pointers;
     for (const Argument& argument : arguments) pointers.push_back(argument.pointer());
     device_->compile(op)->run(pointers, state);
+    device_->synchronize();
     for (const Argument& argument : arguments)
       EXPECT_TRUE(argument.guard_intact()) << op_text(op) << " wrote behind an argument";
   }
@@ -145,7 +154,12 @@ testing::AssertionResult same_bits(const A& actual, const B& expected) {
 
 }  // namespace syncnorm::test
 
-/// Instantiates `suite` for every instruction set.
+/// Instantiates `suite` for every instruction set of the CPU.
 #define SYNCNORM_FOR_ALL_INSTRUCTION_SETS(suite)                                            \
   INSTANTIATE_TEST_SUITE_P(Isa, suite, testing::ValuesIn(syncnorm::test::kInstructionSets), \
+                           syncnorm::test::instruction_set_name)
+
+/// Instantiates `suite` for every instruction set, and for the emulated CUDA device.
+#define SYNCNORM_FOR_ALL_BACK_ENDS(suite)                                                \
+  INSTANTIATE_TEST_SUITE_P(BackEnd, suite, testing::ValuesIn(syncnorm::test::kBackEnds), \
                            syncnorm::test::instruction_set_name)
