@@ -77,6 +77,10 @@ class Event {
 class Device {
  public:
   virtual ~Device() = default;
+  /// Prepares for operations on values stored so; before any of them is compiled. Throws InputError
+  /// where there are no instructions for it, unless `emulate`: convolutions and pooling then
+  /// compute in f32 on widened copies, which is slow and as accurate.
+  virtual void use_storage(Storage storage, bool emulate) = 0;
   virtual std::unique_ptr<Kernel> compile(const Op& op) = 0;
   virtual Buffer allocate(std::size_t bytes) = 0;
   /// Size of the packed weights that `op` writes.

@@ -44,6 +44,8 @@ std::unique_ptr<Device> make_device(const Experiment& experiment, Communicator& 
   std::unique_ptr<Device> device;
   agree(comm, [&] {
     device = experiment.device == DeviceKind::cpu ? make_cpu_device() : make_cuda_device(0);
+    device->use_storage(activation_storage(experiment.precision),
+                        experiment.precision == Precision::bf16_emulated);
   });
   return device;
 }

@@ -13,7 +13,11 @@
 namespace syncnorm {
 
 enum class DeviceKind { cpu, cuda };
-enum class Precision { f32 };
+enum class Precision { f32, bf16, bf16_emulated };
+
+constexpr Storage activation_storage(Precision precision) {
+  return precision == Precision::f32 ? Storage::f32 : Storage::bf16;
+}
 enum class ReductionMode { reproducible, fastest };
 enum class NormKind { none, batch, group, layer, instance, rms, frozen };
 enum class WeightsKind { plain, normalized, standardized };

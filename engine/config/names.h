@@ -20,7 +20,9 @@ namespace config {
 
 inline constexpr Choice<DeviceKind> kDeviceKinds[] = {{"cpu", DeviceKind::cpu},
                                                       {"cuda", DeviceKind::cuda}};
-inline constexpr Choice<Precision> kPrecisions[] = {{"f32", Precision::f32}};
+inline constexpr Choice<Precision> kPrecisions[] = {{"f32", Precision::f32},
+                                                    {"bf16", Precision::bf16},
+                                                    {"bf16_emulated", Precision::bf16_emulated}};
 inline constexpr Choice<ReductionMode> kReductionModes[] = {
     {"reproducible", ReductionMode::reproducible}, {"fastest", ReductionMode::fastest}};
 inline constexpr Choice<NormKind> kNormKinds[] = {

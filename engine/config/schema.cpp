@@ -126,7 +126,9 @@ Rows top_level_rows() {
           "device", [](auto& e) -> auto& { return e.device; }, "what every rank computes on"),
       choice_key(
           "precision", [](auto& e) -> auto& { return e.precision; },
-          "number format of activations and convolutions"),
+          "of activations and convolutions; parameters, statistics, sums and linear layers are f32. "
+          "bf16 needs a processor with AVX512_BF16 or AMX; bf16_emulated gives bf16's accuracy "
+          "without one, slowly"),
       choice_key(
           "reduction", [](auto& e) -> auto& { return e.reduction; },
           "reproducible: the bits do not depend on the number of ranks; fastest: they may"),

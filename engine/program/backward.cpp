@@ -24,7 +24,8 @@ class Backward {
   }
 
   void run() {
-    gradients_[static_cast<std::size_t>(e_.nodes.back().output)].push_back(e_.logits_gradient);
+    const int logits = e_.nodes.back().output;
+    gradients_[static_cast<std::size_t>(logits)].push_back(narrowed(logits, e_.logits_gradient));
     for (std::size_t i = e_.nodes.size(); i-- > 0;) {
       const Node& node = e_.nodes[i];
       if (!needed_[static_cast<std::size_t>(node.output)] || contributions(node).empty()) continue;
@@ -40,7 +41,8 @@ class Backward {
     return e_.graph.layers[static_cast<std::size_t>(value)].shape;
   }
   bool needed(int value) const { return value >= 0 && needed_[static_cast<std::size_t>(value)]; }
-  int value(int v) const { return v < 0 ? -1 : e_.value[static_cast<std::size_t>(v)]; }
+  Storage storage() const { return e_.program.options.storage; }
+  int value(int v) const { return v < 0 ? -1 : e_.value_in(v, storage()); }
   std::vector<int>& contributions(const Node& node) {
     return gradients_[static_cast<std::size_t>(node.output)];
   }
@@ -48,13 +50,27 @@ class Backward {
     if (needed(to)) gradients_[static_cast<std::size_t>(to)].push_back(tensor);
   }
   int like(int v, const std::string& suffix) {
-    const Layer& layer = e_.graph.layers[static_cast<std::size_t>(v)];
-    return e_.add_tensor(
-        layer.name + suffix,
-        sizeof(float) * static_cast<std::size_t>(layer.shape.size() * e_.samples()),
-        Per::wave_replica);
+    // Operations on activations write gradients as they read activations, that of an image too.
+    return e_.add_values(e_.graph.layers[static_cast<std::size_t>(v)].name + suffix, v,
+                         v == 0 ? storage() : e_.storage(v));
   }
   int new_gradient(int v) { return like(v, " gradient"); }
+
+  /// An f32 gradient of `v` in the storage of `v`.
+  int narrowed(int v, int gradient) {
+    if (e_.storage(v) == Storage::f32) return gradient;
+    const int target = new_gradient(v);
+    e_.emit_conversion(Pass::backward, v, Storage::f32, gradient, target);
+    return target;
+  }
+  /// The gradient of `v` in f32.
+  int widened(int v, int gradient) {
+    if (e_.storage(v) == Storage::f32) return gradient;
+    const int target = e_.add_values(
+        e_.graph.layers[static_cast<std::size_t>(v)].name + " gradient in f32", v, Storage::f32);
+    e_.emit_conversion(Pass::backward, v, e_.storage(v), gradient, target);
+    return target;
+  }
 
   /// Adds contributions until at most `most` tensors are left.
   std::vector<int> gathered(const Node& node, std::size_t most) {
@@ -62,7 +78,8 @@ class Backward {
     while (list.size() > most) {
       const int sum = like(node.output, " gradient sum");
       e_.emit(Pass::backward, e_.scope(), e_.name(node),
-              Add{e_.samples(), shape(node.output).size()}, {list[0], list[1], sum}, 2);
+              Add{e_.samples(), shape(node.output).size(), e_.storage(node.output)},
+              {list[0], list[1], sum}, 2);
       list.erase(list.begin());
       list[0] = sum;
     }
@@ -77,28 +94,31 @@ class Backward {
     const ConvShape conv = e_.conv_shape(node);
     if (needed(node.input)) {
       const int dx = new_gradient(node.input);
-      e_.emit(Pass::backward, e_.scope(), e_.name(node), ConvDgrad{e_.samples(), conv},
+      e_.emit(Pass::backward, e_.scope(), e_.name(node), e_.stored(ConvDgrad{e_.samples(), conv}),
               {dy, saved_->packed_dgrad, dx}, 2);
       contribute(node.input, dx);
     }
     const int dw = weight_gradient(e_, node, *saved_);
-    e_.emit(Pass::backward, e_.scope(), e_.name(node), ConvWgrad{e_.samples(), conv},
+    e_.emit(Pass::backward, e_.scope(), e_.name(node), e_.stored(ConvWgrad{e_.samples(), conv}),
             {value(node.input), dy, dw, e_.parameter_gradient(node, ParameterRole::bias)}, 2)
         .deferrable = true;
     emit_weight_backward(e_, node, *saved_, dw);
   }
 
   void emit(const Node& node, const LinearLayer& layer) {
-    const int dy = gradient(node), in = shape(node.input).size();
+    const int dy = widened(node.output, gradient(node)), in = shape(node.input).size();
     if (needed(node.input)) {
-      const int dx = new_gradient(node.input);
+      const int dx =
+          e_.add_values(e_.name(node) + " input gradient in f32", node.input, Storage::f32);
       e_.emit(Pass::backward, e_.scope(), e_.name(node), LinearDgrad{e_.samples(), in, layer.out},
               {dy, saved_->weight, dx}, 2);
-      contribute(node.input, dx);
+      contribute(node.input, narrowed(node.input, dx));
     }
     const int dw = weight_gradient(e_, node, *saved_);
     e_.emit(Pass::backward, e_.scope(), e_.name(node), LinearWgrad{e_.samples(), in, layer.out},
-            {value(node.input), dy, dw, e_.parameter_gradient(node, ParameterRole::bias)}, 2)
+            {e_.value_in(node.input, Storage::f32), dy, dw,
+             e_.parameter_gradient(node, ParameterRole::bias)},
+            2)
         .deferrable = true;
     emit_weight_backward(e_, node, *saved_, dw);
   }
@@ -108,7 +128,8 @@ class Backward {
     if (!needed(node.input)) return;
     const int dx = new_gradient(node.input);
     e_.emit(Pass::backward, e_.scope(), e_.name(node),
-            PoolBackward{e_.samples(), e_.pool_shape(node)}, {dy, saved_->workspace, dx}, 2);
+            e_.stored(PoolBackward{e_.samples(), e_.pool_shape(node)}), {dy, saved_->workspace, dx},
+            2);
     contribute(node.input, dx);
   }
 
@@ -185,7 +206,7 @@ class Backward {
                                            Per::wave_replica, Space::arena, 'd');
     e_.emit(
         Pass::backward, Scope::replica, e_.name(node),
-        BatchGradientSums{e_.samples(), pixels, channels, node.relu},
+        e_.stored(BatchGradientSums{e_.samples(), pixels, channels, node.relu}),
         {dy[0], dy.size() > 1 ? dy[1] : -1, value(node.input), saved.mean, saved.inv_std,
          e_.parameter(node, ParameterRole::gamma), e_.parameter(node, ParameterRole::beta),
          mask(node), saved.correction, out.leaf, e_.parameter_gradient(node, ParameterRole::gamma),
@@ -201,8 +222,9 @@ class Backward {
     const NormConfig& norm = e_.program.options.norm;
     e_.emit(
         Pass::backward, Scope::replica, e_.name(node),
-        BatchInputGradient{e_.samples(), shape(node.layer).pixels(), shape(node.layer).channels,
-                           node.relu && gradient.g < 0, norm.deviation, norm.l1_factor(), false},
+        e_.stored(BatchInputGradient{e_.samples(), shape(node.layer).pixels(),
+                                     shape(node.layer).channels, node.relu && gradient.g < 0,
+                                     norm.deviation, norm.l1_factor(), false}),
         {gradient.g >= 0 ? gradient.g : gradient.dy, value(node.input), saved.mean, saved.inv_std,
          e_.parameter(node, ParameterRole::gamma), e_.parameter(node, ParameterRole::beta), total,
          saved.total, saved.correction, saved.deviation, saved.maxima, gradient.dx},
@@ -223,7 +245,7 @@ class Backward {
           e_.add_tensor(e_.name(node) + " gradient sums", sums(node) * sizeof(double),
                         Per::wave_replica, Space::arena, 'd');
       e_.emit(Pass::backward, Scope::replica, e_.name(node),
-              BatchGradientSums{e_.samples(), pixels, channels, node.relu},
+              e_.stored(BatchGradientSums{e_.samples(), pixels, channels, node.relu}),
               {dy[0], dy.size() > 1 ? dy[1] : -1, value(node.input), saved_->mean, saved_->inv_std,
                gamma, beta, mask(node), -1, unused, -1, -1, g},
               9);
@@ -232,8 +254,8 @@ class Backward {
     if (!needed(node.input)) return;
     const int dx = new_gradient(node.input);
     e_.emit(Pass::backward, Scope::replica, e_.name(node),
-            BatchInputGradient{e_.samples(), pixels, channels, node.relu && g < 0, Deviation::l2,
-                               1.0, true},
+            e_.stored(BatchInputGradient{e_.samples(), pixels, channels, node.relu && g < 0,
+                                         Deviation::l2, 1.0, true}),
             {g >= 0 ? g : dy[0], value(node.input), saved_->mean, saved_->inv_std, gamma, beta, -1,
              -1, -1, -1, -1, dx},
             11);
@@ -250,8 +272,9 @@ class Backward {
     // The kernel writes dx always; a norm on the images themselves has no use for it.
     const int dx = new_gradient(node.input);
     e_.emit(Pass::backward, Scope::replica, e_.name(node),
-            GroupNormBackward{e_.samples(), shape(node.layer).pixels(), shape(node.layer).channels,
-                              e_.groups(node), node.relu, e_.program.options.norm.subtracts_mean()},
+            e_.stored(GroupNormBackward{e_.samples(), shape(node.layer).pixels(),
+                                        shape(node.layer).channels, e_.groups(node), node.relu,
+                                        e_.program.options.norm.subtracts_mean()}),
             {dy[0], dy.size() > 1 ? dy[1] : -1, value(node.input), saved_->mean, saved_->inv_std,
              e_.parameter(node, ParameterRole::gamma), e_.parameter(node, ParameterRole::beta),
              mask(node), dx, e_.parameter_gradient(node, ParameterRole::gamma),
@@ -265,7 +288,7 @@ class Backward {
     const int dy = gradient(node), dx = new_gradient(node.input);
     const bool from_input = layer.kind == Activation::gelu;  // the others' slopes follow from y
     e_.emit(Pass::backward, e_.scope(), e_.name(node),
-            ActivationBackward{e_.samples(), shape(node.output).size(), layer.kind},
+            e_.stored(ActivationBackward{e_.samples(), shape(node.output).size(), layer.kind}),
             {dy, from_input ? value(node.input) : -1, from_input ? -1 : value(node.output), dx}, 3);
     contribute(node.input, dx);
   }
@@ -273,8 +296,8 @@ class Backward {
   void emit(const Node& node, const DropoutLayer& layer) {
     const int dy = gradient(node), dx = new_gradient(node.input);
     e_.emit(Pass::backward, e_.scope(), e_.name(node),
-            Dropout{e_.samples(), shape(node.output).size(), layer.p, node.layer, layer.alpha,
-                    layer.alpha},
+            e_.stored(Dropout{e_.samples(), shape(node.output).size(), layer.p, node.layer,
+                              layer.alpha, layer.alpha}),
             {dy, saved_->workspace, dx}, 2);
     contribute(node.input, dx);
   }
@@ -287,10 +310,10 @@ class Backward {
 
   void emit(const Node& node, const FlattenLayer&) {
     const int dy = gradient(node), dx = new_gradient(node.input);
-    e_.emit(
-        Pass::backward, e_.scope(), e_.name(node),
-        ToChannelsFirst{e_.samples(), shape(node.input).pixels(), shape(node.input).channels, true},
-        {dy, dx}, 1);
+    e_.emit(Pass::backward, e_.scope(), e_.name(node),
+            e_.stored(ToChannelsFirst{e_.samples(), shape(node.input).pixels(),
+                                      shape(node.input).channels, true}),
+            {dy, dx}, 1);
     contribute(node.input, dx);
   }
 

@@ -42,7 +42,7 @@ Program compile_program(const Graph& graph, Device& device, const ProgramOptions
   Program program;
   program.options = options;
   std::vector<int> alias;
-  Emission emission{graph, device, program, {}, {}, {}, {}, {}, {}, -1};
+  Emission emission{graph, device, program, {}, {}, {}, {}, {}, {}, {}, -1};
   emission.nodes = lower(graph, options, alias);
   fuse(graph, emission.nodes);
   emission.messages = share(graph, options, emission.nodes);

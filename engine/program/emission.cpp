@@ -26,6 +26,38 @@ int Emission::add_view(int whole, std::string view_name, std::size_t bytes, std:
   return view;
 }
 
+int Emission::add_values(std::string tensor_name, int v, Storage storage) {
+  const Shape& shape = graph.layers[static_cast<std::size_t>(v)].shape;
+  const std::size_t count = static_cast<std::size_t>(shape.size() * samples());
+  return add_tensor(std::move(tensor_name), count * storage_bytes(storage), Per::wave_replica,
+                    Space::arena, storage == Storage::f32 ? 'f' : 'h');
+}
+
+Storage Emission::storage(int v) const {
+  const Node& last = nodes.back();
+  const bool logits =
+      v == last.output &&
+      std::holds_alternative<LinearLayer>(graph.layers[static_cast<std::size_t>(last.layer)].kind);
+  return v == 0 || logits ? Storage::f32 : program.options.storage;
+}
+
+int Emission::value_in(int v, Storage wanted) {
+  const auto index = static_cast<std::size_t>(v);
+  if (storage(v) == wanted) return value[index];
+  if (converted[index] < 0) {
+    converted[index] = add_values(
+        graph.layers[index].name + (wanted == Storage::f32 ? " in f32" : " in bf16"), v, wanted);
+    emit_conversion(Pass::forward, v, storage(v), value[index], converted[index]);
+  }
+  return converted[index];
+}
+
+void Emission::emit_conversion(Pass pass, int v, Storage from, int source, int target) {
+  const Layer& layer = graph.layers[static_cast<std::size_t>(v)];
+  emit(pass, scope(), layer.name, Convert{samples(), layer.shape.size(), from}, {source, target},
+       1);
+}
+
 Instruction& Emission::emit(Pass pass, Scope scope, const std::string& layer, const Op& op,
                             std::vector<int> args, int first_output) {
   Instruction instruction;

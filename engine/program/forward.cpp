@@ -12,8 +12,10 @@ class Forward {
 
   void run() {
     e_.value.assign(e_.graph.layers.size(), -1);
+    e_.converted.assign(e_.graph.layers.size(), -1);
     e_.saved.resize(e_.nodes.size());
-    e_.value[0] = e_.add_tensor("image", bytes(0), Per::replica, Space::image);
+    const std::size_t images = static_cast<std::size_t>(shape(0).size() * e_.samples());
+    e_.value[0] = e_.add_tensor("image", images * sizeof(float), Per::replica, Space::image);
     for (std::size_t i = 0; i < e_.nodes.size(); ++i) {
       const Node& node = e_.nodes[i];
       saved_ = &e_.saved[i];
@@ -27,22 +29,19 @@ class Forward {
   const Shape& shape(int value) const {
     return e_.graph.layers[static_cast<std::size_t>(value)].shape;
   }
-  std::size_t bytes(int value) const {
-    return sizeof(float) * static_cast<std::size_t>(shape(value).size() * e_.samples());
-  }
-  int input(const Node& node) const { return e_.value[static_cast<std::size_t>(node.input)]; }
-  int residual(const Node& node) const {
-    return node.residual < 0 ? -1 : e_.value[static_cast<std::size_t>(node.residual)];
+  int input(const Node& node) { return e_.value_in(node.input, options_.storage); }
+  int residual(const Node& node) {
+    return node.residual < 0 ? -1 : e_.value_in(node.residual, options_.storage);
   }
   int output(const Node& node) {
-    const int tensor = e_.add_tensor(e_.graph.layers[static_cast<std::size_t>(node.output)].name,
-                                     bytes(node.output), Per::wave_replica);
+    const int tensor = e_.add_values(e_.graph.layers[static_cast<std::size_t>(node.output)].name,
+                                     node.output, e_.storage(node.output));
     e_.value[static_cast<std::size_t>(node.output)] = tensor;
     return tensor;
   }
 
   int pack(const Node& node, bool for_dgrad) {
-    const ConvPack op{e_.samples(), e_.conv_shape(node), for_dgrad};
+    const ConvPack op{e_.samples(), e_.conv_shape(node), for_dgrad, options_.storage};
     const std::size_t size = (e_.device.packed_bytes(op) + 63) / 64 * 64;
     const int packed = e_.add_tensor(e_.name(node) + (for_dgrad ? " packed for dgrad" : " packed"),
                                      size, Per::once, Space::packed);
@@ -60,20 +59,24 @@ class Forward {
     if (training() && node.input != 0) saved_->packed_dgrad = pack(node, true);
     const int x = input(node), y = output(node);
     e_.emit(Pass::forward, e_.scope(), e_.name(node),
-            ConvForward{e_.samples(), e_.conv_shape(node)},
+            e_.stored(ConvForward{e_.samples(), e_.conv_shape(node)}),
             {x, packed, e_.parameter(node, ParameterRole::bias), y}, 3);
   }
 
   void emit(const Node& node, const LinearLayer& layer) {
     saved_->weight = emit_weight(e_, node, *saved_);
-    const int x = input(node), y = output(node);
+    const int x = e_.value_in(node.input, Storage::f32), y = output(node);
+    const bool narrowed = e_.storage(node.output) != Storage::f32;
+    const int result =
+        narrowed ? e_.add_values(e_.name(node) + " in f32", node.output, Storage::f32) : y;
     e_.emit(Pass::forward, e_.scope(), e_.name(node),
             LinearForward{e_.samples(), shape(node.input).size(), layer.out},
-            {x, saved_->weight, e_.parameter(node, ParameterRole::bias), y}, 3);
+            {x, saved_->weight, e_.parameter(node, ParameterRole::bias), result}, 3);
+    if (narrowed) e_.emit_conversion(Pass::forward, node.output, Storage::f32, result, y);
   }
 
   void emit(const Node& node, const PoolLayer&) {
-    const PoolForward op{e_.samples(), e_.pool_shape(node), training()};
+    const PoolForward op{e_.samples(), e_.pool_shape(node), training(), options_.storage};
     const int x = input(node), y = output(node);
     const std::size_t workspace = e_.device.workspace_bytes(op);
     if (workspace > 0)
@@ -155,9 +158,10 @@ class Forward {
   }
 
   void emit_moments(const Node& node) {
+    const int x = input(node);
     e_.emit(Pass::forward, Scope::replica, e_.name(node),
-            BatchMoments{e_.samples(), pixels(node), channels(node)},
-            {input(node), saved_->moments}, 1);
+            e_.stored(BatchMoments{e_.samples(), pixels(node), channels(node)}),
+            {x, saved_->moments}, 1);
   }
 
   void emit_message(Message& message) {
@@ -227,9 +231,10 @@ class Forward {
                                  : (part == DeviationPart::maxima ? " maxima" : " deviation"));
     const int leaf =
         e_.add_tensor(name, count * sizeof(double), Per::wave_replica, Space::arena, 'd');
+    const int x = input(node);
     e_.emit(Pass::forward, Scope::replica, e_.name(node),
-            BatchDeviation{e_.samples(), pixels(node), channels(node), part},
-            {input(node), saved_->mean, largest, leaf}, 3);
+            e_.stored(BatchDeviation{e_.samples(), pixels(node), channels(node), part}),
+            {x, saved_->mean, largest, leaf}, 3);
     return e_.emit_statistics_reduction(Pass::forward, name, leaf, count,
                                         maximum ? Combine::max : Combine::sum);
   }
@@ -237,7 +242,7 @@ class Forward {
   void emit_normalize(const Node& node) {
     const int x = input(node), add = residual(node), y = output(node);
     e_.emit(Pass::forward, Scope::replica, e_.name(node),
-            BatchNormalize{e_.samples(), pixels(node), channels(node), node.relu},
+            e_.stored(BatchNormalize{e_.samples(), pixels(node), channels(node), node.relu}),
             {x, saved_->mean, saved_->inv_std, e_.parameter(node, ParameterRole::gamma),
              e_.parameter(node, ParameterRole::beta), add, saved_->correction, y},
             7);
@@ -264,18 +269,20 @@ class Forward {
     saved_->mean = e_.add_tensor(name + " mean", 2 * vector, Per::wave_replica);
     saved_->inv_std = e_.add_tensor(name + " inv_std", vector, Per::wave_replica);
     const int x = input(node), add = residual(node), y = output(node);
-    e_.emit(Pass::forward, Scope::replica, name,
-            GroupNormForward{e_.samples(), pixels(node), channels(node), e_.groups(node),
-                             options_.norm.eps, node.relu, options_.norm.subtracts_mean()},
-            {x, e_.parameter(node, ParameterRole::gamma), e_.parameter(node, ParameterRole::beta),
-             add, y, saved_->mean, saved_->inv_std},
-            4);
+    e_.emit(
+        Pass::forward, Scope::replica, name,
+        e_.stored(GroupNormForward{e_.samples(), pixels(node), channels(node), e_.groups(node),
+                                   options_.norm.eps, node.relu, options_.norm.subtracts_mean()}),
+        {x, e_.parameter(node, ParameterRole::gamma), e_.parameter(node, ParameterRole::beta), add,
+         y, saved_->mean, saved_->inv_std},
+        4);
   }
 
   void emit(const Node& node, const ActivationLayer& layer) {
     const int x = input(node), y = output(node);
     e_.emit(Pass::forward, e_.scope(), e_.name(node),
-            ActivationForward{e_.samples(), shape(node.output).size(), layer.kind}, {x, y}, 1);
+            e_.stored(ActivationForward{e_.samples(), shape(node.output).size(), layer.kind}),
+            {x, y}, 1);
   }
 
   void emit(const Node& node, const DropoutLayer& layer) {
@@ -284,21 +291,22 @@ class Forward {
                                   Space::sample_id, 'o');
     saved_->workspace = ids;
     e_.emit(Pass::forward, e_.scope(), e_.name(node),
-            Dropout{e_.samples(), shape(node.output).size(), layer.p, node.layer, layer.alpha},
+            e_.stored(
+                Dropout{e_.samples(), shape(node.output).size(), layer.p, node.layer, layer.alpha}),
             {x, ids, y}, 2);
   }
 
   void emit(const Node& node, const AddLayer&) {
     const int x = input(node), other = residual(node), y = output(node);
-    e_.emit(Pass::forward, e_.scope(), e_.name(node), Add{e_.samples(), shape(node.output).size()},
-            {x, other, y}, 2);
+    e_.emit(Pass::forward, e_.scope(), e_.name(node),
+            e_.stored(Add{e_.samples(), shape(node.output).size()}), {x, other, y}, 2);
   }
 
   void emit(const Node& node, const FlattenLayer&) {
     const int x = input(node), y = output(node);
     e_.emit(Pass::forward, e_.scope(), e_.name(node),
-            ToChannelsFirst{e_.samples(), shape(node.input).pixels(), shape(node.input).channels,
-                            false},
+            e_.stored(ToChannelsFirst{e_.samples(), shape(node.input).pixels(),
+                                      shape(node.input).channels, false}),
             {x, y}, 1);
   }
 
@@ -350,9 +358,8 @@ void emit_loss(Emission& e, int logits) {
 void emit_forward(Emission& e) {
   Forward(e).run();
   // Dropout in front of nothing, or a flatten of a vector, leaves the logits to an earlier value.
-  int logits = -1;
-  for (const Node& node : e.nodes) logits = e.value[static_cast<std::size_t>(node.output)];
-  if (e.program.options.mode != ProgramMode::statistics) emit_loss(e, logits);
+  if (e.program.options.mode != ProgramMode::statistics)
+    emit_loss(e, e.value_in(e.nodes.back().output, Storage::f32));
 }
 
 }  // namespace syncnorm

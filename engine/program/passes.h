@@ -43,6 +43,7 @@ struct Emission {
   Program& program;
   std::vector<Node> nodes;
   std::vector<int> value;             // tensor of each value, or -1
+  std::vector<int> converted;         // the same in the other storage, where something reads it
   std::vector<int> parameter_tensor;  // of each graph parameter
   std::vector<int> gradient_tensor;
 
@@ -64,6 +65,19 @@ struct Emission {
                  char element = 'f');
   /// A part of tensor `whole`, from byte `within`; it has no place of its own.
   int add_view(int whole, std::string name, std::size_t bytes, std::size_t within);
+  /// A tensor for the samples of a replica of `v` or of its gradient.
+  int add_values(std::string name, int v, Storage storage);
+  /// How value `v` is stored.
+  Storage storage(int v) const;
+  /// The tensor of value `v` as it is stored in `wanted`; forward pass: converts it at first use.
+  int value_in(int v, Storage wanted);
+  /// `op` on activations as this program stores them.
+  template <class ActivationOp>
+  Op stored(ActivationOp op) const {
+    op.storage = program.options.storage;
+    return op;
+  }
+  void emit_conversion(Pass pass, int v, Storage from, int source, int target);
   Instruction& emit(Pass pass, Scope scope, const std::string& layer, const Op& op,
                     std::vector<int> args, int first_output);
   /// Sums `leaf` over the replicas that share statistics: a start and a wait, or nothing at all.

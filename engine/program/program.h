@@ -40,7 +40,7 @@ struct Tensor {
   std::size_t offset = 0;   // in the space, bytes
   std::size_t stride = 0;   // from one copy to the next, bytes
   bool persistent = false;  // arena: never shares its place
-  char element = 'f';       // 'f' f32, 'd' f64, 'o' other
+  char element = 'f';       // 'f' f32, 'h' bf16, 'd' f64, 'o' other
   int whole = -1;           // arena: the tensor that this one is a part of,
   std::size_t within = 0;   // from this byte
 };
@@ -97,6 +97,9 @@ struct ProgramOptions {
   NormConfig norm;
   double label_smoothing = 0.0;
   bool merge_replicas = false;  // reduction: fastest
+  // Of activations and their gradients, but for images, what linear layers compute on, and logits,
+  // which are f32.
+  Storage storage = Storage::f32;
   std::size_t first_bucket_bytes = std::size_t{1} << 20;
   std::size_t bucket_bytes = std::size_t{25} << 20;
 };

@@ -1,4 +1,5 @@
 // Running a program, instruction by instruction.
+#include <algorithm>
 #include <cassert>
 #include <chrono>
 #include <cmath>
@@ -7,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "engine/program/executor.h"
+#include "kernels/bfloat16.h"
 #include "kernels/error.h"
 
 namespace syncnorm {
@@ -320,6 +322,11 @@ bool Executor::wrote_nonfinite(const Instruction& instruction, int replica) cons
     if (tensor.space != Space::arena) continue;
     if (tensor.element == 'f' &&
         any(reinterpret_cast<const float*>(data), tensor.bytes / sizeof(float)))
+      return true;
+    const auto* narrow = reinterpret_cast<const BFloat16*>(data);
+    if (tensor.element == 'h' &&
+        std::any_of(narrow, narrow + tensor.bytes / sizeof(BFloat16),
+                    [](BFloat16 value) { return !std::isfinite(to_float(value)); }))
       return true;
     if (tensor.element == 'd' &&
         any(reinterpret_cast<const double*>(data), tensor.bytes / sizeof(double)))

@@ -23,6 +23,7 @@ Evaluator::Evaluator(const Graph& graph, const Experiment& experiment,
   options.batch_per_replica = kEvaluationChunk;
   options.norm = experiment.norm;
   options.norm.synced_replicas = 1;
+  options.storage = activation_storage(experiment.precision);
   executor_ =
       std::make_unique<Executor>(compile_program(graph, device, options, layout), device, *self_,
                                  Placement{1, 1}, nullptr, ReductionAlgorithm::tree, memory);

@@ -41,6 +41,7 @@ ProgramOptions program_options(const Experiment& experiment) {
   options.norm = experiment.norm;
   options.label_smoothing = experiment.loss.label_smoothing;
   options.merge_replicas = experiment.reduction == ReductionMode::fastest;
+  options.storage = activation_storage(experiment.precision);
   return options;
 }
 

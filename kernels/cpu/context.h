@@ -14,6 +14,19 @@
 
 namespace syncnorm::cpu {
 
+/// Memory that kernels share; they run one at a time. Asked for while compiling, used later.
+class Scratch {
+ public:
+  void need(std::size_t bytes);
+  std::byte* data() const { return buffer_.data(); }
+
+ private:
+  Buffer buffer_;
+};
+
+/// How this processor computes on bf16: not at all, until Device::use_storage() has been asked.
+enum class BFloat16Arithmetic { none, native, emulated };
+
 class Context {
  public:
   explicit Context(const Loops& chosen);
@@ -25,15 +38,30 @@ class Context {
   dnnl::engine engine;
   dnnl::stream stream;
 
-  /// Asks for scratch of at least `bytes`; to be called while compiling, read with scratch() later.
-  void need_scratch(std::size_t bytes);
-  std::byte* scratch() const { return scratch_.data(); }
+  BFloat16Arithmetic bf16 = BFloat16Arithmetic::none;
+  Scratch scratch;  // oneDNN's
+  Scratch wide;     // of emulated bf16 kernels, which call oneDNN
 
- private:
-  Buffer scratch_;
+  /// The type that oneDNN computes on. Throws InputError when bf16 was not asked for.
+  dnnl::memory::data_type onednn_type(Storage storage) const;
+  bool emulates(Storage storage) const {
+    return storage == Storage::bf16 && bf16 == BFloat16Arithmetic::emulated;
+  }
 };
 
 Buffer allocate_host(std::size_t bytes);
+
+/// Whether a tensor of `values` is too large to be found in a cache by who reads it next.
+constexpr bool past_caches(std::size_t values, Storage storage) {
+  return values * storage_bytes(storage) >= std::size_t{16} << 20;
+}
+
+/// Calls body<S>() for the type S that values stored as `storage` have in memory.
+template <class Body>
+auto with_storage(Storage storage, const Body& body) {
+  return storage == Storage::f32 ? body.template operator()<float>()
+                                 : body.template operator()<BFloat16>();
+}
 
 template <class T>
 T* arg(std::span<void* const> args, std::size_t index) {

@@ -1,6 +1,7 @@
 // Convolutions with oneDNN: channels-last activations, weights packed once per step into the layout
 // that oneDNN prefers, always the direct algorithm so that the choice never depends on timing.
 #include "kernels/cpu/dnnl_call.h"
+#include "kernels/cpu/emulate.h"
 
 namespace syncnorm::cpu {
 namespace {
@@ -13,12 +14,13 @@ struct Descriptors {
   memory::dims stride, padding;
 };
 
-Descriptors describe(const ConvShape& s, int samples) {
+/// `type`: of activations and packed weights; bias is f32.
+Descriptors describe(const ConvShape& s, int samples, memory::data_type type) {
   const memory::dims kernel = {s.filters, s.channels, s.kernel, s.kernel};
-  return {{{samples, s.channels, s.height, s.width}, kF32, memory::format_tag::nhwc},
-          {kernel, kF32, memory::format_tag::any},
+  return {{{samples, s.channels, s.height, s.width}, type, memory::format_tag::nhwc},
+          {kernel, type, memory::format_tag::any},
           s.bias ? memory::desc({s.filters}, kF32, memory::format_tag::a) : memory::desc(),
-          {{samples, s.filters, s.out_height(), s.out_width()}, kF32, memory::format_tag::nhwc},
+          {{samples, s.filters, s.out_height(), s.out_width()}, type, memory::format_tag::nhwc},
           {s.stride, s.stride},
           {s.padding, s.padding}};
 }
@@ -30,8 +32,9 @@ memory::desc canonical_weights(const ConvShape& s) {
 constexpr auto kDirect = dnnl::algorithm::convolution_direct;
 
 dnnl::convolution_forward::primitive_desc forward_pd(Context& context, const ConvShape& s,
-                                                     int samples, const memory::desc* weights) {
-  Descriptors d = describe(s, samples);
+                                                     int samples, memory::data_type type,
+                                                     const memory::desc* weights) {
+  Descriptors d = describe(s, samples, type);
   if (weights != nullptr) d.w = *weights;
   const auto desc =
       s.bias ? dnnl::convolution_forward::desc(dnnl::prop_kind::forward_training, kDirect, d.x, d.w,
@@ -42,18 +45,20 @@ dnnl::convolution_forward::primitive_desc forward_pd(Context& context, const Con
 }
 
 dnnl::convolution_backward_data::primitive_desc dgrad_pd(Context& context, const ConvShape& s,
-                                                         int samples, const memory::desc* weights) {
-  Descriptors d = describe(s, samples);
+                                                         int samples, memory::data_type type,
+                                                         const memory::desc* weights) {
+  Descriptors d = describe(s, samples, type);
   if (weights != nullptr) d.w = *weights;
   const dnnl::convolution_backward_data::desc desc(kDirect, d.x, d.w, d.y, d.stride, d.padding,
                                                    d.padding);
-  return {desc, user_scratchpad(), context.engine, forward_pd(context, s, samples, nullptr)};
+  return {desc, user_scratchpad(), context.engine, forward_pd(context, s, samples, type, nullptr)};
 }
 
 /// The layout that ConvPack writes: the one for a full batch, whatever the batch of a call.
-memory::desc packed_layout(Context& context, const ConvShape& s, bool for_dgrad) {
-  return for_dgrad ? dgrad_pd(context, s, s.pack_samples, nullptr).weights_desc()
-                   : forward_pd(context, s, s.pack_samples, nullptr).weights_desc();
+memory::desc packed_layout(Context& context, const ConvShape& s, Storage storage, bool for_dgrad) {
+  const memory::data_type type = context.onednn_type(storage);
+  return for_dgrad ? dgrad_pd(context, s, s.pack_samples, type, nullptr).weights_desc()
+                   : forward_pd(context, s, s.pack_samples, type, nullptr).weights_desc();
 }
 
 DnnlCall make_reorder(Context& context, const memory::desc& from, const memory::desc& to) {
@@ -63,58 +68,96 @@ DnnlCall make_reorder(Context& context, const memory::desc& from, const memory::
       context, dnnl::reorder(pd), {{DNNL_ARG_FROM, from}, {DNNL_ARG_TO, to}}, pd.scratchpad_desc()};
 }
 
+std::size_t input_values(const ConvShape& s, int samples) {
+  return static_cast<std::size_t>(samples) * static_cast<std::size_t>(s.height) *
+         static_cast<std::size_t>(s.width) * static_cast<std::size_t>(s.channels);
+}
+
+std::size_t output_values(const ConvShape& s, int samples) {
+  return static_cast<std::size_t>(samples) * static_cast<std::size_t>(s.out_height()) *
+         static_cast<std::size_t>(s.out_width()) * static_cast<std::size_t>(s.filters);
+}
+
+/// Rounds the weights to bf16 and packs them in the f32 layout.
+KernelPtr emulated_pack(Context& context, const ConvShape& s, DnnlCall reorder) {
+  const std::size_t count = s.weights();
+  context.wide.need(count * (sizeof(float) + sizeof(BFloat16)));
+  return make_kernel(
+      [&context, reorder, count](std::span<void* const> a, const StepState&) mutable {
+        auto* values = reinterpret_cast<float*>(context.wide.data());
+        auto* rounded = reinterpret_cast<BFloat16*>(values + count);
+        context.loops.narrow(arg<const float>(a, 0), rounded, count);
+        context.loops.widen(rounded, values, count);
+        reorder.run({values, a[1]});
+      });
+}
+
 }  // namespace
 
 std::size_t packed_bytes(Context& context, const ConvPack& op) {
-  return packed_layout(context, op.shape, op.for_dgrad).get_size();
+  return packed_layout(context, op.shape, op.storage, op.for_dgrad).get_size();
 }
 
 KernelPtr compile(Context& context, const ConvPack& op) {
   DnnlCall reorder = make_reorder(context, canonical_weights(op.shape),
-                                  packed_layout(context, op.shape, op.for_dgrad));
+                                  packed_layout(context, op.shape, op.storage, op.for_dgrad));
+  if (context.emulates(op.storage)) return emulated_pack(context, op.shape, reorder);
   return make_kernel([reorder](std::span<void* const> args, const StepState&) mutable {
     reorder.run({args[0], args[1]});
   });
 }
 
 KernelPtr compile(Context& context, const ConvForward& op) {
-  const memory::desc packed = packed_layout(context, op.shape, false);
-  const auto pd = forward_pd(context, op.shape, op.samples, &packed);
+  const memory::desc packed = packed_layout(context, op.shape, op.storage, false);
+  const auto pd =
+      forward_pd(context, op.shape, op.samples, context.onednn_type(op.storage), &packed);
   std::vector<std::pair<int, memory::desc>> roles = {
       {DNNL_ARG_SRC, pd.src_desc()}, {DNNL_ARG_WEIGHTS, packed}, {DNNL_ARG_DST, pd.dst_desc()}};
   const bool bias = op.shape.bias;
   if (bias) roles.emplace_back(DNNL_ARG_BIAS, pd.bias_desc());
   DnnlCall call(context, dnnl::convolution_forward(pd), roles, pd.scratchpad_desc());
-  return make_kernel([call, bias](std::span<void* const> a, const StepState&) mutable {
+  KernelPtr kernel = make_kernel([call, bias](std::span<void* const> a, const StepState&) mutable {
     if (bias)
       call.run({a[0], a[1], a[3], a[2]});
     else
       call.run({a[0], a[1], a[3]});
   });
+  if (!context.emulates(op.storage)) return kernel;
+  return emulate_bf16(
+      context, std::move(kernel),
+      {{0, input_values(op.shape, op.samples)}, {3, output_values(op.shape, op.samples), true}});
 }
 
 KernelPtr compile(Context& context, const ConvDgrad& op) {
-  const memory::desc packed = packed_layout(context, op.shape, true);
-  const auto pd = dgrad_pd(context, op.shape, op.samples, &packed);
+  const memory::desc packed = packed_layout(context, op.shape, op.storage, true);
+  const auto pd = dgrad_pd(context, op.shape, op.samples, context.onednn_type(op.storage), &packed);
   DnnlCall call(context, dnnl::convolution_backward_data(pd),
                 {{DNNL_ARG_DIFF_DST, pd.diff_dst_desc()},
                  {DNNL_ARG_WEIGHTS, packed},
                  {DNNL_ARG_DIFF_SRC, pd.diff_src_desc()}},
                 pd.scratchpad_desc());
-  return make_kernel([call](std::span<void* const> a, const StepState&) mutable {
+  KernelPtr kernel = make_kernel([call](std::span<void* const> a, const StepState&) mutable {
     call.run({a[0], a[1], a[2]});
   });
+  if (!context.emulates(op.storage)) return kernel;
+  return emulate_bf16(
+      context, std::move(kernel),
+      {{0, output_values(op.shape, op.samples)}, {2, input_values(op.shape, op.samples), true}});
 }
 
 KernelPtr compile(Context& context, const ConvWgrad& op) {
   const ConvShape& s = op.shape;
-  const Descriptors d = describe(s, op.samples);
+  const memory::data_type type = context.onednn_type(op.storage);
+  const Descriptors d = describe(s, op.samples, type);
+  // The gradient is f32 whatever the activations are: a sum over all pixels.
+  const memory::desc weights({s.filters, s.channels, s.kernel, s.kernel}, kF32,
+                             memory::format_tag::any);
   const auto desc = s.bias ? dnnl::convolution_backward_weights::desc(
-                                 kDirect, d.x, d.w, d.b, d.y, d.stride, d.padding, d.padding)
+                                 kDirect, d.x, weights, d.b, d.y, d.stride, d.padding, d.padding)
                            : dnnl::convolution_backward_weights::desc(
-                                 kDirect, d.x, d.w, d.y, d.stride, d.padding, d.padding);
+                                 kDirect, d.x, weights, d.y, d.stride, d.padding, d.padding);
   const dnnl::convolution_backward_weights::primitive_desc pd(
-      desc, user_scratchpad(), context.engine, forward_pd(context, s, op.samples, nullptr));
+      desc, user_scratchpad(), context.engine, forward_pd(context, s, op.samples, type, nullptr));
   std::vector<std::pair<int, memory::desc>> roles = {
       {DNNL_ARG_SRC, pd.src_desc()},
       {DNNL_ARG_DIFF_DST, pd.diff_dst_desc()},
@@ -130,15 +173,18 @@ KernelPtr compile(Context& context, const ConvWgrad& op) {
     unpack = make_reorder(context, pd.diff_weights_desc(), canonical_weights(s));
     packed = std::make_shared<Buffer>(allocate_host(pd.diff_weights_desc().get_size()));
   }
-  return make_kernel([call, unpack, packed, direct, bias = s.bias](std::span<void* const> a,
-                                                                   const StepState&) mutable {
-    void* weights = direct ? a[2] : packed->data();
+  KernelPtr kernel = make_kernel([call, unpack, packed, direct, bias = s.bias](
+                                     std::span<void* const> a, const StepState&) mutable {
+    void* place = direct ? a[2] : packed->data();
     if (bias)
-      call.run({a[0], a[1], weights, a[3]});
+      call.run({a[0], a[1], place, a[3]});
     else
-      call.run({a[0], a[1], weights});
-    if (!direct) unpack.run({weights, a[2]});
+      call.run({a[0], a[1], place});
+    if (!direct) unpack.run({place, a[2]});
   });
+  if (!context.emulates(op.storage)) return kernel;
+  return emulate_bf16(context, std::move(kernel),
+                      {{0, input_values(s, op.samples)}, {1, output_values(s, op.samples)}});
 }
 
 }  // namespace syncnorm::cpu

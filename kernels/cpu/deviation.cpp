@@ -30,9 +30,10 @@ Direction direction_of(Deviation kind) {
 }
 
 /// The input gradient; its vectors are reused from call to call.
+template <class S>
 class BatchInputGradientKernel final : public Kernel {
  public:
-  BatchInputGradientKernel(const BatchInputGradient& op, const Loops& loops)
+  BatchInputGradientKernel(const BatchInputGradient& op, const StorageLoops<S>& loops)
       : op_(op),
         loops_(loops),
         affine_(op.channels),
@@ -50,11 +51,12 @@ class BatchInputGradientKernel final : public Kernel {
     else
       set_lines(vectors, {arg<const double>(args, 6), arg<const double>(args, 7)[0],
                           arg<const double>(args, 9), arg<const double>(args, 10)});
-    loops_.input_gradient({arg<const float>(args, 0), arg<const float>(args, 1),
-                           arg<float>(args, 11), vectors.mean, affine_.scale.data(),
-                           affine_.shift.data(), lines_.a.data(), lines_.b.data(), lines_.d.data(),
-                           rows_of(op_.samples, op_.pixels), op_.channels, op_.relu,
-                           direction_of(op_.deviation), rest, largest_.data()});
+    const std::size_t rows = rows_of(op_.samples, op_.pixels);
+    loops_.input_gradient({arg<const S>(args, 0), arg<const S>(args, 1), arg<S>(args, 11),
+                           vectors.mean, affine_.scale.data(), affine_.shift.data(),
+                           lines_.a.data(), lines_.b.data(), lines_.d.data(), rows, op_.channels,
+                           op_.relu, direction_of(op_.deviation), rest, largest_.data(),
+                           past_caches(rows * largest_.size(), op_.storage)});
   }
 
  private:
@@ -68,16 +70,15 @@ class BatchInputGradientKernel final : public Kernel {
   }
 
   BatchInputGradient op_;
-  const Loops& loops_;
+  const StorageLoops<S>& loops_;
   Affine affine_;
   Lines lines_;
   std::vector<float> largest_;
 };
 
-}  // namespace
-
-KernelPtr compile(Context& context, const BatchDeviation& op) {
-  const Loops& loops = context.loops;
+template <class S>
+KernelPtr make_deviation(Context& context, const BatchDeviation& op) {
+  const auto& loops = context.loops.of<S>();
   std::vector<float> largest(static_cast<std::size_t>(op.channels));
   return make_kernel([op, &loops, largest](std::span<void* const> args, const StepState&) mutable {
     const bool maxima = op.part == DeviationPart::maxima;
@@ -87,17 +88,23 @@ KernelPtr compile(Context& context, const BatchDeviation& op) {
     auto* totals = arg<double>(args, 3);
     const auto* mean = arg<const float>(args, 1);
     const bool pair = op.part != DeviationPart::largest;
-    const DeviationArgs loop{arg<const float>(args, 0),
-                             mean,
-                             mean + op.channels,
-                             largest.data(),
-                             totals,
-                             pair ? totals + op.channels : nullptr,
-                             rows_of(op.samples, op.pixels),
-                             op.channels};
+    const DeviationArgs<S> loop{arg<const S>(args, 0),
+                                mean,
+                                mean + op.channels,
+                                largest.data(),
+                                totals,
+                                pair ? totals + op.channels : nullptr,
+                                rows_of(op.samples, op.pixels),
+                                op.channels};
     (maxima ? loops.count_largest
             : (pair ? loops.absolute_deviation : loops.largest_deviation))(loop);
   });
+}
+
+}  // namespace
+
+KernelPtr compile(Context& context, const BatchDeviation& op) {
+  return with_storage(op.storage, [&]<class S>() { return make_deviation<S>(context, op); });
 }
 
 KernelPtr compile(Context&, const BatchFinalizeDeviation& op) {
@@ -109,7 +116,9 @@ KernelPtr compile(Context&, const BatchFinalizeDeviation& op) {
 }
 
 KernelPtr compile(Context& context, const BatchInputGradient& op) {
-  return std::make_unique<BatchInputGradientKernel>(op, context.loops);
+  return with_storage(op.storage, [&]<class S>() -> KernelPtr {
+    return std::make_unique<BatchInputGradientKernel<S>>(op, context.loops.of<S>());
+  });
 }
 
 }  // namespace syncnorm::cpu

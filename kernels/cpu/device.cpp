@@ -2,6 +2,8 @@
 // the file that knows them.
 #include "kernels/device.h"
 
+#include <sys/mman.h>
+
 #include <cstdlib>
 #include <cstring>
 #include <new>
@@ -33,10 +35,15 @@ const Loops& select_loops(const std::string& isa) {
 
 Buffer allocate_host(std::size_t bytes) {
   if (bytes == 0) return {};
-  constexpr std::size_t kAlign = 64;
-  const std::size_t rounded = (bytes + kAlign - 1) / kAlign * kAlign;
-  void* data = std::aligned_alloc(kAlign, rounded);
+  // Large buffers take huge pages where the system offers them: a page fault and an entry of the
+  // translation buffer for 2 MiB instead of 4 KiB.
+  constexpr std::size_t kHugePage = std::size_t{2} << 20;
+  const bool large = bytes >= 2 * kHugePage;
+  const std::size_t align = large ? kHugePage : 64;
+  const std::size_t rounded = (bytes + align - 1) / align * align;
+  void* data = std::aligned_alloc(align, rounded);
   if (data == nullptr) throw std::bad_alloc();
+  if (large) madvise(data, rounded, MADV_HUGEPAGE);  // a hint: refused is as good
   std::memset(data, 0, rounded);
   return {static_cast<std::byte*>(data), bytes, [](std::byte* p) { std::free(p); }};
 }
@@ -46,19 +53,41 @@ Context::Context(const Loops& chosen)
 
 Context::~Context() = default;
 
-void Context::need_scratch(std::size_t bytes) {
-  if (bytes > scratch_.bytes()) scratch_ = allocate_host(bytes);
+void Scratch::need(std::size_t bytes) {
+  if (bytes > buffer_.bytes()) buffer_ = allocate_host(bytes);
+}
+
+dnnl::memory::data_type Context::onednn_type(Storage storage) const {
+  if (storage == Storage::f32 || bf16 == BFloat16Arithmetic::emulated)
+    return dnnl::memory::data_type::f32;
+  if (bf16 == BFloat16Arithmetic::none)
+    throw InputError("this device was not prepared for bf16 (Device::use_storage)");
+  return dnnl::memory::data_type::bf16;
 }
 
 namespace {
+
+bool has_bf16_instructions() {
+  // oneDNN's names for what it would use: avx512_core_bf16 and everything above it.
+  const auto isa = static_cast<unsigned>(dnnl::get_effective_cpu_isa());
+  const auto bf16 = static_cast<unsigned>(dnnl::cpu_isa::avx512_core_bf16);
+  return (isa & bf16) == bf16;
+}
 
 class CpuDevice final : public Device {
  public:
   explicit CpuDevice(const Loops& loops) : context_(loops) {}
 
   KernelPtr compile(const Op& op) override {
-    if (storage_of(op) == Storage::bf16) throw InputError("the CPU back end computes in f32 only");
     return std::visit([this](const auto& o) { return cpu::compile(context_, o); }, op);
+  }
+  void use_storage(Storage storage, bool emulate) override {
+    if (storage == Storage::f32) return;
+    if (!emulate && !has_bf16_instructions())
+      throw InputError(
+          "precision: bf16: this processor has no bf16 instructions (AVX512_BF16 or AMX), so bf16 "
+          "would be slower than f32; use precision: f32, or bf16_emulated to try bf16's accuracy");
+    context_.bf16 = emulate ? BFloat16Arithmetic::emulated : BFloat16Arithmetic::native;
   }
   Buffer allocate(std::size_t bytes) override { return allocate_host(bytes); }
   std::size_t packed_bytes(const ConvPack& op) override { return cpu::packed_bytes(context_, op); }
@@ -67,8 +96,9 @@ class CpuDevice final : public Device {
   }
   std::string description() const override {
     const dnnl_version_t* v = dnnl_version();
-    return fmt::format("cpu {}, oneDNN {}.{}.{} isa {:#x}", context_.loops.name, v->major, v->minor,
-                       v->patch, static_cast<unsigned>(dnnl::get_effective_cpu_isa()));
+    return fmt::format("cpu {}, oneDNN {}.{}.{} isa {:#x}{}", context_.loops.name, v->major,
+                       v->minor, v->patch, static_cast<unsigned>(dnnl::get_effective_cpu_isa()),
+                       context_.bf16 == BFloat16Arithmetic::emulated ? ", bf16 emulated" : "");
   }
 
  private:

@@ -23,7 +23,7 @@ class DnnlCall {
       : context_(&context), primitive_(std::move(primitive)) {
     for (const auto& [role, desc] : roles) add(role, desc);
     if (scratchpad.get_size() > 0) {
-      context.need_scratch(scratchpad.get_size());
+      context.scratch.need(scratchpad.get_size());
       add(DNNL_ARG_SCRATCHPAD, scratchpad);
       has_scratchpad_ = true;
     }
@@ -32,7 +32,7 @@ class DnnlCall {
   void run(std::initializer_list<void*> pointers) {
     std::size_t i = 0;
     for (void* pointer : pointers) memories_[i++].set_data_handle(pointer);
-    if (has_scratchpad_) memories_[i].set_data_handle(context_->scratch());
+    if (has_scratchpad_) memories_[i].set_data_handle(context_->scratch.data());
     dnnl::error::wrap_c_api(
         dnnl_primitive_execute(primitive_.get(), context_->stream.get(),
                                static_cast<int>(arguments_.size()), arguments_.data()),

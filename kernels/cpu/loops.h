@@ -1,36 +1,44 @@
 // The CPU loops of our own, one table per instruction set, chosen once at run time.
 //
-// All of them work on row-major f32 matrices [rows, channels]: channels last makes normalization a
-// column reduction. The order of every sum is fixed by (rows, channels) and the instruction set
-// alone.
+// All of them work on row-major matrices [rows, channels]: channels last makes normalization a
+// column reduction. S is the storage of their values, float or BFloat16; arithmetic is f32 and f64.
+// The order of every sum is fixed by (rows, channels) and the instruction set alone.
+//
+// `past_caches`: results are too large to be found in a cache again, so they may be written around
+// it. It changes no bits.
 #pragma once
 
 #include <cstddef>
 #include <string>
 
+#include "kernels/bfloat16.h"
+
 namespace syncnorm::cpu {
 
 /// y = (x − mean)·scale + shift [+ residual] [then max(·, 0)]; vectors are [channels].
+template <class S>
 struct NormalizeArgs {
-  const float* x;
-  const float* residual;  // or null
-  float* y;
+  const S* x;
+  const S* residual;  // or null
+  S* y;
   const float* mean;
   const float* scale;
   const float* shift;
   std::size_t rows;
   int channels;
   bool relu;
+  bool past_caches = false;
 };
 
 /// g = dy [+ dy2], zeroed where ReLU was inactive: where y ≤ 0 when y is given, else where
 /// (x − mean)·scale + shift ≤ 0. sum_g = Σg and sum_gx = Σ g·(x − mean) per channel, f64.
+template <class S>
 struct GradientSumsArgs {
-  const float* dy;
-  const float* dy2;  // or null
-  const float* x;
-  const float* y;  // or null
-  float* g;        // or null: g is not kept
+  const S* dy;
+  const S* dy2;  // or null
+  const S* x;
+  const S* y;  // or null
+  S* g;        // or null: g is not kept
   const float* mean;
   const float* scale;
   const float* shift;
@@ -39,6 +47,7 @@ struct GradientSumsArgs {
   std::size_t rows;
   int channels;
   bool relu;
+  bool past_caches = false;
 };
 
 /// h(x − mean) of the input gradient: the value itself, its sign, or its sign where it has the
@@ -46,10 +55,11 @@ struct GradientSumsArgs {
 enum class Direction { value, sign, sign_of_largest };
 
 /// dx = a·g + b·h(x − mean) + d, with g masked as above (recomputed from x) when relu.
+template <class S>
 struct InputGradientArgs {
-  const float* g;
-  const float* x;
-  float* dx;
+  const S* g;
+  const S* x;
+  S* dx;
   const float* mean;
   const float* scale;
   const float* shift;
@@ -62,12 +72,14 @@ struct InputGradientArgs {
   Direction direction = Direction::value;
   const float* rest = nullptr;     // not for Direction::value
   const float* largest = nullptr;  // Direction::sign_of_largest
+  bool past_caches = false;
 };
 
 /// Sums (or the maximum) of |x − mean| per channel, where mean is `mean` + `rest`; see
 /// BatchDeviation in ops.h. first and second are [channels], f64; largest is read by maxima only.
+template <class S>
 struct DeviationArgs {
-  const float* x;
+  const S* x;
   const float* mean;
   const float* rest;
   const float* largest;
@@ -77,25 +89,41 @@ struct DeviationArgs {
   int channels;
 };
 
+template <class S>
+struct StorageLoops {
+  /// Mean and M2 = Σ(x − mean)² of each column, in f64. Blocks of rows are summed in f32 about a
+  /// value near their mean and merged in f64, so large means lose nothing.
+  void (*moments)(const S* x, std::size_t rows, int channels, double* mean, double* m2);
+  void (*normalize)(const NormalizeArgs<S>&);
+  void (*gradient_sums)(const GradientSumsArgs<S>&);
+  void (*input_gradient)(const InputGradientArgs<S>&);
+  void (*absolute_deviation)(const DeviationArgs<S>&);
+  void (*largest_deviation)(const DeviationArgs<S>&);
+  void (*count_largest)(const DeviationArgs<S>&);
+  void (*relu)(const S* x, S* y, std::size_t count);
+  void (*relu_backward)(const S* dy, const S* y, S* dx, std::size_t count);
+  void (*add)(const S* a, const S* b, S* y, std::size_t count);
+};
+
 struct Loops {
   const char* name;
-  /// Mean and M2 = Σ(x − mean)² of each column, in f64. Blocks of rows are summed in f32 about
-  /// their own mean and merged in f64 (Chan, Golub & LeVeque 1979), so large means lose nothing.
-  void (*moments)(const float* x, std::size_t rows, int channels, double* mean, double* m2);
-  void (*normalize)(const NormalizeArgs&);
-  void (*gradient_sums)(const GradientSumsArgs&);
-  void (*input_gradient)(const InputGradientArgs&);
-  void (*absolute_deviation)(const DeviationArgs&);
-  void (*largest_deviation)(const DeviationArgs&);
-  void (*count_largest)(const DeviationArgs&);
-  void (*relu)(const float* x, float* y, std::size_t count);
-  void (*relu_backward)(const float* dy, const float* y, float* dx, std::size_t count);
-  void (*add)(const float* a, const float* b, float* y, std::size_t count);
+  StorageLoops<float> f32;
+  StorageLoops<BFloat16> bf16;
+  void (*narrow)(const float* x, BFloat16* y, std::size_t count);
+  void (*widen)(const BFloat16* x, float* y, std::size_t count);
   /// PyTorch's SGD: g' = scale·g + decay·p; v = momentum·v + g'; p -= rate·(nesterov ? g' +
   /// momentum·v : v).
   void (*sgd)(float* p, const float* g, float* v, std::size_t count, float rate, float scale,
               float momentum, float decay, bool nesterov);
   double (*sum_of_squares)(const float* x, std::size_t count);
+
+  template <class S>
+  const StorageLoops<S>& of() const {
+    if constexpr (sizeof(S) == sizeof(float))
+      return f32;
+    else
+      return bf16;
+  }
 };
 
 extern const Loops loops_baseline;

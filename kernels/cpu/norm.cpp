@@ -15,14 +15,20 @@ std::size_t rows_of(int samples, int pixels) {
   return static_cast<std::size_t>(samples) * static_cast<std::size_t>(pixels);
 }
 
-}  // namespace
+/// Whether the activations of a norm operation are too large for the caches.
+template <class NormOp>
+bool is_large(const NormOp& op) {
+  return past_caches(rows_of(op.samples, op.pixels) * static_cast<std::size_t>(op.channels),
+                     op.storage);
+}
 
-KernelPtr compile(Context& context, const BatchMoments& op) {
-  const Loops& loops = context.loops;
+template <class S>
+KernelPtr make_moments(Context& context, const BatchMoments& op) {
+  const auto& loops = context.loops.of<S>();
   std::vector<double> mean(static_cast<std::size_t>(op.channels)), m2(mean.size());
   return make_kernel([op, &loops, mean, m2](std::span<void* const> args, const StepState&) mutable {
     const std::size_t rows = rows_of(op.samples, op.pixels);
-    loops.moments(arg<const float>(args, 0), rows, op.channels, mean.data(), m2.data());
+    loops.moments(arg<const S>(args, 0), rows, op.channels, mean.data(), m2.data());
     auto* sums = arg<double>(args, 1);
     const std::size_t channels = mean.size();
     const double n = static_cast<double>(rows);
@@ -32,6 +38,12 @@ KernelPtr compile(Context& context, const BatchMoments& op) {
       sums[1 + channels + c] = m2[c] + n * mean[c] * mean[c];
     }
   });
+}
+
+}  // namespace
+
+KernelPtr compile(Context& context, const BatchMoments& op) {
+  return with_storage(op.storage, [&]<class S>() { return make_moments<S>(context, op); });
 }
 
 KernelPtr compile(Context&, const BatchFinalize& op) {
@@ -64,20 +76,24 @@ KernelPtr compile(Context&, const BatchFromRunning& op) {
   });
 }
 
-KernelPtr compile(Context& context, const BatchNormalize& op) {
-  const Loops& loops = context.loops;
+namespace {
+
+template <class S>
+KernelPtr make_normalize(Context& context, const BatchNormalize& op) {
+  const auto& loops = context.loops.of<S>();
   return make_kernel([op, &loops, affine = Affine(op.channels)](std::span<void* const> args,
                                                                 const StepState&) mutable {
     affine.set({arg<const float>(args, 1), arg<const float>(args, 2), arg<const float>(args, 3),
                 arg<const float>(args, 4), arg<const float>(args, 6)});
-    loops.normalize({arg<const float>(args, 0), arg<const float>(args, 5), arg<float>(args, 7),
+    loops.normalize({arg<const S>(args, 0), arg<const S>(args, 5), arg<S>(args, 7),
                      arg<const float>(args, 1), affine.scale.data(), affine.shift.data(),
-                     rows_of(op.samples, op.pixels), op.channels, op.relu});
+                     rows_of(op.samples, op.pixels), op.channels, op.relu, is_large(op)});
   });
 }
 
-KernelPtr compile(Context& context, const BatchGradientSums& op) {
-  const Loops& loops = context.loops;
+template <class S>
+KernelPtr make_gradient_sums(Context& context, const BatchGradientSums& op) {
+  const auto& loops = context.loops.of<S>();
   return make_kernel([op, &loops, affine = Affine(op.channels)](std::span<void* const> args,
                                                                 const StepState&) mutable {
     const auto *mean = arg<const float>(args, 3), *inv_std = arg<const float>(args, 4);
@@ -85,10 +101,10 @@ KernelPtr compile(Context& context, const BatchGradientSums& op) {
     affine.set({mean, inv_std, arg<const float>(args, 5), arg<const float>(args, 6), correction});
     auto* sums = arg<double>(args, 9);
     auto *dgamma = arg<float>(args, 10), *dbeta = arg<float>(args, 11);
-    loops.gradient_sums({arg<const float>(args, 0), arg<const float>(args, 1),
-                         arg<const float>(args, 2), arg<const float>(args, 7), arg<float>(args, 12),
-                         mean, affine.scale.data(), affine.shift.data(), sums, sums + op.channels,
-                         rows_of(op.samples, op.pixels), op.channels, op.relu});
+    loops.gradient_sums({arg<const S>(args, 0), arg<const S>(args, 1), arg<const S>(args, 2),
+                         arg<const S>(args, 7), arg<S>(args, 12), mean, affine.scale.data(),
+                         affine.shift.data(), sums, sums + op.channels,
+                         rows_of(op.samples, op.pixels), op.channels, op.relu, is_large(op)});
     for (int c = 0; c < op.channels; ++c) {
       double& gx = sums[op.channels + c];
       gx = gradient_sum_of_normalized(sums[c], gx, mean[op.channels + c], inv_std[c]);
@@ -98,6 +114,16 @@ KernelPtr compile(Context& context, const BatchGradientSums& op) {
       if (dbeta != nullptr) dbeta[c] = static_cast<float>(sums[c]);
     }
   });
+}
+
+}  // namespace
+
+KernelPtr compile(Context& context, const BatchNormalize& op) {
+  return with_storage(op.storage, [&]<class S>() { return make_normalize<S>(context, op); });
+}
+
+KernelPtr compile(Context& context, const BatchGradientSums& op) {
+  return with_storage(op.storage, [&]<class S>() { return make_gradient_sums<S>(context, op); });
 }
 
 namespace {
@@ -124,37 +150,34 @@ void group_statistics(const GroupNormForward& op, const double* mean, const doub
   }
 }
 
-}  // namespace
-
-KernelPtr compile(Context& context, const GroupNormForward& op) {
-  assert(op.channels % op.groups == 0);
-  const Loops& loops = context.loops;
+template <class S>
+KernelPtr make_group_norm(Context& context, const GroupNormForward& op) {
+  const auto& loops = context.loops.of<S>();
   std::vector<double> mean(static_cast<std::size_t>(op.channels)), m2(mean.size());
   return make_kernel([op, &loops, mean, m2, affine = Affine(op.channels)](
                          std::span<void* const> args, const StepState&) mutable {
-    const auto* residual = arg<const float>(args, 3);
+    const auto* residual = arg<const S>(args, 3);
     const std::size_t rows = static_cast<std::size_t>(op.pixels);
     const std::size_t stride = rows * static_cast<std::size_t>(op.channels);
     for (std::size_t n = 0; n < static_cast<std::size_t>(op.samples); ++n) {
-      const float* x = arg<const float>(args, 0) + n * stride;
+      const S* x = arg<const S>(args, 0) + n * stride;
       float* sample_mean = arg<float>(args, 5) + n * 2 * mean.size();
       float* inv_std = arg<float>(args, 6) + n * mean.size();
       loops.moments(x, rows, op.channels, mean.data(), m2.data());
       group_statistics(op, mean.data(), m2.data(), sample_mean, inv_std);
       affine.set({sample_mean, inv_std, arg<const float>(args, 1), arg<const float>(args, 2)});
       loops.normalize({x, residual != nullptr ? residual + n * stride : nullptr,
-                       arg<float>(args, 4) + n * stride, sample_mean, affine.scale.data(),
-                       affine.shift.data(), rows, op.channels, op.relu});
+                       arg<S>(args, 4) + n * stride, sample_mean, affine.scale.data(),
+                       affine.shift.data(), rows, op.channels, op.relu, is_large(op)});
     }
   });
 }
 
-namespace {
-
 /// The backward pass of one group normalization; its vectors are reused from sample to sample.
+template <class S>
 class GroupNormBackwardKernel final : public Kernel {
  public:
-  GroupNormBackwardKernel(const GroupNormBackward& op, const Loops& loops)
+  GroupNormBackwardKernel(const GroupNormBackward& op, const StorageLoops<S>& loops)
       : op_(op),
         loops_(loops),
         affine_(op.channels),
@@ -179,23 +202,23 @@ class GroupNormBackwardKernel final : public Kernel {
     const std::size_t rows = static_cast<std::size_t>(op_.pixels), channels = sum_g_.size();
     const std::size_t at = n * rows * channels;
     const auto offset = [at](auto* p) { return p != nullptr ? p + at : nullptr; };
-    const float* x = arg<const float>(args, 2) + at;
+    const S* x = arg<const S>(args, 2) + at;
     const float* mean = arg<const float>(args, 3) + n * 2 * channels;
     const float* inv_std = arg<const float>(args, 4) + n * channels;
     const auto* gamma = arg<const float>(args, 5);
     affine_.set({mean, inv_std, gamma, arg<const float>(args, 6)});
-    const float* dy = arg<const float>(args, 0) + at;
-    float* g = offset(arg<float>(args, 11));
-    loops_.gradient_sums({dy, offset(arg<const float>(args, 1)), x,
-                          offset(arg<const float>(args, 7)), g, mean, affine_.scale.data(),
-                          affine_.shift.data(), sum_g_.data(), sum_gx_.data(), rows, op_.channels,
-                          op_.relu});
+    const S* dy = arg<const S>(args, 0) + at;
+    S* g = offset(arg<S>(args, 11));
+    loops_.gradient_sums({dy, offset(arg<const S>(args, 1)), x, offset(arg<const S>(args, 7)), g,
+                          mean, affine_.scale.data(), affine_.shift.data(), sum_g_.data(),
+                          sum_gx_.data(), rows, op_.channels, op_.relu, is_large(op_)});
     for (std::size_t c = 0; c < channels; ++c) sum_gx_[c] -= mean[channels + c] * sum_g_[c];
     set_lines(mean + channels, inv_std, gamma);
-    loops_.input_gradient({g != nullptr ? g : dy, x, arg<float>(args, 8) + at, mean,
+    loops_.input_gradient({g != nullptr ? g : dy, x, arg<S>(args, 8) + at, mean,
                            affine_.scale.data(), affine_.shift.data(), lines_.a.data(),
                            lines_.b.data(), lines_.d.data(), rows, op_.channels,
-                           op_.relu && g == nullptr});
+                           op_.relu && g == nullptr, Direction::value, nullptr, nullptr,
+                           is_large(op_)});
   }
 
   void set_lines(const float* mean_rest, const float* inv_std, const float* gamma) {
@@ -223,7 +246,7 @@ class GroupNormBackwardKernel final : public Kernel {
   }
 
   GroupNormBackward op_;
-  const Loops& loops_;
+  const StorageLoops<S>& loops_;
   Affine affine_;
   Lines lines_;
   std::vector<double> sum_g_, sum_gx_, dgamma_, dbeta_;
@@ -231,8 +254,15 @@ class GroupNormBackwardKernel final : public Kernel {
 
 }  // namespace
 
+KernelPtr compile(Context& context, const GroupNormForward& op) {
+  assert(op.channels % op.groups == 0);
+  return with_storage(op.storage, [&]<class S>() { return make_group_norm<S>(context, op); });
+}
+
 KernelPtr compile(Context& context, const GroupNormBackward& op) {
-  return std::make_unique<GroupNormBackwardKernel>(op, context.loops);
+  return with_storage(op.storage, [&]<class S>() -> KernelPtr {
+    return std::make_unique<GroupNormBackwardKernel<S>>(op, context.loops.of<S>());
+  });
 }
 
 }  // namespace syncnorm::cpu

@@ -11,62 +11,62 @@ std::size_t values(int samples, int size) {
   return static_cast<std::size_t>(samples) * static_cast<std::size_t>(size);
 }
 
-}  // namespace
+float read(float value) { return value; }
+float read(BFloat16 value) { return to_float(value); }
+void write(float& place, float value) { place = value; }
+void write(BFloat16& place, float value) { place = to_bfloat16(value); }
 
-KernelPtr compile(Context& context, const ActivationForward& op) {
-  const Loops& loops = context.loops;
+template <class S>
+KernelPtr make_activation(Context& context, const ActivationForward& op) {
+  const auto& loops = context.loops.of<S>();
   return make_kernel([op, &loops](std::span<void* const> args, const StepState&) {
-    const auto* x = arg<const float>(args, 0);
-    auto* y = arg<float>(args, 1);
+    const auto* x = arg<const S>(args, 0);
+    auto* y = arg<S>(args, 1);
     const std::size_t count = values(op.samples, op.size);
     if (op.kind == Activation::relu) return loops.relu(x, y, count);
-    for (std::size_t i = 0; i < count; ++i) y[i] = activate(op.kind, x[i]);
+    for (std::size_t i = 0; i < count; ++i) write(y[i], activate(op.kind, read(x[i])));
   });
 }
 
-KernelPtr compile(Context& context, const ActivationBackward& op) {
-  const Loops& loops = context.loops;
+template <class S>
+KernelPtr make_activation_backward(Context& context, const ActivationBackward& op) {
+  const auto& loops = context.loops.of<S>();
   return make_kernel([op, &loops](std::span<void* const> args, const StepState&) {
-    const auto *dy = arg<const float>(args, 0), *x = arg<const float>(args, 1);
-    const auto* y = arg<const float>(args, 2);
-    auto* dx = arg<float>(args, 3);
+    const auto *dy = arg<const S>(args, 0), *x = arg<const S>(args, 1);
+    const auto* y = arg<const S>(args, 2);
+    auto* dx = arg<S>(args, 3);
     const std::size_t count = values(op.samples, op.size);
     if (op.kind == Activation::relu) return loops.relu_backward(dy, y, dx, count);
     if (op.kind == Activation::gelu)
-      for (std::size_t i = 0; i < count; ++i) dx[i] = dy[i] * gelu_slope(x[i]);
+      for (std::size_t i = 0; i < count; ++i) write(dx[i], read(dy[i]) * gelu_slope(read(x[i])));
     else
-      for (std::size_t i = 0; i < count; ++i) dx[i] = dy[i] * slope_from_output(op.kind, y[i]);
+      for (std::size_t i = 0; i < count; ++i)
+        write(dx[i], read(dy[i]) * slope_from_output(op.kind, read(y[i])));
   });
 }
 
-KernelPtr compile(Context& context, const Add& op) {
-  const Loops& loops = context.loops;
-  return make_kernel([op, &loops](std::span<void* const> args, const StepState&) {
-    loops.add(arg<const float>(args, 0), arg<const float>(args, 1), arg<float>(args, 2),
-              values(op.samples, op.size));
+template <class S>
+KernelPtr make_dropout(const Dropout& op) {
+  return make_kernel([op, line = dropout_line(op)](std::span<void* const> args,
+                                                   const StepState& state) {
+    const auto* x = arg<const S>(args, 0);
+    const auto* ids = arg<const std::uint32_t>(args, 1);
+    auto* y = arg<S>(args, 2);
+    const float threshold = static_cast<float>(op.p);
+    for (int n = 0; n < op.samples; ++n) {
+      RandomStream random(state.seed, RandomPurpose::dropout, state.step,
+                          dropout_index(op, ids[n]));
+      for (int i = 0; i < op.size; ++i, ++x, ++y)
+        write(*y, random.uniform() < threshold ? line.dropped : read(*x) * line.scale + line.shift);
+    }
   });
 }
 
-KernelPtr compile(Context&, const Dropout& op) {
-  return make_kernel(
-      [op, line = dropout_line(op)](std::span<void* const> args, const StepState& state) {
-        const auto* x = arg<const float>(args, 0);
-        const auto* ids = arg<const std::uint32_t>(args, 1);
-        auto* y = arg<float>(args, 2);
-        const float threshold = static_cast<float>(op.p);
-        for (int n = 0; n < op.samples; ++n) {
-          RandomStream random(state.seed, RandomPurpose::dropout, state.step,
-                              dropout_index(op, ids[n]));
-          for (int i = 0; i < op.size; ++i, ++x, ++y)
-            *y = random.uniform() < threshold ? line.dropped : *x * line.scale + line.shift;
-        }
-      });
-}
-
-KernelPtr compile(Context&, const ToChannelsFirst& op) {
+template <class S>
+KernelPtr make_transpose(const ToChannelsFirst& op) {
   return make_kernel([op](std::span<void* const> args, const StepState&) {
-    const auto* x = arg<const float>(args, 0);
-    auto* y = arg<float>(args, 1);
+    const auto* x = arg<const S>(args, 0);
+    auto* y = arg<S>(args, 1);
     const int rows = op.inverse ? op.channels : op.pixels;
     const int columns = op.inverse ? op.pixels : op.channels;
     for (int n = 0; n < op.samples; ++n, x += rows * columns, y += rows * columns)
@@ -75,15 +75,43 @@ KernelPtr compile(Context&, const ToChannelsFirst& op) {
   });
 }
 
-KernelPtr compile(Context&, const Convert& op) {
-  return make_kernel([op](std::span<void* const> args, const StepState&) {
+}  // namespace
+
+KernelPtr compile(Context& context, const ActivationForward& op) {
+  return with_storage(op.storage, [&]<class S>() { return make_activation<S>(context, op); });
+}
+
+KernelPtr compile(Context& context, const ActivationBackward& op) {
+  return with_storage(op.storage,
+                      [&]<class S>() { return make_activation_backward<S>(context, op); });
+}
+
+KernelPtr compile(Context& context, const Add& op) {
+  return with_storage(op.storage, [&]<class S>() {
+    return make_kernel(
+        [op, &loops = context.loops.of<S>()](std::span<void* const> args, const StepState&) {
+          loops.add(arg<const S>(args, 0), arg<const S>(args, 1), arg<S>(args, 2),
+                    values(op.samples, op.size));
+        });
+  });
+}
+
+KernelPtr compile(Context&, const Dropout& op) {
+  return with_storage(op.storage, [&]<class S>() { return make_dropout<S>(op); });
+}
+
+KernelPtr compile(Context&, const ToChannelsFirst& op) {
+  return with_storage(op.storage, [&]<class S>() { return make_transpose<S>(op); });
+}
+
+KernelPtr compile(Context& context, const Convert& op) {
+  const Loops& loops = context.loops;
+  return make_kernel([op, &loops](std::span<void* const> args, const StepState&) {
     const std::size_t count = values(op.samples, op.size);
     if (op.from == Storage::f32)
-      for (std::size_t i = 0; i < count; ++i)
-        arg<BFloat16>(args, 1)[i] = to_bfloat16(arg<const float>(args, 0)[i]);
+      loops.narrow(arg<const float>(args, 0), arg<BFloat16>(args, 1), count);
     else
-      for (std::size_t i = 0; i < count; ++i)
-        arg<float>(args, 1)[i] = to_float(arg<const BFloat16>(args, 0)[i]);
+      loops.widen(arg<const BFloat16>(args, 0), arg<float>(args, 1), count);
   });
 }
 

@@ -1,5 +1,6 @@
 // Pooling with oneDNN, channels last. Max pooling keeps oneDNN's workspace of positions.
 #include "kernels/cpu/dnnl_call.h"
+#include "kernels/cpu/emulate.h"
 
 namespace syncnorm::cpu {
 namespace {
@@ -12,11 +13,10 @@ struct PoolDescriptors {
   dnnl::algorithm algorithm;
 };
 
-PoolDescriptors describe(const PoolShape& s, int samples) {
-  const auto f32 = memory::data_type::f32;
+PoolDescriptors describe(const PoolShape& s, int samples, memory::data_type type) {
   const auto nhwc = memory::format_tag::nhwc;
-  return {{{samples, s.channels, s.height, s.width}, f32, nhwc},
-          {{samples, s.channels, s.out_height(), s.out_width()}, f32, nhwc},
+  return {{{samples, s.channels, s.height, s.width}, type, nhwc},
+          {{samples, s.channels, s.out_height(), s.out_width()}, type, nhwc},
           {s.stride, s.stride},
           {s.kernel_height, s.kernel_width},
           {s.padding, s.padding},
@@ -25,12 +25,22 @@ PoolDescriptors describe(const PoolShape& s, int samples) {
 }
 
 dnnl::pooling_forward::primitive_desc forward_pd(Context& context, const PoolShape& s, int samples,
-                                                 bool training) {
-  const PoolDescriptors d = describe(s, samples);
+                                                 memory::data_type type, bool training) {
+  const PoolDescriptors d = describe(s, samples, type);
   const dnnl::pooling_forward::desc desc(
       training ? dnnl::prop_kind::forward_training : dnnl::prop_kind::forward_inference,
       d.algorithm, d.x, d.y, d.stride, d.kernel, d.padding, d.padding);
   return {desc, user_scratchpad(), context.engine};
+}
+
+std::size_t input_values(const PoolShape& s, int samples) {
+  return static_cast<std::size_t>(samples) * static_cast<std::size_t>(s.height) *
+         static_cast<std::size_t>(s.width) * static_cast<std::size_t>(s.channels);
+}
+
+std::size_t output_values(const PoolShape& s, int samples) {
+  return static_cast<std::size_t>(samples) * static_cast<std::size_t>(s.out_height()) *
+         static_cast<std::size_t>(s.out_width()) * static_cast<std::size_t>(s.channels);
 }
 
 bool has_workspace(const PoolShape& s, bool training) {
@@ -41,27 +51,36 @@ bool has_workspace(const PoolShape& s, bool training) {
 
 std::size_t workspace_bytes(Context& context, const PoolForward& op) {
   if (!has_workspace(op.shape, op.training)) return 0;
-  return forward_pd(context, op.shape, op.samples, true).workspace_desc().get_size();
+  return forward_pd(context, op.shape, op.samples, context.onednn_type(op.storage), true)
+      .workspace_desc()
+      .get_size();
 }
 
 KernelPtr compile(Context& context, const PoolForward& op) {
-  const auto pd = forward_pd(context, op.shape, op.samples, op.training);
+  const auto pd =
+      forward_pd(context, op.shape, op.samples, context.onednn_type(op.storage), op.training);
   std::vector<std::pair<int, memory::desc>> roles = {{DNNL_ARG_SRC, pd.src_desc()},
                                                      {DNNL_ARG_DST, pd.dst_desc()}};
   const bool workspace = has_workspace(op.shape, op.training);
   if (workspace) roles.emplace_back(DNNL_ARG_WORKSPACE, pd.workspace_desc());
   DnnlCall call(context, dnnl::pooling_forward(pd), roles, pd.scratchpad_desc());
-  return make_kernel([call, workspace](std::span<void* const> a, const StepState&) mutable {
-    if (workspace)
-      call.run({a[0], a[1], a[2]});
-    else
-      call.run({a[0], a[1]});
-  });
+  KernelPtr kernel =
+      make_kernel([call, workspace](std::span<void* const> a, const StepState&) mutable {
+        if (workspace)
+          call.run({a[0], a[1], a[2]});
+        else
+          call.run({a[0], a[1]});
+      });
+  if (!context.emulates(op.storage)) return kernel;
+  return emulate_bf16(
+      context, std::move(kernel),
+      {{0, input_values(op.shape, op.samples)}, {1, output_values(op.shape, op.samples), true}});
 }
 
 KernelPtr compile(Context& context, const PoolBackward& op) {
-  const PoolDescriptors d = describe(op.shape, op.samples);
-  const auto forward = forward_pd(context, op.shape, op.samples, true);
+  const memory::data_type type = context.onednn_type(op.storage);
+  const PoolDescriptors d = describe(op.shape, op.samples, type);
+  const auto forward = forward_pd(context, op.shape, op.samples, type, true);
   const dnnl::pooling_backward::desc desc(d.algorithm, d.x, d.y, d.stride, d.kernel, d.padding,
                                           d.padding);
   const dnnl::pooling_backward::primitive_desc pd(desc, user_scratchpad(), context.engine, forward);
@@ -70,12 +89,17 @@ KernelPtr compile(Context& context, const PoolBackward& op) {
   const bool workspace = has_workspace(op.shape, true);
   if (workspace) roles.emplace_back(DNNL_ARG_WORKSPACE, forward.workspace_desc());
   DnnlCall call(context, dnnl::pooling_backward(pd), roles, pd.scratchpad_desc());
-  return make_kernel([call, workspace](std::span<void* const> a, const StepState&) mutable {
-    if (workspace)
-      call.run({a[0], a[2], a[1]});
-    else
-      call.run({a[0], a[2]});
-  });
+  KernelPtr kernel =
+      make_kernel([call, workspace](std::span<void* const> a, const StepState&) mutable {
+        if (workspace)
+          call.run({a[0], a[2], a[1]});
+        else
+          call.run({a[0], a[2]});
+      });
+  if (!context.emulates(op.storage)) return kernel;
+  return emulate_bf16(
+      context, std::move(kernel),
+      {{0, output_values(op.shape, op.samples)}, {2, input_values(op.shape, op.samples), true}});
 }
 
 }  // namespace syncnorm::cpu

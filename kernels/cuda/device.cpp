@@ -69,6 +69,7 @@ class CudaDevice final : public Device {
     check(cudaDriverGetVersion(&driver_), "could not ask for the driver's version");
   }
 
+  void use_storage(Storage, bool) override {}  // every GPU that make_device() takes has bf16
   KernelPtr compile(const Op& op) override {
     return std::visit([this](const auto& o) { return cuda::compile(context_, o); }, op);
   }
@@ -134,6 +135,13 @@ std::unique_ptr<Device> make_device(int index) {
   if (index < 0 || index >= count)
     throw InputError(
         fmt::format("device: cuda: there is no GPU {}; this machine has {}", index, count));
+  cudaDeviceProp properties{};
+  check(cudaGetDeviceProperties(&properties, index), "could not ask for the GPU's properties");
+  if (properties.major < 8)
+    throw InputError(
+        fmt::format("device: cuda: the GPU {} has compute capability {}.{}; 8.0 (A100) "
+                    "or newer is needed",
+                    properties.name, properties.major, properties.minor));
   check(cudaSetDevice(index), "could not choose the GPU");
   return std::make_unique<CudaDevice>(index);
 }

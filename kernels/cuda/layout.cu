@@ -55,9 +55,14 @@ void pack_weights(Context& context, const ConvShape& s, Storage storage, const f
     transpose(context, weight, static_cast<BFloat16*>(packed), s.filters, s.channels, window);
 }
 
-void unpack_weight_gradient(Context& context, const ConvShape& s, const float* packed,
-                            float* dweight) {
-  transpose(context, packed, dweight, s.filters, s.kernel * s.kernel, s.channels);
+void unpack_weight_gradient(Context& context, const ConvShape& s, Storage storage,
+                            const void* packed, float* dweight) {
+  const int window = s.kernel * s.kernel;
+  if (storage == Storage::f32)
+    transpose(context, static_cast<const float*>(packed), dweight, s.filters, window, s.channels);
+  else
+    transpose(context, static_cast<const BFloat16*>(packed), dweight, s.filters, window,
+              s.channels);
 }
 
 KernelPtr compile(Context& context, const ToChannelsFirst& op) {

@@ -28,7 +28,9 @@ TEST(BFloat16, RoundsToNearestAndTiesToEven) {
     const float middle = static_cast<float>((low + high) / 2.0);  // exact: 9 bits of mantissa
     EXPECT_EQ(static_cast<std::uint32_t>(to_bfloat16(middle)), bits + (bits & 1u)) << bits;
     EXPECT_EQ(static_cast<std::uint32_t>(to_bfloat16(std::nextafter(middle, 0.0f))), bits);
-    EXPECT_EQ(static_cast<std::uint32_t>(to_bfloat16(std::nextafter(middle, 1e38f))), bits + 1);
+    EXPECT_EQ(static_cast<std::uint32_t>(
+                  to_bfloat16(std::nextafter(middle, std::numeric_limits<float>::infinity()))),
+              bits + 1);
     EXPECT_EQ(static_cast<std::uint32_t>(to_bfloat16(-middle)), 0x8000u + bits + (bits & 1u));
   }
 }

@@ -51,6 +51,8 @@ struct Workbench {
     options.norm = e.norm;
     options.label_smoothing = e.loss.label_smoothing;
     options.merge_replicas = e.reduction == ReductionMode::fastest;
+    options.storage = activation_storage(e.precision);
+    device->use_storage(options.storage, e.precision == Precision::bf16_emulated);
     if (e.norm.kind == NormKind::batch && e.norm.synced_replicas > 1)
       groups = std::make_unique<StatisticsGroups>(*comm, placement, e.norm.synced_replicas);
     executor = std::make_unique<Executor>(

@@ -55,6 +55,8 @@ std::vector<OpArguments> all_operations() {
           {Dropout{3, 37, 0.5, 1}, 3},
           {Dropout{3, 37, 0.5, 1, true}, 3},
           {ToChannelsFirst{3, 7, 5, false}, 2},
+          {Convert{3, 37, Storage::f32}, 2},
+          {Convert{3, 37, Storage::bf16}, 2},
           {SoftmaxCrossEntropy{3, 10, 0.1, 1.0}, 4},
           {SgdUpdate{1, 100}, 3},
           {AdamUpdate{1, 100}, 4},

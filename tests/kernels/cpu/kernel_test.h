@@ -148,7 +148,8 @@ testing::AssertionResult same_bits(const A& actual, const B& expected) {
   for (std::size_t i = 0; i < expected.size(); ++i)
     if (std::memcmp(&actual[i], &expected[i], sizeof(expected[i])) != 0)
       return testing::AssertionFailure()
-             << "value " << i << " is " << actual[i] << ", expected " << expected[i];
+             << "value " << i << " is " << testing::PrintToString(actual[i]) << ", expected "
+             << testing::PrintToString(expected[i]);
   return testing::AssertionSuccess();
 }
 

@@ -91,7 +91,7 @@ constexpr unsigned cudaHostAllocDefault = 0;
 
 struct cudaDeviceProp {
   char name[256] = "emulated on the CPU";
-  int major = 0, minor = 0, multiProcessorCount = 1;
+  int major = 8, minor = 0, multiProcessorCount = 1;
 };
 
 struct cudaLaunchAttribute;
