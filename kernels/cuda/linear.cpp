@@ -3,7 +3,7 @@
 //
 // cuBLASLt thinks in columns: a row-major matrix [r, c] is its column-major [c, r], so a product is
 // asked for with its factors exchanged.
-#include <algorithm>
+#include <memory>
 #include <stdexcept>
 
 #include "kernels/cuda/layout.h"
@@ -18,76 +18,80 @@ struct Product {
   int m, n, k;
 };
 
+struct Release {
+  void operator()(cublasLtMatmulDescOpaque_t* p) const { cublasLtMatmulDescDestroy(p); }
+  void operator()(cublasLtMatrixLayoutOpaque_t* p) const { cublasLtMatrixLayoutDestroy(p); }
+  void operator()(cublasLtMatmulPreferenceOpaque_t* p) const { cublasLtMatmulPreferenceDestroy(p); }
+};
+template <class T>
+using Owned = std::unique_ptr<T, Release>;
+
 class Matmul {
  public:
   Matmul(CudaLibraries& libraries, const Product& p) : libraries_(&libraries) {
-    check(cublasLtMatmulDescCreate(&product_, CUBLAS_COMPUTE_32F, CUDA_R_32F), "a product");
+    cublasLtMatmulDesc_t product = nullptr;
+    check(cublasLtMatmulDescCreate(&product, CUBLAS_COMPUTE_32F, CUDA_R_32F), "a product");
+    product_.reset(product);
     set(CUBLASLT_MATMUL_DESC_TRANSA, p.transpose_a);
     set(CUBLASLT_MATMUL_DESC_TRANSB, p.transpose_b);
-    make_layout(a_, p.transpose_a == CUBLAS_OP_N, p.m, p.k);
-    make_layout(b_, p.transpose_b == CUBLAS_OP_N, p.k, p.n);
-    make_layout(c_, true, p.m, p.n);
+    a_ = make_layout(p.transpose_a == CUBLAS_OP_N, p.m, p.k);
+    b_ = make_layout(p.transpose_b == CUBLAS_OP_N, p.k, p.n);
+    c_ = make_layout(true, p.m, p.n);
     choose();
   }
-  ~Matmul() {
-    for (cublasLtMatrixLayout_t layout : {a_, b_, c_})
-      if (layout != nullptr) cublasLtMatrixLayoutDestroy(layout);
-    if (product_ != nullptr) cublasLtMatmulDescDestroy(product_);
-  }
-  Matmul(const Matmul&) = delete;
-  Matmul& operator=(const Matmul&) = delete;
-
   std::size_t workspace_bytes() const { return algorithm_.workspaceSize; }
 
   void run(const void* a, const void* b, void* c, void* workspace, cudaStream_t stream) const {
     const float one = 1.0f, zero = 0.0f;
-    check(cublasLtMatmul(libraries_->cublas, product_, &one, a, a_, b, b_, &zero, c, c_, c, c_,
-                         &algorithm_.algo, workspace, algorithm_.workspaceSize, stream),
+    check(cublasLtMatmul(libraries_->cublas, product_.get(), &one, a, a_.get(), b, b_.get(), &zero,
+                         c, c_.get(), c, c_.get(), &algorithm_.algo, workspace,
+                         algorithm_.workspaceSize, stream),
           "could not multiply two matrices");
   }
 
  private:
   template <class T>
   void set(cublasLtMatmulDescAttributes_t name, const T& value) {
-    check(cublasLtMatmulDescSetAttribute(product_, name, &value, sizeof value), "an attribute");
+    check(cublasLtMatmulDescSetAttribute(product_.get(), name, &value, sizeof value),
+          "an attribute");
   }
 
-  static void make_layout(cublasLtMatrixLayout_t& layout, bool as_is, int rows, int columns) {
+  static Owned<cublasLtMatrixLayoutOpaque_t> make_layout(bool as_is, int rows, int columns) {
     const auto r = static_cast<std::uint64_t>(as_is ? rows : columns);
     const auto c = static_cast<std::uint64_t>(as_is ? columns : rows);
+    cublasLtMatrixLayout_t layout = nullptr;
     check(cublasLtMatrixLayoutCreate(&layout, CUDA_R_32F, r, c, static_cast<std::int64_t>(r)),
           "a matrix");
+    return Owned<cublasLtMatrixLayoutOpaque_t>(layout);
   }
 
   void choose() {
-    cublasLtMatmulPreference_t preference = nullptr;
-    check(cublasLtMatmulPreferenceCreate(&preference), "a preference");
+    cublasLtMatmulPreference_t made = nullptr;
+    check(cublasLtMatmulPreferenceCreate(&made), "a preference");
+    const Owned<cublasLtMatmulPreferenceOpaque_t> preference(made);
     const auto prefer = [&](cublasLtMatmulPreferenceAttributes_t name, const auto& value) {
-      return cublasLtMatmulPreferenceSetAttribute(preference, name, &value, sizeof value);
+      check(cublasLtMatmulPreferenceSetAttribute(preference.get(), name, &value, sizeof value),
+            "a preference");
     };
-    // Partial sums of a split k in the workspace, added in order; never by atomics in place.
-    const std::uint32_t schemes = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
-    const std::uint32_t alignment = sizeof(float);
-    cublasStatus_t status =
-        prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, std::uint64_t{kWorkspaceLimit});
+    prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, std::uint64_t{kWorkspaceLimit});
     for (const auto name :
          {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
           CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES})
-      if (status == CUBLAS_STATUS_SUCCESS) status = prefer(name, alignment);
-    if (status == CUBLAS_STATUS_SUCCESS)
-      status = prefer(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, schemes);
+      prefer(name, std::uint32_t{sizeof(float)});
+    // Partial sums of a split k in the workspace, added in order; never by atomics in place.
+    prefer(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
+           std::uint32_t{CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE});
     int found = 0;
-    if (status == CUBLAS_STATUS_SUCCESS)
-      status = cublasLtMatmulAlgoGetHeuristic(libraries_->cublas, product_, a_, b_, c_, c_,
-                                              preference, 1, &algorithm_, &found);
-    cublasLtMatmulPreferenceDestroy(preference);
-    check(status, "could not choose an algorithm");
+    check(cublasLtMatmulAlgoGetHeuristic(libraries_->cublas, product_.get(), a_.get(), b_.get(),
+                                         c_.get(), c_.get(), preference.get(), 1, &algorithm_,
+                                         &found),
+          "could not choose an algorithm");
     if (found == 0) throw std::runtime_error("cuBLASLt has no algorithm for this product");
   }
 
   CudaLibraries* libraries_;
-  cublasLtMatmulDesc_t product_ = nullptr;
-  cublasLtMatrixLayout_t a_ = nullptr, b_ = nullptr, c_ = nullptr;
+  Owned<cublasLtMatmulDescOpaque_t> product_;
+  Owned<cublasLtMatrixLayoutOpaque_t> a_, b_, c_;
   cublasLtMatmulHeuristicResult_t algorithm_{};
 };
 

@@ -86,6 +86,7 @@ class BFloat16Test : public KernelTest {
       }
     }
     device_->compile(op)->run(pointers[0], {});
+    device_->synchronize();
     std::visit(
         [](auto& o) {
           if constexpr (requires { o.storage; }) o.storage = Storage::bf16;
@@ -93,10 +94,11 @@ class BFloat16Test : public KernelTest {
         op);
     ASSERT_EQ(storage_of(op), Storage::bf16);
     device_->compile(op)->run(pointers[1], {});
+    device_->synchronize();
     const bool statistics_inside = std::holds_alternative<GroupNormForward>(op) ||
                                    std::holds_alternative<GroupNormBackward>(op);
     for (std::size_t a = 0; a < activations.size(); ++a) {
-      if (emulated() && statistics_inside)
+      if (cuda() && statistics_inside)
         EXPECT_TRUE(near_bits(narrow[a].values(), rounded(activations[a].values())));
       else
         EXPECT_TRUE(same_bits(narrow[a].values(), rounded(activations[a].values())));
@@ -110,7 +112,7 @@ class BFloat16Test : public KernelTest {
 
   template <class T>
   static void expect_same_sums(const std::vector<T>& actual, const std::vector<T>& expected) {
-    if (emulated())
+    if (cuda())
       EXPECT_TRUE(near_relative(actual, expected, 1e-6));
     else
       EXPECT_TRUE(same_bits(actual, expected));
@@ -238,7 +240,7 @@ TEST_P(BFloat16Test, EmulatedPooling) {
 }
 
 TEST_P(BFloat16Test, EmulatedConvolutions) {
-  if (emulated()) GTEST_SKIP() << "needs cuDNN, and so a GPU";
+  if (cuda()) GTEST_SKIP() << "a GPU has bf16 of its own";
   device_->use_storage(Storage::bf16, true);
   const ConvShape shape{7, 6, 5, 9, 3, 2, 1, true, 2};
   const std::size_t in = 2 * 7 * 6 * 5, out = 2 * 4 * 3 * 9;
@@ -301,7 +303,7 @@ TEST_P(BFloat16Test, NativeConvolution) {
 }
 
 TEST_P(BFloat16Test, WhatWasNotAskedForIsRefused) {
-  if (emulated()) GTEST_SKIP() << "needs cuDNN, and so a GPU";
+  if (cuda()) GTEST_SKIP() << "a GPU has bf16 of its own";
   EXPECT_THROW(device_->compile(ConvForward{1, {4, 4, 3, 3, 3, 1, 1, false, 1}, Storage::bf16}),
                InputError);
 }

@@ -87,6 +87,7 @@ TEST_P(ConvTest, AnOutputIsOverwrittenNotAddedTo) {
   const std::vector<void*> pointers = {wx.pointer(), wdy.pointer(), dweight.pointer(),
                                        dbias.pointer()};
   for (int i = 0; i < 3; ++i) kernel->run(pointers, {});
+  device_->synchronize();
   EXPECT_TRUE(same_bits(dweight.values(), once.dweight));
   EXPECT_TRUE(same_bits(dbias.values(), once.dbias));
 }
