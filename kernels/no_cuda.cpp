@@ -5,7 +5,9 @@
 namespace syncnorm {
 
 std::unique_ptr<Device> make_cuda_device(int) {
-  throw InputError("device: cuda: this build has no CUDA back end; use device: cpu");
+  throw InputError(
+      "device: cuda: this build has no CUDA back end; use device: cpu, or build with nvcc, cuDNN "
+      "and cuBLASLt (-DSYNCNORM_CUDA=ON says what is missing)");
 }
 
 }  // namespace syncnorm

@@ -9,6 +9,8 @@
 
 #include <cmath>
 
+#include "kernels/host_device.h"
+
 namespace syncnorm {
 
 /// Mean and biased variance from additive sums: count, count·mean, M2 + count·mean². Never
@@ -18,13 +20,15 @@ struct MeanVariance {
   double variance;
 };
 
-inline MeanVariance from_sums(double count, double sum, double square) {
+SYNCNORM_HOST_DEVICE inline MeanVariance from_sums(double count, double sum, double square) {
   const double mean = sum / count;
   const double variance = square / count - mean * mean;
   return {mean, variance < 0.0 ? 0.0 : variance};  // a nan stays a nan
 }
 
-inline double inverse_std(double variance, double eps) { return 1.0 / std::sqrt(variance + eps); }
+SYNCNORM_HOST_DEVICE inline double inverse_std(double variance, double eps) {
+  return 1.0 / std::sqrt(variance + eps);
+}
 
 /// dx = a·g + b·(x − mean) + d for one channel.
 struct InputGradientLine {
@@ -34,8 +38,8 @@ struct InputGradientLine {
 };
 
 /// `mean_g` and `mean_gx` are the means of γ·g and γ·g·x̂ over the values that share statistics.
-inline InputGradientLine input_gradient_line(double gamma, double inv_std, double mean_g,
-                                             double mean_gx) {
+SYNCNORM_HOST_DEVICE inline InputGradientLine input_gradient_line(double gamma, double inv_std,
+                                                                  double mean_g, double mean_gx) {
   return {gamma * inv_std, -inv_std * inv_std * mean_gx, -inv_std * mean_g};
 }
 
@@ -46,12 +50,14 @@ struct RenormalizationPair {
   double d;
 };
 
-inline double clip(double value, double low, double high) {
+SYNCNORM_HOST_DEVICE inline double clip(double value, double low, double high) {
   return value < low ? low : (value > high ? high : value);  // a nan stays a nan
 }
 
-inline RenormalizationPair renormalize(const MeanVariance& batch, double running_mean,
-                                       double running_var, double eps, double r_max, double d_max) {
+SYNCNORM_HOST_DEVICE inline RenormalizationPair renormalize(const MeanVariance& batch,
+                                                            double running_mean, double running_var,
+                                                            double eps, double r_max,
+                                                            double d_max) {
   const double inverse_running = inverse_std(running_var, eps);
   return {clip(std::sqrt(batch.variance + eps) * inverse_running, 1.0 / r_max, r_max),
           clip((batch.mean - running_mean) * inverse_running, -d_max, d_max)};
@@ -59,13 +65,13 @@ inline RenormalizationPair renormalize(const MeanVariance& batch, double running
 
 /// Share of the way from no correction to the limits r_max and d_max at `step` (updates done): none
 /// in the first `start` updates, then growing over `ramp` updates.
-inline double renormalization_share(double step, double start, double ramp) {
+SYNCNORM_HOST_DEVICE inline double renormalization_share(double step, double start, double ramp) {
   if (step < start) return 0.0;
   return ramp <= 0.0 ? 1.0 : clip((step - start) / ramp, 0.0, 1.0);
 }
 
 /// running = (1 − momentum)·running + momentum·batch, in double, rounded once.
-inline float running_average(float running, double batch, double momentum) {
+SYNCNORM_HOST_DEVICE inline float running_average(float running, double batch, double momentum) {
   return static_cast<float>((1.0 - momentum) * running + momentum * batch);
 }
 

@@ -10,6 +10,7 @@
 
 #include "engine/train/agreement.h"
 #include "engine/train/trainer.h"
+#include "kernels/error.h"
 #include "launch/build_info.h"
 #include "monitoring/console.h"
 #include "monitoring/run_log.h"
@@ -44,6 +45,10 @@ std::unique_ptr<Device> make_device(const Experiment& experiment, Communicator& 
   std::unique_ptr<Device> device;
   agree(comm, [&] {
     device = experiment.device == DeviceKind::cpu ? make_cpu_device() : make_cuda_device(0);
+    if (device->native_stream() != nullptr)
+      throw InputError(
+          "device: cuda: the back end and a GPU are there, but a step cannot be run on them yet; "
+          "use device: cpu");
     device->use_storage(activation_storage(experiment.precision),
                         experiment.precision == Precision::bf16_emulated);
   });

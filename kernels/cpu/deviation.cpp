@@ -5,8 +5,6 @@
 //   dx = k·(γ·g − mean(γ·g)) − k²·mean(γ·g·x̂)·n·s·∂s/∂x,
 // where n·s·∂s/∂x is x − mean for l2, s·factor·(q − mean(q)) for l1 with q = sign(x − mean), and
 // s·n·(q − Σq/n)/m for linf with q that sign at the m largest deviations and 0 elsewhere.
-#include <cmath>
-#include <limits>
 #include <vector>
 
 #include "kernels/cpu/context.h"
@@ -17,11 +15,6 @@ namespace {
 
 std::size_t rows_of(int samples, int pixels) {
   return static_cast<std::size_t>(samples) * static_cast<std::size_t>(pixels);
-}
-
-/// s of one channel, from the count and BatchDeviation's totals.
-double deviation_of(Deviation kind, double factor, double count, double total) {
-  return kind == Deviation::linf ? total : factor * total / count;
 }
 
 Direction direction_of(Deviation kind) {
@@ -56,8 +49,8 @@ class BatchInputGradientKernel final : public Kernel {
     if (op_.frozen)
       set_frozen_lines();
     else
-      set_lines(vectors, arg<const double>(args, 6), arg<const double>(args, 7)[0],
-                arg<const double>(args, 9), arg<const double>(args, 10));
+      set_lines(vectors, {arg<const double>(args, 6), arg<const double>(args, 7)[0],
+                          arg<const double>(args, 9), arg<const double>(args, 10)});
     const std::size_t rows = rows_of(op_.samples, op_.pixels);
     loops_.input_gradient({arg<const S>(args, 0), arg<const S>(args, 1), arg<S>(args, 11),
                            vectors.mean, affine_.scale.data(), affine_.shift.data(),
@@ -68,29 +61,12 @@ class BatchInputGradientKernel final : public Kernel {
 
  private:
   void set_frozen_lines() {
-    for (std::size_t c = 0; c < largest_.size(); ++c)
-      lines_.set(c, {affine_.scale[c], 0.0, 0.0}, 0.0);
+    for (std::size_t c = 0; c < largest_.size(); ++c) lines_.set(c, {affine_.scale[c], 0.0f, 0.0f});
   }
 
-  void set_lines(const NormVectors& v, const double* sums, double count, const double* deviation,
-                 const double* maxima) {
-    const std::size_t channels = largest_.size();
-    for (std::size_t c = 0; c < channels; ++c) {
-      double weight = v.gamma != nullptr ? static_cast<double>(v.gamma[c]) : 1.0;
-      if (v.correction != nullptr) weight *= v.correction[c];
-      InputGradientLine line = input_gradient_line(weight, v.inv_std[c], weight * sums[c] / count,
-                                                   weight * sums[channels + c] / count);
-      double offset = v.mean[channels + c];
-      if (op_.deviation == Deviation::l1) {
-        line.b *= op_.factor * deviation_of(op_.deviation, op_.factor, count, deviation[c]);
-        offset = deviation[channels + c] / count;
-      } else if (op_.deviation == Deviation::linf) {
-        largest_[c] = static_cast<float>(deviation[c]);
-        line.b *= deviation[c] * count / maxima[c];
-        offset = maxima[channels + c] / count;
-      }
-      lines_.set(c, line, offset);
-    }
+  void set_lines(const NormVectors& v, const GroupTotals& totals) {
+    for (std::size_t c = 0; c < largest_.size(); ++c)
+      lines_.set(c, batch_gradient_line(op_, v, totals, c, largest_[c]));
   }
 
   BatchInputGradient op_;
@@ -133,19 +109,9 @@ KernelPtr compile(Context& context, const BatchDeviation& op) {
 
 KernelPtr compile(Context&, const BatchFinalizeDeviation& op) {
   return make_kernel([op](std::span<void* const> args, const StepState& state) {
-    const auto *sums = arg<const double>(args, 0), *totals = arg<const double>(args, 1);
-    const double count = sums[0];
-    auto *inv_std = arg<float>(args, 2), *running_var = arg<float>(args, 3);
-    if (count < 1.0) return;
-    const bool update = state.update_running && running_var != nullptr && count >= 2.0;
-    for (int c = 0; c < op.channels; ++c) {
-      // A maximum passes over a nan, the sum of the values does not.
-      const double s = std::isfinite(sums[1 + c])
-                           ? deviation_of(op.deviation, op.factor, count, totals[c])
-                           : std::numeric_limits<double>::quiet_NaN();
-      inv_std[c] = static_cast<float>(inverse_std(s * s, op.eps));
-      if (update) running_var[c] = running_average(running_var[c], s * s, op.momentum);
-    }
+    for (int c = 0; c < op.channels; ++c)
+      finalize_deviation_channel(op, arg<const double>(args, 0), arg<const double>(args, 1),
+                                 arg<float>(args, 2), arg<float>(args, 3), state.update_running, c);
   });
 }
 

@@ -2,12 +2,11 @@
 #include <cmath>
 
 #include "kernels/cpu/context.h"
+#include "kernels/pointwise_math.h"
 
 namespace syncnorm::cpu {
 namespace {
 
-/// The target distribution puts 1 − ε + ε/K on the label and ε/K on every other class (PyTorch's
-/// label_smoothing; Szegedy et al. 2016).
 double sample_loss(const SoftmaxCrossEntropy& op, const float* logits, int label, float* gradient,
                    bool* correct) {
   int best = 0;
@@ -21,15 +20,10 @@ double sample_loss(const SoftmaxCrossEntropy& op, const float* logits, int label
     sum_logits += logits[k];
   }
   const double log_total = std::log(total) + top;
-  const double share = op.label_smoothing / op.classes;
   if (gradient != nullptr)
-    for (int k = 0; k < op.classes; ++k) {
-      const double target = (k == label ? 1.0 - op.label_smoothing : 0.0) + share;
-      gradient[k] =
-          static_cast<float>(op.gradient_scale * (std::exp(logits[k] - log_total) - target));
-    }
-  return (1.0 - op.label_smoothing) * (log_total - logits[label]) +
-         share * (op.classes * log_total - sum_logits);
+    for (int k = 0; k < op.classes; ++k)
+      gradient[k] = logit_gradient(op, logits[k], log_total, k == label);
+  return cross_entropy(op, log_total, logits[label], sum_logits);
 }
 
 }  // namespace

@@ -48,33 +48,11 @@ KernelPtr compile(Context& context, const BatchMoments& op) {
 
 KernelPtr compile(Context&, const BatchFinalize& op) {
   return make_kernel([op](std::span<void* const> args, const StepState& state) {
-    const auto* sums = arg<const double>(args, 0);
-    auto *mean = arg<float>(args, 1), *inv_std = arg<float>(args, 2);
-    auto *running_mean = arg<float>(args, 3), *running_var = arg<float>(args, 4);
-    auto* correction = arg<float>(args, 5);
-    const double n = sums[0];
-    if (n < 1.0) return;  // a group without samples leaves everything as it was
-    const bool update = state.update_running && running_mean != nullptr && n >= 2.0;
-    const Renormalization& limits = op.renormalization;
-    const double share =
-        renormalization_share(static_cast<double>(state.step), limits.start, limits.ramp);
-    for (int c = 0; c < op.channels; ++c) {
-      const MeanVariance m = from_sums(n, sums[1 + c], sums[1 + op.channels + c]);
-      split_mean(m.mean, mean[c], mean[op.channels + c]);
-      inv_std[c] = static_cast<float>(inverse_std(m.variance, op.eps));
-      if (correction != nullptr) {
-        const RenormalizationPair pair =
-            renormalize(m, running_mean[c], running_var[c], op.eps,
-                        1.0 + share * (limits.r_max - 1.0), share * limits.d_max);
-        correction[c] = static_cast<float>(pair.r);
-        correction[op.channels + c] = static_cast<float>(pair.d);
-      }
-      if (!update) continue;
-      running_mean[c] = running_average(running_mean[c], m.mean, op.momentum);
-      // L1 and L∞ keep their own deviation there (BatchFinalizeDeviation).
-      if (running_var != nullptr)
-        running_var[c] = running_average(running_var[c], m.variance * (n / (n - 1.0)), op.momentum);
-    }
+    const FinalizeVectors vectors{arg<const double>(args, 0), arg<float>(args, 1),
+                                  arg<float>(args, 2),        arg<float>(args, 3),
+                                  arg<float>(args, 4),        arg<float>(args, 5),
+                                  state.update_running,       static_cast<double>(state.step)};
+    for (int c = 0; c < op.channels; ++c) finalize_channel(op, vectors, c);
   });
 }
 
@@ -129,11 +107,10 @@ KernelPtr make_gradient_sums(Context& context, const BatchGradientSums& op) {
                          rows_of(op.samples, op.pixels), op.channels, op.relu, is_large(op)});
     for (int c = 0; c < op.channels; ++c) {
       double& gx = sums[op.channels + c];
-      gx = (gx - mean[op.channels + c] * sums[c]) * inv_std[c];
+      gx = gradient_sum_of_normalized(sums[c], gx, mean[op.channels + c], inv_std[c]);
       if (dgamma != nullptr)
-        dgamma[c] = static_cast<float>(
-            correction != nullptr ? correction[c] * gx + correction[op.channels + c] * sums[c]
-                                  : gx);
+        dgamma[c] = gamma_gradient(sums[c], gx, correction, static_cast<std::size_t>(c),
+                                   static_cast<std::size_t>(op.channels));
       if (dbeta != nullptr) dbeta[c] = static_cast<float>(sums[c]);
     }
   });
@@ -261,8 +238,9 @@ class GroupNormBackwardKernel final : public Kernel {
       }
       for (std::size_t c = first; c < first + width; ++c) {
         const double weight = gamma != nullptr ? static_cast<double>(gamma[c]) : 1.0;
-        lines_.set(c, input_gradient_line(weight, inv_std[c], mean_g / count, mean_gx / count),
-                   mean_rest[c]);
+        lines_.set(c, gradient_line(
+                          input_gradient_line(weight, inv_std[c], mean_g / count, mean_gx / count),
+                          mean_rest[c]));
       }
     }
   }

@@ -1,44 +1,27 @@
-// The per-channel constants of normalization: what stands between the statistics, in f64 or split
-// into two floats, and the loops over values.
+// The per-channel constants of normalization on the CPU: vectors filled with norm_channel.h's
+// formulas, which stand between the statistics, in f64 or split into two floats, and the loops.
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 #include <vector>
 
-#include "kernels/norm_math.h"
+#include "kernels/norm_channel.h"
 
 namespace syncnorm::cpu {
 
-/// The values of one normalization layer that its loops need per channel. `mean` is [2, C]: rounded
-/// and rest; `correction` is [2, C]: r and d of batch renormalization. γ, β and correction may be
-/// null.
-struct NormVectors {
-  const float* mean;
-  const float* inv_std;
-  const float* gamma;
-  const float* beta;
-  const float* correction = nullptr;
-};
+using syncnorm::NormVectors;
 
-/// y = (x − mean)·scale + shift with scale = γ·inv_std [·r] and shift = β [+ γ·d] − rest·scale.
+/// The lines y = (x − mean)·scale + shift of all channels.
 struct Affine {
   std::vector<float> scale, shift;
   explicit Affine(int channels)
       : scale(static_cast<std::size_t>(channels)), shift(static_cast<std::size_t>(channels)) {}
 
   void set(const NormVectors& v) {
-    const std::size_t channels = scale.size();
-    for (std::size_t c = 0; c < channels; ++c) {
-      const double gamma = v.gamma != nullptr ? static_cast<double>(v.gamma[c]) : 1.0;
-      double offset = v.beta != nullptr ? static_cast<double>(v.beta[c]) : 0.0;
-      double factor = gamma * v.inv_std[c];
-      if (v.correction != nullptr) {
-        factor *= v.correction[c];
-        offset += gamma * v.correction[channels + c];
-      }
-      scale[c] = static_cast<float>(factor);
-      shift[c] = static_cast<float>(offset - v.mean[channels + c] * factor);
+    for (std::size_t c = 0; c < scale.size(); ++c) {
+      const AffineLine line = affine_line(v, c, scale.size());
+      scale[c] = line.scale;
+      shift[c] = line.shift;
     }
   }
 };
@@ -48,18 +31,11 @@ struct Lines {
   std::vector<float> a, b, d;
   explicit Lines(int channels) : a(static_cast<std::size_t>(channels)), b(a.size()), d(a.size()) {}
 
-  /// `offset` is what h has beside the loop's own value: the rest of the mean, or a mean of signs.
-  void set(std::size_t c, const InputGradientLine& line, double offset) {
-    a[c] = static_cast<float>(line.a);
-    b[c] = static_cast<float>(line.b);
-    d[c] = static_cast<float>(line.d - line.b * offset);
+  void set(std::size_t c, const GradientLine& line) {
+    a[c] = line.a;
+    b[c] = line.b;
+    d[c] = line.d;
   }
 };
-
-/// Splits a mean into a float and what that leaves over.
-inline void split_mean(double mean, float& rounded, float& rest) {
-  rounded = static_cast<float>(mean);
-  rest = static_cast<float>(mean - static_cast<double>(rounded));
-}
 
 }  // namespace syncnorm::cpu

@@ -1,79 +1,14 @@
 // Pointwise operations: activations, addition, dropout, and the transpose behind `flatten`.
-#include <cmath>
-
 #include "kernels/bfloat16.h"
 #include "kernels/cpu/context.h"
 #include "kernels/philox.h"
+#include "kernels/pointwise_math.h"
 
 namespace syncnorm::cpu {
 namespace {
 
 std::size_t values(int samples, int size) {
   return static_cast<std::size_t>(samples) * static_cast<std::size_t>(size);
-}
-
-constexpr float kSeluScale = 1.0507009873554805f;  // Klambauer et al. 2017
-constexpr float kSeluAlpha = 1.6732632423543772f;
-constexpr double kAlphaPrime = -1.7580993408473766;  // SELU at −∞: −kSeluScale·kSeluAlpha
-constexpr float kInverseSqrt2 = 0.70710678118654752f;
-constexpr float kInverseSqrt2Pi = 0.39894228040143268f;
-
-float activate(Activation kind, float x) {
-  switch (kind) {
-    case Activation::relu:
-      return x > 0.0f ? x : 0.0f;
-    case Activation::sigmoid:
-      return 1.0f / (1.0f + std::exp(-x));
-    case Activation::tanh:
-      return std::tanh(x);
-    case Activation::elu:
-      return x > 0.0f ? x : std::expm1(x);
-    case Activation::selu:
-      return kSeluScale * (x > 0.0f ? x : kSeluAlpha * std::expm1(x));
-    case Activation::gelu:
-      return 0.5f * x * (1.0f + std::erf(x * kInverseSqrt2));
-  }
-  return x;
-}
-
-/// dy/dx from y, for all but GELU.
-float slope_from_output(Activation kind, float y) {
-  switch (kind) {
-    case Activation::relu:
-      return y > 0.0f ? 1.0f : 0.0f;
-    case Activation::sigmoid:
-      return y * (1.0f - y);
-    case Activation::tanh:
-      return 1.0f - y * y;
-    case Activation::elu:
-      return y > 0.0f ? 1.0f : y + 1.0f;
-    case Activation::selu:
-      return y > 0.0f ? kSeluScale : y + kSeluScale * kSeluAlpha;
-    case Activation::gelu:
-      break;
-  }
-  return 1.0f;
-}
-
-float gelu_slope(float x) {
-  return 0.5f * (1.0f + std::erf(x * kInverseSqrt2)) +
-         x * kInverseSqrt2Pi * std::exp(-0.5f * x * x);
-}
-
-/// What a dropout makes of a value: scale·x + shift where it is kept, else `dropped`.
-struct DropoutLine {
-  float scale, shift, dropped;
-};
-
-DropoutLine dropout_line(const Dropout& op) {
-  // Adding −0 changes no value at all; +0 would change −0.
-  if (!op.alpha) return {static_cast<float>(1.0 / (1.0 - op.p)), -0.0f, 0.0f};
-  // Klambauer et al. 2017: an affine map undoes what α' in p of the places did to mean and
-  // variance.
-  const double a = 1.0 / std::sqrt((1.0 - op.p) * (1.0 + op.p * kAlphaPrime * kAlphaPrime));
-  if (op.backward) return {static_cast<float>(a), -0.0f, 0.0f};
-  const double b = -a * kAlphaPrime * op.p;
-  return {static_cast<float>(a), static_cast<float>(b), static_cast<float>(a * kAlphaPrime + b)};
 }
 
 float read(float value) { return value; }
@@ -119,9 +54,8 @@ KernelPtr make_dropout(const Dropout& op) {
     auto* y = arg<S>(args, 2);
     const float threshold = static_cast<float>(op.p);
     for (int n = 0; n < op.samples; ++n) {
-      // The layer takes the upper half of the index, the sample the lower one.
       RandomStream random(state.seed, RandomPurpose::dropout, state.step,
-                          (static_cast<std::uint64_t>(op.layer) << 32) | ids[n]);
+                          dropout_index(op, ids[n]));
       for (int i = 0; i < op.size; ++i, ++x, ++y)
         write(*y, random.uniform() < threshold ? line.dropped : read(*x) * line.scale + line.shift);
     }

@@ -1,7 +1,6 @@
 // Optimizer updates over flat ranges, with PyTorch's definitions, and the gradient's 2-norm.
-#include <cmath>
-
 #include "kernels/cpu/context.h"
+#include "kernels/pointwise_math.h"
 
 namespace syncnorm::cpu {
 
@@ -19,24 +18,8 @@ KernelPtr compile(Context&, const AdamUpdate& op) {
     auto* p = arg<float>(args, 0);
     const auto* gradient = arg<const float>(args, 1);
     auto *m = arg<float>(args, 2), *v = arg<float>(args, 3);
-    const double t = static_cast<double>(state.step) + 1.0;  // Kingma & Ba 2015, bias correction
-    const auto b1 = static_cast<float>(op.beta1), b2 = static_cast<float>(op.beta2);
-    // Rounded after the subtraction: 1 − 0.999f is off by 1.3e-5 of itself.
-    const auto share1 = static_cast<float>(1.0 - op.beta1);
-    const auto share2 = static_cast<float>(1.0 - op.beta2);
-    const auto rate = static_cast<float>(state.lr / (1.0 - std::pow(op.beta1, t)));
-    const auto root = static_cast<float>(1.0 / std::sqrt(1.0 - std::pow(op.beta2, t)));
-    const auto eps = static_cast<float>(op.eps);
-    const auto coupled = op.decoupled ? 0.0f : static_cast<float>(op.weight_decay);
-    const float shrink =
-        op.decoupled ? static_cast<float>(1.0 - static_cast<double>(state.lr) * op.weight_decay)
-                     : 1.0f;
-    for (std::size_t i = 0; i < op.count; ++i) {
-      const float g = gradient[i] * state.gradient_scale + coupled * p[i];
-      m[i] = b1 * m[i] + share1 * g;
-      v[i] = b2 * v[i] + share2 * g * g;
-      p[i] = p[i] * shrink - rate * m[i] / (std::sqrt(v[i]) * root + eps);
-    }
+    const AdamConstants k = adam_constants(op, state.step, state.lr, state.gradient_scale);
+    for (std::size_t i = 0; i < op.count; ++i) adam_value(k, gradient[i], p[i], m[i], v[i]);
   });
 }
 

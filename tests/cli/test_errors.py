@@ -5,6 +5,8 @@ a moment, and nothing is created. The messages are compared as a whole. (The tab
 the configuration refuses is in tests/engine/config; here a part of it goes through the program.)
 """
 import gzip
+import pathlib
+import shutil
 import struct
 import textwrap
 import unittest
@@ -79,8 +81,6 @@ BAD_MODELS = [
     ("data: {dataset: synthetic, synthetic: {train_samples: 10}}\n",
      "data: synthetic: training samples: expected at least 16 (one global batch), found 10 (of 10, "
      "with limit 0 and validation 0)"),
-    ("device: cuda\n" + SMALL,
-     "device: cuda: this build has no CUDA back end; use device: cpu"),
 ]
 
 BAD_OVERRIDES = [
@@ -165,6 +165,22 @@ class Errors(harness.TestCase):
                         ["eval", "--weights", "none"]):
             self.refused(message, *command, path)
         self.refused(message, "train", path, ranks=3)
+
+    def test_cuda_where_it_cannot_be_used(self):
+        """Without the back end, without a GPU, and without the back end's module."""
+        path = self.write("device: cuda\n" + SMALL, "cuda.yaml")
+        module = pathlib.Path(harness.PROGRAM).parent / "syncnorm_cuda.so"
+        if not module.exists():
+            self.refused("device: cuda: this build has no CUDA back end; use device: cpu, or build "
+                         "with nvcc, cuDNN and cuBLASLt (-DSYNCNORM_CUDA=ON says what is missing)",
+                         "train", path)
+            return
+        self.refused("device: cuda: ", "train", path, starts_with=True)
+        alone = self.folder / "in" / "syncnorm"
+        shutil.copy(harness.PROGRAM, alone)
+        self.refused("device: cuda: the module syncnorm_cuda.so cannot be loaded: it belongs beside "
+                     "the program, and needs CUDA's cuDNN and cuBLASLt libraries",
+                     "train", path, program=alone)
 
     def test_bad_overrides(self):
         path = self.write(SMALL, "good.yaml")

@@ -1,6 +1,7 @@
 // Operations on bf16 activations. Their arithmetic is the f32 kernels' own, so against those, on
 // the same (rounded) values, every activation must be the f32 one rounded once, and every sum,
-// statistic and weight gradient must have the same bits.
+// statistic and weight gradient must have the same bits. The CUDA kernels take twice as many values
+// per access in bf16, so their sums are in another order and equal to rounding.
 #include <string>
 
 #include "kernels/bfloat16.h"
@@ -85,6 +86,7 @@ class BFloat16Test : public KernelTest {
       }
     }
     device_->compile(op)->run(pointers[0], {});
+    device_->synchronize();
     std::visit(
         [](auto& o) {
           if constexpr (requires { o.storage; }) o.storage = Storage::bf16;
@@ -92,14 +94,40 @@ class BFloat16Test : public KernelTest {
         op);
     ASSERT_EQ(storage_of(op), Storage::bf16);
     device_->compile(op)->run(pointers[1], {});
+    device_->synchronize();
+    const bool statistics_inside = std::holds_alternative<GroupNormForward>(op) ||
+                                   std::holds_alternative<GroupNormBackward>(op);
     for (std::size_t a = 0; a < activations.size(); ++a) {
-      EXPECT_TRUE(same_bits(narrow[a].values(), rounded(activations[a].values())));
+      if (cuda() && statistics_inside)
+        EXPECT_TRUE(near_bits(narrow[a].values(), rounded(activations[a].values())));
+      else
+        EXPECT_TRUE(same_bits(narrow[a].values(), rounded(activations[a].values())));
       EXPECT_TRUE(narrow[a].guard_intact());
     }
     for (std::size_t i = 0; i < floats[0].size(); ++i)
-      EXPECT_TRUE(same_bits(floats[1][i].values(), floats[0][i].values()));
+      expect_same_sums(floats[1][i].values(), floats[0][i].values());
     for (std::size_t i = 0; i < doubles[0].size(); ++i)
-      EXPECT_TRUE(same_bits(doubles[1][i].values(), doubles[0][i].values()));
+      expect_same_sums(doubles[1][i].values(), doubles[0][i].values());
+  }
+
+  template <class T>
+  static void expect_same_sums(const std::vector<T>& actual, const std::vector<T>& expected) {
+    if (cuda())
+      EXPECT_TRUE(near_relative(actual, expected, 1e-6));
+    else
+      EXPECT_TRUE(same_bits(actual, expected));
+  }
+
+  /// Equal but for the last bit, which a statistic's last bit may turn.
+  static testing::AssertionResult near_bits(const std::vector<BFloat16>& actual,
+                                            const std::vector<BFloat16>& expected) {
+    for (std::size_t i = 0; i < expected.size(); ++i) {
+      const int distance = static_cast<int>(actual[i]) - static_cast<int>(expected[i]);
+      const float a = to_float(actual[i]), e = to_float(expected[i]);
+      if (std::abs(distance) > 1 && std::abs(a - e) > 1e-6f)
+        return testing::AssertionFailure() << "value " << i << " is " << a << ", expected " << e;
+    }
+    return testing::AssertionSuccess();
   }
 
   static Slot vector(std::size_t channels, float mean = 1.0f) {
@@ -212,6 +240,7 @@ TEST_P(BFloat16Test, EmulatedPooling) {
 }
 
 TEST_P(BFloat16Test, EmulatedConvolutions) {
+  if (cuda()) GTEST_SKIP() << "a GPU has bf16 of its own";
   device_->use_storage(Storage::bf16, true);
   const ConvShape shape{7, 6, 5, 9, 3, 2, 1, true, 2};
   const std::size_t in = 2 * 7 * 6 * 5, out = 2 * 4 * 3 * 9;
@@ -248,6 +277,7 @@ TEST_P(BFloat16Test, EmulatedConvolutions) {
 
 // The same tests of the real thing, where there is one: its sums are in another order.
 TEST_P(BFloat16Test, NativeConvolution) {
+  if (emulated()) GTEST_SKIP() << "needs cuDNN, and so a GPU";
   try {
     device_->use_storage(Storage::bf16, false);
   } catch (const InputError& error) {
@@ -273,11 +303,12 @@ TEST_P(BFloat16Test, NativeConvolution) {
 }
 
 TEST_P(BFloat16Test, WhatWasNotAskedForIsRefused) {
+  if (cuda()) GTEST_SKIP() << "a GPU has bf16 of its own";
   EXPECT_THROW(device_->compile(ConvForward{1, {4, 4, 3, 3, 3, 1, 1, false, 1}, Storage::bf16}),
                InputError);
 }
 
-SYNCNORM_FOR_ALL_INSTRUCTION_SETS(BFloat16Test);
+SYNCNORM_FOR_ALL_BACK_ENDS(BFloat16Test);
 
 }  // namespace
 }  // namespace syncnorm::test

@@ -223,7 +223,7 @@ TEST_P(DeviationTest, FrozenStatisticsPassTheGradientOnScaled) {
       }
 }
 
-SYNCNORM_FOR_ALL_INSTRUCTION_SETS(DeviationTest);
+SYNCNORM_FOR_ALL_BACK_ENDS(DeviationTest);
 
 }  // namespace
 }  // namespace syncnorm::test

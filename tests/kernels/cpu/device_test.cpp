@@ -43,7 +43,8 @@ TEST(SelectLoops, EachTableIsNamedAfterItsSet) {
   EXPECT_STREQ(cpu::loops_avx512.name, "avx512");
 }
 
-TEST(CudaDevice, IsRefusedInABuildWithoutCuda) { EXPECT_THROW(make_cuda_device(0), InputError); }
+// Without the back end, and with it where there is no GPU of this index.
+TEST(CudaDevice, IsRefusedWhereThereIsNone) { EXPECT_THROW(make_cuda_device(4096), InputError); }
 
 class DeviceTest : public KernelTest {};
 
@@ -90,6 +91,39 @@ TEST_P(DeviceTest, AKernelOutlivesTheGrowthOfScratch) {
 }
 
 SYNCNORM_FOR_ALL_INSTRUCTION_SETS(DeviceTest);
+
+/// What a step needs of any device beside its kernels.
+class QueueTest : public KernelTest {};
+
+TEST_P(QueueTest, CopiesAndZeroesAreDoneWhenAnEventIs) {
+  const Buffer host = device_->allocate_pinned(1000), back = device_->allocate_pinned(1000);
+  const Buffer memory = device_->allocate(1000);
+  for (std::size_t i = 0; i < 1000; ++i) host.data()[i] = static_cast<std::byte>(i % 251);
+  const auto event = device_->make_event();
+  device_->copy(memory.data(), host.data(), 1000);
+  device_->zero(memory.data() + 100, 50);
+  device_->copy(back.data(), memory.data(), 1000);
+  device_->record(*event);
+  device_->wait(*event);
+  EXPECT_TRUE(device_->done(*event));
+  for (std::size_t i = 0; i < 1000; ++i)
+    EXPECT_EQ(back.data()[i], i >= 100 && i < 150 ? std::byte{0} : host.data()[i]) << i;
+  device_->copy(nullptr, nullptr, 0);
+  device_->zero(nullptr, 0);
+  device_->synchronize();
+}
+
+TEST_P(QueueTest, AKernelRunsOnWhatWasCopiedBeforeIt) {
+  const Buffer a = device_->allocate(64), sum = device_->allocate_pinned(64);
+  const std::vector<float> ones(16, 1.5f);
+  device_->copy(a.data(), ones.data(), 64);
+  const std::vector<void*> pointers = {a.data(), a.data(), sum.data()};
+  device_->compile(Add{1, 16})->run(pointers, {});
+  device_->synchronize();
+  for (const float value : sum.as<float>()) EXPECT_EQ(value, 3.0f);
+}
+
+SYNCNORM_FOR_ALL_BACK_ENDS(QueueTest);
 
 }  // namespace
 }  // namespace syncnorm::test

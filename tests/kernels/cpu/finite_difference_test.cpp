@@ -72,6 +72,7 @@ class FiniteDifferenceTest : public NormTest {
 };
 
 TEST_P(FiniteDifferenceTest, Convolution) {
+  if (emulated()) GTEST_SKIP() << "needs cuDNN or cuBLASLt, and so a GPU";
   for (const ConvShape& s : {ConvShape{5, 6, 3, 4, 3, 2, 1, true, 2},
                              {4, 4, 5, 3, 1, 1, 0, true, 2},
                              {7, 5, 1, 6, 5, 1, 2, true, 2}}) {
@@ -94,6 +95,7 @@ TEST_P(FiniteDifferenceTest, Convolution) {
 }
 
 TEST_P(FiniteDifferenceTest, Linear) {
+  if (emulated()) GTEST_SKIP() << "needs cuDNN or cuBLASLt, and so a GPU";
   const auto x = random_normal(3 * 7, 1), weight = random_normal(5 * 7, 2);
   const auto bias = random_normal(5, 3), w = random_normal(3 * 5, 4);
   const Floats dx = floats(21u), dweight = floats(35u), dbias = floats(5u);
@@ -252,7 +254,7 @@ TEST_P(FiniteDifferenceTest, AGradientThatForgetsTheVarianceIsSeen) {
   EXPECT_GT(gradient_error(forward, in.x, in.dy, forgetful), 5.0);
 }
 
-SYNCNORM_FOR_ALL_INSTRUCTION_SETS(FiniteDifferenceTest);
+SYNCNORM_FOR_ALL_BACK_ENDS(FiniteDifferenceTest);
 
 }  // namespace
 }  // namespace syncnorm::test

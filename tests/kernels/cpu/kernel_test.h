@@ -1,11 +1,16 @@
-// What the tests of CPU kernels share: one fixture that runs every test for every instruction set,
-// device arrays with a guard behind their last value, random inputs, and comparisons.
+// What the tests of kernels share: one fixture that runs every test for every back end, device
+// arrays with a guard behind their last value, random inputs, and comparisons.
+//
+// The back ends are the CPU's instruction sets, the CUDA kernels run on the CPU
+// (tests/kernels/cuda/emulation), which have no convolutions and no linear layers, and where
+// SYNCNORM_TEST_GPU is set, the GPU. Arrays are memory that host and device both may touch.
 #pragma once
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <initializer_list>
@@ -14,6 +19,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/cuda/device.h"
 #include "kernels/device.h"
 #include "kernels/error.h"
 
@@ -25,7 +31,7 @@ class Array {
  public:
   Array() = default;  // a null argument
   Array(Device& device, const std::vector<T>& values)
-      : count_(values.size()), buffer_(device.allocate(count_ * sizeof(T) + kGuard)) {
+      : count_(values.size()), buffer_(device.allocate_pinned(count_ * sizeof(T) + kGuard)) {
     if (count_ > 0) std::memcpy(buffer_.data(), values.data(), count_ * sizeof(T));
     std::memset(buffer_.data() + count_ * sizeof(T), 0xA5, kGuard);
   }
@@ -69,24 +75,37 @@ class Argument {
 };
 
 inline const char* const kInstructionSets[] = {"baseline", "avx2", "avx512"};
+inline const std::string kEmulatedCuda = "cuda_emulated", kGpu = "cuda";
 
-/// Runs each test once per instruction set; one that this processor lacks is skipped with its
-/// reason.
+inline std::vector<const char*> back_ends() {
+  std::vector<const char*> names(std::begin(kInstructionSets), std::end(kInstructionSets));
+  names.push_back(kEmulatedCuda.c_str());
+  if (std::getenv("SYNCNORM_TEST_GPU") != nullptr) names.push_back(kGpu.c_str());
+  return names;
+}
+
+/// Runs each test once per back end; an instruction set that this processor lacks is skipped with
+/// its reason.
 class KernelTest : public testing::TestWithParam<const char*> {
  protected:
   void SetUp() override {
-    try {
-      device_ = make_cpu_device(GetParam());
-    } catch (const InputError& error) {
-      GTEST_SKIP() << error.what();
-    }
+    if (emulated())
+      device_ = syncnorm::cuda::make_device(0);
+    else if (cuda())
+      device_ = make_cuda_device(0);
+    else
+      make_cpu();
   }
+
+  static bool emulated() { return GetParam() == kEmulatedCuda; }
+  static bool cuda() { return emulated() || GetParam() == kGpu; }
 
   /// Compiles `op` and runs it once; nothing may be written behind the arrays.
   void run(const Op& op, std::initializer_list<Argument> arguments, const StepState& state = {}) {
     std::vector<void*> pointers;
     for (const Argument& argument : arguments) pointers.push_back(argument.pointer());
     device_->compile(op)->run(pointers, state);
+    device_->synchronize();
     for (const Argument& argument : arguments)
       EXPECT_TRUE(argument.guard_intact()) << op_text(op) << " wrote behind an argument";
   }
@@ -97,6 +116,15 @@ class KernelTest : public testing::TestWithParam<const char*> {
   Doubles doubles(std::size_t count) { return {*device_, count}; }
 
   std::unique_ptr<Device> device_;
+
+ private:
+  void make_cpu() {
+    try {
+      device_ = make_cpu_device(GetParam());
+    } catch (const InputError& error) {
+      GTEST_SKIP() << error.what();
+    }
+  }
 };
 
 inline std::string instruction_set_name(const testing::TestParamInfo<const char*>& info) {
@@ -146,7 +174,12 @@ testing::AssertionResult same_bits(const A& actual, const B& expected) {
 
 }  // namespace syncnorm::test
 
-/// Instantiates `suite` for every instruction set.
+/// Instantiates `suite` for every instruction set of the CPU.
 #define SYNCNORM_FOR_ALL_INSTRUCTION_SETS(suite)                                            \
   INSTANTIATE_TEST_SUITE_P(Isa, suite, testing::ValuesIn(syncnorm::test::kInstructionSets), \
+                           syncnorm::test::instruction_set_name)
+
+/// Instantiates `suite` for every back end.
+#define SYNCNORM_FOR_ALL_BACK_ENDS(suite)                                                  \
+  INSTANTIATE_TEST_SUITE_P(BackEnd, suite, testing::ValuesIn(syncnorm::test::back_ends()), \
                            syncnorm::test::instruction_set_name)

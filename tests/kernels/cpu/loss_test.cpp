@@ -80,7 +80,7 @@ TEST_P(LossTest, ANanLogitMakesTheLossNan) {
   }
 }
 
-SYNCNORM_FOR_ALL_INSTRUCTION_SETS(LossTest);
+SYNCNORM_FOR_ALL_BACK_ENDS(LossTest);
 
 }  // namespace
 }  // namespace syncnorm::test

@@ -80,7 +80,7 @@ TEST_P(NormGoldenTest, GroupNormMatchesPyTorch) {
   }
 }
 
-SYNCNORM_FOR_ALL_INSTRUCTION_SETS(NormGoldenTest);
+SYNCNORM_FOR_ALL_BACK_ENDS(NormGoldenTest);
 
 }  // namespace
 }  // namespace syncnorm::test

@@ -321,7 +321,7 @@ TEST_P(NormNumericsTest, ANanGradientReachesEveryGradientOfItsSet) {
   }
 }
 
-SYNCNORM_FOR_ALL_INSTRUCTION_SETS(NormNumericsTest);
+SYNCNORM_FOR_ALL_BACK_ENDS(NormNumericsTest);
 
 }  // namespace
 }  // namespace syncnorm::test

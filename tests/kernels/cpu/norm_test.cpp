@@ -273,7 +273,7 @@ TEST_P(NormShapesTest, SamplesOfAGroupNormAreIndependent) {
   }
 }
 
-SYNCNORM_FOR_ALL_INSTRUCTION_SETS(NormShapesTest);
+SYNCNORM_FOR_ALL_BACK_ENDS(NormShapesTest);
 
 }  // namespace
 }  // namespace syncnorm::test

@@ -233,7 +233,7 @@ TEST_P(PointwiseTest, AlphaDropoutKeepsMeanZeroAndVarianceOne) {
   }
 }
 
-SYNCNORM_FOR_ALL_INSTRUCTION_SETS(PointwiseTest);
+SYNCNORM_FOR_ALL_BACK_ENDS(PointwiseTest);
 
 }  // namespace
 }  // namespace syncnorm::test

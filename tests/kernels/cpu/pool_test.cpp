@@ -69,7 +69,7 @@ TEST_P(PoolTest, PaddingIsNoValue) {
   }
 }
 
-SYNCNORM_FOR_ALL_INSTRUCTION_SETS(PoolTest);
+SYNCNORM_FOR_ALL_BACK_ENDS(PoolTest);
 
 }  // namespace
 }  // namespace syncnorm::test

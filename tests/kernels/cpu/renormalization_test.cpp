@@ -143,7 +143,7 @@ TEST_P(RenormalizationTest, ANanReachesTheOutput) {
   }
 }
 
-SYNCNORM_FOR_ALL_INSTRUCTION_SETS(RenormalizationTest);
+SYNCNORM_FOR_ALL_BACK_ENDS(RenormalizationTest);
 
 }  // namespace
 }  // namespace syncnorm::test

@@ -107,7 +107,7 @@ TEST_P(UpdateTest, SumOfSquares) {
   EXPECT_TRUE(std::isnan(sum[0]));
 }
 
-SYNCNORM_FOR_ALL_INSTRUCTION_SETS(UpdateTest);
+SYNCNORM_FOR_ALL_BACK_ENDS(UpdateTest);
 
 }  // namespace
 }  // namespace syncnorm::test

@@ -103,7 +103,7 @@ TEST_P(WeightNormTest, TheLengthOfVIsWithoutInfluence) {
   }
 }
 
-SYNCNORM_FOR_ALL_INSTRUCTION_SETS(WeightNormTest);
+SYNCNORM_FOR_ALL_BACK_ENDS(WeightNormTest);
 
 }  // namespace
 }  // namespace syncnorm::test

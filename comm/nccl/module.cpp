@@ -1,0 +1,234 @@
+// The NCCL communicator, a module loaded by load.cpp. Only here is nccl.h included.
+//
+// Collectives run on a stream of their own, which waits for the compute stream by an event where a
+// request is started; a request is complete when the event behind it is. NCCL never blocks the host
+// (its communicator is non-blocking): what takes long is polled, with our own deadline, and NCCL's
+// asynchronous errors are asked for at every poll, so that a lost peer ends the job with a name.
+#include <cuda_runtime.h>
+#include <nccl.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <string>
+#include <thread>
+
+#include "comm/nccl/nccl.h"
+#include "kernels/error.h"
+
+namespace syncnorm {
+namespace {
+
+void check_cuda(cudaError_t error, const char* call) {
+  if (error != cudaSuccess)
+    throw PeerLostError(std::string(call) + ": " + cudaGetErrorString(error));
+}
+
+ncclDataType_t nccl_type(DataType type) {
+  return type == DataType::f32 ? ncclFloat32 : ncclFloat64;
+}
+std::size_t size_of(DataType type) {
+  return type == DataType::f32 ? sizeof(float) : sizeof(double);
+}
+
+std::string to_hex(const ncclUniqueId& id) {
+  static constexpr char kDigits[] = "0123456789abcdef";
+  std::string text;
+  for (const char byte : id.internal) {
+    text += kDigits[static_cast<unsigned char>(byte) >> 4];
+    text += kDigits[static_cast<unsigned char>(byte) & 15];
+  }
+  return text;
+}
+
+ncclUniqueId from_hex(const std::string& text) {
+  ncclUniqueId id{};
+  for (std::size_t i = 0; i < sizeof id.internal; ++i)
+    id.internal[i] = static_cast<char>(std::stoi(text.substr(2 * i, 2), nullptr, 16));
+  return id;
+}
+
+struct NcclRequest final : Request {
+  NcclRequest() {
+    check_cuda(cudaEventCreateWithFlags(&done, cudaEventDisableTiming), "cudaEventCreate");
+  }
+  ~NcclRequest() override { cudaEventDestroy(done); }
+  NcclRequest(const NcclRequest&) = delete;
+  NcclRequest& operator=(const NcclRequest&) = delete;
+  cudaEvent_t done = nullptr;  // an event that was never recorded is done
+};
+
+class NcclCommunicator final : public Communicator {
+ public:
+  /// `owned` keeps a subgroup's bootstrap alive.
+  NcclCommunicator(Communicator& bootstrap, cudaStream_t compute,
+                   std::unique_ptr<Communicator> owned)
+      : owned_(std::move(owned)), bootstrap_(bootstrap), compute_(compute) {
+    set_deadline(bootstrap.deadline());
+    check_cuda(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "cudaStreamCreate");
+    check_cuda(cudaEventCreateWithFlags(&ready_, cudaEventDisableTiming), "cudaEventCreate");
+    ncclUniqueId id{};
+    const bool first = rank() == 0;
+    if (first) settle(ncclGetUniqueId(&id), "ncclGetUniqueId");
+    id = from_hex(bootstrap.all_gather_text(first ? to_hex(id) : "").front());
+    ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+    config.blocking = 0;
+    settle(ncclCommInitRankConfig(&comm_, size(), id, rank(), &config), "ncclCommInitRank");
+  }
+
+  ~NcclCommunicator() override {
+    if (comm_ != nullptr) close();
+    cudaEventDestroy(ready_);
+    cudaStreamDestroy(stream_);
+  }
+
+  int rank() const override { return bootstrap_.rank(); }
+  int size() const override { return bootstrap_.size(); }
+
+  std::string description() const override {
+    int v = 0;
+    ncclGetVersion(&v);
+    return "nccl (" + std::to_string(v / 10000) + "." + std::to_string(v % 10000 / 100) + "." +
+           std::to_string(v % 100) + ") over " + bootstrap_.description();
+  }
+
+  std::unique_ptr<Communicator> subgroup(Interval ranks) override {
+    std::unique_ptr<Communicator> part = bootstrap_.subgroup(ranks);
+    Communicator& own = *part;
+    return std::make_unique<NcclCommunicator>(own, compute_, std::move(part));
+  }
+
+  std::unique_ptr<Request> make_request() override { return std::make_unique<NcclRequest>(); }
+
+  bool test(Request& request) override {
+    ncclResult_t state = ncclSuccess;
+    check(ncclCommGetAsyncError(comm_, &state), "ncclCommGetAsyncError");
+    if (state != ncclInProgress) check(state, "a collective");
+    const cudaError_t done = cudaEventQuery(static_cast<NcclRequest&>(request).done);
+    if (done == cudaErrorNotReady) return false;
+    check_cuda(done, "a collective");
+    return true;
+  }
+
+  std::vector<std::string> all_gather_text(const std::string& text) override {
+    return bootstrap_.all_gather_text(text);
+  }
+  [[noreturn]] void abort(int exit_code) override {
+    bootstrap_.abort(exit_code);
+    std::_Exit(exit_code);
+  }
+
+ private:
+  void check(ncclResult_t result, const char* call) {
+    if (result == ncclSuccess) return;
+    failed_ = true;
+    const char* detail = comm_ != nullptr ? ncclGetLastError(comm_) : "";
+    throw PeerLostError(
+        "NCCL: " + std::string(call) + ": " + ncclGetErrorString(result) +
+        (detail != nullptr && *detail != '\0' ? std::string(" (") + detail + ")" : ""));
+  }
+
+  /// Waits until NCCL has done on the host what `result` says is in progress.
+  void settle(ncclResult_t result, const char* call) {
+    const auto begin = std::chrono::steady_clock::now();
+    while (result == ncclInProgress) {
+      const std::chrono::duration<double> waited = std::chrono::steady_clock::now() - begin;
+      if (waited.count() > deadline()) {
+        failed_ = true;
+        throw PeerLostError("NCCL: " + std::string(call) + ": not done after " +
+                            std::to_string(static_cast<int>(waited.count())) +
+                            " s (fault.deadline): a peer is lost or stuck");
+      }
+      std::this_thread::yield();
+      check(ncclCommGetAsyncError(comm_, &result), "ncclCommGetAsyncError");
+    }
+    check(result, call);
+  }
+
+  /// Leaves together with the others while all is well, else alone. Never throws.
+  void close() noexcept {
+    if (!failed_) {
+      try {
+        settle(ncclCommFinalize(comm_), "ncclCommFinalize");
+        ncclCommDestroy(comm_);
+        return;
+      } catch (const std::exception&) {  // settle() has marked the failure
+      }
+    }
+    ncclCommAbort(comm_);
+  }
+
+  /// Queues `calls` as one group behind what the compute stream holds, and the request's event
+  /// behind it.
+  template <class Calls>
+  void collective(Request& request, const char* name, const Calls& calls) {
+    check_cuda(cudaEventRecord(ready_, compute_), "cudaEventRecord");
+    check_cuda(cudaStreamWaitEvent(stream_, ready_, 0), "cudaStreamWaitEvent");
+    check(ncclGroupStart(), "ncclGroupStart");
+    calls();
+    settle(ncclGroupEnd(), name);
+    check_cuda(cudaEventRecord(static_cast<NcclRequest&>(request).done, stream_),
+               "cudaEventRecord");
+  }
+
+  void in_group(ncclResult_t result, const char* call) {
+    if (result != ncclInProgress) check(result, call);
+  }
+
+  void do_all_gather(Request& request, const void* send, void* receive, std::span<const int> counts,
+                     DataType type) override {
+    collective(request, "all-gather", [&] {
+      auto* to = static_cast<std::byte*>(receive);
+      for (int r = 0; r < size(); ++r) {
+        const auto count = static_cast<std::size_t>(counts[static_cast<std::size_t>(r)]);
+        if (count > 0)
+          in_group(ncclBroadcast(send, to, count, nccl_type(type), r, comm_, stream_),
+                   "ncclBroadcast");
+        to += count * size_of(type);
+      }
+    });
+  }
+
+  void do_all_to_all(Request& request, const void* send, std::span<const int> send_counts,
+                     void* receive, std::span<const int> receive_counts, DataType type) override {
+    collective(request, "all-to-all", [&] {
+      const auto* from = static_cast<const std::byte*>(send);
+      auto* to = static_cast<std::byte*>(receive);
+      for (int r = 0; r < size(); ++r) {
+        const auto sent = static_cast<std::size_t>(send_counts[static_cast<std::size_t>(r)]);
+        const auto got = static_cast<std::size_t>(receive_counts[static_cast<std::size_t>(r)]);
+        if (sent > 0)
+          in_group(ncclSend(from, sent, nccl_type(type), r, comm_, stream_), "ncclSend");
+        if (got > 0) in_group(ncclRecv(to, got, nccl_type(type), r, comm_, stream_), "ncclRecv");
+        from += sent * size_of(type);
+        to += got * size_of(type);
+      }
+    });
+  }
+
+  void do_all_reduce(Request& request, const void* send, void* receive, int count, DataType type,
+                     Combine combine) override {
+    collective(request, "all-reduce", [&] {
+      if (count > 0)
+        in_group(ncclAllReduce(send, receive, static_cast<std::size_t>(count), nccl_type(type),
+                               combine == Combine::sum ? ncclSum : ncclMax, comm_, stream_),
+                 "ncclAllReduce");
+    });
+  }
+
+  std::unique_ptr<Communicator> owned_;
+  Communicator& bootstrap_;
+  cudaStream_t compute_, stream_ = nullptr;
+  cudaEvent_t ready_ = nullptr;
+  ncclComm_t comm_ = nullptr;
+  bool failed_ = false;
+};
+
+}  // namespace
+}  // namespace syncnorm
+
+/// The module's one entry: a communicator over the ranks of `bootstrap`, owned by the caller.
+extern "C" __attribute__((visibility("default"))) syncnorm::Communicator*
+syncnorm_nccl_communicator(syncnorm::Communicator* bootstrap, void* compute_stream) {
+  return new syncnorm::NcclCommunicator(*bootstrap, static_cast<cudaStream_t>(compute_stream),
+                                        nullptr);
+}

@@ -1,0 +1,11 @@
+// Stands in for the NCCL communicator in a build without one.
+#include "comm/nccl/nccl.h"
+#include "kernels/error.h"
+
+namespace syncnorm {
+
+std::unique_ptr<Communicator> make_nccl_communicator(Communicator&, void*) {
+  throw InputError("device: cuda: this build has no NCCL for several GPUs; use device: cpu");
+}
+
+}  // namespace syncnorm

@@ -1,0 +1,85 @@
+// The bias of convolutions and linear layers: added to a matrix [rows, channels], and its gradient,
+// the sums of the columns.
+#include "kernels/cuda/columns.h"
+#include "kernels/cuda/layout.h"
+
+namespace syncnorm::cuda {
+namespace {
+
+template <class T, int V>
+struct AddBias {
+  static constexpr int kWidth = V, kUnroll = 4;
+  struct Constants {
+    float bias[V];
+  };
+  const float* bias;
+  T* y;
+
+  __device__ void begin(int, int c, Constants& k) const {
+#pragma unroll
+    for (int v = 0; v < V; ++v) k.bias[v] = bias[c + v];
+  }
+  template <int U>
+  __device__ void take(std::size_t at, std::size_t step, const Constants& k) const {
+    float values[U][V];
+#pragma unroll
+    for (int u = 0; u < U; ++u) load(y + at + u * step, values[u]);
+#pragma unroll
+    for (int u = 0; u < U; ++u) {
+#pragma unroll
+      for (int v = 0; v < V; ++v) values[u][v] += k.bias[v];
+      store(y + at + u * step, values[u]);
+    }
+  }
+};
+
+template <class T, int V>
+struct ColumnSums {
+  static constexpr int kWidth = V, kUnroll = 4;
+  struct Constants {};
+  const T* x;
+  float* sums;
+
+  __device__ void begin(int, int, Constants&) const {}
+  template <int U>
+  __device__ void take(std::size_t at, std::size_t step, const Constants&,
+                       double (&totals)[2][V]) const {
+    float values[U][V];
+#pragma unroll
+    for (int u = 0; u < U; ++u) load(x + at + u * step, values[u]);
+#pragma unroll
+    for (int v = 0; v < V; ++v) {
+      float sum = values[0][v];
+#pragma unroll
+      for (int u = 1; u < U; ++u) sum += values[u][v];
+      totals[0][v] += sum;
+    }
+  }
+  __device__ static double combine(double a, double b) { return a + b; }
+  __device__ void finish(int, int c, double sum, double) const {
+    sums[c] = static_cast<float>(sum);
+  }
+};
+
+}  // namespace
+
+std::size_t bias_scratch_bytes(std::size_t rows, int channels) {
+  return partial_doubles({1, rows, channels}) * sizeof(double);
+}
+
+void add_bias(Context& context, Storage storage, std::size_t rows, int channels, const float* bias,
+              void* y) {
+  with_storage(storage, aligned(y), static_cast<std::size_t>(channels), [&]<class T, int V>() {
+    run_map(context.stream, AddBias<T, V>{bias, static_cast<T*>(y)}, {1, rows, channels});
+  });
+}
+
+void bias_gradient(Context& context, Storage storage, std::size_t rows, int channels,
+                   const void* dy, double* scratch, float* dbias) {
+  with_storage(storage, aligned(dy), static_cast<std::size_t>(channels), [&]<class T, int V>() {
+    run_reduction(context.stream, ColumnSums<T, V>{static_cast<const T*>(dy), dbias},
+                  {1, rows, channels}, scratch);
+  });
+}
+
+}  // namespace syncnorm::cuda

@@ -1,0 +1,78 @@
+// Convolutions with cuDNN: channels-last activations, weights as [filters, k, k, channels], packed
+// once per step for both directions alike.
+#include <memory>
+#include <stdexcept>
+
+#include "kernels/cuda/conv_plan.h"
+#include "kernels/cuda/layout.h"
+
+namespace syncnorm::cuda {
+namespace {
+
+std::size_t round_up(std::size_t bytes) { return (bytes + 255) / 256 * 256; }
+
+std::size_t out_rows(const ConvShape& s, int samples) {
+  return static_cast<std::size_t>(samples) * static_cast<std::size_t>(s.out_height()) *
+         static_cast<std::size_t>(s.out_width());
+}
+
+/// A wgrad that writes f32, or where cuDNN has none for bf16 data, bf16, which is widened.
+struct WgradPlan {
+  ConvPlan plan;
+  Storage storage;
+};
+
+WgradPlan plan_wgrad(Context& context, const ConvWgrad& op) {
+  CudaLibraries& libraries = libraries_of(context);
+  try {
+    return {ConvPlan(libraries, ConvPass::wgrad, op.shape, op.samples, op.storage, Storage::f32),
+            Storage::f32};
+  } catch (const std::runtime_error&) {
+    if (op.storage == Storage::f32) throw;
+  }
+  return {ConvPlan(libraries, ConvPass::wgrad, op.shape, op.samples, op.storage, op.storage),
+          op.storage};
+}
+
+}  // namespace
+
+KernelPtr compile(Context& context, const ConvForward& op) {
+  const auto plan = std::make_shared<ConvPlan>(libraries_of(context), ConvPass::forward, op.shape,
+                                               op.samples, op.storage, op.storage);
+  context.need_scratch(plan->workspace_bytes());
+  return make_kernel([op, plan, &context](std::span<void* const> args, const StepState&) {
+    plan->run({args[0], args[1], args[3]}, context.scratch<void>());
+    if (op.shape.bias)
+      add_bias(context, op.storage, out_rows(op.shape, op.samples), op.shape.filters,
+               arg<const float>(args, 2), args[3]);
+  });
+}
+
+KernelPtr compile(Context& context, const ConvDgrad& op) {
+  const auto plan = std::make_shared<ConvPlan>(libraries_of(context), ConvPass::dgrad, op.shape,
+                                               op.samples, op.storage, op.storage);
+  context.need_scratch(plan->workspace_bytes());
+  return make_kernel([plan, &context](std::span<void* const> args, const StepState&) {
+    plan->run({args[2], args[1], args[0]}, context.scratch<void>());
+  });
+}
+
+KernelPtr compile(Context& context, const ConvWgrad& op) {
+  const auto wgrad = std::make_shared<WgradPlan>(plan_wgrad(context, op));
+  const std::size_t rows = out_rows(op.shape, op.samples);
+  // Scratch: the gradient in cuDNN's layout, then cuDNN's workspace; later the bias's sums.
+  const std::size_t packed = round_up(op.shape.weights() * storage_bytes(wgrad->storage));
+  context.need_scratch(
+      packed + std::max(wgrad->plan.workspace_bytes(), bias_scratch_bytes(rows, op.shape.filters)));
+  return make_kernel(
+      [op, wgrad, rows, packed, &context](std::span<void* const> args, const StepState&) {
+        auto* gradient = context.scratch();
+        wgrad->plan.run({args[0], gradient, args[1]}, gradient + packed);
+        unpack_weight_gradient(context, op.shape, wgrad->storage, gradient, arg<float>(args, 2));
+        if (op.shape.bias)
+          bias_gradient(context, op.storage, rows, op.shape.filters, args[1],
+                        reinterpret_cast<double*>(gradient + packed), arg<float>(args, 3));
+      });
+}
+
+}  // namespace syncnorm::cuda

@@ -1,0 +1,72 @@
+// One convolution, its input gradient or its weight gradient, as an execution plan of cuDNN's graph
+// interface.
+//
+// The engine is the first of cuDNN's heuristic list, which depends on the shape, the GPU and the
+// library's version, that is deterministic, reduces in f32, transforms nothing (no Winograd, no
+// FFT), needs no more than kWorkspaceLimit, and for f32 data does not round it to TF32. Nothing is
+// timed.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <vector>
+
+#include "kernels/cuda/libraries.h"
+
+namespace syncnorm::cuda {
+
+/// An owned descriptor of cuDNN's backend interface.
+class Descriptor {
+ public:
+  Descriptor() = default;
+  explicit Descriptor(cudnnBackendDescriptorType_t type);
+  Descriptor(Descriptor&& other) noexcept : handle_(other.handle_) { other.handle_ = nullptr; }
+  Descriptor& operator=(Descriptor&& other) noexcept {
+    std::swap(handle_, other.handle_);
+    return *this;
+  }
+  ~Descriptor();
+
+  cudnnBackendDescriptor_t get() const { return handle_; }
+  void set(cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type, std::int64_t count,
+           const void* values);
+  void set(cudnnBackendAttributeName_t name, const Descriptor& value);
+  void set(cudnnBackendAttributeName_t name, std::int64_t value);
+  void set(cudnnBackendAttributeName_t name, const std::vector<std::int64_t>& values);
+  void finalize(const char* what);
+
+ private:
+  cudnnBackendDescriptor_t handle_ = nullptr;
+};
+
+enum class ConvPass { forward, dgrad, wgrad };
+
+/// The three tensors of a pass, named as in the forward one: y and w are gradients in wgrad and
+/// dgrad.
+struct ConvPointers {
+  void* x;
+  void* w;
+  void* y;
+};
+
+class ConvPlan {
+ public:
+  /// x and y are NHWC and w is [filters, k, k, channels], all of `storage`, but for wgrad's w,
+  /// which is of `weight_storage`. Throws std::runtime_error when no engine does it.
+  ConvPlan(CudaLibraries& libraries, ConvPass pass, const ConvShape& shape, int samples,
+           Storage storage, Storage weight_storage);
+
+  std::size_t workspace_bytes() const { return workspace_bytes_; }
+  void run(const ConvPointers& pointers, void* workspace);
+
+ private:
+  void choose(const Descriptor& graph, Storage storage);
+  bool try_engine(Descriptor config, Storage storage);
+
+  CudaLibraries* libraries_;
+  Descriptor config_, plan_, pack_;
+  std::array<void*, 4> packed_{};  // what pack_ was made for
+  std::size_t workspace_bytes_ = 0;
+};
+
+}  // namespace syncnorm::cuda

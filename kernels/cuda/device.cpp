@@ -1,0 +1,153 @@
+// The CUDA device: memory, the compute stream, events; forwards operations to the file that knows
+// them.
+#include "kernels/cuda/device.h"
+
+#include <fmt/format.h>
+
+#include "kernels/cuda/context.h"
+#include "kernels/cuda/launch.h"
+#include "kernels/error.h"
+
+namespace syncnorm::cuda {
+
+Buffer allocate_device(std::size_t bytes, cudaStream_t stream) {
+  if (bytes == 0) return {};
+  void* data = nullptr;
+  if (cudaMalloc(&data, bytes) != cudaSuccess) {
+    cudaGetLastError();  // or the next call would report this one
+    std::size_t available = 0, total = 0;
+    check(cudaMemGetInfo(&available, &total), "could not ask for free memory");
+    throw InputError(fmt::format(
+        "the GPU has no {:.0f} MiB left: {:.0f} of {:.0f} MiB are free; use a smaller "
+        "batch_per_replica, precision: bf16, fewer replicas per rank, or a smaller model",
+        static_cast<double>(bytes) / 0x1p20, static_cast<double>(available) / 0x1p20,
+        static_cast<double>(total) / 0x1p20));
+  }
+  Buffer buffer(static_cast<std::byte*>(data), bytes, [](std::byte* p) { cudaFree(p); });
+  check(cudaMemsetAsync(data, 0, bytes, stream), "could not zero memory");
+  check(cudaStreamSynchronize(stream), "could not zero memory");
+  return buffer;
+}
+
+Context::Context() {
+  check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "could not make a stream");
+  libraries = make_libraries(stream);
+}
+
+Context::~Context() {
+  libraries.reset();
+  cudaStreamDestroy(stream);
+}
+
+void Context::need_scratch(std::size_t bytes) {
+  if (bytes <= scratch_.bytes()) return;
+  check(cudaStreamSynchronize(stream), "an earlier kernel failed");  // it may still use the old one
+  scratch_ = {};
+  scratch_ = allocate_device(bytes, stream);
+}
+
+namespace {
+
+class CudaEvent final : public Event {
+ public:
+  CudaEvent() {
+    check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "could not make an event");
+  }
+  ~CudaEvent() override { cudaEventDestroy(event); }
+  CudaEvent(const CudaEvent&) = delete;
+  CudaEvent& operator=(const CudaEvent&) = delete;
+  cudaEvent_t event = nullptr;
+};
+
+cudaEvent_t event_of(Event& event) { return static_cast<CudaEvent&>(event).event; }
+
+class CudaDevice final : public Device {
+ public:
+  explicit CudaDevice(int index) {
+    check(cudaGetDeviceProperties(&properties_, index), "could not ask for the GPU's properties");
+    check(cudaRuntimeGetVersion(&runtime_), "could not ask for the runtime's version");
+    check(cudaDriverGetVersion(&driver_), "could not ask for the driver's version");
+  }
+
+  void use_storage(Storage, bool emulate) override {
+    // Every GPU that make_device() takes has bf16.
+    if (emulate) throw InputError("precision: bf16_emulated is for processors; use precision: bf16");
+  }
+  KernelPtr compile(const Op& op) override {
+    return std::visit([this](const auto& o) { return cuda::compile(context_, o); }, op);
+  }
+  Buffer allocate(std::size_t bytes) override { return allocate_device(bytes, context_.stream); }
+  std::size_t packed_bytes(const ConvPack& op) override { return cuda::packed_bytes(op); }
+  std::size_t workspace_bytes(const PoolForward& op) override { return cuda::workspace_bytes(op); }
+
+  std::string description() const override {
+    const auto version = [](int v) { return fmt::format("{}.{}", v / 1000, v % 1000 / 10); };
+    return fmt::format("cuda {} sm_{}{}, CUDA {}, driver {}, {}", properties_.name,
+                       properties_.major, properties_.minor, version(runtime_), version(driver_),
+                       context_.libraries->versions());
+  }
+
+  bool host_memory() const override { return false; }
+  Buffer allocate_pinned(std::size_t bytes) override {
+    if (bytes == 0) return {};
+    void* data = nullptr;
+    check(cudaHostAlloc(&data, bytes, cudaHostAllocDefault), "could not pin host memory");
+    std::memset(data, 0, bytes);
+    return {static_cast<std::byte*>(data), bytes, [](std::byte* p) { cudaFreeHost(p); }};
+  }
+  void copy(void* to, const void* from, std::size_t bytes) override {
+    if (bytes > 0)
+      check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, context_.stream),
+            "could not queue a copy");
+  }
+  void zero(void* to, std::size_t bytes) override {
+    if (bytes > 0) check(cudaMemsetAsync(to, 0, bytes, context_.stream), "could not queue zeroing");
+  }
+  void synchronize() override {
+    check(cudaStreamSynchronize(context_.stream), "something that was queued failed");
+  }
+
+  std::unique_ptr<Event> make_event() override { return std::make_unique<CudaEvent>(); }
+  void record(Event& event) override {
+    check(cudaEventRecord(event_of(event), context_.stream), "could not record an event");
+  }
+  bool done(Event& event) override {
+    const cudaError_t state = cudaEventQuery(event_of(event));
+    if (state == cudaErrorNotReady) return false;
+    check(state, "something before an event failed");
+    return true;
+  }
+  void wait(Event& event) override {
+    check(cudaEventSynchronize(event_of(event)), "something before an event failed");
+  }
+  void* native_stream() override { return context_.stream; }
+
+ private:
+  cudaDeviceProp properties_{};
+  int runtime_ = 0, driver_ = 0;
+  Context context_;
+};
+
+}  // namespace
+
+std::unique_ptr<Device> make_device(int index) {
+  int count = 0;
+  const cudaError_t found = cudaGetDeviceCount(&count);
+  if (found != cudaSuccess)
+    throw InputError(fmt::format("device: cuda: no GPU can be used here ({}); use device: cpu",
+                                 cudaGetErrorString(found)));
+  if (index < 0 || index >= count)
+    throw InputError(
+        fmt::format("device: cuda: there is no GPU {}; this machine has {}", index, count));
+  cudaDeviceProp properties{};
+  check(cudaGetDeviceProperties(&properties, index), "could not ask for the GPU's properties");
+  if (properties.major < 8)
+    throw InputError(
+        fmt::format("device: cuda: the GPU {} has compute capability {}.{}; 8.0 (A100) "
+                    "or newer is needed",
+                    properties.name, properties.major, properties.minor));
+  check(cudaSetDevice(index), "could not choose the GPU");
+  return std::make_unique<CudaDevice>(index);
+}
+
+}  // namespace syncnorm::cuda

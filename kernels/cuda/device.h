@@ -1,0 +1,11 @@
+// The CUDA device, for the module's entry and for tests that run it emulated.
+#pragma once
+
+#include "kernels/device.h"
+
+namespace syncnorm::cuda {
+
+/// See make_cuda_device() in kernels/device.h.
+std::unique_ptr<Device> make_device(int index);
+
+}  // namespace syncnorm::cuda

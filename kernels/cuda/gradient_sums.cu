@@ -1,0 +1,125 @@
+// The sums behind the gradients of normalization: Σg and Σg·x̂ of the gradient dy [+ dy2] behind
+// the ReLU, which is written out where it is used again.
+#include "kernels/cuda/norm_passes.h"
+
+namespace syncnorm::cuda {
+namespace {
+
+template <class T, int V>
+struct GradientSums {
+  static constexpr int kWidth = V, kUnroll = V == 8 ? 2 : 4;
+  struct Constants {
+    float mean[V], scale[V], shift[V];
+  };
+  const T* dy;
+  const T* dy2;
+  const T* x;
+  const T* y;
+  T* g;
+  NormVectors vectors;
+  double* sums;
+  float* dgamma;
+  float* dbeta;
+  int channels;
+  bool relu;
+
+  __device__ void begin(int sample, int c, Constants& k) const {
+    const NormVectors own = vectors_of(vectors, sample, channels);
+#pragma unroll
+    for (int v = 0; v < V; ++v) {
+      const auto at = static_cast<std::size_t>(c + v);
+      k.mean[v] = own.mean[at];
+      if (!relu || y != nullptr) continue;
+      const AffineLine line = affine_line(own, at, static_cast<std::size_t>(channels));
+      k.scale[v] = line.scale;
+      k.shift[v] = line.shift;
+    }
+  }
+
+  template <int U>
+  __device__ void take(std::size_t at, std::size_t step, const Constants& k,
+                       double (&totals)[2][V]) const {
+    float values[U][V], gradient[U][V], other[U][V];
+#pragma unroll
+    for (int u = 0; u < U; ++u) load(dy + at + u * step, gradient[u]);
+#pragma unroll
+    for (int u = 0; u < U; ++u) load(x + at + u * step, values[u]);
+    if (dy2 != nullptr) {
+#pragma unroll
+      for (int u = 0; u < U; ++u) {
+        load(dy2 + at + u * step, other[u]);
+#pragma unroll
+        for (int v = 0; v < V; ++v) gradient[u][v] += other[u][v];
+      }
+    }
+    if (relu && y != nullptr) {
+#pragma unroll
+      for (int u = 0; u < U; ++u) {
+        load(y + at + u * step, other[u]);
+#pragma unroll
+        for (int v = 0; v < V; ++v) gradient[u][v] = other[u][v] > 0.0f ? gradient[u][v] : 0.0f;
+      }
+    } else if (relu) {
+#pragma unroll
+      for (int u = 0; u < U; ++u) {
+#pragma unroll
+        for (int v = 0; v < V; ++v)
+          gradient[u][v] = on_line(values[u][v], k.mean[v], k.scale[v], k.shift[v]) > 0.0f
+                               ? gradient[u][v]
+                               : 0.0f;
+      }
+    }
+    if (g != nullptr) {
+#pragma unroll
+      for (int u = 0; u < U; ++u) {
+        store(g + at + u * step, gradient[u]);
+        // What is summed is what is stored, so that dx sums to zero.
+#pragma unroll
+        for (int v = 0; v < V; ++v) gradient[u][v] = as_float(as_stored<T>(gradient[u][v]));
+      }
+    }
+#pragma unroll
+    for (int v = 0; v < V; ++v) {
+      float first = 0.0f, second = 0.0f;
+#pragma unroll
+      for (int u = 0; u < U; ++u) {
+        first += gradient[u][v];
+        second = fmaf(gradient[u][v], values[u][v] - k.mean[v], second);
+      }
+      totals[0][v] += first;
+      totals[1][v] += second;
+    }
+  }
+
+  __device__ static double combine(double a, double b) { return a + b; }
+  __device__ void finish(int sample, int c, double sum_g, double sum_gx) const {
+    const NormVectors own = vectors_of(vectors, sample, channels);
+    const double gx =
+        gradient_sum_of_normalized(sum_g, sum_gx, own.mean[channels + c], own.inv_std[c]);
+    double* to = sums + static_cast<std::size_t>(sample) * 2 * channels + c;
+    to[0] = sum_g;
+    to[channels] = gx;
+    if (dgamma != nullptr)
+      dgamma[c] = gamma_gradient(sum_g, gx, own.correction, static_cast<std::size_t>(c),
+                                 static_cast<std::size_t>(channels));
+    if (dbeta != nullptr) dbeta[c] = static_cast<float>(sum_g);
+  }
+};
+
+}  // namespace
+
+void run_gradient_sums(Context& context, Storage storage, const Columns& shape,
+                       const GradientSumsPass& p, double* partial) {
+  with_storage(storage, aligned(p.dy, p.dy2, p.x, p.y, p.g),
+               static_cast<std::size_t>(shape.channels), [&]<class T, int V>() {
+                 run_reduction(
+                     context.stream,
+                     GradientSums<T, V>{static_cast<const T*>(p.dy), static_cast<const T*>(p.dy2),
+                                        static_cast<const T*>(p.x), static_cast<const T*>(p.y),
+                                        static_cast<T*>(p.g), p.vectors, p.sums, p.dgamma, p.dbeta,
+                                        shape.channels, p.relu},
+                     shape, partial);
+               });
+}
+
+}  // namespace syncnorm::cuda

@@ -1,0 +1,165 @@
+// Group normalization on CUDA; layer, instance and RMS norm are groups of it. The passes over
+// memory are batch norm's with one set of columns per sample; between them a warp per sample and
+// group adds its channels, in an order that depends on their number alone.
+#include <cassert>
+
+#include "kernels/cuda/norm_passes.h"
+
+namespace syncnorm::cuda {
+namespace {
+
+constexpr int kWarp = 32;
+
+/// This warp's sample and group, or nothing to do where `sample` is past the last.
+struct Place {
+  int sample, group, lane;
+};
+
+__device__ __forceinline__ Place own_place(int groups) {
+  const int warp = static_cast<int>((blockIdx.x * blockDim.x + threadIdx.x) / kWarp);
+  return {warp / groups, warp % groups, static_cast<int>(threadIdx.x % kWarp)};
+}
+
+/// The same total in every lane, by a fixed tree.
+__device__ __forceinline__ double warp_total(double value) {
+#pragma unroll
+  for (int distance = kWarp / 2; distance > 0; distance /= 2)
+    value += __shfl_xor_sync(0xFFFFFFFFu, value, distance);
+  return value;
+}
+
+/// sums [samples, 2, C] -> mean [samples, 2, C], inv_std [samples, C].
+__global__ void group_statistics(GroupNormForward op, const double* sums, float* mean,
+                                 float* inv_std) {
+  const Place place = own_place(op.groups);
+  const int width = op.channels / op.groups, first = place.group * width;
+  const bool active = place.sample < op.samples;
+  const auto at =
+      static_cast<std::size_t>(active ? place.sample : 0) * static_cast<std::size_t>(op.channels);
+  double sum = 0.0, square = 0.0;
+  if (active)
+    for (int c = first + place.lane; c < first + width; c += kWarp) {
+      sum += sums[2 * at + c];
+      square += sums[2 * at + op.channels + c];
+    }
+  sum = warp_total(sum);
+  square = warp_total(square);
+  if (!active) return;
+  const double count = static_cast<double>(op.pixels) * width;
+  const MeanVariance m = from_sums(count, op.centered ? sum : 0.0, square);
+  for (int c = first + place.lane; c < first + width; c += kWarp) {
+    split_mean(m.mean, mean[2 * at + c], mean[2 * at + op.channels + c]);
+    inv_std[at + c] = static_cast<float>(inverse_std(m.variance, op.eps));
+  }
+}
+
+/// sums [samples, 2, C]: Σg, Σg·x̂ -> means [samples, groups, 2] of γ·g and γ·g·x̂.
+__global__ void group_gradient_means(GroupNormBackward op, const double* sums, const float* gamma,
+                                     double* means) {
+  const Place place = own_place(op.groups);
+  const int width = op.channels / op.groups, first = place.group * width;
+  const bool active = place.sample < op.samples;
+  double sum_g = 0.0, sum_gx = 0.0;
+  if (active) {
+    const double* own = sums + static_cast<std::size_t>(place.sample) * 2 * op.channels;
+    for (int c = first + place.lane; c < first + width; c += kWarp) {
+      const double weight = gamma != nullptr ? static_cast<double>(gamma[c]) : 1.0;
+      // A mean that is not subtracted has no gradient.
+      if (op.centered) sum_g += weight * own[c];
+      sum_gx += weight * own[op.channels + c];
+    }
+  }
+  sum_g = warp_total(sum_g);
+  sum_gx = warp_total(sum_gx);
+  if (!active || place.lane != 0) return;
+  const double count = static_cast<double>(op.pixels) * width;
+  double* to = means + (static_cast<std::size_t>(place.sample) * op.groups + place.group) * 2;
+  to[0] = sum_g / count;
+  to[1] = sum_gx / count;
+}
+
+/// dγ and dβ from the sums of all samples, which finish_columns adds up as if they were chunks.
+struct ParameterGradients {
+  float* dgamma;
+  float* dbeta;
+
+  __device__ static double combine(double a, double b) { return a + b; }
+  __device__ void finish(int, int c, double sum_g, double sum_gx) const {
+    if (dgamma != nullptr) dgamma[c] = static_cast<float>(sum_gx);
+    if (dbeta != nullptr) dbeta[c] = static_cast<float>(sum_g);
+  }
+};
+
+template <class Op>
+Columns sample_shape(const Op& op) {
+  return {op.samples, static_cast<std::size_t>(op.pixels), op.channels};
+}
+
+/// Scratch: the sums of every sample, the means of every group, then the passes' partial sums.
+template <class Op>
+struct GroupScratch {
+  std::size_t sums, means, total;
+  explicit GroupScratch(const Op& op) {
+    const auto samples = static_cast<std::size_t>(op.samples);
+    sums = samples * 2 * static_cast<std::size_t>(op.channels);
+    means = samples * 2 * static_cast<std::size_t>(op.groups);
+    total = (sums + means + partial_doubles(sample_shape(op))) * sizeof(double);
+  }
+};
+
+template <class Op>
+dim3 warps(const Op& op) {
+  const std::size_t threads =
+      static_cast<std::size_t>(op.samples) * static_cast<std::size_t>(op.groups) * kWarp;
+  return dim3(static_cast<unsigned>((threads + kThreads - 1) / kThreads));
+}
+
+}  // namespace
+
+KernelPtr compile(Context& context, const GroupNormForward& op) {
+  assert(op.channels % op.groups == 0);
+  const GroupScratch scratch(op);
+  context.need_scratch(scratch.total);
+  return make_kernel([op, scratch, &context](std::span<void* const> args, const StepState&) {
+    auto* sums = context.scratch<double>();
+    auto *mean = arg<float>(args, 5), *inv_std = arg<float>(args, 6);
+    run_moments(context, op.storage, sample_shape(op), {args[0], sums},
+                sums + scratch.sums + scratch.means);
+    launch(group_statistics, warps(op), dim3(kThreads), 0, context.stream, op, sums, mean, inv_std);
+    run_normalize(context, op.storage, sample_shape(op),
+                  {args[0],
+                   args[3],
+                   args[4],
+                   {mean, inv_std, arg<const float>(args, 1), arg<const float>(args, 2)},
+                   op.relu});
+  });
+}
+
+KernelPtr compile(Context& context, const GroupNormBackward& op) {
+  const GroupScratch scratch(op);
+  context.need_scratch(scratch.total);
+  return make_kernel([op, scratch, &context](std::span<void* const> args, const StepState&) {
+    const NormVectors vectors{arg<const float>(args, 3), arg<const float>(args, 4),
+                              arg<const float>(args, 5), arg<const float>(args, 6)};
+    void *dy = args[0], *x = args[2], *dx = args[8], *g = args[11];
+    auto *dgamma = arg<float>(args, 9), *dbeta = arg<float>(args, 10);
+    auto* sums = context.scratch<double>();
+    auto *means = sums + scratch.sums, *partial = means + scratch.means;
+    run_gradient_sums(context, op.storage, sample_shape(op),
+                      {dy, args[1], x, args[7], g, vectors, op.relu, sums, nullptr, nullptr},
+                      partial);
+    launch(group_gradient_means, warps(op), dim3(kThreads), 0, context.stream, op, sums,
+           vectors.gamma, means);
+    BatchInputGradient line;
+    line.channels = op.channels;
+    line.relu = op.relu && g == nullptr;
+    run_input_gradient(
+        context, op.storage, sample_shape(op),
+        {line, g != nullptr ? g : dy, x, dx, vectors, {}, nullptr, means, op.groups});
+    if (dgamma != nullptr || dbeta != nullptr)
+      run_finish(context.stream, ParameterGradients{dgamma, dbeta}, 1, op.channels, op.samples,
+                 sums);
+  });
+}
+
+}  // namespace syncnorm::cuda

@@ -1,0 +1,113 @@
+// The input gradient of every normalization, dx = a·g + b·h(x − mean) + d, where h is the value
+// itself, or its sign (L1), or its sign where it is the largest (L∞).
+#include "kernels/cuda/norm_passes.h"
+
+namespace syncnorm::cuda {
+namespace {
+
+template <class T, int V, Deviation kDeviation>
+struct InputGradient {
+  static constexpr int kWidth = V, kUnroll = V == 8 ? 2 : 4;
+  struct Constants {
+    float mean[V], scale[V], shift[V], a[V], b[V], d[V];
+    float rest[V], largest[V];  // of the deviations that need them
+  };
+  InputGradientPass pass;
+  const T* g;
+  const T* x;
+  T* dx;
+
+  __device__ GradientLine line(const NormVectors& own, int sample, std::size_t c, float scale,
+                               float& largest) const {
+    if (pass.op.frozen) return {scale, 0.0f, 0.0f};
+    if (pass.group_means == nullptr) {
+      GroupTotals totals = pass.totals;
+      totals.count = *pass.count;
+      return batch_gradient_line(pass.op, own, totals, c, largest);
+    }
+    const auto channels = static_cast<std::size_t>(pass.op.channels);
+    const auto groups = static_cast<std::size_t>(pass.groups);
+    const double* means = pass.group_means +
+                          (static_cast<std::size_t>(sample) * groups + c / (channels / groups)) * 2;
+    const double weight = own.gamma != nullptr ? static_cast<double>(own.gamma[c]) : 1.0;
+    return gradient_line(input_gradient_line(weight, own.inv_std[c], means[0], means[1]),
+                         own.mean[channels + c]);
+  }
+
+  __device__ void begin(int sample, int first, Constants& k) const {
+    const NormVectors own = vectors_of(pass.vectors, sample, pass.op.channels);
+    const auto channels = static_cast<std::size_t>(pass.op.channels);
+#pragma unroll
+    for (int v = 0; v < V; ++v) {
+      const auto c = static_cast<std::size_t>(first + v);
+      AffineLine affine{};
+      if (pass.op.relu || pass.op.frozen) affine = affine_line(own, c, channels);
+      k.largest[v] = 0.0f;
+      const GradientLine l = line(own, sample, c, affine.scale, k.largest[v]);
+      k.mean[v] = own.mean[c];
+      k.rest[v] = own.mean[channels + c];
+      k.scale[v] = affine.scale;
+      k.shift[v] = affine.shift;
+      k.a[v] = l.a;
+      k.b[v] = l.b;
+      k.d[v] = l.d;
+    }
+  }
+
+  __device__ static float direction(float centred, float rest, float largest) {
+    if constexpr (kDeviation == Deviation::l2) {
+      return centred;
+    } else {
+      const float d = centred - rest;
+      const float sign = d > 0.0f ? 1.0f : (d < 0.0f ? -1.0f : 0.0f);
+      return kDeviation == Deviation::l1 || fabsf(d) == largest ? sign : 0.0f;
+    }
+  }
+
+  template <int U>
+  __device__ void take(std::size_t at, std::size_t step, const Constants& k) const {
+    float values[U][V], gradient[U][V];
+#pragma unroll
+    for (int u = 0; u < U; ++u) load(g + at + u * step, gradient[u]);
+#pragma unroll
+    for (int u = 0; u < U; ++u) load(x + at + u * step, values[u]);
+#pragma unroll
+    for (int u = 0; u < U; ++u) {
+#pragma unroll
+      for (int v = 0; v < V; ++v) {
+        float from = gradient[u][v];
+        if (pass.op.relu && !(on_line(values[u][v], k.mean[v], k.scale[v], k.shift[v]) > 0.0f))
+          from = 0.0f;
+        const float h = direction(values[u][v] - k.mean[v], k.rest[v], k.largest[v]);
+        values[u][v] = fmaf(k.a[v], from, fmaf(k.b[v], h, k.d[v]));
+      }
+      store(dx + at + u * step, values[u]);
+    }
+  }
+};
+
+}  // namespace
+
+void run_input_gradient(Context& context, Storage storage, const Columns& shape,
+                        const InputGradientPass& p) {
+  with_storage(storage, aligned(p.g, p.x, p.dx), static_cast<std::size_t>(shape.channels),
+               [&]<class T, int V>() {
+                 const auto run = [&]<Deviation kDeviation>() {
+                   run_map(context.stream,
+                           InputGradient<T, V, kDeviation>{p, static_cast<const T*>(p.g),
+                                                           static_cast<const T*>(p.x),
+                                                           static_cast<T*>(p.dx)},
+                           shape);
+                 };
+                 switch (p.op.deviation) {
+                   case Deviation::l2:
+                     return run.template operator()<Deviation::l2>();
+                   case Deviation::l1:
+                     return run.template operator()<Deviation::l1>();
+                   case Deviation::linf:
+                     return run.template operator()<Deviation::linf>();
+                 }
+               });
+}
+
+}  // namespace syncnorm::cuda

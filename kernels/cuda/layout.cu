@@ -1,0 +1,90 @@
+// Changes of layout: channels last to first and back, and weights between PyTorch's
+// [filters, channels, k, k] and the [filters, k, k, channels] that the convolutions take.
+//
+// All of them transpose matrices [rows, columns], one per sample or filter, tile by tile.
+#include "kernels/cuda/layout.h"
+
+#include "kernels/cuda/flat.h"
+
+namespace syncnorm::cuda {
+namespace {
+
+constexpr int kTile = 32, kDeep = 8;
+
+template <class From, class To>
+__global__ void __launch_bounds__(kTile* kDeep)
+    transpose_tiles(const From* from, To* to, int rows, int columns) {
+  __shared__ float tile[kTile][kTile + 1];  // one more, so that columns fall on different banks
+  const std::size_t base = blockIdx.z * static_cast<std::size_t>(rows) * columns;
+  const int x = static_cast<int>(threadIdx.x), y = static_cast<int>(threadIdx.y);
+  const int first_row = static_cast<int>(blockIdx.y) * kTile;
+  const int first_column = static_cast<int>(blockIdx.x) * kTile;
+  for (int r = y; r < kTile; r += kDeep)
+    if (first_row + r < rows && first_column + x < columns)
+      tile[r][x] = as_float(
+          from[base + static_cast<std::size_t>(first_row + r) * columns + first_column + x]);
+  __syncthreads();
+  for (int c = y; c < kTile; c += kDeep)
+    if (first_column + c < columns && first_row + x < rows)
+      to[base + static_cast<std::size_t>(first_column + c) * rows + first_row + x] =
+          as_stored<To>(tile[x][c]);
+}
+
+template <class From, class To>
+void transpose(Context& context, const From* from, To* to, int count, int rows, int columns) {
+  constexpr int kMostAtOnce = 32768;  // a grid is at most 65,535 deep
+  const auto tiles = [](int n) { return static_cast<unsigned>((n + kTile - 1) / kTile); };
+  const std::size_t size = static_cast<std::size_t>(rows) * static_cast<std::size_t>(columns);
+  for (int first = 0; first < count; first += kMostAtOnce) {
+    const std::size_t offset = static_cast<std::size_t>(first) * size;
+    launch(transpose_tiles<From, To>,
+           dim3(tiles(columns), tiles(rows),
+                static_cast<unsigned>(std::min(kMostAtOnce, count - first))),
+           dim3(kTile, kDeep), 0, context.stream, from + offset, to + offset, rows, columns);
+  }
+}
+
+}  // namespace
+
+void pack_weights(Context& context, const ConvShape& s, Storage storage, const float* weight,
+                  void* packed) {
+  const int window = s.kernel * s.kernel;
+  if (storage == Storage::f32)
+    transpose(context, weight, static_cast<float*>(packed), s.filters, s.channels, window);
+  else
+    transpose(context, weight, static_cast<BFloat16*>(packed), s.filters, s.channels, window);
+}
+
+void unpack_weight_gradient(Context& context, const ConvShape& s, Storage storage,
+                            const void* packed, float* dweight) {
+  const int window = s.kernel * s.kernel;
+  if (storage == Storage::f32)
+    transpose(context, static_cast<const float*>(packed), dweight, s.filters, window, s.channels);
+  else
+    transpose(context, static_cast<const BFloat16*>(packed), dweight, s.filters, window,
+              s.channels);
+}
+
+KernelPtr compile(Context& context, const ToChannelsFirst& op) {
+  return make_kernel([op, &context](std::span<void* const> args, const StepState&) {
+    const int rows = op.inverse ? op.channels : op.pixels;
+    const int columns = op.inverse ? op.pixels : op.channels;
+    if (op.storage == Storage::f32)
+      transpose(context, arg<const float>(args, 0), arg<float>(args, 1), op.samples, rows, columns);
+    else
+      transpose(context, arg<const BFloat16>(args, 0), arg<BFloat16>(args, 1), op.samples, rows,
+                columns);
+  });
+}
+
+std::size_t packed_bytes(const ConvPack& op) {
+  return op.shape.weights() * storage_bytes(op.storage);
+}
+
+KernelPtr compile(Context& context, const ConvPack& op) {
+  return make_kernel([op, &context](std::span<void* const> args, const StepState&) {
+    pack_weights(context, op.shape, op.storage, arg<const float>(args, 0), args[1]);
+  });
+}
+
+}  // namespace syncnorm::cuda

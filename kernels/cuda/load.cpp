@@ -1,0 +1,22 @@
+// Finds and loads the CUDA back end, so that the program starts on machines without its libraries.
+#include "kernels/device.h"
+#include "kernels/error.h"
+#include "kernels/module.h"
+
+namespace syncnorm {
+
+std::unique_ptr<Device> make_cuda_device(int index) {
+  std::string tried;
+  using Factory = Device*(int);
+  // Not RTLD_GLOBAL: nothing looks for the module's names.
+  auto* make = load_module_entry<Factory>("syncnorm_cuda.so", "syncnorm_cuda_device",
+                                          RTLD_NOW | RTLD_LOCAL, tried);
+  if (make == nullptr)
+    throw InputError(
+        "device: cuda: the module syncnorm_cuda.so cannot be loaded: it belongs beside the "
+        "program, and needs CUDA's cuDNN and cuBLASLt libraries" +
+        tried);
+  return std::unique_ptr<Device>(make(index));
+}
+
+}  // namespace syncnorm

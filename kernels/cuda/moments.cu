@@ -1,0 +1,147 @@
+// Sums for means and deviations: Σx and Σx², and the absolute and largest deviations of L1 and L∞.
+#include "kernels/cuda/norm_passes.h"
+
+namespace syncnorm::cuda {
+namespace {
+
+__device__ __forceinline__ double larger(double a, double b) { return b > a ? b : a; }
+
+/// A thread's rows of one tile are summed in float about their own mean, and only then in double
+/// about zero: a double holds the square of a mean of 10⁴ deviations and eight digits of the
+/// variance behind it.
+template <class T, int V>
+struct Moments {
+  static constexpr int kWidth = V, kUnroll = V == 8 ? 4 : 8;
+  struct Constants {};
+  const T* x;
+  double* sums;
+  double* count;
+  Columns shape;
+
+  __device__ void begin(int, int, Constants&) const {}
+
+  template <int U>
+  __device__ void take(std::size_t at, std::size_t step, const Constants&,
+                       double (&totals)[2][V]) const {
+    float values[U][V];
+#pragma unroll
+    for (int u = 0; u < U; ++u) load(x + at + u * step, values[u]);
+#pragma unroll
+    for (int v = 0; v < V; ++v) {
+      float sum = values[0][v];
+#pragma unroll
+      for (int u = 1; u < U; ++u) sum += values[u][v];
+      const float middle = sum * (1.0f / U);
+      float first = 0.0f, second = 0.0f;
+#pragma unroll
+      for (int u = 0; u < U; ++u) {
+        const float d = values[u][v] - middle;
+        first += d;
+        second = fmaf(d, d, second);
+      }
+      const double m = middle, d1 = first;
+      totals[0][v] += fma(m, U, d1);
+      totals[1][v] += fma(m, fma(m, U, 2.0 * d1), static_cast<double>(second));
+    }
+  }
+  __device__ static double combine(double a, double b) { return a + b; }
+  __device__ void finish(int sample, int c, double first, double second) const {
+    double* to = sums + static_cast<std::size_t>(sample) * 2 * shape.channels + c;
+    to[0] = first;
+    to[shape.channels] = second;
+    if (count != nullptr && c == 0) *count = static_cast<double>(shape.rows);
+  }
+};
+
+template <class T, int V, DeviationPart kPart>
+struct Deviations {
+  static constexpr int kWidth = V, kUnroll = 4;
+  struct Constants {
+    float mean[V], rest[V], largest[V];
+  };
+  const T* x;
+  const float* mean;
+  const double* largest;
+  double* sums;
+  int channels;
+
+  __device__ void begin(int, int c, Constants& k) const {
+#pragma unroll
+    for (int v = 0; v < V; ++v) {
+      k.mean[v] = mean[c + v];
+      k.rest[v] = mean[channels + c + v];
+      if constexpr (kPart == DeviationPart::maxima)
+        k.largest[v] = static_cast<float>(largest[c + v]);
+    }
+  }
+
+  template <int U>
+  __device__ void take(std::size_t at, std::size_t step, const Constants& k,
+                       double (&totals)[2][V]) const {
+    float values[U][V];
+#pragma unroll
+    for (int u = 0; u < U; ++u) load(x + at + u * step, values[u]);
+#pragma unroll
+    for (int v = 0; v < V; ++v) {
+      float first = 0.0f, second = 0.0f;
+#pragma unroll
+      for (int u = 0; u < U; ++u) {
+        const float d = values[u][v] - k.mean[v] - k.rest[v];
+        const float size = fabsf(d), sign = d > 0.0f ? 1.0f : (d < 0.0f ? -1.0f : 0.0f);
+        if constexpr (kPart == DeviationPart::absolute) {
+          first += size;
+          second += sign;
+        } else if constexpr (kPart == DeviationPart::largest) {
+          first = size > first ? size : first;
+        } else {
+          first += size == k.largest[v] ? 1.0f : 0.0f;
+          second += size == k.largest[v] ? sign : 0.0f;
+        }
+      }
+      totals[0][v] = combine(totals[0][v], static_cast<double>(first));
+      totals[1][v] = combine(totals[1][v], static_cast<double>(second));
+    }
+  }
+  __device__ static double combine(double a, double b) {
+    return kPart == DeviationPart::largest ? larger(a, b) : a + b;
+  }
+  __device__ void finish(int, int c, double first, double second) const {
+    sums[c] = first;
+    if constexpr (kPart != DeviationPart::largest) sums[channels + c] = second;
+  }
+};
+
+}  // namespace
+
+void run_moments(Context& context, Storage storage, const Columns& shape, const MomentsPass& pass,
+                 double* partial) {
+  with_storage(
+      storage, aligned(pass.x), static_cast<std::size_t>(shape.channels), [&]<class T, int V>() {
+        run_reduction(context.stream,
+                      Moments<T, V>{static_cast<const T*>(pass.x), pass.sums, pass.count, shape},
+                      shape, partial);
+      });
+}
+
+void run_deviation(Context& context, Storage storage, const Columns& shape,
+                   const DeviationPass& pass, double* partial) {
+  with_storage(storage, aligned(pass.x), static_cast<std::size_t>(shape.channels),
+               [&]<class T, int V>() {
+                 const auto run = [&]<DeviationPart kPart>() {
+                   run_reduction(context.stream,
+                                 Deviations<T, V, kPart>{static_cast<const T*>(pass.x), pass.mean,
+                                                         pass.largest, pass.totals, shape.channels},
+                                 shape, partial);
+                 };
+                 switch (pass.part) {
+                   case DeviationPart::absolute:
+                     return run.template operator()<DeviationPart::absolute>();
+                   case DeviationPart::largest:
+                     return run.template operator()<DeviationPart::largest>();
+                   case DeviationPart::maxima:
+                     return run.template operator()<DeviationPart::maxima>();
+                 }
+               });
+}
+
+}  // namespace syncnorm::cuda

@@ -1,0 +1,171 @@
+// Pointwise operations on CUDA: activations, addition, dropout, and conversion between storages.
+#include "kernels/pointwise_math.h"
+
+#include "kernels/cuda/flat.h"
+#include "kernels/philox.h"
+
+namespace syncnorm::cuda {
+namespace {
+
+template <class T, int kWide>
+struct Activate {
+  static constexpr int kWidth = kWide;
+  Activation kind;
+  const T* x;
+  T* y;
+
+  template <int V>
+  __device__ void at(std::size_t i) const {
+    float value[V];
+    load(x + i, value);
+#pragma unroll
+    for (int v = 0; v < V; ++v) value[v] = activate(kind, value[v]);
+    store(y + i, value);
+  }
+};
+
+template <class T, int kWide>
+struct ActivateBackward {
+  static constexpr int kWidth = kWide;
+  Activation kind;
+  const T* dy;
+  const T* from;  // x for GELU, else y
+  T* dx;
+
+  template <int V>
+  __device__ void at(std::size_t i) const {
+    float gradient[V], value[V];
+    load(dy + i, gradient);
+    load(from + i, value);
+#pragma unroll
+    for (int v = 0; v < V; ++v) {
+      if (kind == Activation::relu)  // a product would turn an infinity into a nan
+        gradient[v] = value[v] > 0.0f ? gradient[v] : 0.0f;
+      else
+        gradient[v] *=
+            kind == Activation::gelu ? gelu_slope(value[v]) : slope_from_output(kind, value[v]);
+    }
+    store(dx + i, gradient);
+  }
+};
+
+template <class T, int kWide>
+struct Sum {
+  static constexpr int kWidth = kWide;
+  const T* a;
+  const T* b;
+  T* y;
+
+  template <int V>
+  __device__ void at(std::size_t i) const {
+    float left[V], right[V];
+    load(a + i, left);
+    load(b + i, right);
+#pragma unroll
+    for (int v = 0; v < V; ++v) left[v] += right[v];
+    store(y + i, left);
+  }
+};
+
+template <class From, class To, int kWide>
+struct Converted {
+  static constexpr int kWidth = kWide;
+  const From* x;
+  To* y;
+
+  template <int V>
+  __device__ void at(std::size_t i) const {
+    float value[V];
+    load(x + i, value);
+    store(y + i, value);
+  }
+};
+
+/// A thread takes four values of one sample, which are one block of the random stream.
+template <class T>
+__global__ void __launch_bounds__(kThreads)
+    drop(Dropout op, DropoutLine line, std::uint64_t seed, std::uint64_t step, const T* x,
+         const std::uint32_t* ids, T* y) {
+  const std::uint32_t block = blockIdx.x * blockDim.x + threadIdx.x;
+  const std::size_t first = static_cast<std::size_t>(block) * 4;
+  if (first >= static_cast<std::size_t>(op.size)) return;
+  RandomStream random(seed, RandomPurpose::dropout, step, dropout_index(op, ids[blockIdx.y]));
+  random.seek(block);
+  const float threshold = static_cast<float>(op.p);
+  const std::size_t at = blockIdx.y * static_cast<std::size_t>(op.size) + first;
+  const int count =
+      first + 4 <= static_cast<std::size_t>(op.size) ? 4 : op.size - static_cast<int>(first);
+  for (int v = 0; v < count; ++v) {
+    const float value = as_float(x[at + v]) * line.scale + line.shift;
+    y[at + v] = as_stored<T>(random.uniform() < threshold ? line.dropped : value);
+  }
+}
+
+}  // namespace
+
+KernelPtr compile(Context& context, const ActivationForward& op) {
+  return make_kernel([op, &context](std::span<void* const> args, const StepState&) {
+    with_storage(op.storage, aligned(args[0], args[1]), 0, [&]<class T, int V>() {
+      run_flat(context.stream, Activate<T, V>{op.kind, arg<const T>(args, 0), arg<T>(args, 1)},
+               values(op.samples, op.size));
+    });
+  });
+}
+
+KernelPtr compile(Context& context, const ActivationBackward& op) {
+  return make_kernel([op, &context](std::span<void* const> args, const StepState&) {
+    void* from = args[op.kind == Activation::gelu ? 1 : 2];
+    with_storage(op.storage, aligned(args[0], from, args[3]), 0, [&]<class T, int V>() {
+      run_flat(context.stream,
+               ActivateBackward<T, V>{op.kind, arg<const T>(args, 0), static_cast<const T*>(from),
+                                      arg<T>(args, 3)},
+               values(op.samples, op.size));
+    });
+  });
+}
+
+KernelPtr compile(Context& context, const Add& op) {
+  return make_kernel([op, &context](std::span<void* const> args, const StepState&) {
+    with_storage(op.storage, aligned(args[0], args[1], args[2]), 0, [&]<class T, int V>() {
+      run_flat(context.stream,
+               Sum<T, V>{arg<const T>(args, 0), arg<const T>(args, 1), arg<T>(args, 2)},
+               values(op.samples, op.size));
+    });
+  });
+}
+
+KernelPtr compile(Context& context, const Dropout& op) {
+  return make_kernel(
+      [op, line = dropout_line(op), &context](std::span<void* const> args, const StepState& state) {
+        if (values(op.samples, op.size) == 0) return;
+        const dim3 grid((static_cast<unsigned>(op.size) + 4 * kThreads - 1) / (4 * kThreads),
+                        static_cast<unsigned>(op.samples));
+        const auto run = [&]<class T>(T*) {
+          launch(drop<T>, grid, dim3(kThreads), 0, context.stream, op, line, state.seed, state.step,
+                 arg<const T>(args, 0), arg<const std::uint32_t>(args, 1), arg<T>(args, 2));
+        };
+        if (op.storage == Storage::f32)
+          run(static_cast<float*>(nullptr));
+        else
+          run(static_cast<BFloat16*>(nullptr));
+      });
+}
+
+KernelPtr compile(Context& context, const Convert& op) {
+  return make_kernel([op, &context](std::span<void* const> args, const StepState&) {
+    const std::size_t count = values(op.samples, op.size);
+    const bool wide = aligned(args[0], args[1]);
+    const auto run = [&]<class From, class To>(const From* x, To* y) {
+      if (wide)
+        run_flat(context.stream, Converted<From, To, 4>{x, y}, count);
+      else
+        run_flat(context.stream, Converted<From, To, 1>{x, y}, count);
+    };
+    if (op.from == Storage::f32)
+      run(arg<const float>(args, 0), arg<BFloat16>(args, 1));
+    else
+      run(arg<const BFloat16>(args, 0), arg<float>(args, 1));
+  });
+}
+
+}  // namespace syncnorm::cuda

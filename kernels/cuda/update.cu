@@ -1,0 +1,131 @@
+// Optimizer updates over flat ranges on CUDA, and the gradient's sum of squares.
+#include "kernels/cuda/flat.h"
+#include "kernels/pointwise_math.h"
+
+namespace syncnorm::cuda {
+namespace {
+
+template <int kWide>
+struct Sgd {
+  static constexpr int kWidth = kWide;
+  float rate, scale, momentum, decay;
+  bool nesterov;
+  float* p;
+  const float* g;
+  float* v;
+
+  template <int V>
+  __device__ void at(std::size_t i) const {
+    float old[V], gradient[V], velocity[V];
+    load(p + i, old);
+    load(g + i, gradient);
+    load(v + i, velocity);
+#pragma unroll
+    for (int j = 0; j < V; ++j) {
+      gradient[j] = gradient[j] * scale + old[j] * decay;
+      velocity[j] = velocity[j] * momentum + gradient[j];
+      old[j] -= (nesterov ? gradient[j] + velocity[j] * momentum : velocity[j]) * rate;
+    }
+    store(v + i, velocity);
+    store(p + i, old);
+  }
+};
+
+template <int kWide>
+struct Adam {
+  static constexpr int kWidth = kWide;
+  AdamConstants constants;
+  float* p;
+  const float* g;
+  float* m;
+  float* v;
+
+  template <int V>
+  __device__ void at(std::size_t i) const {
+    float value[V], gradient[V], first[V], second[V];
+    load(p + i, value);
+    load(g + i, gradient);
+    load(m + i, first);
+    load(v + i, second);
+#pragma unroll
+    for (int j = 0; j < V; ++j) adam_value(constants, gradient[j], value[j], first[j], second[j]);
+    store(m + i, first);
+    store(v + i, second);
+    store(p + i, value);
+  }
+};
+
+constexpr int kSumBlocks = 512;
+
+/// Each block adds every kSumBlocks-th tile of values, in double.
+__global__ void __launch_bounds__(kThreads)
+    add_squares(const float* x, std::size_t count, double* partial) {
+  constexpr int kUnroll = 8;
+  double sum = 0.0;
+  const std::size_t tile = static_cast<std::size_t>(kThreads) * kUnroll;
+  for (std::size_t first = blockIdx.x * tile; first < count; first += gridDim.x * tile) {
+    float value[kUnroll];
+#pragma unroll
+    for (int u = 0; u < kUnroll; ++u) {
+      const std::size_t i = first + static_cast<std::size_t>(u) * kThreads + threadIdx.x;
+      value[u] = i < count ? x[i] : 0.0f;
+    }
+#pragma unroll
+    for (int u = 0; u < kUnroll; ++u) sum += static_cast<double>(value[u]) * value[u];
+  }
+  const double total = block_total(sum);
+  if (threadIdx.x == 0) partial[blockIdx.x] = total;
+}
+
+__global__ void __launch_bounds__(kThreads)
+    add_partial(const double* partial, int count, double* sum) {
+  double own = 0.0;
+  for (int i = static_cast<int>(threadIdx.x); i < count; i += kThreads) own += partial[i];
+  const double total = block_total(own);
+  if (threadIdx.x == 0) *sum = total;
+}
+
+}  // namespace
+
+KernelPtr compile(Context& context, const SgdUpdate& op) {
+  return make_kernel([op, &context](std::span<void* const> args, const StepState& state) {
+    with_storage(Storage::f32, aligned(args[0], args[1], args[2]), 0, [&]<class T, int V>() {
+      if constexpr (sizeof(T) == sizeof(float))
+        run_flat(context.stream,
+                 Sgd<V>{state.lr, state.gradient_scale, static_cast<float>(op.momentum),
+                        static_cast<float>(op.weight_decay), op.nesterov, arg<float>(args, 0),
+                        arg<const float>(args, 1), arg<float>(args, 2)},
+                 op.count);
+    });
+  });
+}
+
+KernelPtr compile(Context& context, const AdamUpdate& op) {
+  return make_kernel([op, &context](std::span<void* const> args, const StepState& state) {
+    const AdamConstants constants = adam_constants(op, state.step, state.lr, state.gradient_scale);
+    with_storage(Storage::f32, aligned(args[0], args[1], args[2], args[3]), 0,
+                 [&]<class T, int V>() {
+                   if constexpr (sizeof(T) == sizeof(float))
+                     run_flat(context.stream,
+                              Adam<V>{constants, arg<float>(args, 0), arg<const float>(args, 1),
+                                      arg<float>(args, 2), arg<float>(args, 3)},
+                              op.count);
+                 });
+  });
+}
+
+KernelPtr compile(Context& context, const SumOfSquares& op) {
+  context.need_scratch(kSumBlocks * sizeof(double));
+  return make_kernel([op, &context](std::span<void* const> args, const StepState&) {
+    const std::size_t tile = static_cast<std::size_t>(kThreads) * 8;
+    const auto blocks =
+        static_cast<int>(std::clamp<std::size_t>((op.count + tile - 1) / tile, 1, kSumBlocks));
+    auto* partial = context.scratch<double>();
+    launch(add_squares, dim3(static_cast<unsigned>(blocks)), dim3(kThreads), 0, context.stream,
+           arg<const float>(args, 0), op.count, partial);
+    launch(add_partial, dim3(1), dim3(kThreads), 0, context.stream, partial, blocks,
+           arg<double>(args, 1));
+  });
+}
+
+}  // namespace syncnorm::cuda

@@ -1,0 +1,105 @@
+// Weights computed from their parameters on CUDA, a block per row: weight normalization and weight
+// standardization. Rows are summed in f64, in an order that depends on their length alone.
+#include "kernels/cuda/flat.h"
+#include "kernels/norm_math.h"
+
+namespace syncnorm::cuda {
+namespace {
+
+/// Σ value(i) over the row; the same in every thread.
+template <class Value>
+__device__ __forceinline__ double row_total(int inputs, const Value& value) {
+  double sum = 0.0;
+  for (int i = static_cast<int>(threadIdx.x); i < inputs; i += kThreads) sum += value(i);
+  return block_total(sum);
+}
+
+template <class Each>
+__device__ __forceinline__ void for_row(int inputs, const Each& each) {
+  for (int i = static_cast<int>(threadIdx.x); i < inputs; i += kThreads) each(i);
+}
+
+__global__ void __launch_bounds__(kThreads)
+    normalize(int inputs, const float* v, const float* g, float* w, double* scale) {
+  const std::size_t o = blockIdx.x, at = o * static_cast<std::size_t>(inputs);
+  const double square =
+      row_total(inputs, [&](int i) { return static_cast<double>(v[at + i]) * v[at + i]; });
+  const double s = 1.0 / sqrt(square), factor = g[o] * s;
+  if (threadIdx.x == 0) scale[o] = s;
+  for_row(inputs, [&](int i) { w[at + i] = static_cast<float>(factor * v[at + i]); });
+}
+
+/// With s = 1/‖v‖: dg = s·Σ dw·v and dv = g·s·(dw − v·s²·Σ dw·v).
+__global__ void __launch_bounds__(kThreads)
+    normalize_backward(int inputs, const float* dw, const float* v, const float* g,
+                       const double* scale, float* dv, float* dg) {
+  const std::size_t o = blockIdx.x, at = o * static_cast<std::size_t>(inputs);
+  const double dot =
+      row_total(inputs, [&](int i) { return static_cast<double>(dw[at + i]) * v[at + i]; });
+  if (threadIdx.x == 0) dg[o] = static_cast<float>(dot * scale[o]);
+  const double factor = g[o] * scale[o], along = dot * scale[o] * scale[o];
+  for_row(inputs, [&](int i) {
+    dv[at + i] = static_cast<float>(factor * (dw[at + i] - along * v[at + i]));
+  });
+}
+
+__global__ void __launch_bounds__(kThreads)
+    standardize(int inputs, double eps, const float* v, float* w, double* mean, double* scale) {
+  const std::size_t o = blockIdx.x, at = o * static_cast<std::size_t>(inputs);
+  const double m =
+      row_total(inputs, [&](int i) { return static_cast<double>(v[at + i]); }) / inputs;
+  const double m2 = row_total(inputs, [&](int i) { return (v[at + i] - m) * (v[at + i] - m); });
+  const double s = inverse_std(m2 / inputs, eps);
+  if (threadIdx.x == 0) {
+    mean[o] = m;
+    scale[o] = s;
+  }
+  for_row(inputs, [&](int i) { w[at + i] = static_cast<float>((v[at + i] - m) * s); });
+}
+
+/// The input gradient of every normalization: dv = s·(dw − mean(dw) − ŵ·mean(dw·ŵ)).
+__global__ void __launch_bounds__(kThreads)
+    standardize_backward(int inputs, const float* dw, const float* v, const double* mean,
+                         const double* scale, float* dv) {
+  const std::size_t o = blockIdx.x, at = o * static_cast<std::size_t>(inputs);
+  const double m = mean[o], s = scale[o];
+  const double mean_dw =
+      row_total(inputs, [&](int i) { return static_cast<double>(dw[at + i]); }) / inputs;
+  const double mean_dww =
+      row_total(inputs, [&](int i) { return dw[at + i] * ((v[at + i] - m) * s); }) / inputs;
+  for_row(inputs, [&](int i) {
+    dv[at + i] = static_cast<float>(s * (dw[at + i] - mean_dw - (v[at + i] - m) * s * mean_dww));
+  });
+}
+
+}  // namespace
+
+KernelPtr compile(Context& context, const WeightNormalize& op) {
+  return make_kernel([op, &context](std::span<void* const> args, const StepState&) {
+    const dim3 grid(static_cast<unsigned>(op.outputs)), block(kThreads);
+    const auto *v = arg<const float>(args, 0), *g = arg<const float>(args, 1);
+    auto* w = arg<float>(args, 2);
+    auto *mean = arg<double>(args, 3), *scale = arg<double>(args, 4);
+    if (op.standardize)
+      launch(standardize, grid, block, 0, context.stream, op.inputs, op.eps, v, w, mean, scale);
+    else
+      launch(normalize, grid, block, 0, context.stream, op.inputs, v, g, w, scale);
+  });
+}
+
+KernelPtr compile(Context& context, const WeightNormalizeBackward& op) {
+  return make_kernel([op, &context](std::span<void* const> args, const StepState&) {
+    const dim3 grid(static_cast<unsigned>(op.outputs)), block(kThreads);
+    const auto *dw = arg<const float>(args, 0), *v = arg<const float>(args, 1);
+    const auto *mean = arg<const double>(args, 3), *scale = arg<const double>(args, 4);
+    auto *dv = arg<float>(args, 5), *dg = arg<float>(args, 6);
+    if (op.standardize)
+      launch(standardize_backward, grid, block, 0, context.stream, op.inputs, dw, v, mean, scale,
+             dv);
+    else
+      launch(normalize_backward, grid, block, 0, context.stream, op.inputs, dw, v,
+             arg<const float>(args, 2), scale, dv, dg);
+  });
+}
+
+}  // namespace syncnorm::cuda

@@ -1,0 +1,30 @@
+// Loading a back end that is a module of its own, so that the libraries behind it are needed only
+// where it is chosen: beside the program, or in ../lib/syncnorm of an installed one.
+#pragma once
+
+#include <dlfcn.h>
+
+#include <filesystem>
+#include <string>
+
+namespace syncnorm {
+
+/// The function `entry` of module `file`, or null, with a list of what was tried in `tried`.
+/// `flags` are dlopen's. The module is never unloaded.
+template <class Entry>
+Entry* load_module_entry(const std::string& file, const char* entry, int flags,
+                         std::string& tried) {
+  namespace fs = std::filesystem;
+  const fs::path here = fs::read_symlink("/proc/self/exe").parent_path();
+  for (const fs::path& folder : {here, here / "../lib/syncnorm"}) {
+    const fs::path module = folder / file;
+    if (!fs::exists(module)) continue;
+    if (void* handle = dlopen(module.c_str(), flags))
+      if (void* found = dlsym(handle, entry)) return reinterpret_cast<Entry*>(found);
+    const char* reason = dlerror();
+    tried += std::string("; ") + (reason != nullptr ? reason : "it has no entry point");
+  }
+  return nullptr;
+}
+
+}  // namespace syncnorm

@@ -1,0 +1,125 @@
+// The formulas of pointwise operations, for host and device code alike: activations, their slopes,
+// dropout, softmax cross-entropy of one class, and Adam's update of one value.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+
+#include "kernels/host_device.h"
+#include "kernels/ops.h"
+
+namespace syncnorm {
+
+constexpr float kSeluScale = 1.0507009873554805f;  // Klambauer et al. 2017
+constexpr float kSeluAlpha = 1.6732632423543772f;
+constexpr double kAlphaPrime = -1.7580993408473766;  // SELU at −∞: −kSeluScale·kSeluAlpha
+constexpr float kInverseSqrt2 = 0.70710678118654752f;
+constexpr float kInverseSqrt2Pi = 0.39894228040143268f;
+
+SYNCNORM_HOST_DEVICE inline float activate(Activation kind, float x) {
+  switch (kind) {
+    case Activation::relu:
+      return x > 0.0f ? x : (x <= 0.0f ? 0.0f : x);  // a nan stays a nan
+    case Activation::sigmoid:
+      return 1.0f / (1.0f + std::exp(-x));
+    case Activation::tanh:
+      return std::tanh(x);
+    case Activation::elu:
+      return x > 0.0f ? x : std::expm1(x);
+    case Activation::selu:
+      return kSeluScale * (x > 0.0f ? x : kSeluAlpha * std::expm1(x));
+    case Activation::gelu:
+      return 0.5f * x * (1.0f + std::erf(x * kInverseSqrt2));
+  }
+  return x;
+}
+
+/// dy/dx from y, for all but GELU.
+SYNCNORM_HOST_DEVICE inline float slope_from_output(Activation kind, float y) {
+  switch (kind) {
+    case Activation::relu:
+      return y > 0.0f ? 1.0f : 0.0f;
+    case Activation::sigmoid:
+      return y * (1.0f - y);
+    case Activation::tanh:
+      return 1.0f - y * y;
+    case Activation::elu:
+      return y > 0.0f ? 1.0f : y + 1.0f;
+    case Activation::selu:
+      return y > 0.0f ? kSeluScale : y + kSeluScale * kSeluAlpha;
+    case Activation::gelu:
+      break;
+  }
+  return 1.0f;
+}
+
+SYNCNORM_HOST_DEVICE inline float gelu_slope(float x) {
+  return 0.5f * (1.0f + std::erf(x * kInverseSqrt2)) +
+         x * kInverseSqrt2Pi * std::exp(-0.5f * x * x);
+}
+
+/// What a dropout makes of a value: scale·x + shift where it is kept, else `dropped`.
+struct DropoutLine {
+  float scale, shift, dropped;
+};
+
+inline DropoutLine dropout_line(const Dropout& op) {
+  // Adding −0 changes no value at all; +0 would change −0.
+  if (!op.alpha) return {static_cast<float>(1.0 / (1.0 - op.p)), -0.0f, 0.0f};
+  // Klambauer et al. 2017: an affine map undoes what α' in p of the places did to mean and
+  // variance.
+  const double a = 1.0 / std::sqrt((1.0 - op.p) * (1.0 + op.p * kAlphaPrime * kAlphaPrime));
+  if (op.backward) return {static_cast<float>(a), -0.0f, 0.0f};
+  const double b = -a * kAlphaPrime * op.p;
+  return {static_cast<float>(a), static_cast<float>(b), static_cast<float>(a * kAlphaPrime + b)};
+}
+
+/// The random key's index of a sample in a dropout layer: the layer takes the upper half.
+SYNCNORM_HOST_DEVICE inline std::uint64_t dropout_index(const Dropout& op, std::uint32_t sample) {
+  return (static_cast<std::uint64_t>(op.layer) << 32) | sample;
+}
+
+/// The target distribution puts 1 − ε + ε/K on the label and ε/K on every other class (PyTorch's
+/// label_smoothing; Szegedy et al. 2016). `log_total` is log Σ exp(logit).
+SYNCNORM_HOST_DEVICE inline float logit_gradient(const SoftmaxCrossEntropy& op, float logit,
+                                                 double log_total, bool is_label) {
+  const double target =
+      (is_label ? 1.0 - op.label_smoothing : 0.0) + op.label_smoothing / op.classes;
+  return static_cast<float>(op.gradient_scale * (std::exp(logit - log_total) - target));
+}
+
+SYNCNORM_HOST_DEVICE inline double cross_entropy(const SoftmaxCrossEntropy& op, double log_total,
+                                                 float label_logit, double sum_logits) {
+  const double share = op.label_smoothing / op.classes;
+  return (1.0 - op.label_smoothing) * (log_total - label_logit) +
+         share * (op.classes * log_total - sum_logits);
+}
+
+/// The constants of one Adam update (Kingma & Ba 2015; Loshchilov & Hutter 2019 when decoupled).
+struct AdamConstants {
+  float beta1, beta2, share1, share2, rate, root, eps, coupled, shrink, gradient_scale;
+};
+
+/// `step` counts the updates before this one.
+inline AdamConstants adam_constants(const AdamUpdate& op, std::uint64_t step, float lr,
+                                    float gradient_scale) {
+  const double t = static_cast<double>(step) + 1.0;  // bias correction
+  return {static_cast<float>(op.beta1), static_cast<float>(op.beta2),
+          // Rounded after the subtraction: 1 − 0.999f is off by 1.3e-5 of itself.
+          static_cast<float>(1.0 - op.beta1), static_cast<float>(1.0 - op.beta2),
+          static_cast<float>(lr / (1.0 - std::pow(op.beta1, t))),
+          static_cast<float>(1.0 / std::sqrt(1.0 - std::pow(op.beta2, t))),
+          static_cast<float>(op.eps), op.decoupled ? 0.0f : static_cast<float>(op.weight_decay),
+          op.decoupled ? static_cast<float>(1.0 - static_cast<double>(lr) * op.weight_decay) : 1.0f,
+          gradient_scale};
+}
+
+SYNCNORM_HOST_DEVICE inline void adam_value(const AdamConstants& k, float gradient, float& p,
+                                            float& m, float& v) {
+  const float g = gradient * k.gradient_scale + k.coupled * p;
+  m = k.beta1 * m + k.share1 * g;
+  v = k.beta2 * v + k.share2 * g * g;
+  p = p * k.shrink - k.rate * m / (std::sqrt(v) * k.root + k.eps);
+}
+
+}  // namespace syncnorm

@@ -1,0 +1,29 @@
+// Stands in for cuDNN and cuBLASLt on the emulated device: compiling a convolution or a linear
+// layer says that it cannot.
+#include <stdexcept>
+
+#include "kernels/cuda/context.h"
+
+namespace syncnorm::cuda {
+namespace {
+
+struct NoLibraries final : Libraries {
+  std::string versions() const override { return "no libraries"; }
+};
+
+KernelPtr refuse(const char* what) {
+  throw std::logic_error(std::string("the emulated CUDA device has no ") + what);
+}
+
+}  // namespace
+
+std::unique_ptr<Libraries> make_libraries(cudaStream_t) { return std::make_unique<NoLibraries>(); }
+
+KernelPtr compile(Context&, const ConvForward&) { return refuse("cuDNN"); }
+KernelPtr compile(Context&, const ConvDgrad&) { return refuse("cuDNN"); }
+KernelPtr compile(Context&, const ConvWgrad&) { return refuse("cuDNN"); }
+KernelPtr compile(Context&, const LinearForward&) { return refuse("cuBLASLt"); }
+KernelPtr compile(Context&, const LinearDgrad&) { return refuse("cuBLASLt"); }
+KernelPtr compile(Context&, const LinearWgrad&) { return refuse("cuBLASLt"); }
+
+}  // namespace syncnorm::cuda
