@@ -73,8 +73,10 @@ void Executor::run_instruction(std::size_t index, const StepState& state, bool p
       break;
     case Scope::group:
       for (int r = wave_begin_; r < wave_end(); ++r)
-        if (r == wave_begin_ || group_of(r) != group_of(r - 1))
+        if (r == wave_begin_ || group_of(r) != group_of(r - 1)) {
           call(instruction, kernels[0], r, state);
+          if (tap_ != nullptr) show_statistics(index, r);
+        }
       break;
     case Scope::replica:
       for (int r = wave_begin_; r < wave_end(); ++r) {
@@ -84,6 +86,7 @@ void Executor::run_instruction(std::size_t index, const StepState& state, bool p
         else
           contribute_nothing(instruction, r);
         merge_gradients(instruction, r);
+        if (tap_ != nullptr) show_statistics(index, r);
       }
       break;
   }
@@ -166,6 +169,19 @@ void Executor::call(const Instruction& instruction, Kernel* kernel, int replica,
     throw std::runtime_error(fmt::format("layer '{}', {}: {}", instruction.layer,
                                          op_name(instruction.op), error.what()));
   }
+}
+
+void Executor::show_statistics(std::size_t index, int replica) const {
+  const Instruction& instruction = program_.instructions[index];
+  const auto sums = [&](int tensor) {
+    const Tensor& t = program_.tensors[static_cast<std::size_t>(tensor)];
+    return std::span<const double>(reinterpret_cast<const double*>(pointer(tensor, replica)),
+                                   t.bytes / sizeof(double));
+  };
+  if (std::holds_alternative<BatchMoments>(instruction.op))
+    tap_->replica_sums(index, sums(instruction.args[1]));
+  else if (std::holds_alternative<BatchFinalize>(instruction.op))
+    tap_->group_sums(index, sums(instruction.args[0]));
 }
 
 void Executor::contribute_nothing(const Instruction& instruction, int replica) {
