@@ -12,6 +12,7 @@
 #include "engine/train/trainer.h"
 #include "launch/build_info.h"
 #include "monitoring/console.h"
+#include "monitoring/metrics.h"
 #include "monitoring/run_log.h"
 
 namespace syncnorm {
@@ -65,6 +66,15 @@ void train_experiment(const LoadedExperiment& loaded, const std::string& resume,
   options.init_from = init_from;
   options.version = kVersion;
   options.observers = {&log, &console};
+  std::unique_ptr<Metrics> metrics;
+  if (loaded.experiment.metrics.any()) {
+    metrics = std::make_unique<Metrics>(
+        loaded, comm,
+        Labels{{"version", kVersion}, {"build_type", kBuildType}, {"compiler", kCompiler}},
+        [](const std::string& warning) { std::cerr << "syncnorm: " << warning << std::endl; });
+    options.observers.push_back(metrics.get());
+    options.rank_observer = metrics.get();
+  }
   options.stop_requested = &stop_requested;
   Trainer(loaded, dataset, *device, comm, options).run();
 }
