@@ -97,9 +97,18 @@ int Exporter::answer(mg_connection* connection) {
     return 401;
   }
   scrapes_.fetch_add(1, std::memory_order_relaxed);
+  const bool awaited = [&] {
+    const std::lock_guard lock(awaited_mutex_);
+    return awaited_ && !is_head;
+  }();
   send(connection, "200 OK", "Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n", text(),
        !is_head);
   note_cpu();
+  if (awaited) {
+    const std::lock_guard lock(awaited_mutex_);
+    awaited_ = false;
+    awaited_changed_.notify_all();
+  }
   return 200;
 }
 
@@ -119,6 +128,17 @@ void Exporter::note_cpu() {
   const std::lock_guard lock(cost_mutex_);
   cpu_seconds_[thread_id()] =
       static_cast<double>(clock.tv_sec) + 1e-9 * static_cast<double>(clock.tv_nsec);
+}
+
+bool Exporter::wait_for_scrape(double seconds) {
+  {
+    const std::lock_guard lock(text_mutex_);
+    text_.clear();  // what was made before is not shown any more
+  }
+  std::unique_lock lock(awaited_mutex_);
+  awaited_ = true;
+  return awaited_changed_.wait_for(lock, std::chrono::duration<double>(seconds),
+                                   [this] { return !awaited_; });
 }
 
 ServingCost Exporter::cost() const {

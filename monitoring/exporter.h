@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <condition_variable>
 #include <functional>
 #include <map>
 #include <memory>
@@ -56,6 +57,9 @@ class Exporter {
 
   ServingCost cost() const;
 
+  /// Returns when an answer made after this call was sent, or after `seconds`. True: it was.
+  bool wait_for_scrape(double seconds);
+
  private:
   static int handle(mg_connection* connection, void* self);
   int answer(mg_connection* connection);
@@ -74,6 +78,10 @@ class Exporter {
   mutable std::mutex cost_mutex_;
   std::map<int, double> cpu_seconds_;  // by thread: its clock at its last answer
   std::atomic<std::uint64_t> scrapes_ = 0;
+
+  std::mutex awaited_mutex_;
+  std::condition_variable awaited_changed_;
+  bool awaited_ = false;  // somebody waits for an answer; guarded by awaited_mutex_
 
   mg_context* server_ = nullptr;  // last: its threads use all of the above
 };

@@ -268,6 +268,10 @@ void Metrics::leave_outcome(Outcome outcome) {
     attempt("metrics.pushgateway", [&] {
       push_metrics(config_.pushgateway, "syncnorm", run_dir_, text(), kPushDeadline);
     });
+  // Somebody watches: they should see how it ended. A run that was stopped has no time to wait.
+  const bool may_wait = outcome == Outcome::done || outcome == Outcome::diverged;
+  if (may_wait && exporter_ != nullptr && exporter_->cost().scrapes > 0.0 && config_.linger > 0.0)
+    exporter_->wait_for_scrape(config_.linger);
 }
 
 Metrics::~Metrics() {

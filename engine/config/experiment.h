@@ -149,6 +149,7 @@ struct FaultConfig {
 struct MetricsConfig {
   bool prometheus = false;                               // serve /metrics while the run lasts
   std::vector<std::string> listen = {"127.0.0.1:9464"};  // numeric host:port; port 0: a free one
+  double linger = 10.0;       // seconds that a watched run waits for a scrape of its outcome
   bool required = false;      // an exporter that cannot listen ends the run
   std::string user;           // basic authentication; "": none
   std::string password_file;  // mode 0600

@@ -433,6 +433,11 @@ Rows metrics_rows() {
       switch_key(
           "metrics.required", [](auto& e) -> auto& { return e.metrics.required; },
           "an exporter that cannot listen ends the run; false: a warning"),
+      number_key(
+          "metrics.linger", [](auto& e) -> auto& { return e.metrics.linger; },
+          NumberRange{0.0, 3600.0, true, true},
+          "seconds that a run which was scraped waits at its end for one scrape more, so that its "
+          "outcome is seen; never when it was stopped"),
       optional_text_key(
           "metrics.user", [](auto& e) -> auto& { return e.metrics.user; }, "name, or `\"\"`",
           "who may read `/metrics`, by basic authentication; empty: everybody"),

@@ -1,6 +1,7 @@
 """The exporter beside real runs: what a scrape sees, and that nothing it meets holds up the run."""
 import base64
 import concurrent.futures
+import contextlib
 import http.client
 import http.server
 import json
@@ -301,6 +302,18 @@ class Metrics(harness.TestCase):
         result = harness.run("train", path)
         self.assertEqual(result.code, 0, result.err)
         self.assertIn("metrics.pushgateway: 127.0.0.1", result.err)
+
+    def test_a_watched_run_shows_how_it_ended(self):
+        process, address = self.watch({"steps": 20, "metrics.linger": 60})
+        text = ""
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            while True:
+                text = scrape(address)
+                time.sleep(0.05)
+        seen = samples(text)
+        self.assertEqual(seen["syncnorm_run_outcome", frozenset({("outcome", "done")})], 1)
+        self.assertEqual(seen["syncnorm_step", frozenset()], 20)
+        self.assertEqual(harness.finish(process).code, 0)
 
     def test_a_run_that_diverges_says_so(self):
         textfile = self.folder / "end.prom"

@@ -167,6 +167,21 @@ TEST(Exporter, AScrapeDuringTheEndIsAnsweredOrClosed) {
   }
 }
 
+TEST(Exporter, WaitsForAScrapeOfWhatIsNewButNotForEver) {
+  std::atomic<int> value = 1;
+  Exporter exporter({"127.0.0.1:0"}, {}, [&] { return "x " + std::to_string(value) + "\n"; });
+  EXPECT_THAT(get(port_of(exporter)), HasSubstr("x 1\n"));
+  EXPECT_FALSE(exporter.wait_for_scrape(0.01));
+  value = 2;
+  std::atomic<bool> ended = false;
+  std::thread watcher([&] {
+    while (!ended) EXPECT_THAT(get(port_of(exporter)), StartsWith("HTTP/1.1 200"));
+  });
+  EXPECT_TRUE(exporter.wait_for_scrape(60.0));
+  ended = true;
+  watcher.join();
+}
+
 class PasswordFile : public ::testing::Test {
  protected:
   PasswordFile() {

@@ -20,7 +20,7 @@ TEST(MetricsConfig, EveryKeyIsTaken) {
           "metrics: {prometheus: true, listen: ['[::1]:0', localhost:80], required: true, user: "
           "ann, "
           "password_file: p, file_sd_dir: d, textfile: t.prom, pushgateway: 'http://h:9091', "
-          "layers: true, layer_limit: 7, every_steps: 3, tensorboard: true}\n",
+          "layers: true, layer_limit: 7, every_steps: 3, linger: 0.5, tensorboard: true}\n",
           "a.yaml")
           .experiment.metrics;
   EXPECT_TRUE(m.prometheus && m.required && m.layers && m.tensorboard);
@@ -29,6 +29,7 @@ TEST(MetricsConfig, EveryKeyIsTaken) {
             "annpdt.promhttp://h:9091");
   EXPECT_EQ(m.layer_limit, 7);
   EXPECT_EQ(m.every_steps, 3);
+  EXPECT_EQ(m.linger, 0.5);
 }
 
 TEST(MetricsConfig, NothingIsOnByDefault) {
