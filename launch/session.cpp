@@ -14,6 +14,7 @@
 #include "monitoring/console.h"
 #include "monitoring/metrics.h"
 #include "monitoring/run_log.h"
+#include "monitoring/tensorboard.h"
 
 namespace syncnorm {
 namespace {
@@ -66,6 +67,8 @@ void train_experiment(const LoadedExperiment& loaded, const std::string& resume,
   options.init_from = init_from;
   options.version = kVersion;
   options.observers = {&log, &console};
+  TensorBoard tensorboard;
+  if (loaded.experiment.metrics.tensorboard) options.observers.push_back(&tensorboard);
   std::unique_ptr<Metrics> metrics;
   if (loaded.experiment.metrics.any()) {
     metrics = std::make_unique<Metrics>(
