@@ -7,6 +7,7 @@ import http.server
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -146,6 +147,34 @@ class Metrics(harness.TestCase):
         self.assertEqual(samples(end)["syncnorm_run_outcome", frozenset({("outcome", "stopped")})],
                          1)
         self.assertEqual(names(end), names(later))
+
+    def test_every_node_has_an_endpoint_of_its_own(self):
+        """Ranks 2 and 3 are on another machine, as far as they can see: it has another name."""
+        other = ["unshare", "--uts", "sh", "-c", "hostname elsewhere && exec \"$0\" \"$@\""]
+        if subprocess.run([*other, "true"], capture_output=True).returncode != 0:
+            self.skipTest("a host name of its own needs rights that are not here")
+        wrapper = self.folder / "wrapper"
+        wrapper.write_text(
+            f'#!/bin/sh\nif [ "$OMPI_COMM_WORLD_RANK" -lt 2 ]; then exec {harness.PROGRAM} "$@"; fi\n'
+            f"exec {shlex.join(other)} {harness.PROGRAM} \"$@\"\n")
+        wrapper.chmod(0o755)
+        process, _ = self.watch(ranks=4, program=wrapper)
+        targets = self.folder / "sd"
+        harness.wait_for(lambda: len(list(targets.glob("*.json"))) == 2, "two target files")
+        nodes = {}
+        for path in targets.iterdir():
+            (address,) = json.loads(path.read_text())[0]["targets"]
+            seen = samples(scrape(address))
+            ranks = sorted({dict(labels)["rank"] for _, labels in seen if "rank" in dict(labels)})
+            nodes["elsewhere" in path.name] = (ranks, seen)
+        self.assertEqual({k: ranks for k, (ranks, _) in nodes.items()},
+                         {False: ["0", "1"], True: ["2", "3"]})
+        # Both say which run it is; what belongs to the run as a whole comes from rank 0's node.
+        for elsewhere, (_, seen) in nodes.items():
+            found = {name for name, _ in seen}
+            self.assertIn("syncnorm_run_info", found)
+            self.assertEqual("syncnorm_loss" in found, not elsewhere)
+        self.assertEqual(self.stop(process, ranks=4).code, 75)
 
     def test_one_rank_without_mpirun(self):
         process, address = self.watch(ranks=0)
