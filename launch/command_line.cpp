@@ -110,6 +110,13 @@ CommandLine parse_command_line(int argc, char** argv) {
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();
 
+  CLI::App* report = app.add_subcommand("report", "Print what a run has logged");
+  add_experiment(report, line, "RUN_DIR");
+  report
+      ->add_flag("--csv", line.csv,
+                 "As comma-separated values, one line for each step and evaluation")
+      ->required();
+
   CLI::App* inspect = app.add_subcommand("inspect", "Show and verify a checkpoint");
   add_experiment(inspect, line, "CHECKPOINT_DIR");
 
@@ -138,6 +145,7 @@ int run_command(const CommandLine& line, Communicator& comm) {
   if (line.command == "bench step") return run_bench_step(line, comm);
   if (line.command == "bench norm") return run_bench_norm(line);
   if (line.command == "bench reduce") return run_bench_reduce(line, comm);
+  if (line.command == "report") return run_report(line);
   return run_inspect(line, comm);
 }
 

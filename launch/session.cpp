@@ -13,7 +13,9 @@
 #include "kernels/error.h"
 #include "launch/build_info.h"
 #include "monitoring/console.h"
+#include "monitoring/metrics.h"
 #include "monitoring/run_log.h"
+#include "monitoring/tensorboard.h"
 
 namespace syncnorm {
 namespace {
@@ -72,6 +74,17 @@ void train_experiment(const LoadedExperiment& loaded, const std::string& resume,
   options.init_from = init_from;
   options.version = kVersion;
   options.observers = {&log, &console};
+  TensorBoard tensorboard;
+  if (loaded.experiment.metrics.tensorboard) options.observers.push_back(&tensorboard);
+  std::unique_ptr<Metrics> metrics;
+  if (loaded.experiment.metrics.any()) {
+    metrics = std::make_unique<Metrics>(
+        loaded, comm,
+        Labels{{"version", kVersion}, {"build_type", kBuildType}, {"compiler", kCompiler}},
+        [](const std::string& warning) { std::cerr << "syncnorm: " << warning << std::endl; });
+    options.observers.push_back(metrics.get());
+    options.rank_observer = metrics.get();
+  }
   options.stop_requested = &stop_requested;
   Trainer(loaded, dataset, *device, comm, options).run();
 }

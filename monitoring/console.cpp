@@ -21,6 +21,21 @@ std::string duration(double seconds) {
   return fmt::format("{}:{:02}", s / 60, s % 60);
 }
 
+/// The end of every run in one line: shares of all that was measured, and how long that was.
+std::string where_the_time_went(const EndEvent& event) {
+  const double reductions = event.reduction_share * event.seconds;
+  const double data = event.data_share * event.seconds;
+  const double all = event.seconds + event.evaluation_seconds + event.checkpoint_seconds;
+  if (all <= 0.0) return "";
+  return fmt::format(
+      "  the time went to: computing {:.1f}%, exposed reductions {:.1f}%, waiting for data "
+      "{:.1f}%, "
+      "evaluation {:.1f}%, checkpoints {:.1f}% of {:.1f} s\n",
+      100.0 * (event.seconds - reductions - data) / all, 100.0 * reductions / all,
+      100.0 * data / all, 100.0 * event.evaluation_seconds / all,
+      100.0 * event.checkpoint_seconds / all, all);
+}
+
 }  // namespace
 
 void Console::clear_line() {
@@ -82,9 +97,9 @@ void Console::on_end(const EndEvent& event) {
   clear_line();
   if (event.status == "done")
     out_ << fmt::format(
-                "  done in {}: {:.0f} images/s, {:.1f}% of the time in exposed reductions\n",
-                duration(event.seconds), event.samples_per_second, 100.0 * event.reduction_share)
-         << std::flush;
+        "  done in {}: {:.0f} images/s, {:.1f}% of the time in exposed reductions\n",
+        duration(event.seconds), event.samples_per_second, 100.0 * event.reduction_share);
+  out_ << where_the_time_went(event) << std::flush;
 }
 
 }  // namespace syncnorm

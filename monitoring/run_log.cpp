@@ -2,8 +2,6 @@
 // at steps that come half a second after the last flush, so that it can be watched.
 #include "monitoring/run_log.h"
 
-#include <unistd.h>
-
 #include <cerrno>
 #include <chrono>
 #include <cmath>
@@ -13,6 +11,7 @@
 #include <nlohmann/json.hpp>
 
 #include "kernels/error.h"
+#include "monitoring/whole_file.h"
 
 namespace syncnorm {
 namespace {
@@ -20,6 +19,7 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 constexpr std::chrono::milliseconds kFlushInterval{500};
+constexpr const char* kHint = "choose another run_dir";
 
 /// JSON has no nan or infinity: they become the strings "nan", "inf", "-inf".
 Json number(double value) {
@@ -27,17 +27,8 @@ Json number(double value) {
   return std::isnan(value) ? "nan" : (value > 0 ? "inf" : "-inf");
 }
 
-/// Replaces a file whole or not at all.
-void write_whole(const fs::path& path, const std::string& text) {
-  const fs::path temporary = path.string() + ".tmp";
-  std::ofstream out(temporary, std::ios::binary | std::ios::trunc);
-  out << text;
-  out.close();
-  std::error_code error;
-  if (out) fs::rename(temporary, path, error);
-  if (!out || error)
-    throw InputError(fmt::format("{}: cannot be written ({}); choose another run_dir",
-                                 path.string(), error ? error.message() : std::strerror(errno)));
+double unix_seconds() {
+  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
 }  // namespace
@@ -50,7 +41,7 @@ void RunLog::on_start(const StartEvent& event) {
   if (error)
     throw InputError(fmt::format("{}: cannot create the run folder ({}); choose another run_dir",
                                  folder_.string(), error.message()));
-  write_whole(folder_ / "config.yaml", event.config_yaml);
+  write_whole(folder_ / "config.yaml", event.config_yaml, kHint);
   if (event.first_step == 0) {
     // A fresh start. What an earlier try left in the log before its first checkpoint is void.
     fs::remove(folder_ / "metrics.jsonl", error);
@@ -67,6 +58,7 @@ void RunLog::on_start(const StartEvent& event) {
                {"ranks", event.ranks},
                {"replicas", event.replicas},
                {"batch_per_replica", event.batch_per_replica},
+               {"time", unix_seconds()},
                {"first_step", event.first_step},
                {"total_steps", event.total_steps},
                {"steps_per_epoch", event.steps_per_epoch},
@@ -99,7 +91,7 @@ void RunLog::cut_back(std::int64_t step) {
     if (!behind && event != "end") kept += line + "\n";
   }
   in.close();
-  write_whole(path, kept);
+  write_whole(path, kept, kHint);
   open();
 }
 
@@ -154,7 +146,9 @@ void RunLog::on_end(const EndEvent& event) {
                {"final_loss", number(event.final_loss)},
                {"samples_per_second", event.samples_per_second},
                {"reduction_share", event.reduction_share},
-               {"data_share", event.data_share}};
+               {"data_share", event.data_share},
+               {"evaluation_seconds", event.evaluation_seconds},
+               {"checkpoint_seconds", event.checkpoint_seconds}};
   if (!event.message.empty()) json["message"] = event.message;
   if (event.test_accuracy >= 0.0) {
     json["test_loss"] = number(event.test_loss);
@@ -174,7 +168,7 @@ void RunLog::on_end(const EndEvent& event) {
   json["replicas"] = start_.replicas;
   json["batch_per_replica"] = start_.batch_per_replica;
   json["parameters"] = start_.parameters;
-  write_whole(folder_ / "summary.json", json.dump(2) + "\n");
+  write_whole(folder_ / "summary.json", json.dump(2) + "\n", kHint);
 }
 
 }  // namespace syncnorm

@@ -150,6 +150,25 @@ struct FaultConfig {
   double deadline = 600.0;  // seconds without progress of a reduction before the job is ended
 };
 
+struct MetricsConfig {
+  bool prometheus = false;                               // serve /metrics while the run lasts
+  std::vector<std::string> listen = {"127.0.0.1:9464"};  // numeric host:port; port 0: a free one
+  double linger = 10.0;       // seconds that a watched run waits for a scrape of its outcome
+  bool required = false;      // an exporter that cannot listen ends the run
+  std::string user;           // basic authentication; "": none
+  std::string password_file;  // mode 0600
+  std::string file_sd_dir;    // "", or where Prometheus looks for targets
+  std::string textfile;       // "", or the file for node_exporter, written at the end
+  std::string pushgateway;    // "", or http://host:port, told of the outcome
+  bool layers = false;        // statistics of every normalization layer
+  int layer_limit = 64;       // layers that are shown, the first of the network
+  int every_steps = 50;       // updates between samples of layers and of the gradient's norm
+  bool tensorboard = false;   // event files in run_dir
+
+  /// Whether anybody reads the metrics of all ranks.
+  bool any() const { return prometheus || !textfile.empty() || !pushgateway.empty(); }
+};
+
 struct Experiment {
   std::string name = "experiment";
   std::uint64_t seed = 1;
@@ -170,6 +189,7 @@ struct Experiment {
   LossConfig loss;
   CheckpointConfig checkpoint;
   FaultConfig fault;
+  MetricsConfig metrics;
   std::string run_dir;  // default: runs/<name>
 
   int global_batch() const { return replicas * batch_per_replica; }

@@ -8,7 +8,9 @@
 #include <iterator>
 
 #include "engine/config/layers.h"
+#include "engine/config/listen_address.h"
 #include "engine/config/schema_rows.h"
+#include "kernels/error.h"
 
 namespace syncnorm::config {
 
@@ -389,6 +391,86 @@ Rows ending_rows() {
   };
 }
 
+/// One address, or a list of them.
+SchemaKey listen_key() {
+  return {"metrics.listen", "address, or list of addresses",
+          "numeric `host:port` of the exporter, one per node; port 0: a free one; no TLS",
+          [](const ConfigNode& node, const Field& field, Draft& draft) {
+            const bool is_list = node.kind == NodeKind::list;
+            std::vector<std::string> addresses;
+            bool good = true;
+            for (std::size_t i = 0; i < (is_list ? node.items.size() : 1); ++i) {
+              const ConfigNode& entry = is_list ? node.items[i] : node;
+              const Field item{is_list ? fmt::format("{}[{}]", field.key, i) : field.key,
+                               field.problems};
+              const auto text = read_text(entry, item);
+              good = good && text;
+              if (!text) continue;
+              try {
+                addresses.push_back(parse_listen_address(*text).text());
+              } catch (const InputError& error) {
+                item.fail(entry, error.what());
+                good = false;
+              }
+            }
+            if (good && addresses.empty())
+              field.fail(node, "the list is empty; give an address, as 127.0.0.1:9464");
+            good = good && !addresses.empty();
+            if (good) draft.experiment.metrics.listen = addresses;
+            return good;
+          },
+          [](const Draft& draft) {
+            std::vector<std::string> texts;
+            for (const std::string& address : draft.experiment.metrics.listen)
+              texts.push_back(scalar_text(address));
+            return texts.size() == 1 ? texts[0] : fmt::format("[{}]", fmt::join(texts, ", "));
+          }};
+}
+
+Rows metrics_rows() {
+  return {
+      switch_key(
+          "metrics.prometheus", [](auto& e) -> auto& { return e.metrics.prometheus; },
+          "serve `/metrics` for Prometheus while the run lasts"),
+      listen_key(),
+      switch_key(
+          "metrics.required", [](auto& e) -> auto& { return e.metrics.required; },
+          "an exporter that cannot listen ends the run; false: a warning"),
+      number_key(
+          "metrics.linger", [](auto& e) -> auto& { return e.metrics.linger; },
+          NumberRange{0.0, 3600.0, true, true},
+          "seconds that a run which was scraped waits at its end for one scrape more, so that its "
+          "outcome is seen; never when it was stopped"),
+      optional_text_key(
+          "metrics.user", [](auto& e) -> auto& { return e.metrics.user; }, "name, or `\"\"`",
+          "who may read `/metrics`, by basic authentication; empty: everybody"),
+      optional_text_key(
+          "metrics.password_file", [](auto& e) -> auto& { return e.metrics.password_file; },
+          "path, or `\"\"`", "file with the password of `user` in its first line, of mode 0600"),
+      optional_text_key(
+          "metrics.file_sd_dir", [](auto& e) -> auto& { return e.metrics.file_sd_dir; },
+          "path, or `\"\"`", "folder for a `file_sd` target file, which is there while the run is"),
+      optional_text_key(
+          "metrics.textfile", [](auto& e) -> auto& { return e.metrics.textfile; },
+          "path, or `\"\"`", "file ending in `.prom` for node_exporter, written when the run ends"),
+      optional_text_key(
+          "metrics.pushgateway", [](auto& e) -> auto& { return e.metrics.pushgateway; },
+          "`http://host:port`, or `\"\"`", "Pushgateway that is told how the run ended"),
+      switch_key(
+          "metrics.layers", [](auto& e) -> auto& { return e.metrics.layers; },
+          "batch: also the statistics of every normalization layer"),
+      integer_key(
+          "metrics.layer_limit", [](auto& e) -> auto& { return e.metrics.layer_limit; },
+          between(1, 1000), "layers: how many are shown, from the first on"),
+      integer_key(
+          "metrics.every_steps", [](auto& e) -> auto& { return e.metrics.every_steps; },
+          at_least(1), "updates between samples of the layers and of the gradient's norm"),
+      switch_key(
+          "metrics.tensorboard", [](auto& e) -> auto& { return e.metrics.tensorboard; },
+          "write TensorBoard event files into `run_dir`"),
+  };
+}
+
 }  // namespace
 
 Schema make_schema() {
@@ -405,9 +487,10 @@ Schema make_schema() {
       {"loss", "Softmax cross-entropy."},
       {"checkpoint", "When the state is saved; at step 0 and at the end it always is."},
       {"fault", "What happens when a rank is lost."},
+      {"metrics", "Who may watch the run."},
   };
   for (Rows (*rows)() : {top_level_rows, data_rows, evaluation_rows, model_rows, norm_rows,
-                         optimizer_rows, schedule_rows, ending_rows}) {
+                         optimizer_rows, schedule_rows, metrics_rows, ending_rows}) {
     append(schema.keys, rows());
   }
   return schema;

@@ -107,6 +107,20 @@ SchemaKey text_key(std::string path, Access access, std::string type, std::strin
           [=](const Draft& draft) { return scalar_text(access(draft.experiment)); }};
 }
 
+/// A text that may be empty: "" says that there is none.
+template <typename Access>
+SchemaKey optional_text_key(std::string path, Access access, std::string type,
+                            std::string meaning) {
+  SchemaKey key = text_key(std::move(path), access, std::move(type), std::move(meaning));
+  key.store = [access, full = key.store](const ConfigNode& node, const Field& field, Draft& draft) {
+    const bool is_none = node.kind == NodeKind::scalar && node.quoted && node.text.empty();
+    if (!is_none) return full(node, field, draft);
+    access(draft.experiment).clear();
+    return true;
+  };
+  return key;
+}
+
 template <typename Access>
 SchemaKey integer_list_key(std::string path, Access access, IntegerRange range,
                            std::string meaning) {

@@ -145,6 +145,34 @@ void check_norm(const Draft& draft, Problems& problems) {
   needs_l2("norm.precise_samples", norm.precise_samples > 0);
 }
 
+/// Keys that would be read by nobody, and addresses that cannot be used.
+void check_metrics(const Draft& draft, Problems& problems) {
+  const MetricsConfig& metrics = draft.experiment.metrics;
+  const auto complain = [&](const char* key, std::initializer_list<const char*> keys,
+                            const std::string& text) {
+    if (all_good(draft, keys)) problems.add(latest(draft, keys), key, text);
+  };
+  if (metrics.user.empty() != metrics.password_file.empty())
+    complain(metrics.user.empty() ? "metrics.user" : "metrics.password_file",
+             {"metrics.user", "metrics.password_file"},
+             "user and password_file go together; give both, or neither");
+  if (metrics.user.find(':') != std::string::npos)
+    complain("metrics.user", {"metrics.user"},
+             "a user name of basic authentication has no colon; choose another");
+  if (!metrics.file_sd_dir.empty() && !metrics.prometheus)
+    complain("metrics.file_sd_dir", {"metrics.file_sd_dir", "metrics.prometheus"},
+             "there is no target without an exporter; set `metrics.prometheus: true`");
+  if (!metrics.textfile.empty() && !metrics.textfile.ends_with(".prom"))
+    complain("metrics.textfile", {"metrics.textfile"},
+             "node_exporter reads files that end in .prom only; give it such a name");
+  if (metrics.pushgateway.starts_with("https://"))
+    complain("metrics.pushgateway", {"metrics.pushgateway"},
+             "TLS is not spoken here; give the http:// address of a proxy that does");
+  else if (!metrics.pushgateway.empty() && !metrics.pushgateway.starts_with("http://"))
+    complain("metrics.pushgateway", {"metrics.pushgateway"},
+             "is no address; write http://host:port, as http://127.0.0.1:9091");
+}
+
 }  // namespace
 
 void resolve(Draft& draft, Problems& problems) {
@@ -153,6 +181,7 @@ void resolve(Draft& draft, Problems& problems) {
   check_norm(draft, problems);
   check_schedule(draft, problems);
   check_optimizer(draft, problems);
+  check_metrics(draft, problems);
   if (draft.experiment.run_dir.empty()) draft.experiment.run_dir = "runs/" + draft.experiment.name;
 }
 

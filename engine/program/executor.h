@@ -52,6 +52,16 @@ struct ReductionTiming {
   double in_flight = 0.0, exposed = 0.0;
 };
 
+/// Is shown the forward statistics of a step as they come: n, n·mean, M2 + n·mean² per channel.
+class StatisticsTap {
+ public:
+  virtual ~StatisticsTap() = default;
+  /// Of one local replica, before any reduction. `instruction`: its index in the program.
+  virtual void replica_sums(std::size_t instruction, std::span<const double> sums) = 0;
+  /// Of one local group of replicas that share statistics, after the reduction.
+  virtual void group_sums(std::size_t instruction, std::span<const double> sums) = 0;
+};
+
 class Executor {
  public:
   /// `comm` is the world for training and a self communicator for evaluation. `groups` may be null
@@ -64,7 +74,7 @@ class Executor {
   void run(const StepState& state, const BatchView& batch, bool prepare = true, double vote = 0.0);
 
   /// Values of a persistent f64 tensor for one local replica (and so for its group).
-  std::vector<double> doubles(int tensor, int replica);
+  std::vector<double> doubles(int tensor, int replica) const;
   /// Sets them to zero.
   void zero(int tensor, int replica);
 
@@ -99,6 +109,9 @@ class Executor {
   /// limit that a step's time is compared with.
   void run_limit(const StepState& state, const BatchView& batch);
   std::size_t bytes_reduced_per_step() const { return bytes_reduced_; }
+  /// Shows the statistics of the following steps to `tap`, which must outlive them; null: to
+  /// nobody.
+  void set_tap(StatisticsTap* tap) { tap_ = tap; }
 
  private:
   struct Step {
@@ -129,6 +142,8 @@ class Executor {
 
   void run_instruction(std::size_t index, const StepState& state, bool prepare, double vote);
   void call(const Instruction& instruction, Kernel* kernel, int replica, const StepState& state);
+  void show_statistics(std::size_t index, int replica) const;
+  std::vector<double> read_doubles(int tensor, int replica) const;
   void contribute_nothing(const Instruction& instruction, int replica);
   void merge_gradients(std::size_t index, int replica, const StepState& state);
   void start_gradient(Reducing& reducing, const ReductionSpec& spec);
@@ -176,6 +191,7 @@ class Executor {
   std::vector<ReductionTiming> timings_;
   bool overlap_ = true;
   bool profile_ = false;
+  StatisticsTap* tap_ = nullptr;
   std::vector<double> instruction_seconds_;
 
   BatchView batch_;                      // where kernels find it

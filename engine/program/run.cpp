@@ -47,9 +47,14 @@ void Executor::take_batch(const BatchView& batch) {
   take(batch_.sample_ids, sample_ids_);
 }
 
-std::vector<double> Executor::doubles(int tensor, int replica) {
+std::vector<double> Executor::doubles(int tensor, int replica) const {
+  assert(program_.tensors[static_cast<std::size_t>(tensor)].persistent);
+  return read_doubles(tensor, replica);
+}
+
+std::vector<double> Executor::read_doubles(int tensor, int replica) const {
   const Tensor& t = program_.tensors[static_cast<std::size_t>(tensor)];
-  assert(t.persistent && t.element == 'd');
+  assert(t.element == 'd');
   std::vector<double> values(t.bytes / sizeof(double));
   device_.copy(values.data(), pointer(tensor, replica), t.bytes);
   device_.synchronize();
@@ -98,8 +103,10 @@ void Executor::run_instruction(std::size_t index, const StepState& state, bool p
       break;
     case Scope::group:
       for (int r = wave_begin_; r < wave_end(); ++r)
-        if (r == wave_begin_ || group_of(r) != group_of(r - 1))
+        if (r == wave_begin_ || group_of(r) != group_of(r - 1)) {
           call(instruction, kernels[0], r, state);
+          if (tap_ != nullptr) show_statistics(index, r);
+        }
       break;
     case Scope::replica:
       for (int r = wave_begin_; r < wave_end(); ++r) {
@@ -109,6 +116,7 @@ void Executor::run_instruction(std::size_t index, const StepState& state, bool p
         else
           contribute_nothing(instruction, r);
         merge_gradients(index, r, state);
+        if (tap_ != nullptr) show_statistics(index, r);
       }
       break;
   }
@@ -191,6 +199,14 @@ void Executor::call(const Instruction& instruction, Kernel* kernel, int replica,
     throw std::runtime_error(fmt::format("layer '{}', {}: {}", instruction.layer,
                                          op_name(instruction.op), error.what()));
   }
+}
+
+void Executor::show_statistics(std::size_t index, int replica) const {
+  const Instruction& instruction = program_.instructions[index];
+  if (std::holds_alternative<BatchMoments>(instruction.op))
+    tap_->replica_sums(index, read_doubles(instruction.args[1], replica));
+  else if (std::holds_alternative<BatchFinalize>(instruction.op))
+    tap_->group_sums(index, read_doubles(instruction.args[0], replica));
 }
 
 void Executor::contribute_nothing(const Instruction& instruction, int replica) {

@@ -13,7 +13,8 @@ void with_places(const LoadedExperiment& loaded, const std::function<void()>& ac
   } catch (const InputError& error) {
     // Messages begin with a key, with a place already, or with the layer.
     const std::string message = error.what();
-    for (const char* key : {"norm.groups", "model.architecture"})
+    for (const char* key :
+         {"norm.groups", "model.architecture", "metrics.password_file", "metrics.listen"})
       if (message.rfind(std::string(key) + ":", 0) == 0)
         throw InputError(loaded.at(key) + ": " + message);
     if (message.rfind("layer '", 0) == 0) {

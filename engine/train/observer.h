@@ -1,12 +1,15 @@
 // What a run tells those who watch it. The engine knows none of them: the run log, the console and
 // metrics are observers in monitoring/.
 //
-// Events come on rank 0, in order, from the training thread; an observer must not block it. All
-// seconds are wall time on rank 0.
+// The events of Observer come on rank 0, those of RankObserver on every rank, in order, from the
+// training thread; an observer must not block it. All seconds are wall time on the rank that tells.
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <span>
 #include <string>
+#include <vector>
 
 namespace syncnorm {
 
@@ -64,14 +67,16 @@ struct ResumeEvent {
 };
 
 struct EndEvent {
-  std::string status;   // "done" or "diverged"
+  std::string status;   // "done", "stopped" or "diverged"
   std::string message;  // why, when not done
   std::int64_t step = 0;
   double seconds = 0.0;             // of all steps of this launch
   double samples_per_second = 0.0;  // median step of this launch
   double reduction_share = 0.0;     // of step time, in exposed reductions
   double data_share = 0.0;          // of step time, waiting for data
-  double final_loss = 0.0;          // mean over the last steps, at most 100
+  double evaluation_seconds = 0.0;  // of this launch, beside the steps
+  double checkpoint_seconds = 0.0;
+  double final_loss = 0.0;  // mean over the last steps, at most 100
   double test_loss = 0.0;
   double test_accuracy = -1.0;  // last evaluation; negative: none
   double best_validation_accuracy = -1.0;
@@ -87,6 +92,65 @@ class Observer {
   virtual void on_eval(const EvalEvent&) {}
   virtual void on_checkpoint(const CheckpointEvent&) {}
   virtual void on_end(const EndEvent&) {}
+};
+
+/// What reductions are for; the index of PhaseSums.
+enum class Phase { forward_statistics, backward_statistics, gradient, loss };
+inline constexpr std::size_t kPhases = 4;
+using PhaseSums = std::array<double, kPhases>;
+
+/// A batch-normalization layer whose statistics are sampled.
+struct LayerInfo {
+  std::string name;
+  int channels = 0;
+};
+
+struct RankStartEvent {
+  std::int64_t arena_bytes = 0;   // on this rank
+  std::vector<LayerInfo> layers;  // empty: not sampled
+};
+
+/// A step as one rank saw it.
+struct RankStepEvent {
+  std::int64_t step = 0;           // as in StepEvent
+  double seconds = 0.0;            // with waiting for data
+  double data_seconds = 0.0;       // waiting for data
+  PhaseSums exposed{};             // seconds in starting and waiting for reductions
+  PhaseSums in_flight{};           // seconds from their starts until they were seen complete
+  PhaseSums bytes{};               // sent by this rank
+  bool gradient_measured = false;  // in this step
+  double gradient_norm = 0.0;      // global 2-norm before clipping, when measured
+
+  double exposed_seconds() const { return exposed[0] + exposed[1] + exposed[2] + exposed[3]; }
+  /// Time before the collectives: what a slow rank has more of than the others.
+  double work_seconds() const { return seconds - exposed_seconds(); }
+};
+
+/// The statistics of one layer in one step, as sums over the replicas of this rank; vectors are per
+/// channel. Replica r has the count n, mean m and biased variance v.
+struct LayerSums {
+  double replicas = 0.0;         // with a sample
+  double count = 0.0;            // Σ n
+  double effective_count = 0.0;  // behind the statistics that normalize, the smallest of this rank
+  double drift = 0.0;            // Σ (change of the normalizing mean since the last sample)² / v
+  double drift_terms = 0.0;      // terms of that sum; 0 in the first sample
+  std::span<const double> sum;   // Σ n·m
+  std::span<const double> square;      // Σ n·(v + m²)
+  std::span<const double> means;       // Σ m
+  std::span<const double> means2;      // Σ m²
+  std::span<const double> variances;   // Σ v
+  std::span<const double> variances2;  // Σ v²
+};
+
+class RankObserver {
+ public:
+  virtual ~RankObserver() = default;
+  /// Before Observer::on_start, and so before the run folder is written; the only call that may
+  /// communicate, and throw, the same on every rank.
+  virtual void on_rank_start(const RankStartEvent&) {}
+  virtual void on_rank_step(const RankStepEvent&) {}
+  /// One entry per layer of RankStartEvent, valid during the call. After the step's on_rank_step.
+  virtual void on_layers(std::int64_t step, std::span<const LayerSums>) { (void)step; }
 };
 
 }  // namespace syncnorm

@@ -24,7 +24,7 @@ Optimizer::Optimizer(const Graph& graph, const Program& program, const Optimizer
   first_ = Mirror(device, bytes);
   if (config.kind != OptimizerKind::sgd) second_ = Mirror(device, bytes);
   norm_ = Mirror(device, sizeof(double));
-  if (config.clip_norm > 0.0) sum_of_squares_ = device.compile(SumOfSquares{1, count_});
+  sum_of_squares_ = device.compile(SumOfSquares{1, count_});
 
   std::vector<std::size_t> order(graph.parameters.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
@@ -49,17 +49,17 @@ Optimizer::Optimizer(const Graph& graph, const Program& program, const Optimizer
   }
 }
 
-double Optimizer::update(const Memory& memory, StepState& state) {
+double Optimizer::update(const Memory& memory, StepState& state, bool measure) {
   float* gradient = memory.gradients.as<float>().data();
   double norm = -1.0;
   state.gradient_scale = 1.0f;
-  if (sum_of_squares_ != nullptr) {
+  if (config_.clip_norm > 0.0 || measure) {
     const std::array<void*, 2> args = {gradient, norm_.device<double>()};
     sum_of_squares_->run(args, state);
     norm_.pull();
     norm = std::sqrt(norm_.host<double>()[0]);
     // torch.nn.utils.clip_grad_norm_ divides by norm + 1e-6 as well.
-    if (norm > config_.clip_norm)
+    if (config_.clip_norm > 0.0 && norm > config_.clip_norm)
       state.gradient_scale = static_cast<float>(config_.clip_norm / (norm + 1e-6));
   }
   for (const Stretch& stretch : stretches_) {

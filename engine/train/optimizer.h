@@ -18,8 +18,8 @@ class Optimizer {
 
   /// Updates `memory.parameters` from the reduced gradient in place 0 of `memory.gradients`; sets
   /// the clipping factor of `state`. Returns the gradient's global 2-norm, or -1 when it is not
-  /// needed.
-  double update(const Memory& memory, StepState& state);
+  /// needed: neither for clipping nor because `measure` asks for it.
+  double update(const Memory& memory, StepState& state, bool measure = false);
 
   /// Copies the state from the device to the host, and back.
   void pull();

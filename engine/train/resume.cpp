@@ -52,6 +52,7 @@ void check_config(const Checkpoint& checkpoint, const LoadedExperiment& loaded,
   std::map<std::string, std::string> before;
   for (const ResolvedValue& value : saved.values) before[value.path] = value.value;
   for (const ResolvedValue& value : loaded.values) {
+    if (value.path.starts_with("metrics.")) continue;  // who watches, and how
     const bool length = value.path == "epochs" || value.path == "steps";
     if (free_keys().count(value.path) > 0 && !(length && length_matters(loaded.experiment)))
       continue;

@@ -186,6 +186,7 @@ std::int64_t Trainer::start_or_resume() {
   start.parameters = static_cast<std::int64_t>(full_->program().parameter_floats);
   start.arena_bytes = static_cast<std::int64_t>(memory_.arena.bytes());
   start.config_yaml = loaded_.yaml;
+  tell_rank_start();
   agree(comm_, [&] {
     notify(&Observer::on_start, start);
     if (point) notify(&Observer::on_resume, ResumeEvent{step, point->folder});
@@ -259,6 +260,11 @@ StepEvent Trainer::one_step(std::int64_t step) {
   const Batch& batch = loader_->next();
   Executor& executor = batch.global_samples < plan_.global_batch() ? *tail_ : *full_;
   const double reducing_before = executor.times().total();
+  const bool watched = options_.rank_observer != nullptr;
+  const RankStepEvent before = watched ? rank_totals() : RankStepEvent();
+  sample_due_ = sample_due_ || step % experiment_.metrics.every_steps == 0;
+  const bool sampled = watched && sample_due_ && &executor == full_.get();
+  if (sampled) layers_->begin(executor);
   StepState state;
   state.seed = experiment_.seed;
   state.step = static_cast<std::uint64_t>(step);
@@ -267,12 +273,15 @@ StepEvent Trainer::one_step(std::int64_t step) {
   const bool stop = options_.stop_requested != nullptr && options_.stop_requested->load();
   executor.run(state, {batch.images, batch.labels.data(), batch.sample_ids.data()}, true,
                stop ? 1.0 : 0.0);
+  const std::span<const LayerSums> layers =
+      sampled ? layers_->end(executor) : std::span<const LayerSums>();
   const double samples = static_cast<double>(batch.global_samples);
   const double loss = executor.loss()[0] / samples;
   if (!std::isfinite(loss)) diverged(step, batch, executor, loss);
   stop_agreed_ = executor.loss()[2] > 0.0;
   StepEvent event;
-  event.gradient_norm = optimizer_->update(memory_, state);
+  const double gradient_norm = optimizer_->update(memory_, state, sampled);
+  if (experiment_.optimizer.clip_norm > 0.0) event.gradient_norm = gradient_norm;
   event.step = step + 1;
   event.epoch = epoch_of(step + 1);
   event.loss = loss;
@@ -289,6 +298,11 @@ StepEvent Trainer::one_step(std::int64_t step) {
   step_samples_.push_back(event.samples);
   if (recent_losses_.size() == kRecentLosses) recent_losses_.erase(recent_losses_.begin());
   recent_losses_.push_back(loss);
+  if (watched) tell_rank_step(event, before, gradient_norm);
+  if (sampled) {
+    options_.rank_observer->on_layers(event.step, layers);
+    sample_due_ = false;
+  }
   return event;
 }
 
@@ -314,6 +328,7 @@ void Trainer::after_step(std::int64_t step, bool stop) {
 }
 
 void Trainer::evaluate(std::int64_t step) {
+  const auto begin = Clock::now();
   if (precise_ != nullptr) precise_->run(step);
   running_->average();
   if (!splits_.validation.empty())
@@ -322,6 +337,7 @@ void Trainer::evaluate(std::int64_t step) {
   std::iota(all.begin(), all.end(), 0u);
   evaluate_split(step, "test", dataset_.test, all);
   evaluated_step_ = step;
+  evaluation_seconds_ += since(begin);
 }
 
 void Trainer::evaluate_split(std::int64_t step, const std::string& split, const ImageSet& images,
@@ -360,6 +376,7 @@ void Trainer::save(std::int64_t step, bool last) {
     notify(&Observer::on_checkpoint, CheckpointEvent{step, folder.string(), bytes, since(begin)});
   });
   saved_step_ = step;
+  checkpoint_seconds_ += since(begin);
 }
 
 void Trainer::diverged(std::int64_t step, const Batch& batch, Executor& executor, double loss) {
@@ -388,6 +405,8 @@ EndEvent Trainer::finish(std::int64_t step, const std::string& status, const std
   end.message = message;
   end.step = step;
   end.seconds = step_seconds_;
+  end.evaluation_seconds = evaluation_seconds_;
+  end.checkpoint_seconds = checkpoint_seconds_;
   if (!step_times_.empty()) {
     std::vector<double> rates;
     for (std::size_t i = 0; i < step_times_.size(); ++i)

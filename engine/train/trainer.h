@@ -14,6 +14,7 @@
 #include "engine/train/bench.h"
 #include "engine/train/checkpoint.h"
 #include "engine/train/evaluate.h"
+#include "engine/train/layer_statistics.h"
 #include "engine/train/observer.h"
 #include "engine/train/precise.h"
 #include "engine/train/state_files.h"
@@ -25,6 +26,7 @@ struct TrainerOptions {
   std::string init_from;  // weights of a fresh start: "", a checkpoint folder or .safetensors file
   std::string version = "unknown";
   std::vector<Observer*> observers;                   // called on rank 0
+  RankObserver* rank_observer = nullptr;              // called on this rank, when not null
   const std::atomic<bool>* stop_requested = nullptr;  // polled once a step, on every rank
 };
 
@@ -69,6 +71,9 @@ class Trainer {
   void restore(const Checkpoint& checkpoint);
   void start_from(const std::string& path);
   StepEvent one_step(std::int64_t step);
+  void tell_rank_start();
+  RankStepEvent rank_totals() const;
+  void tell_rank_step(const StepEvent& event, const RankStepEvent& before, double gradient_norm);
   void after_step(std::int64_t step, bool stop);
   void evaluate(std::int64_t step);
   void evaluate_split(std::int64_t step, const std::string& split, const ImageSet& images,
@@ -102,6 +107,8 @@ class Trainer {
   std::unique_ptr<Evaluator> evaluator_;
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<Loader> loader_;
+  std::unique_ptr<LayerStatistics> layers_;  // with a rank observer
+  bool sample_due_ = true;                   // from the first step on, then now and then
   CheckpointFolder checkpoints_;
 
   bool stop_agreed_ = false;
@@ -112,6 +119,7 @@ class Trainer {
   bool tested_ = false;
   std::int64_t evaluated_step_ = -1;
   double step_seconds_ = 0.0, reduction_seconds_ = 0.0, data_seconds_ = 0.0;
+  double evaluation_seconds_ = 0.0, checkpoint_seconds_ = 0.0;
   std::vector<double> step_times_, recent_losses_;
   std::vector<std::int64_t> step_samples_;
 };

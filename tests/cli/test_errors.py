@@ -186,9 +186,9 @@ class Errors(harness.TestCase):
         path = self.write(SMALL, "good.yaml")
         for arguments, message in BAD_OVERRIDES:
             self.refused(f"command line: {message}", "train", path, *arguments)
-        result = harness.run("train", path, "metrik=1", cwd=self.folder)
+        result = harness.run("train", path, "zebra=1", cwd=self.folder)
         self.assertTrue(result.err.startswith(
-            f"syncnorm: command line: metrik: unknown key; the keys here are {KEYS}"), result.err)
+            f"syncnorm: command line: zebra: unknown key; the keys here are {KEYS}"), result.err)
         self.assertEqual(result.code, 2)
 
     def test_bad_data(self):

@@ -9,7 +9,10 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "kernels/error.h"
 #include "monitoring/console.h"
+#include "monitoring/run_csv.h"
+#include "monitoring/tensorboard.h"
 
 namespace syncnorm::test {
 namespace {
@@ -106,6 +109,56 @@ TEST_F(RunLogTest, ConsolePrintsPlainLinesOrABar) {
     EXPECT_NE(out.str().find("32 images/s"), std::string::npos);
     EXPECT_EQ(out.str().find('\r') != std::string::npos, terminal);
   }
+}
+
+TEST_F(RunLogTest, TheEndSaysWhereTheTimeWent) {
+  EndEvent end;
+  end.seconds = 80.0;
+  end.reduction_share = 0.25;
+  end.data_share = 0.125;
+  end.evaluation_seconds = 15.0;
+  end.checkpoint_seconds = 5.0;
+  const std::string line =
+      "  the time went to: computing 50.0%, exposed reductions 20.0%, waiting for data 10.0%, "
+      "evaluation 15.0%, checkpoints 5.0% of 100.0 s\n";
+  for (const char* status : {"done", "stopped", "diverged"}) {
+    std::ostringstream out;
+    Console console(out, false);
+    end.status = status;
+    console.on_end(end);
+    EXPECT_TRUE(out.str().ends_with(line)) << out.str();
+    EXPECT_EQ(out.str().find("done in 1:20") != std::string::npos, end.status == "done");
+  }
+  std::ostringstream out;
+  Console(out, false).on_end({});  // nothing was done
+  EXPECT_EQ(out.str(), "");
+}
+
+TEST_F(RunLogTest, TheTableHasTheNumbersOfTheLog) {
+  {
+    RunLog log;
+    log.on_start(start_);
+    log.on_step(step(1, 0.1 + 0.2));
+    EvalEvent eval;
+    eval.step = 1;
+    eval.split = "a,\"b";
+    eval.loss = std::nan("");
+    log.on_eval(eval);
+  }
+  std::ofstream(folder_ / "run" / "metrics.jsonl", std::ios::app) << "{\"event\":\"step\",\"st";
+  EXPECT_EQ(run_csv(folder_ / "run"),
+            "event,step,epoch,split,loss,lr,samples,seconds,accuracy,data_seconds,"
+            "reduction_seconds\r\n"
+            "step,1,0,,0.30000000000000004,0.0,0,0.0,0.0,0.0,0.0\r\n"
+            "eval,1,0,\"a,\"\"b\",nan,,,0.0,0.0,,\r\n");
+  EXPECT_THROW(run_csv(folder_), InputError);
+}
+
+TEST(Crc32c, KnownAnswers) {
+  // RFC 3720, appendix B.4; "123456789" is the usual check value.
+  EXPECT_EQ(crc32c("123456789"), 0xe3069283u);
+  EXPECT_EQ(crc32c(std::string(32, '\0')), 0x8a9136aau);
+  EXPECT_EQ(crc32c(std::string(32, '\xff')), 0x62a8ab43u);
 }
 
 }  // namespace

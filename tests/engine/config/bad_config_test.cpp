@@ -109,10 +109,10 @@ TEST(BadConfig, UnknownAndMisplacedKeys) {
        "`data.synthetic.classes`"},
       {"optimizer.lr: 0.1\n",
        "a.yaml:1:1: optimizer.lr: unknown key; in a file, write it as `optimizer: {lr: ...}`"},
-      {"metrics: {prometheus: true}\n",
-       "a.yaml:1:1: metrics: unknown key; the keys here are name, seed, device, precision, "
+      {"telemetry: {prometheus: true}\n",
+       "a.yaml:1:1: telemetry: unknown key; the keys here are name, seed, device, precision, "
        "reduction, replicas, global_batch, batch_per_replica, epochs, steps, drop_last, run_dir, "
-       "data, evaluation, model, norm, optimizer, schedule, loss, checkpoint, fault"},
+       "data, evaluation, model, norm, optimizer, schedule, loss, checkpoint, fault, metrics"},
       {"optimizer: sgd\n",
        "a.yaml:1:12: optimizer: expected a map of keys, got 'sgd'; write `optimizer: {kind: ...}`"},
       {"data: [1]\n",
@@ -393,7 +393,7 @@ TEST(BadConfig, AllMistakesAtOnceInTheOrderOfTheText) {
       "18446744073709551615\n"
       "command line: nosuch: unknown key; the keys here are name, seed, device, precision, "
       "reduction, replicas, global_batch, batch_per_replica, epochs, steps, drop_last, run_dir, "
-      "data, evaluation, model, norm, optimizer, schedule, loss, checkpoint, fault");
+      "data, evaluation, model, norm, optimizer, schedule, loss, checkpoint, fault, metrics");
 }
 
 TEST(BadConfig, FollowUpMistakesAreNotReported) {

@@ -179,7 +179,15 @@ TEST(Schema, EveryKeyChangesItsOwnValueAndNoOther) {
                                                "standardized",
                                                "alpha",
                                                "adam",
-                                               "cosine"};
+                                               "cosine",
+                                               "127.0.0.1:80",
+                                               "x.prom",
+                                               "http://h"};
+  const std::map<std::string, std::string> kNeeds = {
+      {"schedule.milestones", "schedule.kind=step"},
+      {"metrics.user", "metrics.password_file=p"},
+      {"metrics.password_file", "metrics.user=u"},
+      {"metrics.file_sd_dir", "metrics.prometheus=true"}};
   const std::map<std::string, std::string> defaults = values_of(parse("{}"));
   for (const config::SchemaKey& key : config::make_schema().keys) {
     if (key.path == "precision") continue;  // has a single choice
@@ -187,7 +195,8 @@ TEST(Schema, EveryKeyChangesItsOwnValueAndNoOther) {
     bool changed = false;
     for (const std::string& candidate : candidates) {
       std::vector<std::string> overrides = {key.path + "=" + candidate};
-      if (key.path == "schedule.milestones") overrides.emplace_back("schedule.kind=step");
+      const auto needs = kNeeds.find(key.path);
+      if (needs != kNeeds.end()) overrides.push_back(needs->second);
       LoadedExperiment loaded;
       try {
         loaded = parse_experiment_text("{}", "a.yaml", overrides);
@@ -204,7 +213,7 @@ TEST(Schema, EveryKeyChangesItsOwnValueAndNoOther) {
         const bool may_change =
             path == key.path ||
             (followers != kFollowers.end() && followers->second.contains(path)) ||
-            (key.path == "schedule.milestones" && path == "schedule.kind");
+            (needs != kNeeds.end() && needs->second.starts_with(path + "="));
         if (may_change) continue;
         EXPECT_EQ(values[path], value) << key.path << " changed " << path;
       }

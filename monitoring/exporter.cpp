@@ -1,0 +1,152 @@
+// civetweb, the server inside prometheus-cpp, is used directly: prometheus-cpp's own Exposer adds
+// metrics that are not ours to name, and compares passwords byte by byte.
+#include "monitoring/exporter.h"
+
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstring>
+#include <ctime>
+
+#include <civetweb.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "kernels/error.h"
+
+namespace syncnorm {
+namespace {
+
+constexpr std::chrono::milliseconds kFresh{200};  // how long a text serves all who ask
+constexpr const char* kThreads = "8";             // so many slow readers hold up the next
+constexpr const char* kTimeout = "1000";          // milliseconds for a request that stalls
+constexpr int kLowestPriority = 19;
+
+int thread_id() { return static_cast<int>(syscall(SYS_gettid)); }
+
+void* begin_thread(const mg_context*, int) {
+  // On Linux a priority belongs to a thread. Without the right to lower it, it stays as it is.
+  setpriority(PRIO_PROCESS, static_cast<id_t>(thread_id()), kLowestPriority);
+  return nullptr;
+}
+
+int keep_complaint(const mg_connection* connection, const char* message) {
+  const mg_context* context = connection == nullptr ? nullptr : mg_get_context(connection);
+  if (context != nullptr) static_cast<ServerComplaint*>(mg_get_user_data(context))->keep(message);
+  return 1;  // not to standard error
+}
+
+void send(mg_connection* connection, const char* status, const std::string& headers,
+          const std::string& body, bool with_body) {
+  const std::string head =
+      fmt::format("HTTP/1.1 {}\r\n{}Content-Length: {}\r\nConnection: close\r\n\r\n", status,
+                  headers, body.size());
+  mg_write(connection, head.data(), head.size());
+  if (with_body) mg_write(connection, body.data(), body.size());
+}
+
+}  // namespace
+
+Exporter::Exporter(const std::vector<std::string>& addresses, std::optional<BasicAuth> auth,
+                   std::function<std::string()> make_text)
+    : auth_(std::move(auth)), make_text_(std::move(make_text)) {
+  for (const std::string& address : addresses) addresses_.push_back(parse_listen_address(address));
+  const std::string ports = fmt::format("{}", fmt::join(addresses, ","));
+  const char* options[] = {
+      "listening_ports", ports.c_str(),       "num_threads", kThreads, "request_timeout_ms",
+      kTimeout,          "enable_keep_alive", "no",          nullptr};
+  mg_callbacks callbacks = {};
+  callbacks.init_thread = begin_thread;
+  callbacks.log_message = keep_complaint;
+  server_ = mg_start(&callbacks, &complaint_, options);
+  const std::string message = complaint_.last();
+  if (server_ == nullptr)
+    throw InputError(
+        fmt::format("cannot listen on {}{}", ports, message.empty() ? "" : " (" + message + ")"));
+  std::array<mg_server_port, 64> listening = {};
+  const int count =
+      mg_get_server_ports(server_, static_cast<int>(listening.size()), listening.data());
+  for (int i = 0; i < count && i < static_cast<int>(addresses_.size()); ++i)
+    addresses_[static_cast<std::size_t>(i)].port = listening[static_cast<std::size_t>(i)].port;
+  mg_set_request_handler(server_, "/metrics$", handle, this);
+}
+
+Exporter::~Exporter() {
+  if (server_ != nullptr) mg_stop(server_);
+}
+
+int Exporter::handle(mg_connection* connection, void* self) {
+  return static_cast<Exporter*>(self)->answer(connection);
+}
+
+int Exporter::answer(mg_connection* connection) {
+  const std::string plain = "Content-Type: text/plain; charset=utf-8\r\n";
+  const char* method = mg_get_request_info(connection)->request_method;
+  const bool is_head = std::strcmp(method, "HEAD") == 0;
+  if (!is_head && std::strcmp(method, "GET") != 0) {
+    send(connection, "405 Method Not Allowed", plain + "Allow: GET, HEAD\r\n", "GET only\n", true);
+    return 405;
+  }
+  if (auth_ && !auth_->admits(mg_get_header(connection, "Authorization"))) {
+    send(connection, "401 Unauthorized",
+         plain + "WWW-Authenticate: Basic realm=\"syncnorm\", charset=\"UTF-8\"\r\n",
+         "a user and a password are needed\n", !is_head);
+    note_cpu();
+    return 401;
+  }
+  scrapes_.fetch_add(1, std::memory_order_relaxed);
+  const bool awaited = [&] {
+    const std::lock_guard lock(awaited_mutex_);
+    return awaited_ && !is_head;
+  }();
+  send(connection, "200 OK", "Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n", text(),
+       !is_head);
+  note_cpu();
+  if (awaited) {
+    const std::lock_guard lock(awaited_mutex_);
+    awaited_ = false;
+    awaited_changed_.notify_all();
+  }
+  return 200;
+}
+
+std::string Exporter::text() {
+  const std::lock_guard lock(text_mutex_);
+  const auto now = std::chrono::steady_clock::now();
+  if (text_.empty() || now - made_ > kFresh) {
+    text_ = make_text_();
+    made_ = now;
+  }
+  return text_;
+}
+
+void Exporter::note_cpu() {
+  timespec clock = {};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &clock);
+  const std::lock_guard lock(cost_mutex_);
+  cpu_seconds_[thread_id()] =
+      static_cast<double>(clock.tv_sec) + 1e-9 * static_cast<double>(clock.tv_nsec);
+}
+
+bool Exporter::wait_for_scrape(double seconds) {
+  {
+    const std::lock_guard lock(text_mutex_);
+    text_.clear();  // what was made before is not shown any more
+  }
+  std::unique_lock lock(awaited_mutex_);
+  awaited_ = true;
+  return awaited_changed_.wait_for(lock, std::chrono::duration<double>(seconds),
+                                   [this] { return !awaited_; });
+}
+
+ServingCost Exporter::cost() const {
+  ServingCost cost;
+  cost.scrapes = static_cast<double>(scrapes_.load(std::memory_order_relaxed));
+  const std::lock_guard lock(cost_mutex_);
+  for (const auto& [thread, seconds] : cpu_seconds_) cost.cpu_seconds += seconds;
+  return cost;
+}
+
+}  // namespace syncnorm

@@ -1,0 +1,68 @@
+// See file_sd.h.
+#include "monitoring/file_sd.h"
+
+#include <signal.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <charconv>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "kernels/error.h"
+#include "monitoring/whole_file.h"
+
+namespace syncnorm {
+namespace {
+
+namespace fs = std::filesystem;
+constexpr const char* kHint = "choose another metrics.file_sd_dir";
+
+std::string host_name() {
+  char name[256] = "";
+  gethostname(name, sizeof name - 1);
+  return name;
+}
+
+/// Those of killed runs. A process number that is in use again keeps its file: Prometheus then
+/// shows a target that is down, no more.
+void remove_stale(const fs::path& folder, const std::string& prefix) {
+  std::error_code error;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder, error)) {
+    const std::string name = entry.path().filename().string();
+    if (!name.starts_with(prefix) || entry.path().extension() != ".json") continue;
+    pid_t process = 0;
+    const char* end = name.data() + name.size() - 5;
+    const auto [rest, bad] = std::from_chars(name.data() + prefix.size(), end, process);
+    if (bad != std::errc() || rest != end || process <= 0) continue;
+    if (kill(process, 0) != 0 && errno == ESRCH) fs::remove(entry.path(), error);
+  }
+}
+
+}  // namespace
+
+TargetFile::TargetFile(const fs::path& folder, const std::vector<ListenAddress>& addresses,
+                       const std::string& run) {
+  std::error_code error;
+  fs::create_directories(folder, error);
+  if (error)
+    throw InputError(
+        fmt::format("{}: cannot be created ({}); {}", folder.string(), error.message(), kHint));
+  const std::string prefix = fmt::format("syncnorm-{}-", host_name());
+  remove_stale(folder, prefix);
+  // One target, or every address of a list would be another instance of the same run.
+  ListenAddress first = addresses.front();
+  const std::string target =
+      first.is_any() ? fmt::format("{}:{}", host_name(), first.port) : first.text();
+  const nlohmann::json entry = {{"targets", {target}}, {"labels", {{"__meta_syncnorm_run", run}}}};
+  path_ = folder / fmt::format("{}{}.json", prefix, getpid());
+  write_whole(path_, nlohmann::json::array({entry}).dump(2) + "\n", kHint);
+}
+
+TargetFile::~TargetFile() {
+  std::error_code error;
+  fs::remove(path_, error);
+}
+
+}  // namespace syncnorm

@@ -1,0 +1,60 @@
+// See run_csv.h.
+#include "monitoring/run_csv.h"
+
+#include <algorithm>
+#include <array>
+#include <fstream>
+#include <vector>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "kernels/error.h"
+
+namespace syncnorm {
+namespace {
+
+using Json = nlohmann::ordered_json;
+constexpr std::array<const char*, 4> kFirst = {"event", "step", "epoch", "split"};
+
+std::string cell(const Json& event, const std::string& column) {
+  const auto found = event.find(column);
+  if (found == event.end()) return "";
+  const std::string text = found->is_string() ? found->get<std::string>() : found->dump();
+  if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
+  std::string quoted = "\"";
+  for (const char c : text) quoted += c == '"' ? std::string("\"\"") : std::string(1, c);
+  return quoted + "\"";
+}
+
+}  // namespace
+
+std::string run_csv(const std::filesystem::path& run_dir) {
+  std::ifstream in(run_dir / "metrics.jsonl");
+  if (!in)
+    throw InputError(
+        fmt::format("{}: holds no metrics.jsonl; give the folder of a run", run_dir.string()));
+  std::vector<Json> events;
+  std::vector<std::string> columns(kFirst.begin(), kFirst.end());
+  for (std::string line; std::getline(in, line);) {
+    Json event = Json::parse(line, nullptr, false);
+    if (!event.is_object()) continue;  // the torn last line of a run that was killed, or still runs
+    const std::string kind = event.value("event", "");
+    if (kind != "step" && kind != "eval") continue;
+    for (const auto& entry : event.items())
+      if (std::find(columns.begin(), columns.end(), entry.key()) == columns.end())
+        columns.push_back(entry.key());
+    events.push_back(std::move(event));
+  }
+  std::string text;
+  for (std::size_t c = 0; c < columns.size(); ++c) text += (c > 0 ? "," : "") + columns[c];
+  text += "\r\n";
+  for (const Json& event : events) {
+    for (std::size_t c = 0; c < columns.size(); ++c)
+      text += (c > 0 ? "," : "") + cell(event, columns[c]);
+    text += "\r\n";
+  }
+  return text;
+}
+
+}  // namespace syncnorm

@@ -1,0 +1,127 @@
+// See tensorboard.h. A protocol buffer is a list of (field number · 8 + wire type, value).
+#include "monitoring/tensorboard.h"
+
+#include <unistd.h>
+
+#include <array>
+#include <bit>
+#include <cerrno>
+#include <cstring>
+
+#include <fmt/format.h>
+
+#include "kernels/error.h"
+
+namespace syncnorm {
+namespace {
+
+constexpr std::chrono::seconds kFlushInterval{2};
+constexpr std::uint32_t kMaskDelta = 0xa282ead8;
+
+constexpr std::array<std::uint32_t, 256> make_crc_table() {
+  constexpr std::uint32_t kCastagnoli = 0x82f63b78;  // bits reversed
+  std::array<std::uint32_t, 256> table{};
+  for (std::uint32_t i = 0; i < 256; ++i) {
+    std::uint32_t value = i;
+    for (int bit = 0; bit < 8; ++bit) value = value >> 1 ^ (value & 1 ? kCastagnoli : 0);
+    table[i] = value;
+  }
+  return table;
+}
+
+constexpr std::array<std::uint32_t, 256> kCrcTable = make_crc_table();
+
+template <class T>
+std::string little_endian(T value) {
+  static_assert(std::endian::native == std::endian::little);
+  return {reinterpret_cast<const char*>(&value), sizeof value};
+}
+
+std::uint32_t masked(std::string_view bytes) { return std::rotr(crc32c(bytes), 15) + kMaskDelta; }
+
+std::string varint(std::uint64_t value) {
+  std::string bytes;
+  for (; value >= 0x80; value >>= 7) bytes += static_cast<char>(value | 0x80);
+  return bytes + static_cast<char>(value);
+}
+
+enum WireType { kVarint = 0, kDouble = 1, kBytes = 2, kFloat = 5 };
+
+std::string key(int field, WireType type) {
+  return varint(static_cast<std::uint64_t>(field) << 3 | static_cast<std::uint64_t>(type));
+}
+std::string bytes_field(int field, const std::string& bytes) {
+  return key(field, kBytes) + varint(bytes.size()) + bytes;
+}
+
+/// Event: wall_time = 1 (double), step = 2 (int64), then file_version = 3 or summary = 5.
+std::string event(std::int64_t step, const std::string& content) {
+  const double now =
+      std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+  return key(1, kDouble) + little_endian(now) + key(2, kVarint) +
+         varint(static_cast<std::uint64_t>(step)) + content;
+}
+
+}  // namespace
+
+std::uint32_t crc32c(std::string_view bytes) {
+  std::uint32_t crc = 0xffffffff;
+  for (const char c : bytes)
+    crc = crc >> 8 ^ kCrcTable[(crc ^ static_cast<unsigned char>(c)) & 0xff];
+  return ~crc;
+}
+
+void TensorBoard::on_start(const StartEvent& start) {
+  char host[256] = "";
+  gethostname(host, sizeof host - 1);
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  const std::filesystem::path path =
+      std::filesystem::path(start.run_dir) /
+      fmt::format("events.out.tfevents.{:010}.{}.{}",
+                  std::chrono::duration_cast<std::chrono::seconds>(now).count(), host, getpid());
+  file_.open(path, std::ios::binary | std::ios::app);
+  if (!file_)
+    throw InputError(fmt::format("{}: cannot be opened ({}); choose another run_dir", path.string(),
+                                 std::strerror(errno)));
+  write_record(event(0, bytes_field(3, "brain.Event:2")));
+  file_.flush();
+}
+
+void TensorBoard::on_step(const StepEvent& step) {
+  Scalars scalars = {{"train/loss", step.loss},
+                     {"train/accuracy", step.accuracy},
+                     {"train/learning_rate", step.lr},
+                     {"time/step_seconds", step.seconds},
+                     {"time/data_share", step.data_seconds / step.seconds},
+                     {"time/exposed_reduction_share", step.reduction_seconds / step.seconds},
+                     {"time/images_per_second", static_cast<double>(step.samples) / step.seconds}};
+  if (step.gradient_norm >= 0.0) scalars.emplace_back("train/gradient_norm", step.gradient_norm);
+  write(step.step, scalars);
+  const auto now = std::chrono::steady_clock::now();
+  if (now < next_flush_) return;
+  file_.flush();
+  next_flush_ = now + kFlushInterval;
+}
+
+void TensorBoard::on_eval(const EvalEvent& eval) {
+  write(eval.step, {{eval.split + "/loss", eval.loss}, {eval.split + "/accuracy", eval.accuracy}});
+  file_.flush();
+}
+
+void TensorBoard::on_end(const EndEvent&) { file_.close(); }
+
+/// Summary: value = 1 (repeated Value); Value: tag = 1, simple_value = 2 (float).
+void TensorBoard::write(std::int64_t step, const Scalars& scalars) {
+  std::string summary;
+  for (const auto& [tag, value] : scalars)
+    summary += bytes_field(
+        1, bytes_field(1, tag) + key(2, kFloat) + little_endian(static_cast<float>(value)));
+  write_record(event(step, bytes_field(5, summary)));
+}
+
+void TensorBoard::write_record(const std::string& data) {
+  const std::string length = little_endian(static_cast<std::uint64_t>(data.size()));
+  file_ << length << little_endian(masked(length)) << data << little_endian(masked(data));
+}
+
+}  // namespace syncnorm

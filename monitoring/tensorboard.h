@@ -1,0 +1,44 @@
+// TensorBoard event files: the run's curves for those who look at them there.
+//
+// The format, from TensorFlow's description: a file is a list of records, each
+//   length (u64), masked CRC-32C of the length (u32), data, masked CRC-32C of the data (u32),
+// little-endian; the data is a protocol buffer of type Event. Only the fields that scalars need are
+// written.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "engine/train/observer.h"
+
+namespace syncnorm {
+
+/// CRC-32C (Castagnoli, RFC 3720 appendix B.4).
+std::uint32_t crc32c(std::string_view bytes);
+
+class TensorBoard final : public Observer {
+ public:
+  /// Opens run_dir/events.out.tfevents.TIME.HOST.PID at the start. A file that cannot be written is
+  /// an InputError there; later a full disk is left to the run log to find.
+  void on_start(const StartEvent& event) override;
+  void on_step(const StepEvent& event) override;
+  void on_eval(const EvalEvent& event) override;
+  void on_end(const EndEvent& event) override;
+
+ private:
+  using Scalars = std::vector<std::pair<std::string, double>>;
+
+  void write(std::int64_t step, const Scalars& scalars);
+  void write_record(const std::string& data);
+
+  std::ofstream file_;
+  std::chrono::steady_clock::time_point next_flush_;
+};
+
+}  // namespace syncnorm
