@@ -63,13 +63,13 @@ void knock(const ListenAddress& address) {
     to.sin6_family = AF_INET6;
     to.sin6_port = port;
     inet_pton(AF_INET6, address.is_any() ? "::1" : address.host.c_str(), &to.sin6_addr);
-    connect(handle, reinterpret_cast<const sockaddr*>(&to), sizeof to);
+    static_cast<void>(connect(handle, reinterpret_cast<const sockaddr*>(&to), sizeof to));
   } else {
     sockaddr_in to = {};
     to.sin_family = AF_INET;
     to.sin_port = port;
     inet_pton(AF_INET, address.is_any() ? "127.0.0.1" : address.host.c_str(), &to.sin_addr);
-    connect(handle, reinterpret_cast<const sockaddr*>(&to), sizeof to);
+    static_cast<void>(connect(handle, reinterpret_cast<const sockaddr*>(&to), sizeof to));
   }
   close(handle);
 }
