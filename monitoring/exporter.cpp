@@ -2,13 +2,18 @@
 // metrics that are not ours to name, and compares passwords byte by byte.
 #include "monitoring/exporter.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <array>
 #include <cstring>
 #include <ctime>
+#include <system_error>
+#include <thread>
 
 #include <civetweb.h>
 #include <fmt/format.h>
@@ -47,6 +52,28 @@ void send(mg_connection* connection, const char* status, const std::string& head
   if (with_body) mg_write(connection, body.data(), body.size());
 }
 
+/// Connects, without waiting, and hangs up.
+void knock(const ListenAddress& address) {
+  const int handle =
+      socket(address.is_v6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (handle < 0) return;
+  const auto port = htons(static_cast<std::uint16_t>(address.port));
+  if (address.is_v6) {
+    sockaddr_in6 to = {};
+    to.sin6_family = AF_INET6;
+    to.sin6_port = port;
+    inet_pton(AF_INET6, address.is_any() ? "::1" : address.host.c_str(), &to.sin6_addr);
+    static_cast<void>(connect(handle, reinterpret_cast<const sockaddr*>(&to), sizeof to));
+  } else {
+    sockaddr_in to = {};
+    to.sin_family = AF_INET;
+    to.sin_port = port;
+    inet_pton(AF_INET, address.is_any() ? "127.0.0.1" : address.host.c_str(), &to.sin_addr);
+    static_cast<void>(connect(handle, reinterpret_cast<const sockaddr*>(&to), sizeof to));
+  }
+  close(handle);
+}
+
 }  // namespace
 
 Exporter::Exporter(const std::vector<std::string>& addresses, std::optional<BasicAuth> auth,
@@ -73,8 +100,23 @@ Exporter::Exporter(const std::vector<std::string>& addresses, std::optional<Basi
   mg_set_request_handler(server_, "/metrics$", handle, this);
 }
 
+/// The server's accepting thread looks whether it is to stop every two seconds, and after every
+/// connection: one is made, again and again, until it has stopped.
 Exporter::~Exporter() {
-  if (server_ != nullptr) mg_stop(server_);
+  std::atomic<bool> stopped = false;
+  std::thread waker;
+  try {
+    waker = std::thread([&] {
+      while (!stopped) {
+        knock(addresses_.front());
+        std::this_thread::sleep_for(std::chrono::milliseconds(5));
+      }
+    });
+  } catch (const std::system_error&) {  // no thread to be had: it takes two seconds, then
+  }
+  mg_stop(server_);
+  stopped = true;
+  if (waker.joinable()) waker.join();
 }
 
 int Exporter::handle(mg_connection* connection, void* self) {
