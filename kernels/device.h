@@ -90,6 +90,8 @@ class Device {
   /// Everything that the bits depend on: kind, instruction set, library versions.
   virtual std::string description() const = 0;
 
+  /// Whether host code may touch what allocate() gives.
+  virtual bool host_memory() const { return true; }
   /// Memory that host code may touch, too, and whose copies run beside it (pinned). Kernels can
   /// use it, slowly. Zeroed.
   virtual Buffer allocate_pinned(std::size_t bytes) { return allocate(bytes); }

@@ -126,7 +126,8 @@ Rows top_level_rows() {
           "device", [](auto& e) -> auto& { return e.device; }, "what every rank computes on"),
       choice_key(
           "precision", [](auto& e) -> auto& { return e.precision; },
-          "of activations and convolutions; parameters, statistics, sums and linear layers are f32. "
+          "of activations and convolutions; parameters, statistics, sums and linear layers are "
+          "f32. "
           "bf16 needs a processor with AVX512_BF16 or AMX; bf16_emulated gives bf16's accuracy "
           "without one, slowly"),
       choice_key(

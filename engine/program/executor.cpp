@@ -14,7 +14,7 @@ namespace syncnorm {
 
 Executor::Executor(Program program, Device& device, Communicator& comm, const Placement& placement,
                    const StatisticsGroups* groups, ReductionAlgorithm algorithm, Memory& memory)
-    : program_(std::move(program)), comm_(comm), memory_(memory) {
+    : program_(std::move(program)), device_(device), comm_(comm), memory_(memory) {
   const Interval own = placement.block(comm.rank());
   local_ = own.size();
   const ProgramOptions& options = program_.options;
@@ -35,18 +35,18 @@ Executor::Executor(Program program, Device& device, Communicator& comm, const Pl
   groups_in_wave_ = together ? static_cast<int>(group_members_.size()) : 1;
   arena_bytes_ = allocate(program_, wave_, groups_in_wave_, local_);
   if (options.mode != ProgramMode::evaluation) make_reductions(groups, placement, algorithm);
-  compile_kernels(device);
-  reserve(device);
+  compile_kernels();
+  reserve();
 }
 
-Kernel* Executor::kernel(Device& device, const Op& op, int samples) {
+Kernel* Executor::kernel(const Op& op, int samples) {
   const Op sized = with_samples(op, samples);
   std::unique_ptr<Kernel>& entry = kernels_[op_text(sized)];
-  if (entry == nullptr) entry = device.compile(sized);
+  if (entry == nullptr) entry = device_.compile(sized);
   return entry.get();
 }
 
-void Executor::compile_kernels(Device& device) {
+void Executor::compile_kernels() {
   for (const Instruction& instruction : program_.instructions) {
     Step step;
     if (instruction.kind == InstructionKind::compute) {
@@ -55,15 +55,14 @@ void Executor::compile_kernels(Device& device) {
         switch (instruction.scope) {
           case Scope::once:
           case Scope::group:
-            step.kernels.push_back(kernel(device, instruction.op, 1));
+            step.kernels.push_back(kernel(instruction.op, 1));
             break;
           case Scope::merged:
-            step.kernels.push_back(total > 0 ? kernel(device, instruction.op, total) : nullptr);
+            step.kernels.push_back(total > 0 ? kernel(instruction.op, total) : nullptr);
             break;
           case Scope::replica:
             for (const int samples : samples_)
-              step.kernels.push_back(samples > 0 ? kernel(device, instruction.op, samples)
-                                                 : nullptr);
+              step.kernels.push_back(samples > 0 ? kernel(instruction.op, samples) : nullptr);
             break;
         }
       } catch (const Error&) {
@@ -73,6 +72,17 @@ void Executor::compile_kernels(Device& device) {
                                              op_text(instruction.op), error.what()));
       }
     }
+    if (instruction.scope == Scope::replica && gradient_plan_.slots > 1)
+      for (std::size_t a = static_cast<std::size_t>(instruction.first_output);
+           a < instruction.args.size(); ++a) {
+        const int index = instruction.args[a];
+        const Tensor* tensor =
+            index < 0 ? nullptr : &program_.tensors[static_cast<std::size_t>(index)];
+        step.merges.push_back(
+            tensor != nullptr && tensor->space == Space::gradient
+                ? kernel(Add{1, static_cast<int>(tensor->bytes / sizeof(float))}, 1)
+                : nullptr);
+      }
     steps_.push_back(std::move(step));
   }
 }
@@ -116,9 +126,13 @@ void Executor::make_reductions(const StatisticsGroups* groups, const Placement& 
   instruction_seconds_.resize(program_.instructions.size());
 }
 
-void Executor::reserve(Device& device) {
-  const auto grow = [&](Buffer& buffer, std::size_t bytes) {
-    if (buffer.bytes() < bytes) buffer = device.allocate(bytes);
+void Executor::reserve() {
+  const auto grow = [&]<class Memory>(Memory& memory, std::size_t bytes) {
+    if (memory.bytes() >= bytes) return;
+    if constexpr (std::is_same_v<Memory, Mirror>)
+      memory = Mirror(device_, bytes);
+    else
+      memory = device_.allocate(bytes);
   };
   const std::size_t flat = program_.parameter_floats * sizeof(float);
   grow(memory_.parameters, flat);
@@ -130,6 +144,22 @@ void Executor::reserve(Device& device) {
   grow(memory_.averaged, running);
   grow(memory_.packed, program_.packed_bytes);
   grow(memory_.arena, arena_bytes_);
+  if (device_.host_memory()) return;
+  for (std::size_t i = 0; i < program_.reductions.size(); ++i) {
+    const ReductionSpec& spec = program_.reductions[i];
+    const bool gradient = spec.kind == ReductionKind::gradient;
+    const std::size_t bytes = spec.count * (gradient ? sizeof(float) : sizeof(double));
+    const std::size_t leaves =
+        gradient ? gradient_plan_.nodes.size() : static_cast<std::size_t>(local_);
+    reducing_[i].staged_leaves = device_.allocate_pinned(leaves * bytes);
+    reducing_[i].staged_results = device_.allocate_pinned(group_members_.size() * bytes);
+  }
+  for (const Tensor& tensor : program_.tensors) {
+    const std::size_t bytes = tensor.bytes * static_cast<std::size_t>(local_);
+    if (tensor.space == Space::image) grow(images_, bytes);
+    if (tensor.space == Space::label) grow(labels_, bytes);
+    if (tensor.space == Space::sample_id) grow(sample_ids_, bytes);
+  }
 }
 
 std::string Executor::instruction_name(int index) const {

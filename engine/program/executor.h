@@ -17,22 +17,23 @@
 #include "comm/reduction.h"
 #include "engine/program/groups.h"
 #include "engine/program/program.h"
-#include "kernels/device.h"
+#include "kernels/mirror.h"
 
 namespace syncnorm {
 
 /// The buffers behind the spaces of a program. Sizes only grow.
 struct Memory {
-  Buffer parameters;
+  Mirror parameters;
+  Mirror running;  // one set per local group
+  Mirror averaged;
   Buffer gradients;  // `gradient_slots` copies of the flat gradient
-  Buffer running;    // one set per local group
-  Buffer averaged;
   Buffer packed;
   Buffer arena;
   int gradient_slots = 0;
 };
 
-/// Pointers to the batch of this rank's replicas, laid out [local replicas][batch_per_replica]....
+/// Pointers to the batch of this rank's replicas, laid out [local replicas][batch_per_replica]...,
+/// in the host's memory, for the time of a run.
 struct BatchView {
   const float* images = nullptr;
   const std::int32_t* labels = nullptr;
@@ -63,10 +64,12 @@ class Executor {
   void run(const StepState& state, const BatchView& batch, bool prepare = true, double vote = 0.0);
 
   /// Values of a persistent f64 tensor for one local replica (and so for its group).
-  std::span<double> doubles(int tensor, int replica);
+  std::vector<double> doubles(int tensor, int replica);
+  /// Sets them to zero.
+  void zero(int tensor, int replica);
 
   /// The reduced loss values of the last run: Σ loss, correct, votes, 0. Evaluation: of this call.
-  std::span<const double> loss() const;
+  std::array<double, kLossValues> loss() const;
 
   /// Runs the forward pass again and returns the first instruction, as an index, that wrote a nan
   /// or an infinity on this rank, or -1. Collective like run(). Changes no state but the arena.
@@ -100,10 +103,14 @@ class Executor {
  private:
   struct Step {
     std::vector<Kernel*> kernels;  // per local replica; one entry for once, group and merged
+    std::vector<Kernel*> merges;   // of gradients in places of the fold, per output; or empty
   };
   struct Reducing {
     std::vector<std::unique_ptr<Reduction<double>>> by_group;  // statistics; [0] for the loss
     std::unique_ptr<Reduction<float>> gradient;
+    // On a device with memory of its own: the leaves (or nodes of the gradient), and the results
+    // by group, on the host.
+    Buffer staged_leaves, staged_results;
     std::size_t bytes_sent = 0;
     int in_flight = 0;  // of the above
     std::chrono::steady_clock::time_point started;
@@ -113,18 +120,24 @@ class Executor {
     int spec;
   };
 
-  void compile_kernels(Device& device);
+  void compile_kernels();
   void make_reductions(const StatisticsGroups* groups, const Placement& placement,
                        ReductionAlgorithm algorithm);
-  void reserve(Device& device);
-  Kernel* kernel(Device& device, const Op& op, int samples);
+  void reserve();
+  Kernel* kernel(const Op& op, int samples);
+  void take_batch(const BatchView& batch);
 
   void run_instruction(std::size_t index, const StepState& state, bool prepare, double vote);
   void call(const Instruction& instruction, Kernel* kernel, int replica, const StepState& state);
   void contribute_nothing(const Instruction& instruction, int replica);
-  void merge_gradients(const Instruction& instruction, int replica);
+  void merge_gradients(std::size_t index, int replica, const StepState& state);
+  void start_gradient(Reducing& reducing, const ReductionSpec& spec);
   void start_reduction(const Instruction& instruction, double vote);
-  void start_folded(Reduction<double>& reduction, int spec, Interval replicas);
+  void stage_leaves(int spec);
+  void take_results(int spec);
+  double* leaf(int spec, int replica) const;
+  double* result(int spec, int group) const;
+  void start_folded(Reduction<double>& reduction, int spec, int group, Interval replicas);
   void wait_reduction(const Instruction& instruction);
   void progress();
   void fly(ReductionInFlight& reduction, int spec);
@@ -140,6 +153,7 @@ class Executor {
   int wave_end() const { return std::min(wave_begin_ + wave_, local_); }
 
   Program program_;
+  Device& device_;
   Communicator& comm_;
   Memory& memory_;
   int local_ = 1;  // replicas on this rank
@@ -164,7 +178,8 @@ class Executor {
   bool profile_ = false;
   std::vector<double> instruction_seconds_;
 
-  BatchView batch_;
+  BatchView batch_;                      // where kernels find it
+  Buffer images_, labels_, sample_ids_;  // on a device with memory of its own
   int wave_begin_ = 0;
   ReductionTimes times_;
 };

@@ -24,7 +24,7 @@ double since(Clock::time_point begin) {
 }  // namespace
 
 void Executor::run(const StepState& state, const BatchView& batch, bool prepare, double vote) {
-  batch_ = batch;
+  take_batch(batch);
   for (wave_begin_ = 0; wave_begin_ < local_; wave_begin_ += wave_)
     for (std::size_t i = 0; i < program_.instructions.size(); ++i) {
       const auto begin = profile_ ? Clock::now() : Clock::time_point();
@@ -34,18 +34,41 @@ void Executor::run(const StepState& state, const BatchView& batch, bool prepare,
     }
 }
 
-std::span<double> Executor::doubles(int tensor, int replica) {
-  const Tensor& t = program_.tensors[static_cast<std::size_t>(tensor)];
-  assert(t.persistent && t.element == 'd');
-  return {reinterpret_cast<double*>(pointer(tensor, replica)), t.bytes / sizeof(double)};
+void Executor::take_batch(const BatchView& batch) {
+  batch_ = batch;
+  if (device_.host_memory()) return;
+  const auto take = [&]<class T>(const T*& values, Buffer& buffer) {
+    if (values == nullptr || buffer.bytes() == 0) return;
+    device_.copy(buffer.data(), values, buffer.bytes());
+    values = buffer.as<T>().data();
+  };
+  take(batch_.images, images_);
+  take(batch_.labels, labels_);
+  take(batch_.sample_ids, sample_ids_);
 }
 
-std::span<const double> Executor::loss() const {
-  const int tensor =
-      program_.loss_reduction >= 0
-          ? program_.reductions[static_cast<std::size_t>(program_.loss_reduction)].result
-          : program_.loss_tensor;
-  return {reinterpret_cast<const double*>(pointer(tensor, 0)), kLossValues};
+std::vector<double> Executor::doubles(int tensor, int replica) {
+  const Tensor& t = program_.tensors[static_cast<std::size_t>(tensor)];
+  assert(t.persistent && t.element == 'd');
+  std::vector<double> values(t.bytes / sizeof(double));
+  device_.copy(values.data(), pointer(tensor, replica), t.bytes);
+  device_.synchronize();
+  return values;
+}
+
+void Executor::zero(int tensor, int replica) {
+  device_.zero(pointer(tensor, replica), program_.tensors[static_cast<std::size_t>(tensor)].bytes);
+}
+
+std::array<double, kLossValues> Executor::loss() const {
+  std::array<double, kLossValues> values{};
+  if (program_.loss_reduction >= 0) {
+    std::copy_n(result(program_.loss_reduction, 0), kLossValues, values.begin());
+  } else {
+    device_.copy(values.data(), pointer(program_.loss_tensor, 0), sizeof values);
+    device_.synchronize();
+  }
+  return values;
 }
 
 bool Executor::runs_in_this_wave(const Instruction& instruction) const {
@@ -85,7 +108,7 @@ void Executor::run_instruction(std::size_t index, const StepState& state, bool p
           call(instruction, kernel, r, state);
         else
           contribute_nothing(instruction, r);
-        merge_gradients(instruction, r);
+        merge_gradients(index, r, state);
       }
       break;
   }
@@ -107,7 +130,7 @@ std::byte* Executor::pointer(int index, int replica) const {
       base = memory_.packed.data();
       break;
     case Space::parameter:
-      base = memory_.parameters.data();
+      base = memory_.parameters.device<std::byte>();
       break;
     case Space::gradient: {
       const auto slot = gradient_plan_.slot[static_cast<std::size_t>(replica)];
@@ -115,10 +138,10 @@ std::byte* Executor::pointer(int index, int replica) const {
           gradient_pointer(static_cast<std::size_t>(slot), tensor.offset / sizeof(float)));
     }
     case Space::running:
-      base = memory_.running.data();
+      base = memory_.running.device<std::byte>();
       break;
     case Space::averaged:
-      base = memory_.averaged.data();
+      base = memory_.averaged.device<std::byte>();
       break;
     case Space::image:
       base = batch(batch_.images);
@@ -175,23 +198,72 @@ void Executor::contribute_nothing(const Instruction& instruction, int replica) {
        a < instruction.args.size(); ++a) {
     if (instruction.args[a] < 0) continue;
     const Tensor& tensor = program_.tensors[static_cast<std::size_t>(instruction.args[a])];
-    std::memset(pointer(instruction.args[a], replica), 0, tensor.bytes);
+    device_.zero(pointer(instruction.args[a], replica), tensor.bytes);
   }
 }
 
-void Executor::merge_gradients(const Instruction& instruction, int replica) {
-  const auto index = static_cast<std::size_t>(replica);
-  for (std::size_t a = static_cast<std::size_t>(instruction.first_output);
-       a < instruction.args.size(); ++a) {
-    if (instruction.args[a] < 0) continue;
-    const Tensor& tensor = program_.tensors[static_cast<std::size_t>(instruction.args[a])];
-    if (tensor.space != Space::gradient) continue;
-    auto top = static_cast<std::size_t>(gradient_plan_.slot[index]);
-    for (int m = 0; m < gradient_plan_.merges[index]; ++m, --top)
-      combine_into(Combine::sum, gradient_pointer(top - 1, tensor.offset / sizeof(float)),
-                   gradient_pointer(top, tensor.offset / sizeof(float)),
-                   tensor.bytes / sizeof(float));
+void Executor::merge_gradients(std::size_t index, int replica, const StepState& state) {
+  const Instruction& instruction = program_.instructions[index];
+  const std::vector<Kernel*>& merges = steps_[index].merges;
+  for (std::size_t o = 0; o < merges.size(); ++o) {
+    if (merges[o] == nullptr) continue;
+    const int argument = instruction.args[static_cast<std::size_t>(instruction.first_output) + o];
+    const std::size_t offset =
+        program_.tensors[static_cast<std::size_t>(argument)].offset / sizeof(float);
+    auto top = static_cast<std::size_t>(gradient_plan_.slot[static_cast<std::size_t>(replica)]);
+    for (int m = 0; m < gradient_plan_.merges[static_cast<std::size_t>(replica)]; ++m, --top) {
+      float* sum = gradient_pointer(top - 1, offset);
+      const std::array<void*, 3> args = {sum, gradient_pointer(top, offset), sum};
+      merges[o]->run(args, state);
+    }
   }
+}
+
+double* Executor::leaf(int index, int replica) const {
+  const ReductionSpec& spec = program_.reductions[static_cast<std::size_t>(index)];
+  if (device_.host_memory()) return reinterpret_cast<double*>(pointer(spec.leaf, replica));
+  return reducing_[static_cast<std::size_t>(index)].staged_leaves.as<double>().data() +
+         static_cast<std::size_t>(replica) * spec.count;
+}
+
+double* Executor::result(int index, int group) const {
+  const ReductionSpec& spec = program_.reductions[static_cast<std::size_t>(index)];
+  if (device_.host_memory())
+    return reinterpret_cast<double*>(
+        pointer(spec.result, group_members_[static_cast<std::size_t>(group)].begin));
+  return reducing_[static_cast<std::size_t>(index)].staged_results.as<double>().data() +
+         static_cast<std::size_t>(group) * spec.count;
+}
+
+/// What this rank contributes, to the host; waits for the kernels that made it.
+void Executor::stage_leaves(int index) {
+  if (device_.host_memory()) return;
+  const ReductionSpec& spec = program_.reductions[static_cast<std::size_t>(index)];
+  if (spec.kind == ReductionKind::gradient) {
+    float* to = reducing_[static_cast<std::size_t>(index)].staged_leaves.as<float>().data();
+    for (std::size_t n = 0; n < gradient_plan_.nodes.size(); ++n)
+      device_.copy(to + n * spec.count, gradient_pointer(n, spec.offset),
+                   spec.count * sizeof(float));
+  } else {
+    for (int r = 0; r < local_; ++r)
+      device_.copy(leaf(index, r), pointer(spec.leaf, r), spec.count * sizeof(double));
+  }
+  device_.synchronize();
+}
+
+/// The results, to the device. That of the loss only the host reads.
+void Executor::take_results(int index) {
+  const ReductionSpec& spec = program_.reductions[static_cast<std::size_t>(index)];
+  if (device_.host_memory() || spec.kind == ReductionKind::loss) return;
+  if (spec.kind == ReductionKind::gradient) {
+    device_.copy(gradient_pointer(0, spec.offset),
+                 reducing_[static_cast<std::size_t>(index)].staged_leaves.data(),
+                 spec.count * sizeof(float));
+    return;
+  }
+  for (std::size_t g = 0; g < group_members_.size(); ++g)
+    device_.copy(pointer(spec.result, group_members_[g].begin), result(index, static_cast<int>(g)),
+                 spec.count * sizeof(double));
 }
 
 double& Executor::time_of(ReductionKind kind) {
@@ -222,19 +294,29 @@ void Executor::landed(int spec) {
     timings_[static_cast<std::size_t>(spec)].in_flight += since(reducing.started);
 }
 
-void Executor::start_folded(Reduction<double>& reduction, int index, Interval replicas) {
+void Executor::start_folded(Reduction<double>& reduction, int index, int group, Interval replicas) {
   const ReductionSpec& spec = program_.reductions[static_cast<std::size_t>(index)];
   const FoldPlan& plan = reduction.local_plan();
   std::size_t height = 0;
   for (int r = replicas.begin; r < replicas.end; ++r) {
-    fold_stack_[height++] = reinterpret_cast<double*>(pointer(spec.leaf, r));
+    fold_stack_[height++] = leaf(index, r);
     const int merges = plan.merges[static_cast<std::size_t>(r - replicas.begin)];
     for (int m = 0; m < merges; ++m, --height)
       combine_into(spec.combine, fold_stack_[height - 2], fold_stack_[height - 1], spec.count);
   }
   nodes_.assign(fold_stack_.begin(), fold_stack_.begin() + static_cast<long>(height));
-  reduction.start(nodes_, reinterpret_cast<double*>(pointer(spec.result, replicas.begin)));
+  reduction.start(nodes_, result(index, group));
   fly(reduction, index);
+}
+
+void Executor::start_gradient(Reducing& reducing, const ReductionSpec& spec) {
+  float* staged = reducing.staged_leaves.as<float>().data();
+  const auto node = [&](std::size_t n) {
+    return staged == nullptr ? gradient_pointer(n, spec.offset) : staged + n * spec.count;
+  };
+  gradient_nodes_.clear();
+  for (std::size_t n = 0; n < gradient_plan_.nodes.size(); ++n) gradient_nodes_.push_back(node(n));
+  reducing.gradient->start(gradient_nodes_, node(0));
 }
 
 void Executor::start_reduction(const Instruction& instruction, double vote) {
@@ -243,22 +325,20 @@ void Executor::start_reduction(const Instruction& instruction, double vote) {
   const ReductionSpec& spec = program_.reductions[static_cast<std::size_t>(index)];
   Reducing& reducing = reducing_[static_cast<std::size_t>(index)];
   reducing.started = begin;
+  stage_leaves(index);
   if (spec.kind == ReductionKind::gradient) {
-    gradient_nodes_.clear();
-    for (std::size_t n = 0; n < gradient_plan_.nodes.size(); ++n)
-      gradient_nodes_.push_back(gradient_pointer(n, spec.offset));
-    reducing.gradient->start(gradient_nodes_, gradient_pointer(0, spec.offset));
+    start_gradient(reducing, spec);
     fly(*reducing.gradient, index);
   } else if (spec.kind == ReductionKind::loss) {
     for (int r = 0; r < local_; ++r) {
-      auto* values = reinterpret_cast<double*>(pointer(spec.leaf, r));
+      double* values = leaf(index, r);
       values[2] = r == 0 ? vote : 0.0;
       values[3] = 0.0;
     }
-    start_folded(*reducing.by_group[0], index, {0, local_});
+    start_folded(*reducing.by_group[0], index, 0, {0, local_});
   } else {
     for (std::size_t g = 0; g < group_members_.size(); ++g)
-      start_folded(*reducing.by_group[g], index, group_members_[g]);
+      start_folded(*reducing.by_group[g], index, static_cast<int>(g), group_members_[g]);
   }
   add_exposed(index, since(begin));
   if (!overlap_) wait_reduction(instruction);
@@ -269,6 +349,7 @@ void Executor::wait_reduction(const Instruction& instruction) {
   Reducing& reducing = reducing_[static_cast<std::size_t>(instruction.reduction)];
   if (reducing.gradient != nullptr) reducing.gradient->wait();
   for (const auto& reduction : reducing.by_group) reduction->wait();
+  take_results(instruction.reduction);
   progress();  // takes what has landed off the list
   add_exposed(instruction.reduction, since(begin));
 }
@@ -292,7 +373,7 @@ void Executor::run_limit(const StepState& state, const BatchView& batch) {
            std::holds_alternative<ConvWgrad>(op) || std::holds_alternative<LinearForward>(op) ||
            std::holds_alternative<LinearDgrad>(op) || std::holds_alternative<LinearWgrad>(op);
   };
-  batch_ = batch;
+  take_batch(batch);
   for (wave_begin_ = 0; wave_begin_ < local_; wave_begin_ += wave_)
     for (std::size_t i = 0; i < program_.instructions.size(); ++i) {
       const Instruction& instruction = program_.instructions[i];
@@ -318,8 +399,15 @@ bool Executor::wrote_nonfinite(const Instruction& instruction, int replica) cons
        a < instruction.args.size(); ++a) {
     if (instruction.args[a] < 0) continue;
     const Tensor& tensor = program_.tensors[static_cast<std::size_t>(instruction.args[a])];
-    const std::byte* data = pointer(instruction.args[a], replica);
     if (tensor.space != Space::arena) continue;
+    std::vector<std::byte> copy;
+    const std::byte* data = pointer(instruction.args[a], replica);
+    if (!device_.host_memory()) {
+      copy.resize(tensor.bytes);
+      device_.copy(copy.data(), data, tensor.bytes);
+      device_.synchronize();
+      data = copy.data();
+    }
     if (tensor.element == 'f' &&
         any(reinterpret_cast<const float*>(data), tensor.bytes / sizeof(float)))
       return true;
@@ -337,8 +425,8 @@ bool Executor::wrote_nonfinite(const Instruction& instruction, int replica) cons
 
 int Executor::find_nonfinite(StepState state, const BatchView& batch) {
   state.update_running = false;
-  batch_ = batch;
-  std::memset(memory_.arena.data(), 0, memory_.arena.bytes());
+  take_batch(batch);
+  device_.zero(memory_.arena.data(), memory_.arena.bytes());
   int first = -1;
   for (wave_begin_ = 0; wave_begin_ < local_; wave_begin_ += wave_)
     for (std::size_t i = 0; i < program_.instructions.size(); ++i) {

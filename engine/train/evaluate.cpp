@@ -27,7 +27,7 @@ Evaluator::Evaluator(const Graph& graph, const Experiment& experiment,
   executor_ =
       std::make_unique<Executor>(compile_program(graph, device, options, layout), device, *self_,
                                  Placement{1, 1}, nullptr, ReductionAlgorithm::tree, memory);
-  images_ = device.allocate(sizeof(float) * dataset.train.image_size() * kEvaluationChunk);
+  images_ = device.allocate_pinned(sizeof(float) * dataset.train.image_size() * kEvaluationChunk);
   labels_.resize(kEvaluationChunk);
 }
 
@@ -47,7 +47,8 @@ EvaluationResult Evaluator::run(const ImageSet& images, std::span<const std::uin
     for (int unused = p.size(); unused < kEvaluationChunk; ++unused)
       labels_[static_cast<std::size_t>(unused)] = -1;
     executor_->run({}, {images_.as<float>().data(), labels_.data(), nullptr}, c == own.begin);
-    for (std::size_t v = 0; v < kValues; ++v) sums.push_back(executor_->loss()[v]);
+    const auto loss = executor_->loss();
+    sums.insert(sums.end(), loss.begin(), loss.begin() + kValues);
   }
   std::vector<double> all(static_cast<std::size_t>(chunks.count()) * kValues);
   std::vector<int> counts;

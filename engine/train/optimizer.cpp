@@ -21,9 +21,9 @@ Optimizer::Optimizer(const Graph& graph, const Program& program, const Optimizer
     : config_(config), count_(program.trained_floats) {
   // Frozen parameters have a place in the state files too; it stays zero.
   const std::size_t bytes = program.parameter_floats * sizeof(float);
-  first_ = device.allocate(bytes);
-  if (config.kind != OptimizerKind::sgd) second_ = device.allocate(bytes);
-  norm_ = device.allocate(sizeof(double));
+  first_ = Mirror(device, bytes);
+  if (config.kind != OptimizerKind::sgd) second_ = Mirror(device, bytes);
+  norm_ = Mirror(device, sizeof(double));
   if (config.clip_norm > 0.0) sum_of_squares_ = device.compile(SumOfSquares{1, count_});
 
   std::vector<std::size_t> order(graph.parameters.size());
@@ -54,16 +54,17 @@ double Optimizer::update(const Memory& memory, StepState& state) {
   double norm = -1.0;
   state.gradient_scale = 1.0f;
   if (sum_of_squares_ != nullptr) {
-    const std::array<void*, 2> args = {gradient, norm_.data()};
+    const std::array<void*, 2> args = {gradient, norm_.device<double>()};
     sum_of_squares_->run(args, state);
-    norm = std::sqrt(norm_.as<double>()[0]);
+    norm_.pull();
+    norm = std::sqrt(norm_.host<double>()[0]);
     // torch.nn.utils.clip_grad_norm_ divides by norm + 1e-6 as well.
     if (norm > config_.clip_norm)
       state.gradient_scale = static_cast<float>(config_.clip_norm / (norm + 1e-6));
   }
   for (const Stretch& stretch : stretches_) {
-    const auto at = [&](const Buffer& buffer) -> void* {
-      return buffer.data() == nullptr ? nullptr : buffer.as<float>().data() + stretch.offset;
+    const auto at = [&](const Mirror& values) -> void* {
+      return values.bytes() == 0 ? nullptr : values.device<float>() + stretch.offset;
     };
     const std::array<void*, 4> args = {at(memory.parameters), gradient + stretch.offset, at(first_),
                                        at(second_)};
@@ -73,8 +74,18 @@ double Optimizer::update(const Memory& memory, StepState& state) {
 }
 
 std::vector<std::pair<std::string, std::span<float>>> Optimizer::state() const {
-  if (config_.kind == OptimizerKind::sgd) return {{"momentum", first_.as<float>()}};
-  return {{"exp_avg", first_.as<float>()}, {"exp_avg_sq", second_.as<float>()}};
+  if (config_.kind == OptimizerKind::sgd) return {{"momentum", first_.host<float>()}};
+  return {{"exp_avg", first_.host<float>()}, {"exp_avg_sq", second_.host<float>()}};
+}
+
+void Optimizer::pull() {
+  first_.pull();
+  second_.pull();
+}
+
+void Optimizer::push() {
+  first_.push();
+  second_.push();
 }
 
 std::size_t Optimizer::bytes() const { return first_.bytes() + second_.bytes(); }

@@ -21,7 +21,12 @@ class Optimizer {
   /// needed.
   double update(const Memory& memory, StepState& state);
 
+  /// Copies the state from the device to the host, and back.
+  void pull();
+  void push();
+
   /// State by name ("momentum", or "exp_avg" and "exp_avg_sq"), flat, in the parameters' layout.
+  /// On the host; see pull() and push().
   std::vector<std::pair<std::string, std::span<float>>> state() const;
   std::size_t bytes() const;
 
@@ -32,8 +37,8 @@ class Optimizer {
   };
   OptimizerConfig config_;
   std::size_t count_ = 0;
-  Buffer first_, second_;
-  Buffer norm_;
+  Mirror first_, second_;
+  Mirror norm_;
   std::unique_ptr<Kernel> sum_of_squares_;
   std::vector<Stretch> stretches_;
 };

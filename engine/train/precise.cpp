@@ -41,15 +41,14 @@ PreciseStatistics::PreciseStatistics(const Graph& graph, ProgramOptions options,
       placement, groups, algorithm, memory);
   const std::size_t local = static_cast<std::size_t>(replicas_.size()) *
                             static_cast<std::size_t>(plan_.batch_per_replica);
-  images_ = device.allocate(sizeof(float) * dataset.train.image_size() * local);
+  images_ = device.allocate_pinned(sizeof(float) * dataset.train.image_size() * local);
   labels_.resize(local);
   ids_.resize(local);
 }
 
 void PreciseStatistics::run(std::int64_t step) {
   for (const RunningSlot& slot : executor_->program().running)
-    for (int r = 0; r < replicas_.size(); ++r)
-      std::ranges::fill(executor_->doubles(slot.totals, r), 0.0);
+    for (int r = 0; r < replicas_.size(); ++r) executor_->zero(slot.totals, r);
   StepState state;
   state.seed = seed_;
   state.step = static_cast<std::uint64_t>(step);
@@ -79,7 +78,7 @@ void PreciseStatistics::take_pairs() {
     const int replica = std::max(g * group_size_, replicas_.begin) - replicas_.begin;
     float* set = running_.local_set(g);
     for (const RunningSlot& slot : executor_->program().running) {
-      const std::span<const double> totals = executor_->doubles(slot.totals, replica);
+      const std::vector<double> totals = executor_->doubles(slot.totals, replica);
       const double n = totals[0];
       const auto channels = static_cast<std::size_t>(slot.channels);
       for (std::size_t c = 0; c < channels; ++c) {
@@ -89,6 +88,7 @@ void PreciseStatistics::take_pairs() {
       }
     }
   }
+  running_.push();
 }
 
 }  // namespace syncnorm

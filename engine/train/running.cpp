@@ -27,9 +27,9 @@ RunningStatistics::RunningStatistics(const Program& program, Communicator& comm,
 }
 
 float* RunningStatistics::local_set(int group) const {
-  if (frozen_) return memory_.averaged.as<float>().data();
+  if (frozen_) return memory_.averaged.host<float>().data();
   const int local = group - own_replicas_.begin / group_size_;
-  return memory_.running.as<float>().data() + static_cast<std::size_t>(local) * floats_;
+  return memory_.running.host<float>().data() + static_cast<std::size_t>(local) * floats_;
 }
 
 void RunningStatistics::initialize() {
@@ -39,13 +39,18 @@ void RunningStatistics::initialize() {
     for (const RunningSlot& slot : slots_)
       std::fill_n(local_set(g) + slot.variance, slot.channels, 1.0f);
   }
+  push();
 }
+
+void RunningStatistics::push() { (frozen_ ? memory_.averaged : memory_.running).push(); }
 
 void RunningStatistics::average() {
   if (floats_ == 0 || frozen_) return;
-  float* averaged = memory_.averaged.as<float>().data();
+  memory_.running.pull();
+  float* averaged = memory_.averaged.host<float>().data();
   if (groups_ == 1) {
     std::memcpy(averaged, local_set(0), floats_ * sizeof(float));
+    memory_.averaged.push();
     return;
   }
   const FoldPlan& plan = reduction_->local_plan();
@@ -65,11 +70,13 @@ void RunningStatistics::average() {
   reduction_->start(nodes, sum.data());
   reduction_->wait();
   for (std::size_t i = 0; i < floats_; ++i) averaged[i] = static_cast<float>(sum[i] / groups_);
+  memory_.averaged.push();
 }
 
 std::vector<float> RunningStatistics::gather_all() {
   std::vector<float> all(static_cast<std::size_t>(groups_) * floats_);
   if (floats_ == 0) return all;
+  memory_.running.pull();
   std::vector<int> counts;
   for (const Interval& groups : spoken_for_)
     counts.push_back(groups.size() * static_cast<int>(floats_));
@@ -87,12 +94,14 @@ void RunningStatistics::scatter(const std::vector<float>& all) {
   for (int g = first_local(); g <= last_local(); ++g)
     std::copy_n(all.begin() + static_cast<long>(static_cast<std::size_t>(g) * floats_), floats_,
                 local_set(g));
+  push();
 }
 
 void RunningStatistics::spread_averaged() {
   if (floats_ == 0 || frozen_) return;
   for (int g = first_local(); g <= last_local(); ++g)
-    std::memcpy(local_set(g), memory_.averaged.data(), floats_ * sizeof(float));
+    std::copy_n(memory_.averaged.host<float>().begin(), floats_, local_set(g));
+  push();
 }
 
 }  // namespace syncnorm

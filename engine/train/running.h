@@ -36,7 +36,10 @@ class RunningStatistics {
   /// Gives every group the pairs in memory.averaged.
   void spread_averaged();
 
-  /// The local groups, and where the pairs of one lie: [floats].
+  /// Takes what was written to local_set() to the device.
+  void push();
+
+  /// The local groups, and where the pairs of one lie on the host: [floats].
   int first_local() const { return own_replicas_.begin / group_size_; }
   int last_local() const { return (own_replicas_.end - 1) / group_size_; }
   float* local_set(int group) const;

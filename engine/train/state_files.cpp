@@ -60,8 +60,8 @@ std::vector<Place> running_places(const Graph& graph, const Program& program, fl
 
 std::vector<Place> model_places(const Graph& graph, const Program& program, Memory& memory) {
   std::vector<Place> places =
-      parameter_places(graph, program, memory.parameters.as<float>().data(), "");
-  for (Place& place : running_places(graph, program, memory.averaged.as<float>().data(), ""))
+      parameter_places(graph, program, memory.parameters.host<float>().data(), "");
+  for (Place& place : running_places(graph, program, memory.averaged.host<float>().data(), ""))
     places.push_back(std::move(place));
   return places;
 }
@@ -140,6 +140,9 @@ const std::string& file_of(const std::map<std::string, std::string>& files, cons
 std::map<std::string, std::string> state_to_files(const TrainingState& s, std::int64_t step,
                                                   const std::vector<float>& all_running) {
   std::map<std::string, std::string> files;
+  s.memory.parameters.pull();
+  s.memory.averaged.pull();
+  s.optimizer.pull();
   std::vector<TensorView> model = views(model_places(s.graph, s.program, s.memory));
   const std::string_view count(reinterpret_cast<const char*>(&step), sizeof step);
   for (const RunningSlot& slot : s.program.running)
@@ -158,14 +161,15 @@ std::map<std::string, std::string> state_to_files(const TrainingState& s, std::i
 }
 
 void state_from_files(const TrainingState& s, const std::map<std::string, std::string>& files) {
-  fill(model_places(s.graph, s.program, s.memory), file_of(files, kModel), kModel);
+  model_from_file(s.graph, s.program, s.memory, file_of(files, kModel), kModel);
   fill(optimizer_places(s), file_of(files, kOptimizer), kOptimizer);
+  s.optimizer.push();
   if (s.running.floats() == 0) return;
   std::vector<float> all(static_cast<std::size_t>(s.running.groups()) * s.running.floats());
   if (s.running.groups() > 1) {
     fill(statistics_places(s, all), file_of(files, kStatistics), kStatistics);
   } else {
-    const auto averaged = s.memory.averaged.as<float>();
+    const auto averaged = s.memory.averaged.host<float>();
     all.assign(averaged.begin(), averaged.begin() + static_cast<long>(s.running.floats()));
   }
   s.running.scatter(all);
@@ -188,6 +192,8 @@ std::vector<std::string> start_from_file(const Graph& graph, const Program& prog
   };
   std::erase_if(places, [&](const Place& place) { return is_kept(place.name); });
   fill(places, file, name, kept);
+  memory.parameters.push();
+  memory.averaged.push();
   return kept;
 }
 
@@ -209,6 +215,8 @@ std::string read_weights(const std::string& path) {
 void model_from_file(const Graph& graph, const Program& program, Memory& memory,
                      const std::string& file, const std::string& name) {
   fill(model_places(graph, program, memory), file, name);
+  memory.parameters.push();
+  memory.averaged.push();
 }
 
 }  // namespace syncnorm

@@ -153,8 +153,9 @@ void Trainer::initialize() {
   running_->initialize();
   for (std::size_t p = 0; p < graph_.parameters.size(); ++p)
     initialize_parameter(graph_, static_cast<int>(p), experiment_.model, experiment_.seed,
-                         memory_.parameters.as<float>().subspan(
+                         memory_.parameters.host<float>().subspan(
                              full_->program().parameter_offset[p], graph_.parameters[p].count()));
+  memory_.parameters.push();
 }
 
 std::int64_t Trainer::start_or_resume() {

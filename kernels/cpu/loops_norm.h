@@ -185,7 +185,8 @@ struct Normalize {
   }
 
   template <bool kStream, bool kResidual, bool kRelu>
-  static void rows(const NormalizeArgs<S>& a) {
+  static void rows(const NormalizeArgs<S>& args) {
+    const NormalizeArgs<S> a = args;  // a store to y could change `args`, for all the compiler knows
     const size_t step = static_cast<size_t>(a.channels);
     for_each_row_group<4>(
         a.rows, a.channels, rows_in_turns(a.rows, a.channels), [&]<int R>(size_t r) {
@@ -329,7 +330,8 @@ struct InputGradient {
   }
 
   template <Direction kDirection, bool kStream, bool kRelu>
-  static void rows(const InputGradientArgs<S>& a) {
+  static void rows(const InputGradientArgs<S>& args) {
+    const InputGradientArgs<S> a = args;  // as above
     const size_t step = static_cast<size_t>(a.channels);
     for_each_row_group<4>(
         a.rows, a.channels, rows_in_turns(a.rows, a.channels), [&]<int R>(size_t r) {

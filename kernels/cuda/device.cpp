@@ -69,7 +69,10 @@ class CudaDevice final : public Device {
     check(cudaDriverGetVersion(&driver_), "could not ask for the driver's version");
   }
 
-  void use_storage(Storage, bool) override {}  // every GPU that make_device() takes has bf16
+  void use_storage(Storage, bool emulate) override {
+    // Every GPU that make_device() takes has bf16.
+    if (emulate) throw InputError("precision: bf16_emulated is for processors; use precision: bf16");
+  }
   KernelPtr compile(const Op& op) override {
     return std::visit([this](const auto& o) { return cuda::compile(context_, o); }, op);
   }
@@ -84,6 +87,7 @@ class CudaDevice final : public Device {
                        context_.libraries->versions());
   }
 
+  bool host_memory() const override { return false; }
   Buffer allocate_pinned(std::size_t bytes) override {
     if (bytes == 0) return {};
     void* data = nullptr;

@@ -109,7 +109,9 @@ def measure(options):
     for _ in range(options.warmup + options.steps):
         begin = time.perf_counter()
         optimizer.zero_grad(set_to_none=True)
-        functional.cross_entropy(parallel(images), labels).backward()
+        with torch.autocast("cpu", torch.bfloat16, enabled=options.precision == "bf16"):
+            loss = functional.cross_entropy(parallel(images), labels)
+        loss.backward()
         optimizer.step()
         seconds.append(time.perf_counter() - begin)
     return statistics.median(seconds[options.warmup:])
@@ -125,6 +127,7 @@ def one_rank(options):
     if options.rank == 0:
         print(json.dumps({"peer": f"PyTorch {torch.__version__}", "norm": options.norm,
                           "layout": options.layout, "batch": options.batch,
+                          "precision": options.precision,
                           "ranks": options.ranks, "step_ms": round(1e3 * seconds, 4)}))
 
 
@@ -140,6 +143,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--norm", choices=NORMS, default="bn")
     parser.add_argument("--layout", choices=["nhwc", "nchw"], default="nchw")
+    parser.add_argument("--precision", choices=["f32", "bf16"], default="f32",
+                        help="bf16: automatic mixed precision")
     parser.add_argument("--batch", type=int, default=2, help="images per rank")
     parser.add_argument("--ranks", type=int, default=2)
     parser.add_argument("--steps", type=int, default=30, help="whose median is printed")

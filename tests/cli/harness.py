@@ -32,6 +32,12 @@ def full(test):
     return test
 
 
+def bf16():
+    """The precision that computes on bf16 here: what the processor has instructions for, or not."""
+    with open("/proc/cpuinfo") as file:
+        return "bf16" if "avx512_bf16" in file.read() else "bf16_emulated"
+
+
 def skip_file(reason):
     print("skipped:", reason)
     sys.exit(SKIPPED)

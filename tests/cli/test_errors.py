@@ -9,6 +9,7 @@ import pathlib
 import shutil
 import struct
 import textwrap
+import unittest
 
 import harness
 
@@ -217,6 +218,14 @@ class Errors(harness.TestCase):
 
     def test_missing_file(self):
         self.refused("none.yaml: no such file; check the path", "train", "none.yaml")
+
+    @unittest.skipIf(harness.bf16() == "bf16", "this processor computes on bf16")
+    def test_bf16_without_instructions(self):
+        for command in (["train"], ["train", "--dry-run"], ["plan"]):
+            self.refused(
+                "precision: bf16: this processor has no bf16 instructions (AVX512_BF16 or AMX), so "
+                "bf16 would be slower than f32; use precision: f32, or bf16_emulated to try bf16's "
+                "accuracy", *command, self.write(SMALL + "precision: bf16\n", "good.yaml"))
 
     def test_usage(self):
         for arguments in ([], ["trein"], ["train"], ["train", "--no-such-option", "a.yaml"],

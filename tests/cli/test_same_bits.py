@@ -86,6 +86,11 @@ class SameBits(harness.TestCase):
         self.same({**UNEVEN, **AUGMENTED, **LENET, **ADAMW, "norm": "syncbn"}, [3, 8])
         self.same({**UNEVEN, **AUGMENTED, **MLP, "norm": "syncbn"}, [7])
 
+    def test_bf16(self):
+        for settings, counts in [({"norm": "syncbn"}, [3, 8]), ({"norm": "bn"}, [2]),
+                                 ({**LENET, "norm": "syncbn"}, [3])]:
+            self.same({**EVERYTHING, **settings, "precision": harness.bf16()}, counts)
+
     def test_one_sample_per_replica(self):
         self.same({"batch_per_replica": 1, "norm": "syncbn"}, [3, 8])
 
@@ -148,7 +153,8 @@ class SameBits(harness.TestCase):
         """Every norm and group on every rank count, for every optimizer and model."""
         settings = {"sgd": {**EVERYTHING}, "adamw": {**UNEVEN, **AUGMENTED, **ADAMW},
                     "adam": {**UNEVEN, **ADAM}, "lenet": {**EVERYTHING, **LENET},
-                    "mlp": {**EVERYTHING, **MLP}}
+                    "mlp": {**EVERYTHING, **MLP},
+                    "bf16": {**EVERYTHING, "precision": harness.bf16()}}
         for name, base in settings.items():
             for norm in NORMS + [(8, 2), (8, 4)]:
                 if norm in ("gn", "ws") and name in ("lenet", "mlp"):

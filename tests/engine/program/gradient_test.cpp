@@ -58,6 +58,21 @@ TEST_P(EveryNorm, GradientHoldsWithMergedReplicas) {
   check_every_parameter(setup);
 }
 
+TEST_P(EveryNorm, InBf16LossAndGradientAreThoseOfF32ToItsPrecision) {
+  Workbench exact(every_layer_yaml(GetParam()));
+  Workbench narrow(every_layer_yaml(GetParam(), "precision: bf16_emulated\n"));
+  EXPECT_NEAR(narrow.run(), exact.run(), 0.02);
+  double squares = 0.0, errors = 0.0;
+  for (std::size_t p = 0; p < exact.graph.parameters.size(); ++p)
+    for (std::size_t i = 0; i < exact.gradient(p).size(); ++i) {
+      const double e = exact.gradient(p)[i];
+      squares += e * e;
+      errors += std::pow(narrow.gradient(p)[i] - e, 2.0);
+    }
+  EXPECT_GT(errors, 0.0) << "nothing was stored in bf16";
+  EXPECT_LE(std::sqrt(errors), 0.05 * std::sqrt(squares));
+}
+
 TEST_P(EveryNorm, GradientHoldsWithFusedResidualBlocks) {
   Workbench setup("replicas: 2\nbatch_per_replica: 2\nsteps: 1\nnorm: " + GetParam() +
                       "\nloss: {label_smoothing: 0.1}\nmodel: {architecture: resnet8}\n",
@@ -200,8 +215,7 @@ TEST(Gradient, GroupsOfThreeAreTwoExperimentsOfThree) {
     const auto train = [](Workbench& setup) {
       setup.state.step = 1;  // renormalize: its limits have opened
       setup.state.update_running = true;
-      setup.executor->run(setup.state,
-                          {setup.images.data(), setup.labels.data(), setup.ids.data()});
+      setup.step();
       return setup.executor->loss()[0];
     };
     const double whole = train(six), parts = train(first) + train(second);
@@ -214,10 +228,10 @@ TEST(Gradient, GroupsOfThreeAreTwoExperimentsOfThree) {
             << six.graph.parameters[p].name << more;
       }
     // The running pairs of a group are its experiment's to the bit.
-    const auto running = six.memory.running.as<float>();
+    const auto running = six.memory.running.host<float>();
     const std::size_t one = six.executor->program().running_floats;
     ASSERT_GE(running.size(), 2 * one);
-    const auto a = first.memory.running.as<float>(), b = second.memory.running.as<float>();
+    const auto a = first.memory.running.host<float>(), b = second.memory.running.host<float>();
     for (std::size_t i = 0; i < one; ++i) {
       ASSERT_EQ(running[i], a[i]) << i << more;
       ASSERT_EQ(running[running.size() / 2 + i], b[i]) << i << more;

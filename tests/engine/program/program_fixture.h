@@ -19,7 +19,7 @@ struct Workbench {
   LoadedExperiment loaded;
   Shape image;
   int classes;
-  std::unique_ptr<Device> device = make_cpu_device();
+  std::unique_ptr<Device> device;
   std::unique_ptr<Communicator> self = make_self_communicator();
   Communicator* comm = self.get();
   Placement placement;
@@ -30,11 +30,16 @@ struct Workbench {
   std::vector<float> images;
   std::vector<std::int32_t> labels;
   std::vector<std::uint32_t> ids;
+  std::vector<float> gradients;  // of the last run
   StepState state;
 
   explicit Workbench(const std::string& yaml, Shape shape = {8, 8, 3}, int class_count = 5,
-                     std::vector<int> replica_samples = {}, Communicator* world = nullptr)
-      : loaded(parse_experiment_text(yaml, "test.yaml")), image(shape), classes(class_count) {
+                     std::vector<int> replica_samples = {}, Communicator* world = nullptr,
+                     std::unique_ptr<Device> other_device = nullptr)
+      : loaded(parse_experiment_text(yaml, "test.yaml")),
+        image(shape),
+        classes(class_count),
+        device(other_device != nullptr ? std::move(other_device) : make_cpu_device()) {
     const Experiment& e = loaded.experiment;
     if (world != nullptr) comm = world;
     placement = {e.replicas, comm->size()};
@@ -75,21 +80,29 @@ struct Workbench {
   }
 
   std::span<float> parameter(std::size_t p) {
-    return memory.parameters.as<float>().subspan(executor->program().parameter_offset[p],
-                                                 graph.parameters[p].count());
+    return memory.parameters.host<float>().subspan(executor->program().parameter_offset[p],
+                                                   graph.parameters[p].count());
   }
   std::span<const float> gradient(std::size_t p) {
-    return memory.gradients.as<float>().subspan(executor->program().parameter_offset[p],
-                                                graph.parameters[p].count());
+    return std::span(gradients).subspan(executor->program().parameter_offset[p],
+                                        graph.parameters[p].count());
   }
   /// Mean loss of one pass; gradients are in place afterwards.
   double run() {
     state.update_running = false;
+    return step();
+  }
+  /// The same, and running statistics follow when `state` says so.
+  double step() {
+    memory.parameters.push();
     // Every rank has made the whole batch and trains on its own part.
     const auto first = static_cast<std::size_t>(placement.block(comm->rank()).begin *
                                                 loaded.experiment.batch_per_replica);
     executor->run(state, {images.data() + first * static_cast<std::size_t>(image.size()),
                           labels.data() + first, ids.data() + first});
+    gradients.resize(executor->program().parameter_floats);
+    device->copy(gradients.data(), memory.gradients.data(), gradients.size() * sizeof(float));
+    device->synchronize();
     return executor->loss()[0] / executor->program().options.global_samples;
   }
 };

@@ -266,10 +266,10 @@ TEST(Executor, AnEmptyGroupKeepsItsRunningStatistics) {
       "replicas: 3\nbatch_per_replica: 3\nsteps: 1\nnorm: bn\nmodel: {architecture: lenet}\n",
       {12, 12, 1}, 5, {3, 2, 0});
   const auto floats = setup.executor->program().running_floats;
-  for (float& value : setup.memory.running.as<float>()) value = 0.5f;
+  for (float& value : setup.memory.running.host<float>()) value = 0.5f;
   setup.state.update_running = true;
   setup.executor->run(setup.state, {setup.images.data(), setup.labels.data(), setup.ids.data()});
-  const auto running = setup.memory.running.as<float>();
+  const auto running = setup.memory.running.host<float>();
   ASSERT_EQ(running.size(), 3 * floats);
   for (std::size_t i = 0; i < floats; ++i) {
     EXPECT_NE(running[i], 0.5f);
@@ -437,7 +437,7 @@ TEST(Executor, NamesTheLayerWhereANanBegan) {
 
 TEST(Executor, RunningStatisticsFollowOnlyWhenAsked) {
   Workbench setup(resnet("syncbn"));
-  const auto running = setup.memory.running.as<float>();
+  const auto running = setup.memory.running.host<float>();
   setup.run();
   EXPECT_TRUE(std::all_of(running.begin(), running.end(), [](float v) { return v == 0.0f; }));
   setup.state.update_running = true;
@@ -451,7 +451,7 @@ TEST(Executor, ASecondForwardPassLeavesRunningStatisticsAsTheyAre) {
   const BatchView batch{setup.images.data(), setup.labels.data(), setup.ids.data()};
   setup.state.update_running = true;
   setup.executor->run(setup.state, batch);
-  const auto running = setup.memory.running.as<float>();
+  const auto running = setup.memory.running.host<float>();
   const std::vector<float> once(running.begin(), running.end());
   setup.executor->find_nonfinite(setup.state, batch);
   EXPECT_TRUE(std::equal(once.begin(), once.end(), running.begin()));

@@ -1,0 +1,79 @@
+// Programs on a device whose memory the host cannot touch give the bits that they give on the CPU.
+#include <gtest/gtest.h>
+
+#include "tests/engine/program/program_fixture.h"
+#include "tests/engine/remote_device.h"
+
+namespace syncnorm::test {
+namespace {
+
+/// Two steps of everything that a program has, on both kinds of device.
+void expect_same_bits(const std::string& yaml, const std::vector<int>& samples = {}) {
+  SCOPED_TRACE(yaml);
+  Workbench here(yaml, {8, 8, 3}, 5, samples);
+  Workbench there(yaml, {8, 8, 3}, 5, samples, nullptr,
+                  std::make_unique<RemoteDevice>(make_cpu_device()));
+  for (int step = 0; step < 2; ++step) {
+    for (Workbench* setup : {&here, &there}) {
+      setup->state.step = static_cast<std::uint64_t>(step);
+      setup->state.update_running = true;
+    }
+    EXPECT_EQ(here.step(), there.step());
+    ASSERT_EQ(here.gradients, there.gradients);
+    EXPECT_NE(here.gradients, std::vector<float>(here.gradients.size()));
+  }
+  there.memory.running.pull();
+  const auto running = here.memory.running.host<float>(),
+             other = there.memory.running.host<float>();
+  EXPECT_TRUE(std::equal(running.begin(), running.end(), other.begin(), other.end()));
+}
+
+TEST(RemoteDevice, EveryNorm) {
+  for (const char* norm :
+       {"bn", "syncbn", "{kind: batch, synced_replicas: 2}", "{kind: group, groups: 2}", "ln", "in",
+        "rms", "none", "{kind: batch, deviation: l1}", "{kind: batch, deviation: linf}",
+        "{kind: batch, renormalize: true, r_max: 1.5, d_max: 0.5}",
+        "{kind: batch, weights: normalized}"})
+    for (const char* reduction : {"reproducible", "fastest"})
+      expect_same_bits(every_layer_yaml(norm, std::string("reduction: ") + reduction + "\n"));
+}
+
+TEST(RemoteDevice, GradientsOfManyReplicasAreFoldedThere) {
+  expect_same_bits(
+      "replicas: 7\nbatch_per_replica: 2\nsteps: 1\nnorm: bn\nmodel: {architecture: resnet8}\n");
+}
+
+TEST(RemoteDevice, EmptyAndPartialReplicas) {
+  const std::string model = "norm: syncbn\nmodel: {architecture: resnet8}\n";
+  expect_same_bits("replicas: 4\nbatch_per_replica: 2\nsteps: 1\n" + model, {2, 1, 0, 0});
+}
+
+TEST(RemoteDevice, FindsWhereValuesStopBeingFinite) {
+  const std::string yaml = every_layer_yaml("syncbn");
+  Workbench here(yaml),
+      there(yaml, {8, 8, 3}, 5, {}, nullptr, std::make_unique<RemoteDevice>(make_cpu_device()));
+  std::vector<int> found;
+  for (Workbench* setup : {&here, &there}) {
+    setup->run();
+    EXPECT_EQ(setup->executor->find_nonfinite(
+                  setup->state, {setup->images.data(), setup->labels.data(), setup->ids.data()}),
+              -1);
+    setup->images[7] = std::numeric_limits<float>::infinity();
+    setup->run();
+    found.push_back(setup->executor->find_nonfinite(
+        setup->state, {setup->images.data(), setup->labels.data(), setup->ids.data()}));
+  }
+  EXPECT_GE(found[0], 0);
+  EXPECT_EQ(found[0], found[1]);
+}
+
+using RemoteDeviceDeathTest = ::testing::Test;
+
+TEST(RemoteDeviceDeathTest, ItsMemoryReallyCannotBeTouched) {
+  RemoteDevice device(make_cpu_device());
+  const Buffer buffer = device.allocate(64);
+  EXPECT_DEATH(*reinterpret_cast<volatile char*>(buffer.data()) = 1, "");
+}
+
+}  // namespace
+}  // namespace syncnorm::test
