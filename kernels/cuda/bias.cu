@@ -9,25 +9,23 @@ namespace {
 template <class T, int V>
 struct AddBias {
   static constexpr int kWidth = V, kUnroll = 4;
-  struct Constants {
-    float bias[V];
+  struct Line {
+    float bias;
   };
   const float* bias;
   T* y;
 
-  __device__ void begin(int, int c, Constants& k) const {
-#pragma unroll
-    for (int v = 0; v < V; ++v) k.bias[v] = bias[c + v];
-  }
+  __device__ Line line(int, int c) const { return {bias[c]}; }
+
   template <int U>
-  __device__ void take(std::size_t at, std::size_t step, const Constants& k) const {
+  __device__ void take(std::size_t at, std::size_t step, const Line (&k)[V]) const {
     float values[U][V];
 #pragma unroll
     for (int u = 0; u < U; ++u) load(y + at + u * step, values[u]);
 #pragma unroll
     for (int u = 0; u < U; ++u) {
 #pragma unroll
-      for (int v = 0; v < V; ++v) values[u][v] += k.bias[v];
+      for (int v = 0; v < V; ++v) values[u][v] += k[v].bias;
       store(y + at + u * step, values[u]);
     }
   }
@@ -36,13 +34,12 @@ struct AddBias {
 template <class T, int V>
 struct ColumnSums {
   static constexpr int kWidth = V, kUnroll = 4;
-  struct Constants {};
+  struct Line {};
   const T* x;
   float* sums;
 
-  __device__ void begin(int, int, Constants&) const {}
   template <int U>
-  __device__ void take(std::size_t at, std::size_t step, const Constants&,
+  __device__ void take(std::size_t at, std::size_t step, const Line (&)[V],
                        double (&totals)[2][V]) const {
     float values[U][V];
 #pragma unroll

@@ -14,6 +14,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <type_traits>
 
 #include "kernels/cuda/context.h"
 #include "kernels/cuda/launch.h"
@@ -61,7 +62,7 @@ inline Tiling tile(const Columns& shape, int width, int blocks, int least) {
   return t;
 }
 
-constexpr int kReductionBlocks = 1024, kMapBlocks = 4096;
+constexpr int kReductionBlocks = 1024, kMapBlocks = 2048;
 
 /// Doubles that a reduction keeps between its phases, at most.
 inline std::size_t partial_doubles(const Columns& shape) {
@@ -115,9 +116,28 @@ __device__ __forceinline__ void combine_down(double (&value)[V]) {
   __syncthreads();
 }
 
-/// First phase. Body: kWidth, kUnroll; Constants; begin(sample, channel, constants&);
-/// take<U>(offset, step, constants, totals); combine(a, b); finish(sample, channel, a, b). Two
-/// totals per channel start at 0. Without a second phase the block finishes its channels itself.
+/// The lines (constants) of this thread's channels. Each channel's is computed by one thread of the
+/// block, in double, and shared. All threads must call.
+template <class Body>
+__device__ __forceinline__ void share_lines(const Body& body, int channels,
+                                            typename Body::Line (&own)[Body::kWidth]) {
+  if constexpr (!std::is_empty_v<typename Body::Line>) {
+    __shared__ typename Body::Line lines[kThreads];  // a block is at most so many channels wide
+    const int width = static_cast<int>(blockDim.x) * Body::kWidth;
+    const int thread = static_cast<int>(threadIdx.y * blockDim.x + threadIdx.x);
+    const int c = static_cast<int>(blockIdx.x) * width + thread;
+    if (thread < width && c < channels) lines[thread] = body.line(static_cast<int>(blockIdx.z), c);
+    __syncthreads();
+    if (first_channel<Body>() >= channels) return;
+#pragma unroll
+    for (int v = 0; v < Body::kWidth; ++v)
+      own[v] = lines[static_cast<int>(threadIdx.x) * Body::kWidth + v];
+  }
+}
+
+/// First phase. Body: kWidth, kUnroll; Line and line(sample, channel); take<U>(offset, step, lines,
+/// totals); combine(a, b); finish(sample, channel, a, b). Two totals per channel start at 0.
+/// Without a second phase the block finishes its channels itself.
 template <class Body>
 __global__ void __launch_bounds__(kThreads, 2)
     reduce_columns(Body body, Columns shape, std::size_t chunk_rows, double* partial) {
@@ -125,11 +145,11 @@ __global__ void __launch_bounds__(kThreads, 2)
   const int c = first_channel<Body>();
   const int sample = static_cast<int>(blockIdx.z);
   double totals[2][V] = {};
+  typename Body::Line lines[V] = {};
+  share_lines(body, shape.channels, lines);
   if (c < shape.channels) {
-    typename Body::Constants constants;
-    body.begin(sample, c, constants);
     for_rows<Body::kUnroll>(shape, chunk_rows, c, [&]<int U>(std::size_t at, std::size_t step) {
-      body.template take<U>(at, step, constants, totals);
+      body.template take<U>(at, step, lines, totals);
     });
   }
   combine_down<Body>(totals[0]);
@@ -171,17 +191,16 @@ __global__ void __launch_bounds__(kThreads, 2)
     body.finish(static_cast<int>(blockIdx.z), c, first[0], second[0]);
 }
 
-/// A map over all values. Body: kWidth, kUnroll, Constants, begin, and take<U>(offset, step,
-/// constants).
+/// A map over all values. Body: kWidth, kUnroll, Line, line, and take<U>(offset, step, lines).
 template <class Body>
 __global__ void __launch_bounds__(kThreads, 2)
     map_columns(Body body, Columns shape, std::size_t chunk_rows) {
   const int c = first_channel<Body>();
+  typename Body::Line lines[Body::kWidth] = {};
+  share_lines(body, shape.channels, lines);
   if (c >= shape.channels) return;
-  typename Body::Constants constants;
-  body.begin(static_cast<int>(blockIdx.z), c, constants);
   for_rows<Body::kUnroll>(shape, chunk_rows, c, [&]<int U>(std::size_t at, std::size_t step) {
-    body.template take<U>(at, step, constants);
+    body.template take<U>(at, step, lines);
   });
 }
 

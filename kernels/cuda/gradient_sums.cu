@@ -8,8 +8,8 @@ namespace {
 template <class T, int V>
 struct GradientSums {
   static constexpr int kWidth = V, kUnroll = V == 8 ? 2 : 4;
-  struct Constants {
-    float mean[V], scale[V], shift[V];
+  struct Line {
+    float mean, scale, shift;
   };
   const T* dy;
   const T* dy2;
@@ -23,21 +23,16 @@ struct GradientSums {
   int channels;
   bool relu;
 
-  __device__ void begin(int sample, int c, Constants& k) const {
+  __device__ Line line(int sample, int c) const {
     const NormVectors own = vectors_of(vectors, sample, channels);
-#pragma unroll
-    for (int v = 0; v < V; ++v) {
-      const auto at = static_cast<std::size_t>(c + v);
-      k.mean[v] = own.mean[at];
-      if (!relu || y != nullptr) continue;
-      const AffineLine line = affine_line(own, at, static_cast<std::size_t>(channels));
-      k.scale[v] = line.scale;
-      k.shift[v] = line.shift;
-    }
+    const auto at = static_cast<std::size_t>(c);
+    if (!relu || y != nullptr) return {own.mean[at], 0.0f, 0.0f};
+    const AffineLine affine = affine_line(own, at, static_cast<std::size_t>(channels));
+    return {own.mean[at], affine.scale, affine.shift};
   }
 
   template <int U>
-  __device__ void take(std::size_t at, std::size_t step, const Constants& k,
+  __device__ void take(std::size_t at, std::size_t step, const Line (&k)[V],
                        double (&totals)[2][V]) const {
     float values[U][V], gradient[U][V], other[U][V];
 #pragma unroll
@@ -64,7 +59,7 @@ struct GradientSums {
       for (int u = 0; u < U; ++u) {
 #pragma unroll
         for (int v = 0; v < V; ++v)
-          gradient[u][v] = on_line(values[u][v], k.mean[v], k.scale[v], k.shift[v]) > 0.0f
+          gradient[u][v] = on_line(values[u][v], k[v].mean, k[v].scale, k[v].shift) > 0.0f
                                ? gradient[u][v]
                                : 0.0f;
       }
@@ -84,7 +79,7 @@ struct GradientSums {
 #pragma unroll
       for (int u = 0; u < U; ++u) {
         first += gradient[u][v];
-        second = fmaf(gradient[u][v], values[u][v] - k.mean[v], second);
+        second = fmaf(gradient[u][v], values[u][v] - k[v].mean, second);
       }
       totals[0][v] += first;
       totals[1][v] += second;

@@ -8,17 +8,17 @@ namespace {
 template <class T, int V, Deviation kDeviation>
 struct InputGradient {
   static constexpr int kWidth = V, kUnroll = V == 8 ? 2 : 4;
-  struct Constants {
-    float mean[V], scale[V], shift[V], a[V], b[V], d[V];
-    float rest[V], largest[V];  // of the deviations that need them
+  struct Line {
+    float mean, scale, shift, a, b, d;
+    float rest, largest;  // of the deviations that need them
   };
   InputGradientPass pass;
   const T* g;
   const T* x;
   T* dx;
 
-  __device__ GradientLine line(const NormVectors& own, int sample, std::size_t c, float scale,
-                               float& largest) const {
+  __device__ GradientLine gradient(const NormVectors& own, int sample, std::size_t c, float scale,
+                                   float& largest) const {
     if (pass.op.frozen) return {scale, 0.0f, 0.0f};
     if (pass.group_means == nullptr) {
       GroupTotals totals = pass.totals;
@@ -34,24 +34,16 @@ struct InputGradient {
                          own.mean[channels + c]);
   }
 
-  __device__ void begin(int sample, int first, Constants& k) const {
+  __device__ Line line(int sample, int channel) const {
     const NormVectors own = vectors_of(pass.vectors, sample, pass.op.channels);
+    const auto c = static_cast<std::size_t>(channel);
     const auto channels = static_cast<std::size_t>(pass.op.channels);
-#pragma unroll
-    for (int v = 0; v < V; ++v) {
-      const auto c = static_cast<std::size_t>(first + v);
-      AffineLine affine{};
-      if (pass.op.relu || pass.op.frozen) affine = affine_line(own, c, channels);
-      k.largest[v] = 0.0f;
-      const GradientLine l = line(own, sample, c, affine.scale, k.largest[v]);
-      k.mean[v] = own.mean[c];
-      k.rest[v] = own.mean[channels + c];
-      k.scale[v] = affine.scale;
-      k.shift[v] = affine.shift;
-      k.a[v] = l.a;
-      k.b[v] = l.b;
-      k.d[v] = l.d;
-    }
+    AffineLine affine{};
+    if (pass.op.relu || pass.op.frozen) affine = affine_line(own, c, channels);
+    float largest = 0.0f;
+    const GradientLine g_line = gradient(own, sample, c, affine.scale, largest);
+    return {own.mean[c], affine.scale, affine.shift,           g_line.a,
+            g_line.b,    g_line.d,     own.mean[channels + c], largest};
   }
 
   __device__ static float direction(float centred, float rest, float largest) {
@@ -65,7 +57,7 @@ struct InputGradient {
   }
 
   template <int U>
-  __device__ void take(std::size_t at, std::size_t step, const Constants& k) const {
+  __device__ void take(std::size_t at, std::size_t step, const Line (&k)[V]) const {
     float values[U][V], gradient[U][V];
 #pragma unroll
     for (int u = 0; u < U; ++u) load(g + at + u * step, gradient[u]);
@@ -76,10 +68,10 @@ struct InputGradient {
 #pragma unroll
       for (int v = 0; v < V; ++v) {
         float from = gradient[u][v];
-        if (pass.op.relu && !(on_line(values[u][v], k.mean[v], k.scale[v], k.shift[v]) > 0.0f))
+        if (pass.op.relu && !(on_line(values[u][v], k[v].mean, k[v].scale, k[v].shift) > 0.0f))
           from = 0.0f;
-        const float h = direction(values[u][v] - k.mean[v], k.rest[v], k.largest[v]);
-        values[u][v] = fmaf(k.a[v], from, fmaf(k.b[v], h, k.d[v]));
+        const float h = direction(values[u][v] - k[v].mean, k[v].rest, k[v].largest);
+        values[u][v] = fmaf(k[v].a, from, fmaf(k[v].b, h, k[v].d));
       }
       store(dx + at + u * step, values[u]);
     }

@@ -12,16 +12,14 @@ __device__ __forceinline__ double larger(double a, double b) { return b > a ? b 
 template <class T, int V>
 struct Moments {
   static constexpr int kWidth = V, kUnroll = V == 8 ? 4 : 8;
-  struct Constants {};
+  struct Line {};
   const T* x;
   double* sums;
   double* count;
   Columns shape;
 
-  __device__ void begin(int, int, Constants&) const {}
-
   template <int U>
-  __device__ void take(std::size_t at, std::size_t step, const Constants&,
+  __device__ void take(std::size_t at, std::size_t step, const Line (&)[V],
                        double (&totals)[2][V]) const {
     float values[U][V];
 #pragma unroll
@@ -56,8 +54,8 @@ struct Moments {
 template <class T, int V, DeviationPart kPart>
 struct Deviations {
   static constexpr int kWidth = V, kUnroll = 4;
-  struct Constants {
-    float mean[V], rest[V], largest[V];
+  struct Line {
+    float mean, rest, largest;
   };
   const T* x;
   const float* mean;
@@ -65,18 +63,13 @@ struct Deviations {
   double* sums;
   int channels;
 
-  __device__ void begin(int, int c, Constants& k) const {
-#pragma unroll
-    for (int v = 0; v < V; ++v) {
-      k.mean[v] = mean[c + v];
-      k.rest[v] = mean[channels + c + v];
-      if constexpr (kPart == DeviationPart::maxima)
-        k.largest[v] = static_cast<float>(largest[c + v]);
-    }
+  __device__ Line line(int, int c) const {
+    const bool known = kPart == DeviationPart::maxima;
+    return {mean[c], mean[channels + c], known ? static_cast<float>(largest[c]) : 0.0f};
   }
 
   template <int U>
-  __device__ void take(std::size_t at, std::size_t step, const Constants& k,
+  __device__ void take(std::size_t at, std::size_t step, const Line (&k)[V],
                        double (&totals)[2][V]) const {
     float values[U][V];
 #pragma unroll
@@ -86,7 +79,7 @@ struct Deviations {
       float first = 0.0f, second = 0.0f;
 #pragma unroll
       for (int u = 0; u < U; ++u) {
-        const float d = values[u][v] - k.mean[v] - k.rest[v];
+        const float d = values[u][v] - k[v].mean - k[v].rest;
         const float size = fabsf(d), sign = d > 0.0f ? 1.0f : (d < 0.0f ? -1.0f : 0.0f);
         if constexpr (kPart == DeviationPart::absolute) {
           first += size;
@@ -94,8 +87,8 @@ struct Deviations {
         } else if constexpr (kPart == DeviationPart::largest) {
           first = size > first ? size : first;
         } else {
-          first += size == k.largest[v] ? 1.0f : 0.0f;
-          second += size == k.largest[v] ? sign : 0.0f;
+          first += size == k[v].largest ? 1.0f : 0.0f;
+          second += size == k[v].largest ? sign : 0.0f;
         }
       }
       totals[0][v] = combine(totals[0][v], static_cast<double>(first));

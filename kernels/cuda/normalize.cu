@@ -7,8 +7,8 @@ namespace {
 template <class T, int V>
 struct Normalize {
   static constexpr int kWidth = V, kUnroll = 4;
-  struct Constants {
-    float mean[V], scale[V], shift[V];
+  struct Line {
+    float mean, scale, shift;
   };
   const T* x;
   const T* residual;
@@ -17,20 +17,15 @@ struct Normalize {
   int channels;
   bool relu;
 
-  __device__ void begin(int sample, int c, Constants& k) const {
+  __device__ Line line(int sample, int c) const {
     const NormVectors own = vectors_of(vectors, sample, channels);
-#pragma unroll
-    for (int v = 0; v < V; ++v) {
-      const auto at = static_cast<std::size_t>(c + v);
-      const AffineLine line = affine_line(own, at, static_cast<std::size_t>(channels));
-      k.mean[v] = own.mean[at];
-      k.scale[v] = line.scale;
-      k.shift[v] = line.shift;
-    }
+    const auto at = static_cast<std::size_t>(c);
+    const AffineLine affine = affine_line(own, at, static_cast<std::size_t>(channels));
+    return {own.mean[at], affine.scale, affine.shift};
   }
 
   template <int U>
-  __device__ void take(std::size_t at, std::size_t step, const Constants& k) const {
+  __device__ void take(std::size_t at, std::size_t step, const Line (&k)[V]) const {
     float values[U][V], added[U][V] = {};
 #pragma unroll
     for (int u = 0; u < U; ++u) load(x + at + u * step, values[u]);
@@ -42,7 +37,7 @@ struct Normalize {
     for (int u = 0; u < U; ++u) {
 #pragma unroll
       for (int v = 0; v < V; ++v) {
-        float value = on_line(values[u][v], k.mean[v], k.scale[v], k.shift[v]);
+        float value = on_line(values[u][v], k[v].mean, k[v].scale, k[v].shift);
         if (residual != nullptr) value += added[u][v];
         if (relu) value = value < 0.0f ? 0.0f : value;  // a nan stays a nan
         values[u][v] = value;
