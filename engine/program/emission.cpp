@@ -28,7 +28,8 @@ int Emission::add_view(int whole, std::string view_name, std::size_t bytes, std:
 
 int Emission::add_values(std::string tensor_name, int v, Storage storage) {
   const Shape& shape = graph.layers[static_cast<std::size_t>(v)].shape;
-  const std::size_t count = static_cast<std::size_t>(shape.size()) * static_cast<std::size_t>(samples());
+  const std::size_t count =
+      static_cast<std::size_t>(shape.size()) * static_cast<std::size_t>(samples());
   return add_tensor(std::move(tensor_name), count * storage_bytes(storage), Per::wave_replica,
                     Space::arena, storage == Storage::f32 ? 'f' : 'h');
 }

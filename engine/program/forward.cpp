@@ -14,7 +14,8 @@ class Forward {
     e_.value.assign(e_.graph.layers.size(), -1);
     e_.converted.assign(e_.graph.layers.size(), -1);
     e_.saved.resize(e_.nodes.size());
-    const std::size_t images = static_cast<std::size_t>(shape(0).size()) * static_cast<std::size_t>(e_.samples());
+    const std::size_t images =
+        static_cast<std::size_t>(shape(0).size()) * static_cast<std::size_t>(e_.samples());
     e_.value[0] = e_.add_tensor("image", images * sizeof(float), Per::replica, Space::image);
     for (std::size_t i = 0; i < e_.nodes.size(); ++i) {
       const Node& node = e_.nodes[i];

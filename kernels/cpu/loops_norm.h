@@ -186,7 +186,8 @@ struct Normalize {
 
   template <bool kStream, bool kResidual, bool kRelu>
   static void rows(const NormalizeArgs<S>& args) {
-    const NormalizeArgs<S> a = args;  // a store to y could change `args`, for all the compiler knows
+    const NormalizeArgs<S> a =
+        args;  // a store to y could change `args`, for all the compiler knows
     const size_t step = static_cast<size_t>(a.channels);
     for_each_row_group<4>(
         a.rows, a.channels, rows_in_turns(a.rows, a.channels), [&]<int R>(size_t r) {

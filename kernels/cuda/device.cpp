@@ -71,7 +71,8 @@ class CudaDevice final : public Device {
 
   void use_storage(Storage, bool emulate) override {
     // Every GPU that make_device() takes has bf16.
-    if (emulate) throw InputError("precision: bf16_emulated is for processors; use precision: bf16");
+    if (emulate)
+      throw InputError("precision: bf16_emulated is for processors; use precision: bf16");
   }
   KernelPtr compile(const Op& op) override {
     return std::visit([this](const auto& o) { return cuda::compile(context_, o); }, op);
