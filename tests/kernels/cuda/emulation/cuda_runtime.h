@@ -16,6 +16,8 @@
 #include <cstring>
 #include <type_traits>
 
+// The names are CUDA's.
+// NOLINTBEGIN(bugprone-reserved-identifier)
 #define __global__
 #define __device__
 #define __host__
@@ -136,3 +138,4 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
       [](const void* closure) { (*static_cast<decltype(&call)>(closure))(); }, &call);
   return cudaSuccess;
 }
+// NOLINTEND(bugprone-reserved-identifier)
