@@ -398,15 +398,17 @@ class Torch(harness.TestCase):
                 off = numpy.abs(ours - theirs).max()
                 self.assertLess(off, 1e-4 * numpy.abs(theirs).max(), name)
 
+    # Deeper models begin with residual branches at zero: else gradients explode, and rounding
+    # with them (PyTorch's own f32 then leaves its f64 by 2% in three steps; here by 0.004%).
+
     def test_resnet20(self):
-        self.three_steps("resnet20", "syncbn")
+        self.three_steps("resnet20", "syncbn", **{"model.zero_gamma": True})
 
     def test_imagenet_form(self):
-        self.three_steps("resnet18", "syncbn")
+        self.three_steps("resnet18", "syncbn", **{"model.zero_gamma": True})
 
     @full
     def test_larger_models(self):
-        """Residual branches begin at zero; else gradients explode, and rounding with them."""
         for architecture in ("resnet34", "resnet50"):
             for norm in ("syncbn", "ln", "gn"):
                 with self.subTest(model=architecture, norm=norm):
