@@ -11,7 +11,7 @@
 namespace syncnorm::cpu {
 namespace {
 
-constexpr int kPanel = 512;
+constexpr int kPanel = 2048;
 
 /// Rows whose sums are f32: what stays in the first-level cache of a narrow matrix.
 inline size_t block_rows(int channels) {
@@ -40,13 +40,12 @@ struct BlockSums {
   float second[kPanel];
 
   /// `make`<W>(column of the panel) gives a function from an element's index to its Two<W>; the
-  /// index counts from the block's first element in the panel. `kMost`: rows that are worked on
-  /// together in a narrow matrix.
-  template <int L, int kMost, class Make>
+  /// index counts from the block's first element in the panel.
+  template <int L, class Make>
   void add_up(size_t rows, int channels, int columns, bool in_turns, const Make& make) {
     for (int c = 0; c < columns; ++c) first[c] = second[c] = 0.0f;
     const size_t step = static_cast<size_t>(channels);
-    for_each_row_group<kMost>(rows, channels, in_turns, [&]<int R>(size_t r) {
+    for_each_row_group(rows, in_turns, [&]<int R>(size_t r) {
       for_each_column<L>(columns, [&]<int W>(int c) {
         const auto values = make.template operator()<W>(c);
         F<W> one[R], other[R];
@@ -94,18 +93,48 @@ struct Moments {
     for (size_t begin = 0; begin < rows; begin += block) {
       const size_t n = rows - begin < block ? rows - begin : block;
       const S* from = x + begin * step;
-      const auto add_up = [&] {
-        sums.add_up<L, 8>(n, channels, columns, in_turns, [&]<int W>(int c) {
-          return [from, center = load<F<W>>(pivot + c)](size_t i) {
-            const F<W> d = get<W>(from + i) - center;
-            return Two<W>{d, d * d};
-          };
-        });
-      };
+      const auto add_up = [&] { pass(from, n, step, columns, in_turns, pivot, sums); };
       if (begin == 0) guess(from, n, step, columns, pivot);
       add_up();
       if (begin == 0 && improve(sums, n, columns, pivot)) add_up();
       merge(sums, n, begin, columns, pivot, mean, m2);
+    }
+  }
+
+  /// The block's sums of deviations and of their squares.
+  static void pass(const S* x, size_t rows, size_t step, int columns, bool in_turns,
+                   const float* pivot, BlockSums& sums) {
+    for (int c = 0; c < columns; ++c) sums.first[c] = sums.second[c] = 0.0f;
+    for_each_row_group(rows, in_turns, [&]<int R>(size_t r) {
+      const S* from = x + r * step;
+      int c = 0;
+      for (; c + 2 * L <= columns; c += 2 * L)
+        add<R, L, 2>(from + c, step, pivot + c, sums.first + c, sums.second + c);
+      for (; c + L <= columns; c += L)
+        add<R, L, 1>(from + c, step, pivot + c, sums.first + c, sums.second + c);
+      for (; c < columns; ++c)
+        add<R, 1, 1>(from + c, step, pivot + c, sums.first + c, sums.second + c);
+    });
+  }
+
+  /// Adds R rows of K vectors of W columns, a cache line for K = 2. Asking for what comes later
+  /// keeps more reads in flight than the processor does by itself (+40% on tensors in memory).
+  template <int R, int W, int K>
+  static void add(const S* x, size_t step, const float* pivot, float* first, float* second) {
+    constexpr size_t kAhead = 2048 / sizeof(S);
+    F<W> deviations[K][R], squares[K][R];
+    for (int u = 0; u < R; ++u) {
+      const S* p = x + static_cast<size_t>(u) * step;
+      __builtin_prefetch(p + kAhead);
+      for (int k = 0; k < K; ++k) {
+        const F<W> d = get<W>(p + k * W) - load<F<W>>(pivot + k * W);
+        deviations[k][u] = d;
+        squares[k][u] = d * d;
+      }
+    }
+    for (int k = 0; k < K; ++k) {
+      store(first + k * W, load<F<W>>(first + k * W) + sum_of<R, W>(deviations[k]));
+      store(second + k * W, load<F<W>>(second + k * W) + sum_of<R, W>(squares[k]));
     }
   }
 
@@ -135,19 +164,14 @@ struct Moments {
                     double* mean, double* m2) {
     const double n = static_cast<double>(rows), na = static_cast<double>(before);
     const double per_row = 1.0 / n, share = n / (na + n), weight = na * n / (na + n);
-    for_each_column<L>(columns, [&]<int W>(int c) {
-      const D<W> s1 = __builtin_convertvector(load<F<W>>(sums.first + c), D<W>);
-      const D<W> s2 = __builtin_convertvector(load<F<W>>(sums.second + c), D<W>);
-      const D<W> offset = s1 * per_row;
-      const D<W> old_mean = load<D<W>>(mean + c);
-      const D<W> delta = __builtin_convertvector(load<F<W>>(pivot + c), D<W>) + offset - old_mean;
-      const D<W> new_mean = old_mean + delta * share;
-      D<W> own = s2 - s1 * offset;
-      own = own < 0.0 ? D<W>{} : own;  // a nan stays a nan
-      store(mean + c, new_mean);
-      store(m2 + c, load<D<W>>(m2 + c) + own + delta * delta * weight);
-      store(pivot + c, __builtin_convertvector(new_mean, F<W>));
-    });
+    for (int c = 0; c < columns; ++c) {
+      const double s1 = sums.first[c], s2 = sums.second[c], offset = s1 * per_row;
+      const double delta = pivot[c] + offset - mean[c], new_mean = mean[c] + delta * share;
+      const double own = s2 - s1 * offset;
+      mean[c] = new_mean;
+      m2[c] += (own < 0.0 ? 0.0 : own) + delta * delta * weight;  // a nan stays a nan
+      pivot[c] = static_cast<float>(new_mean);
+    }
   }
 };
 
@@ -189,20 +213,19 @@ struct Normalize {
     const NormalizeArgs<S> a =
         args;  // a store to y could change `args`, for all the compiler knows
     const size_t step = static_cast<size_t>(a.channels);
-    for_each_row_group<4>(
-        a.rows, a.channels, rows_in_turns(a.rows, a.channels), [&]<int R>(size_t r) {
-          for_each_column<L>(a.channels, [&]<int W>(int c) {
-            const F<W> mean = load<F<W>>(a.mean + c), scale = load<F<W>>(a.scale + c);
-            const F<W> shift = load<F<W>>(a.shift + c);
-            for (int u = 0; u < R; ++u) {
-              const size_t i = (r + static_cast<size_t>(u)) * step + static_cast<size_t>(c);
-              F<W> y = (get<W>(a.x + i) - mean) * scale + shift;
-              if constexpr (kResidual) y += get<W>(a.residual + i);
-              if constexpr (kRelu) y = F<W>{} > y ? F<W>{} : y;  // a nan stays a nan
-              write<kStream, W>(a.y + i, y);
-            }
-          });
-        });
+    for_each_row_group(a.rows, rows_in_turns(a.rows, a.channels), [&]<int R>(size_t r) {
+      for_each_column<L>(a.channels, [&]<int W>(int c) {
+        const F<W> mean = load<F<W>>(a.mean + c), scale = load<F<W>>(a.scale + c);
+        const F<W> shift = load<F<W>>(a.shift + c);
+        for (int u = 0; u < R; ++u) {
+          const size_t i = (r + static_cast<size_t>(u)) * step + static_cast<size_t>(c);
+          F<W> y = (get<W>(a.x + i) - mean) * scale + shift;
+          if constexpr (kResidual) y += get<W>(a.residual + i);
+          if constexpr (kRelu) y = F<W>{} > y ? F<W>{} : y;  // a nan stays a nan
+          write<kStream, W>(a.y + i, y);
+        }
+      });
+    });
   }
 };
 
@@ -252,7 +275,7 @@ struct GradientSums {
       for (size_t begin = 0; begin < a.rows; begin += block) {
         const size_t n = a.rows - begin < block ? a.rows - begin : block;
         const size_t at = begin * width + static_cast<size_t>(first);
-        sums.add_up<L, 4>(n, a.channels, columns, in_turns, [&]<int W>(int c) {
+        sums.add_up<L>(n, a.channels, columns, in_turns, [&]<int W>(int c) {
           return Values<kMask, kKeep, kTwo, W>(a, first + c, at);
         });
         sums.add_to<L>(a.sum_g + first, a.sum_gx + first, columns);
@@ -334,16 +357,15 @@ struct InputGradient {
   static void rows(const InputGradientArgs<S>& args) {
     const InputGradientArgs<S> a = args;  // as above
     const size_t step = static_cast<size_t>(a.channels);
-    for_each_row_group<4>(
-        a.rows, a.channels, rows_in_turns(a.rows, a.channels), [&]<int R>(size_t r) {
-          for_each_column<L>(a.channels, [&]<int W>(int c) {
-            const Line<kDirection, kRelu, W> line(a, c);
-            for (int u = 0; u < R; ++u) {
-              const size_t i = (r + static_cast<size_t>(u)) * step + static_cast<size_t>(c);
-              write<kStream, W>(a.dx + i, line(get<W>(a.g + i), get<W>(a.x + i)));
-            }
-          });
-        });
+    for_each_row_group(a.rows, rows_in_turns(a.rows, a.channels), [&]<int R>(size_t r) {
+      for_each_column<L>(a.channels, [&]<int W>(int c) {
+        const Line<kDirection, kRelu, W> line(a, c);
+        for (int u = 0; u < R; ++u) {
+          const size_t i = (r + static_cast<size_t>(u)) * step + static_cast<size_t>(c);
+          write<kStream, W>(a.dx + i, line(get<W>(a.g + i), get<W>(a.x + i)));
+        }
+      });
+    });
   }
 
   /// dx of one value, for W columns.
@@ -427,7 +449,7 @@ struct Deviations {
       for (size_t begin = 0; begin < a.rows; begin += block) {
         const size_t n = a.rows - begin < block ? a.rows - begin : block;
         const size_t at = begin * width + static_cast<size_t>(first);
-        block_sums.add_up<L, 4>(n, a.channels, columns, in_turns, [&]<int W>(int c) {
+        block_sums.add_up<L>(n, a.channels, columns, in_turns, [&]<int W>(int c) {
           return [at, values = make.template operator()<W>(first + c)](size_t i) {
             return values(at + i);
           };

@@ -126,14 +126,12 @@ inline bool rows_in_turns(size_t rows, int channels) {
   return channels <= 64 || rows * static_cast<size_t>(channels) <= kNear;
 }
 
-/// Calls body<R>(first row) for groups of R rows that are worked on together and share what is
-/// loaded per column; one by one unless `in_turns`.
-template <int kMost, class Body>
-inline void for_each_row_group(size_t rows, int channels, bool in_turns, const Body& body) {
+/// Calls body<R>(first row) for groups of four rows that are worked on together and share what is
+/// loaded per column, then for single ones; only for those unless `in_turns`.
+template <class Body>
+inline void for_each_row_group(size_t rows, bool in_turns, const Body& body) {
   size_t r = 0;
-  if (kMost == 8 && channels <= 32)
-    for (; r + kMost <= rows; r += kMost) body.template operator()<kMost>(r);
-  else if (in_turns)
+  if (in_turns)
     for (; r + 4 <= rows; r += 4) body.template operator()<4>(r);
   for (; r < rows; ++r) body.template operator()<1>(r);
 }
@@ -149,9 +147,7 @@ inline void for_each_column(int channels, const Body& body) {
 /// Pairwise, so that the order is fixed and short.
 template <int R, int L>
 inline F<L> sum_of(const F<L> (&v)[R]) {
-  if constexpr (R == 8)
-    return ((v[0] + v[1]) + (v[2] + v[3])) + ((v[4] + v[5]) + (v[6] + v[7]));
-  else if constexpr (R == 4)
+  if constexpr (R == 4)
     return (v[0] + v[1]) + (v[2] + v[3]);
   else
     return v[0];
