@@ -1,0 +1,122 @@
+"""launch/slurm.sbatch and launch/slurm-study.sbatch on a real Slurm of one node."""
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+
+import harness
+import slurm
+from harness import full
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = {"norm": "syncbn"}
+# Some tens of seconds, with a checkpoint every second or so.
+LONG = {**SMALL, "steps": 6000, "checkpoint.every_steps": 200, "checkpoint.every_epochs": 0,
+        "evaluation.every_epochs": 0}
+
+
+class Slurm(harness.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.base = Path(tempfile.mkdtemp(prefix="syncnorm-slurm-"))
+        cls.addClassCleanup(shutil.rmtree, cls.base, ignore_errors=True)
+        cls.cluster = cls.enterClassContext(slurm.Cluster(cls.base / "slurm", cpus=2))
+
+    def submit(self, script, *arguments, options=()):
+        return self.cluster.submit(f"--chdir={self.folder}", "--output=job-%j.log", *options,
+                                   "--export=ALL,SYNCNORM=" + os.path.abspath(harness.PROGRAM),
+                                   ROOT / "launch" / script, *arguments, cwd=ROOT)
+
+    def log(self, number):
+        return (self.folder / f"job-{number}.log").read_text()
+
+    def write(self, name, settings):
+        return harness.write_experiment(self.folder / f"{name}.yaml", settings,
+                                        run_dir=self.folder / name)
+
+    def ends(self, number, code, state):
+        job = self.cluster.wait_for_state(number, "COMPLETED", "FAILED", "CANCELLED", "NODE_FAIL",
+                                          "TIMEOUT", seconds=600)
+        self.assertEqual((job["JobState"], job["ExitCode"]), (state, code), self.log(number))
+
+    def test_two_tasks_give_the_bits_of_one_rank(self):
+        job = self.submit("slurm.sbatch", self.write("job", SMALL))
+        self.ends(job, "0:0", "COMPLETED")
+        self.assertIn("2 tasks on", self.log(job))
+        self.assert_same_bits(self.train("alone", SMALL), harness.Run(self.folder / "job"))
+        self.assertEqual(harness.Run(self.folder / "job").of("start")[0]["ranks"], 2)
+
+    def test_a_bad_request_ends_the_job_with_2_and_says_why(self):
+        for arguments, message in (((), "usage: sbatch"),
+                                   ((self.write("few", {**SMALL, "replicas": 1}),), "cannot be spread over 2 ranks"),
+                                   ((self.write("odd", {**SMALL, "norm": "batchnorm"}),), "norm"),
+                                   ((self.folder / "missing.yaml",), "missing.yaml")):
+            job = self.submit("slurm.sbatch", *arguments)
+            self.ends(job, "2:0", "FAILED")
+            self.assertIn(message, self.log(job))
+        job = self.submit("slurm-study.sbatch", "study.yaml", options=["--array=2-3"])
+        self.ends(job, "2:0", "FAILED")
+
+    @full
+    def test_an_array_shares_a_study(self):
+        study = self.folder / "study.yaml"
+        study.write_text((self.write("base", SMALL)).read_text() + "compare: {seed: [1, 2, 3]}\n")
+        job = self.submit("slurm-study.sbatch", study, options=["--array=1-2", "--output=job-%A_%a.log"])
+        for part in (1, 2):
+            self.ends(f"{job}_{part}", "0:0", "COMPLETED")
+        self.assertIn("[1/3]", self.log(f"{job}_1"))
+        self.assertIn("[2/3]", self.log(f"{job}_2"))
+        self.assertIn("[3/3]", self.log(f"{job}_1"))
+        table = harness.run("compare", study)
+        self.assertEqual(table.out.count("done before, skipped"), 3)
+
+    def same_as_alone(self, name, job):
+        """Nothing but resuming tells the run from one that was never stopped."""
+        alone, run = self.train("alone", LONG), harness.Run(self.folder / name)
+        self.assertTrue(run.of("resume"), self.log(job))
+        self.assertEqual(alone.losses, run.losses)
+        self.assertEqual(alone.tensor_files()["step-6000/model.safetensors"],
+                         run.tensor_files()["step-6000/model.safetensors"])
+
+    @full
+    def test_a_time_limit_is_a_checkpoint_and_another_start(self):
+        """A minute is the shortest limit that Slurm knows; the signal comes up to 60 s early."""
+        job = self.submit("slurm.sbatch", self.write("limit", LONG),
+                          options=["--time=1", "--signal=USR2@50"])
+        self.ends(job, "0:0", "COMPLETED")
+        self.assertIn("stopped with a checkpoint; requeued", self.log(job))
+        self.assertIn("start 2", self.log(job))
+        self.same_as_alone("limit", job)
+
+    @full
+    def test_a_cancelled_job_leaves_a_checkpoint_and_is_not_requeued(self):
+        job = self.submit("slurm.sbatch", self.write("cancelled", LONG))
+        self.cluster.wait_for(lambda: "step" in self.log_so_far(job), "the first steps", 120)
+        self.cluster.command("scancel", job)
+        job_state = self.cluster.wait_for_state(job, "CANCELLED")
+        self.assertEqual(job_state["JobState"], "CANCELLED")
+        self.cluster.wait_for(lambda: "stopped on a signal after" in self.log_so_far(job), "the checkpoint", 60)
+        self.assertNotIn("requeued", self.log(job))
+        self.assertTrue(re.search(r"step-[1-9]", " ".join(harness.Run(self.folder / "cancelled").tensor_files())))
+
+    def log_so_far(self, number):
+        path = self.folder / f"job-{number}.log"
+        return path.read_text() if path.exists() else ""
+
+    @full
+    def test_a_lost_node_is_another_start(self):
+        job = self.submit("slurm.sbatch", self.write("lost", LONG))
+        self.cluster.wait_for(lambda: list((self.folder / "lost").glob("checkpoints/step-*00")),
+                              "a checkpoint", 120)
+        self.cluster.kill_node()
+        self.cluster.wait_for_state(job, "PENDING", seconds=120)
+        self.cluster.start_node()
+        self.ends(job, "0:0", "COMPLETED")
+        self.same_as_alone("lost", job)
+
+
+if __name__ == "__main__":
+    if slurm.missing():
+        harness.skip_file(slurm.missing())
+    harness.main()
