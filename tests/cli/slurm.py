@@ -111,8 +111,9 @@ class Cluster:
     def start_node(self):
         self.start("slurmd", "-D")
 
-    def kill_node(self):
-        """What a loss of power does to jobs: nothing says goodbye, and /tmp is empty afterwards."""
+    def kill_node(self, clean):
+        """What a loss of power does to jobs: nothing says goodbye, and /tmp is empty afterwards. Unless
+        `clean`, the job's PMIx files are left behind, over which Slurm 22.05 stumbles on this node."""
         slurmd = self.processes.pop("slurmd")
         slurmd.kill()
         slurmd.wait()
@@ -121,6 +122,11 @@ class Cluster:
                 os.kill(pid, 9)
         shutil.rmtree(self.folder / "tmp")
         (self.folder / "tmp").mkdir()
+        if clean:
+            for stale in (self.folder / "spool").glob("stepd.slurm.pmix.*"):
+                stale.unlink()
+            for stale in (self.folder / "spool").glob("pmix.*"):
+                shutil.rmtree(stale)
 
     def pids_of_steps(self):
         """slurmstepd and what it started: all processes that know this cluster's configuration, but us."""

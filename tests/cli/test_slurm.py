@@ -21,6 +21,7 @@ class Slurm(harness.TestCase):
     def setUpClass(cls):
         cls.base = Path(tempfile.mkdtemp(prefix="syncnorm-slurm-"))
         cls.addClassCleanup(shutil.rmtree, cls.base, ignore_errors=True)
+        os.chmod(cls.base, 0o755)
         cls.cluster = cls.enterClassContext(slurm.Cluster(cls.base / "slurm", cpus=2))
 
     def submit(self, script, *arguments, options=()):
@@ -71,23 +72,24 @@ class Slurm(harness.TestCase):
         table = harness.run("compare", study)
         self.assertEqual(table.out.count("done before, skipped"), 3)
 
-    def same_as_alone(self, name, job):
+    def same_as_alone(self, name, job, settings):
         """Nothing but resuming tells the run from one that was never stopped."""
-        alone, run = self.train("alone", LONG), harness.Run(self.folder / name)
+        alone, run = self.train("alone", settings, timeout=600), harness.Run(self.folder / name)
         self.assertTrue(run.of("resume"), self.log(job))
         self.assertEqual(alone.losses, run.losses)
-        self.assertEqual(alone.tensor_files()["step-6000/model.safetensors"],
-                         run.tensor_files()["step-6000/model.safetensors"])
+        last = f"step-{settings['steps']}/model.safetensors"
+        self.assertEqual(alone.tensor_files()[last], run.tensor_files()[last])
 
     @full
     def test_a_time_limit_is_a_checkpoint_and_another_start(self):
         """A minute is the shortest limit that Slurm knows; the signal comes up to 60 s early."""
-        job = self.submit("slurm.sbatch", self.write("limit", LONG),
+        longer = {**LONG, "steps": 60000}
+        job = self.submit("slurm.sbatch", self.write("limit", longer),
                           options=["--time=1", "--signal=USR2@50"])
         self.ends(job, "0:0", "COMPLETED")
         self.assertIn("stopped with a checkpoint; requeued", self.log(job))
         self.assertIn("start 2", self.log(job))
-        self.same_as_alone("limit", job)
+        self.same_as_alone("limit", job, longer)
 
     @full
     def test_a_cancelled_job_leaves_a_checkpoint_and_is_not_requeued(self):
@@ -104,16 +106,25 @@ class Slurm(harness.TestCase):
         path = self.folder / f"job-{number}.log"
         return path.read_text() if path.exists() else ""
 
-    @full
-    def test_a_lost_node_is_another_start(self):
-        job = self.submit("slurm.sbatch", self.write("lost", LONG))
-        self.cluster.wait_for(lambda: list((self.folder / "lost").glob("checkpoints/step-*00")),
+    def loses_its_node(self, name, clean):
+        job = self.submit("slurm.sbatch", self.write(name, LONG))
+        self.cluster.wait_for(lambda: list((self.folder / name).glob("checkpoints/step-*00")),
                               "a checkpoint", 120)
-        self.cluster.kill_node()
+        self.cluster.kill_node(clean)
         self.cluster.wait_for_state(job, "PENDING", seconds=120)
         self.cluster.start_node()
+        return job
+
+    @full
+    def test_a_lost_node_is_another_start(self):
+        job = self.loses_its_node("lost", clean=True)
         self.ends(job, "0:0", "COMPLETED")
-        self.same_as_alone("lost", job)
+        self.same_as_alone("lost", job, LONG)
+
+    @full
+    def test_tasks_that_cannot_be_started_are_no_success(self):
+        """srun says "launch failed" then, and exits with 0."""
+        self.ends(self.loses_its_node("stumbles", clean=False), "70:0", "FAILED")
 
 
 if __name__ == "__main__":
