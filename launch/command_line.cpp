@@ -117,6 +117,12 @@ CommandLine parse_command_line(int argc, char** argv) {
                  "As comma-separated values, one line for each step and evaluation")
       ->required();
 
+  CLI::App* trace = app.add_subcommand("trace", "Print a worked example of batch normalization");
+  trace->add_option("file", line.file, "TRACE.yaml, with other inputs, weights or norm");
+  trace->add_option("--digits", line.digits, "Decimals")
+      ->check(CLI::Range(4, 15))
+      ->capture_default_str();
+
   CLI::App* inspect = app.add_subcommand("inspect", "Show and verify a checkpoint");
   add_experiment(inspect, line, "CHECKPOINT_DIR");
 
@@ -146,6 +152,7 @@ int run_command(const CommandLine& line, Communicator& comm) {
   if (line.command == "bench norm") return run_bench_norm(line);
   if (line.command == "bench reduce") return run_bench_reduce(line, comm);
   if (line.command == "report") return run_report(line);
+  if (line.command == "trace") return run_trace(line);
   return run_inspect(line, comm);
 }
 
