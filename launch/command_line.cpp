@@ -110,12 +110,11 @@ CommandLine parse_command_line(int argc, char** argv) {
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();
 
-  CLI::App* report = app.add_subcommand("report", "Print what a run has logged");
-  add_experiment(report, line, "RUN_DIR");
-  report
-      ->add_flag("--csv", line.csv,
-                 "As comma-separated values, one line for each step and evaluation")
-      ->required();
+  CLI::App* report = app.add_subcommand("report", "Write report.html of a run or a study");
+  add_experiment(report, line, "RUN_OR_STUDY_DIR");
+  report->add_flag("--csv", line.csv,
+                   "Print a run as comma-separated values instead, one line for each step and "
+                   "evaluation");
 
   CLI::App* trace = app.add_subcommand("trace", "Print a worked example of batch normalization");
   trace->add_option("file", line.file, "TRACE.yaml, with other inputs, weights or norm");

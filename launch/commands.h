@@ -30,7 +30,7 @@ struct CommandLine {
   std::string init_from;
   std::string only;  // I/N
   BenchLine bench;
-  bool csv = false;  // report; the one form there is, and required
+  bool csv = false;  // report: values instead of the page
   int digits = 4;    // trace
   bool dry_run = false;
   bool print_config = false;
