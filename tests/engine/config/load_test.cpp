@@ -187,7 +187,8 @@ TEST(Schema, EveryKeyChangesItsOwnValueAndNoOther) {
       {"schedule.milestones", "schedule.kind=step"},
       {"metrics.user", "metrics.password_file=p"},
       {"metrics.password_file", "metrics.user=u"},
-      {"metrics.file_sd_dir", "metrics.prometheus=true"}};
+      {"metrics.file_sd_dir", "metrics.prometheus=true"},
+      {"probes.landscape_from", "probes.landscape_to=9"}};
   const std::map<std::string, std::string> defaults = values_of(parse("{}"));
   for (const config::SchemaKey& key : config::make_schema().keys) {
     if (key.path == "precision") continue;  // has a single choice
