@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include "monitoring/report/curves.h"
+#include "monitoring/report/probe_figures.h"
 
 namespace syncnorm::report {
 namespace {
@@ -196,6 +197,7 @@ std::vector<Figure> make_figures(const StudyData& study) {
                                   &StepRow::gradient_norm));
   }
   figures.push_back(time_figure(study));
+  for (Figure& figure : make_probe_figures(study)) figures.push_back(std::move(figure));
   const auto is_empty = [](const Figure& figure) {
     const auto has_values = [](const Line& line) {
       return std::any_of(line.y.begin(), line.y.end(), [](double v) { return std::isfinite(v); });

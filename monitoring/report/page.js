@@ -68,7 +68,10 @@ function logTicks(low, high, values) {
 function makeScale(axis, values, from, to, count, padded) {
   let [low, high] = extent(values);
   const log = low > 0 && (axis.scale === "log" || (axis.scale === "auto" && high > 50 * low));
-  if (low === high) [low, high] = log ? [low / 2, high * 2] : [low - Math.abs(low) * 0.1 - 1e-12, high + Math.abs(high) * 0.1 + 1e-12];
+  const size = Math.max(Math.abs(low), Math.abs(high));
+  if (high - low <= 1e-9 * size) {  // equal, or but for rounding
+    [low, high] = log ? [low / 2, high * 2] : [low - 0.1 * (size || 1), high + 0.1 * (size || 1)];
+  }
   const map = log ? Math.log : (v) => v;
   const room = padded ? 0.05 * (map(high) - map(low)) : 0;
   const first = map(low) - room, last = map(high) + room;

@@ -12,6 +12,12 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::json;
 
+template <class AnyJson>
+double number_in(const AnyJson& json, const char* key) {
+  const auto found = json.find(key);
+  return found != json.end() && found->is_number() ? found->template get<double>() : std::nan("");
+}
+
 Json read_object(const fs::path& path) {
   std::ifstream in(path);
   Json json = Json::parse(in, nullptr, false);
@@ -49,16 +55,16 @@ void read_log(RunData& run) {
       run.evals.push_back({number_of(event, "step"), elapsed, event.value("split", ""),
                            number_of(event, "loss"), number_of(event, "accuracy")});
     } else if (kind == "probe") {
-      run.probes.push_back(event);
+      run.probes.push_back(nlohmann::ordered_json::parse(line));
     }
   }
 }
 
 }  // namespace
 
-double number_of(const Json& json, const char* key) {
-  const auto found = json.find(key);
-  return found != json.end() && found->is_number() ? found->get<double>() : std::nan("");
+double number_of(const Json& json, const char* key) { return number_in(json, key); }
+double number_of(const nlohmann::ordered_json& json, const char* key) {
+  return number_in(json, key);
 }
 
 std::string RunData::value(const std::string& path) const {

@@ -38,7 +38,7 @@ struct RunData {
   nlohmann::json summary;  // or an empty object
   std::vector<StepRow> steps;
   std::vector<EvalRow> evals;
-  std::vector<nlohmann::json> probes;
+  std::vector<nlohmann::ordered_json> probes;
   std::vector<ResolvedValue> values;  // the resolved configuration; empty when it cannot be read
 
   /// The value of a key of the configuration, or "".
@@ -52,5 +52,6 @@ RunData read_run(const std::filesystem::path& folder);
 
 /// The number under a key, or nan.
 double number_of(const nlohmann::json& json, const char* key);
+double number_of(const nlohmann::ordered_json& json, const char* key);
 
 }  // namespace syncnorm::report

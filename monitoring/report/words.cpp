@@ -83,17 +83,35 @@ void warn_of_gap(const Setting& setting, std::vector<std::string>& warnings) {
                : ""));
 }
 
-void warn_of_waiting(const Setting& setting, std::vector<std::string>& warnings) {
-  const auto share = [&](const char* key) {
-    return spread_of(setting.numbers([&](const RunData& r) { return number_of(r.summary, key); }))
-        .mean;
-  };
-  if (share("reduction_share") > kMuchReducing)
-    warnings.push_back(fmt::format("{}{:.0f}% of the time was spent waiting for other ranks.",
-                                   before(setting), 100.0 * share("reduction_share")));
-  if (share("data_share") > kMuchData)
-    warnings.push_back(fmt::format("{}{:.0f}% of the time was spent waiting for data.",
-                                   before(setting), 100.0 * share("data_share")));
+/// One sentence for all settings that spent more than `most` of their time on something.
+void warn_of_share(const StudyData& study, const char* key, double most, const std::string& what,
+                   std::vector<std::string>& warnings) {
+  std::vector<std::string> found;
+  for (const Setting& setting : study.settings) {
+    const double share = spread_of(setting.numbers([&](const RunData& r) {
+                           return number_of(r.summary, key);
+                         })).mean;
+    if (share > most)
+      found.push_back(fmt::format("{:.0f}%{}{}", 100.0 * share,
+                                  setting.label.empty() ? "" : " with ", setting.label));
+  }
+  if (!found.empty())
+    warnings.push_back(fmt::format("Of the time of training, waiting for {} took {}.", what,
+                                   fmt::join(found, "; ")));
+}
+
+/// Not a mistake, but part of what a run took that its steps do not show.
+void tell_of_probes(const Setting& setting, std::vector<std::string>& warnings) {
+  double probing = 0.0, training = 0.0;
+  for (const RunData& run : setting.runs) {
+    for (const auto& probe : run.probes) probing += number_of(probe, "seconds");
+    if (!run.steps.empty()) training += run.steps.back().elapsed;
+  }
+  if (probing > 0.0 && training > 0.0)
+    warnings.push_back(fmt::format(
+        "{}probes took {:.1f} s, beside {:.1f} s of training, and are not in any figure "
+        "of time.",
+        before(setting), probing, training));
 }
 
 /// Mean, and with seeds ± the sample standard deviation; "–" of nothing.
@@ -137,8 +155,10 @@ std::vector<std::string> warnings_of(const StudyData& study) {
         "images per GPU, 24.8% with 8, 27.3% with 4 and 34.7% with 2.");
   for (const Setting& setting : study.settings) {
     warn_of_gap(setting, warnings);
-    warn_of_waiting(setting, warnings);
+    tell_of_probes(setting, warnings);
   }
+  warn_of_share(study, "reduction_share", kMuchReducing, "other ranks", warnings);
+  warn_of_share(study, "data_share", kMuchData, "data", warnings);
   warn_of_outcomes(study, warnings);
   return warnings;
 }

@@ -95,6 +95,30 @@ class Data(Report):
         self.assertIn("bn, batch_per_replica=2: BatchNorm over 1 replica of 2 images: "
                       "statistics from 2 images.", data["warnings"])
 
+    def test_probes_are_drawn_by_layer(self):
+        run = self.train("run", {**MLP, "norm": "syncbn", "model.hidden": [16, 12],
+                                 "probes.every_steps": 2, "probes.landscape": True,
+                                 "probes.covariate_shift": True})
+        data = page_data(self.report(run.folder))
+        events = run.of("probe")
+        (line,) = figure(data, "Input of fc2")["lines"]
+        found = [e["activations"]["fc2"] for e in events]
+        self.assertEqual(line["x"], [2, 4, 6])
+        self.assertEqual([line["low"], line["y"], line["high"]],
+                         [[a[p] for a in found] for p in ("p15", "p50", "p85")])
+        (line,) = figure(data, "Values of the input of fc")["lines"]
+        counts = events[-1]["activations"]["fc"]["histogram"]
+        self.assertEqual(line["y"], [c / sum(counts) for c in counts])
+        (line,) = figure(data, "Loss along the gradient")["lines"]
+        self.assertEqual(line["y"], [run.losses[e["step"] - 1] for e in events])
+        self.assertEqual(line["low"], [e["landscape"]["loss_low"] for e in events])
+        self.assertEqual(line["high"], [e["landscape"]["loss_high"] for e in events])
+        (line,) = figure(data, "Covariate shift of fc")["lines"]
+        self.assertEqual(line["y"], [e["covariate_shift"]["fc"]["distance"] for e in events])
+        (line,) = figure(data, "Dead channels before fc")["lines"]
+        self.assertEqual(line["y"], [a["dead"] for a in (e["activations"]["fc"] for e in events)])
+        self.assertRegex(" ".join(data["warnings"]), r"probes took \d+\.\d s, beside")
+
     def test_runs_that_are_not_there_or_diverged_are_told(self):
         path = harness.write_experiment(
             self.folder / "study.yaml", {**MLP, "norm": "none"}, run_dir=self.folder / "study",
@@ -194,7 +218,10 @@ class Page(Report):
         return json.loads(html.unescape(told.group(1))), console
 
     def test_at_desktop_and_phone_widths(self):
-        folder = self.study({"norm": ["bn", "gn"], "seed": [1, 2]}, norm=None)
+        # With probes: among them are figures whose values are all 0, or 1 but for rounding.
+        folder = self.study({"norm": ["bn", "gn"], "seed": [1, 2]}, norm=None,
+                            **{"probes.every_steps": 2, "probes.landscape": True,
+                               "probes.covariate_shift": True})
         page = self.report(folder)
         data = page_data(page)
         title = "Accuracy over updates"
