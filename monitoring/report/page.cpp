@@ -29,7 +29,8 @@ std::vector<std::string> facts(const report::StudyData& study) {
       lines.push_back(run.start.value("model", ""));
       lines.push_back(fmt::format("data: {}, {} training images", run.value("data.dataset"),
                                   run.start.value("train_samples", 0)));
-      lines.push_back(fmt::format("{} ranks on {}", run.start.value("ranks", 1),
+      lines.push_back(fmt::format("{} rank{} on {}", run.start.value("ranks", 1),
+                                  run.start.value("ranks", 1) == 1 ? "" : "s",
                                   run.start.value("device", "")));
       lines.push_back(fmt::format("syncnorm {}, {:%Y-%m-%d %H:%M} UTC",
                                   run.start.value("version", ""), fmt::gmtime(time)));

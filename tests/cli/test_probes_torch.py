@@ -55,9 +55,9 @@ class AgainstTorch(harness.TestCase):
             "data": {"dataset": "fashion_mnist", "shuffle": False, "limit": 1024,
                      "path": str(self.folder / "data")},
             "model": {"architecture": "mlp", "hidden": [WIDTH, WIDTH], "activation": "sigmoid"},
-            "norm": norm, "replicas": 8, "batch_per_replica": BATCH // 8, "steps": 3,
+            "norm": norm, "replicas": 8, "batch_per_replica": BATCH // 8, "steps": 2,
             "optimizer.lr": LR, "checkpoint.every_steps": 1, "checkpoint.keep": 9,
-            "probes": {"every_steps": 1, "landscape": True, "landscape_points": 4,
+            "probes": {"every_steps": 1, "landscape": True, "landscape_points": 3,
                        "covariate_shift": True}}, ranks=ranks)
         model = Sigmoids(norm != "none").double()
         for event in run.of("probe"):
