@@ -8,7 +8,7 @@ STUDIES = sorted((Path(__file__).resolve().parents[2] / "configs" / "studies").g
 SMALL = {"data.dataset": "synthetic", "data.synthetic.height": 28, "data.synthetic.width": 28,
          "data.synthetic.train_samples": 320, "data.synthetic.test_samples": 20, "data.limit": 0,
          "data.validation": 0, "steps": 2, "evaluation.every_steps": 0, "schedule.warmup_steps": 0}
-RUNS = 3  # of every study, from one end of it to the other
+RUNS = 2  # of every study, the first and the last
 
 
 class Studies(harness.TestCase):
@@ -35,7 +35,7 @@ class Studies(harness.TestCase):
                 listed = harness.run("compare", path, *small, "--dry-run")
                 self.assertEqual(listed.code, 0, listed.err)
                 count = int(re.search(r"(\d+) runs, nothing to complain of", listed.out).group(1))
-                for index in sorted({1, (count + 1) // 2, count}):
+                for index in sorted({1, count}):
                     result = harness.run("compare", path, *small, "--only", f"{index}/{count}")
                     self.assertEqual(result.code, 0, result.err)
                 done = list((self.folder / path.stem).glob("*/summary.json"))
