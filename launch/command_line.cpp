@@ -110,12 +110,17 @@ CommandLine parse_command_line(int argc, char** argv) {
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();
 
-  CLI::App* report = app.add_subcommand("report", "Print what a run has logged");
-  add_experiment(report, line, "RUN_DIR");
-  report
-      ->add_flag("--csv", line.csv,
-                 "As comma-separated values, one line for each step and evaluation")
-      ->required();
+  CLI::App* report = app.add_subcommand("report", "Write report.html of a run or a study");
+  add_experiment(report, line, "RUN_OR_STUDY_DIR");
+  report->add_flag("--csv", line.csv,
+                   "Print a run as comma-separated values instead, one line for each step and "
+                   "evaluation");
+
+  CLI::App* trace = app.add_subcommand("trace", "Print a worked example of batch normalization");
+  trace->add_option("file", line.file, "TRACE.yaml, with other inputs, weights or norm");
+  trace->add_option("--digits", line.digits, "Decimals")
+      ->check(CLI::Range(4, 15))
+      ->capture_default_str();
 
   CLI::App* inspect = app.add_subcommand("inspect", "Show and verify a checkpoint");
   add_experiment(inspect, line, "CHECKPOINT_DIR");
@@ -146,6 +151,7 @@ int run_command(const CommandLine& line, Communicator& comm) {
   if (line.command == "bench norm") return run_bench_norm(line);
   if (line.command == "bench reduce") return run_bench_reduce(line, comm);
   if (line.command == "report") return run_report(line);
+  if (line.command == "trace") return run_trace(line);
   return run_inspect(line, comm);
 }
 

@@ -30,7 +30,8 @@ struct CommandLine {
   std::string init_from;
   std::string only;  // I/N
   BenchLine bench;
-  bool csv = false;  // report; the one form there is, and required
+  bool csv = false;  // report: values instead of the page
+  int digits = 4;    // trace
   bool dry_run = false;
   bool print_config = false;
   bool uses_ranks = false;  // several ranks run the command together
@@ -54,6 +55,7 @@ int run_compare(const CommandLine& line, Communicator& comm);
 int run_plan(const CommandLine& line, Communicator& comm);
 int run_eval(const CommandLine& line, Communicator& comm);
 int run_report(const CommandLine& line);
+int run_trace(const CommandLine& line);
 int run_inspect(const CommandLine& line, Communicator& comm);
 int run_bench_step(const CommandLine& line, Communicator& comm);
 int run_bench_norm(const CommandLine& line);

@@ -5,12 +5,14 @@
 #include <iostream>
 
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
 #include "engine/study/compare.h"
 #include "engine/train/agreement.h"
 #include "kernels/error.h"
 #include "launch/commands.h"
 #include "launch/session.h"
+#include "monitoring/whole_file.h"
 
 namespace syncnorm {
 namespace {
@@ -33,6 +35,21 @@ Part parse_only(const std::string& text) {
   throw InputError(fmt::format("--only {}: expected I/N with 1 <= I <= N, such as 2/4", text));
 }
 
+/// study.json: which runs belong to the study, for its report. The same whatever part is run.
+void write_description(const Study& study) {
+  nlohmann::ordered_json runs = nlohmann::ordered_json::array();
+  for (const StudyRun& run : study.runs) {
+    nlohmann::ordered_json settings = nlohmann::ordered_json::object();
+    for (const auto& [path, value] : run.settings) settings[path] = value;
+    const auto folder = std::filesystem::path(run.loaded.experiment.run_dir).filename().string();
+    runs.push_back({{"folder", folder}, {"settings", settings}});
+  }
+  const nlohmann::ordered_json json = {{"name", study.name}, {"runs", runs}};
+  std::filesystem::create_directories(study.run_dir);
+  write_whole(std::filesystem::path(study.run_dir) / "study.json", json.dump(2) + "\n",
+              "choose another run_dir");
+}
+
 }  // namespace
 
 int run_compare(const CommandLine& line, Communicator& comm) {
@@ -50,6 +67,9 @@ int run_compare(const CommandLine& line, Communicator& comm) {
     say(fmt::format("{} runs, nothing to complain of", study.runs.size()));
     return 0;
   }
+  agree(comm, [&] {
+    if (comm.rank() == 0) write_description(study);
+  });
   run_study(
       study, part.index, part.count, comm,
       [&](const LoadedExperiment& loaded, const std::string& resume) {
@@ -59,7 +79,6 @@ int run_compare(const CommandLine& line, Communicator& comm) {
   if (comm.rank() != 0) return 0;
   const std::string table = study_table(study_results(study));
   std::cout << "\n" << table << std::flush;
-  std::filesystem::create_directories(study.run_dir);
   std::ofstream(std::filesystem::path(study.run_dir) / "table.md") << table;
   return 0;
 }

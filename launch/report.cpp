@@ -2,12 +2,21 @@
 #include <iostream>
 
 #include "launch/commands.h"
+#include "monitoring/report/page.h"
 #include "monitoring/run_csv.h"
+#include "monitoring/whole_file.h"
 
 namespace syncnorm {
 
 int run_report(const CommandLine& line) {
-  std::cout << run_csv(line.file) << std::flush;
+  const std::filesystem::path folder = line.file;
+  if (line.csv) {
+    std::cout << run_csv(folder) << std::flush;
+    return 0;
+  }
+  const std::filesystem::path path = folder / "report.html";
+  write_whole(path, report_page(folder), "make the folder writable");
+  std::cout << path.string() << std::endl;
   return 0;
 }
 

@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 
 #include "kernels/error.h"
+#include "monitoring/probe_json.h"
 #include "monitoring/whole_file.h"
 
 namespace syncnorm {
@@ -118,6 +119,8 @@ void RunLog::on_step(const StepEvent& event) {
   log_.flush();
   next_flush_ = now + kFlushInterval;
 }
+
+void RunLog::on_probe(const ProbeEvent& event) { log_ << probe_json(event).dump() << std::endl; }
 
 void RunLog::on_eval(const EvalEvent& event) {
   log_

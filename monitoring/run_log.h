@@ -16,6 +16,7 @@ class RunLog final : public Observer {
   void on_start(const StartEvent& event) override;
   void on_resume(const ResumeEvent& event) override;
   void on_step(const StepEvent& event) override;
+  void on_probe(const ProbeEvent& event) override;
   void on_eval(const EvalEvent& event) override;
   void on_checkpoint(const CheckpointEvent& event) override;
   void on_end(const EndEvent& event) override;

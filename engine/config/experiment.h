@@ -169,6 +169,16 @@ struct MetricsConfig {
   bool any() const { return prometheus || !textfile.empty() || !pushgateway.empty(); }
 };
 
+struct ProbesConfig {
+  int every_steps = 0;  // updates between measurements; 0: none
+  bool activations = true;
+  bool gradients = true;
+  bool landscape = false;
+  double landscape_from = 0.05, landscape_to = 0.4;  // steps along the gradient
+  int landscape_points = 8;
+  bool covariate_shift = false;
+};
+
 struct Experiment {
   std::string name = "experiment";
   std::uint64_t seed = 1;
@@ -190,6 +200,7 @@ struct Experiment {
   CheckpointConfig checkpoint;
   FaultConfig fault;
   MetricsConfig metrics;
+  ProbesConfig probes;
   std::string run_dir;  // default: runs/<name>
 
   int global_batch() const { return replicas * batch_per_replica; }

@@ -119,6 +119,18 @@ constexpr const char* kStudiesChapter =
     "settings. The\ncommand line applies to every run; a key that the study varies cannot be "
     "given there.\n\n";
 
+constexpr const char* kTraceChapter =
+    "## Trace\n\n"
+    "`syncnorm trace` prints a worked example: a network of one value per layer, with and without "
+    "batch\nnormalization. A file, `syncnorm trace trace.yaml`, changes what it gives of:\n\n"
+    "```yaml\n"
+    "inputs: [[2.0, 3.0, 1.5, 2.5], [2.2, 3.1, 1.8, 2.7], [2.4, 3.2, 2.0, 2.8]]  # of each step\n"
+    "weights: [[0.5, 0.3, 0.2], [0.8, 0.9, 1.1]]  # of each layer, one for each step\n"
+    "norm: {kind: batch, deviation: l2, l1_correction: true, eps: 1.0e-12}\n"
+    "```\n\n"
+    "Without a file eps is 0. The samples of a step are one replica's, so that `bn` and `syncbn` "
+    "are the same;\nof `norm` the keys above can be given, with the kinds `batch` and `none`.\n\n";
+
 constexpr const char* kRulesChapter =
     "## What is refused\n\n"
     "Mistakes are reported all at once, each as `file:line:column: key: problem; hint`, before "
@@ -163,7 +175,7 @@ std::string config_reference_markdown() {
     if (section.path == "norm") text += config::norm_short_forms_text();
   }
   return text + config::layers_chapter() + config::kFilesChapter + config::kStudiesChapter +
-         config::kRulesChapter;
+         config::kTraceChapter + config::kRulesChapter;
 }
 
 }  // namespace syncnorm

@@ -471,6 +471,37 @@ Rows metrics_rows() {
   };
 }
 
+Rows probes_rows() {
+  return {
+      integer_key(
+          "probes.every_steps", [](auto& e) -> auto& { return e.probes.every_steps; }, at_least(0),
+          "updates between measurements; 0: none"),
+      switch_key(
+          "probes.activations", [](auto& e) -> auto& { return e.probes.activations; },
+          "distribution of the input of every conv and linear layer, and its shift by the update; "
+          "two forward passes"),
+      switch_key(
+          "probes.gradients", [](auto& e) -> auto& { return e.probes.gradients; },
+          "norm of the gradient and size of the update, by layer"),
+      switch_key(
+          "probes.landscape", [](auto& e) -> auto& { return e.probes.landscape; },
+          "loss and gradient along the gradient; a forward and backward pass per point"),
+      number_key(
+          "probes.landscape_from", [](auto& e) -> auto& { return e.probes.landscape_from; },
+          kPositive, "landscape: first step along the gradient, as a learning rate"),
+      number_key(
+          "probes.landscape_to", [](auto& e) -> auto& { return e.probes.landscape_to; }, kPositive,
+          "landscape: last step along the gradient"),
+      integer_key(
+          "probes.landscape_points", [](auto& e) -> auto& { return e.probes.landscape_points; },
+          between(1, 1000), "landscape: points from the first to the last"),
+      switch_key(
+          "probes.covariate_shift", [](auto& e) -> auto& { return e.probes.covariate_shift; },
+          "change of every layer's gradient by the update of the layers before it; a forward and "
+          "backward pass per layer"),
+  };
+}
+
 }  // namespace
 
 Schema make_schema() {
@@ -488,9 +519,10 @@ Schema make_schema() {
       {"checkpoint", "When the state is saved; at step 0 and at the end it always is."},
       {"fault", "What happens when a rank is lost."},
       {"metrics", "Who may watch the run."},
+      {"probes", "What is measured of training itself, into metrics.jsonl and the report."},
   };
   for (Rows (*rows)() : {top_level_rows, data_rows, evaluation_rows, model_rows, norm_rows,
-                         optimizer_rows, schedule_rows, metrics_rows, ending_rows}) {
+                         optimizer_rows, schedule_rows, metrics_rows, probes_rows, ending_rows}) {
     append(schema.keys, rows());
   }
   return schema;

@@ -173,6 +173,15 @@ void check_metrics(const Draft& draft, Problems& problems) {
              "is no address; write http://host:port, as http://127.0.0.1:9091");
 }
 
+void check_probes(const Draft& draft, Problems& problems) {
+  const ProbesConfig& probes = draft.experiment.probes;
+  if (!all_good(draft, {"probes.landscape_from", "probes.landscape_to"})) return;
+  if (probes.landscape_from <= probes.landscape_to) return;
+  problems.add(latest(draft, {"probes.landscape_from", "probes.landscape_to"}),
+               "probes.landscape_from",
+               "is behind landscape_to; the steps along the gradient go up");
+}
+
 }  // namespace
 
 void resolve(Draft& draft, Problems& problems) {
@@ -182,6 +191,7 @@ void resolve(Draft& draft, Problems& problems) {
   check_schedule(draft, problems);
   check_optimizer(draft, problems);
   check_metrics(draft, problems);
+  check_probes(draft, problems);
   if (draft.experiment.run_dir.empty()) draft.experiment.run_dir = "runs/" + draft.experiment.name;
 }
 

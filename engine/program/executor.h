@@ -7,6 +7,7 @@
 
 #include <array>
 #include <chrono>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -80,6 +81,14 @@ class Executor {
 
   /// The reduced loss values of the last run: Σ loss, correct, votes, 0. Evaluation: of this call.
   std::array<double, kLossValues> loss() const;
+
+  /// Runs the forward pass alone, leaving the running statistics as they are, and shows `see` each
+  /// compute instruction once it has run for a local replica, while its arguments are still there.
+  /// Collective like run(). Changes no state but the arena and the packed weights.
+  using SeeFunction = std::function<void(std::size_t instruction, int replica)>;
+  void run_forward(StepState state, const BatchView& batch, const SeeFunction& see);
+  /// The values of an f32 or bf16 tensor of one local replica, as they are now.
+  std::vector<float> floats(int tensor, int replica) const;
 
   /// Runs the forward pass again and returns the first instruction, as an index, that wrote a nan
   /// or an infinity on this rank, or -1. Collective like run(). Changes no state but the arena.

@@ -439,11 +439,26 @@ bool Executor::wrote_nonfinite(const Instruction& instruction, int replica) cons
   return false;
 }
 
-int Executor::find_nonfinite(StepState state, const BatchView& batch) {
+std::vector<float> Executor::floats(int index, int replica) const {
+  const Tensor& tensor = program_.tensors[static_cast<std::size_t>(index)];
+  assert(tensor.element == 'f' || tensor.element == 'h');
+  std::vector<std::byte> bytes(tensor.bytes);
+  device_.copy(bytes.data(), pointer(index, replica), tensor.bytes);
+  device_.synchronize();
+  if (tensor.element == 'f') {
+    const auto* values = reinterpret_cast<const float*>(bytes.data());
+    return {values, values + tensor.bytes / sizeof(float)};
+  }
+  const auto* narrow = reinterpret_cast<const BFloat16*>(bytes.data());
+  std::vector<float> values(tensor.bytes / sizeof(BFloat16));
+  std::transform(narrow, narrow + values.size(), values.begin(),
+                 [](BFloat16 value) { return to_float(value); });
+  return values;
+}
+
+void Executor::run_forward(StepState state, const BatchView& batch, const SeeFunction& see) {
   state.update_running = false;
   take_batch(batch);
-  device_.zero(memory_.arena.data(), memory_.arena.bytes());
-  int first = -1;
   for (wave_begin_ = 0; wave_begin_ < local_; wave_begin_ += wave_)
     for (std::size_t i = 0; i < program_.instructions.size(); ++i) {
       const Instruction& instruction = program_.instructions[i];
@@ -452,13 +467,19 @@ int Executor::find_nonfinite(StepState state, const BatchView& batch) {
       if (instruction.pass == Pass::backward || loss) continue;
       run_instruction(i, state, true, 0.0);
       if (instruction.kind != InstructionKind::compute) continue;
-      const int index = static_cast<int>(i);
-      if (first >= 0 && first <= index) continue;
-      for (int r = wave_begin_; r < wave_end(); ++r)
-        if (first < 0 || index < first)
-          if (wrote_nonfinite(instruction, r)) first = index;
+      for (int r = wave_begin_; r < wave_end(); ++r) see(i, r);
     }
   wave_begin_ = 0;
+}
+
+int Executor::find_nonfinite(StepState state, const BatchView& batch) {
+  device_.zero(memory_.arena.data(), memory_.arena.bytes());
+  int first = -1;
+  run_forward(state, batch, [&](std::size_t i, int replica) {
+    const int index = static_cast<int>(i);
+    if ((first < 0 || index < first) && wrote_nonfinite(program_.instructions[i], replica))
+      first = index;
+  });
   return first;
 }
 

@@ -61,6 +61,48 @@ struct CheckpointEvent {
   double seconds = 0.0;
 };
 
+/// The input of a conv or linear layer, before an update and what the update did to it, on the same
+/// batch; see engine/train/distribution.h.
+struct ActivationProbe {
+  std::string layer;
+  double mean = 0.0, deviation = 0.0;
+  double p15 = 0.0, p50 = 0.0, p85 = 0.0;
+  double low = 0.0, high = 0.0;   // all values lie between
+  std::vector<double> histogram;  // counts in equal bins from low to high
+  double saturated = -1.0;        // share near a sigmoid's or tanh's limits; negative: neither
+  double dead = -1.0;             // share of a ReLU's channels that are 0 everywhere, or negative
+  double gaussian_divergence = 0.0, histogram_divergence = 0.0;  // KL(before‖behind), nats
+  double mean_shift = 0.0;                                       // in deviations
+  double deviation_ratio = 1.0;
+};
+
+/// Of a conv or linear layer with the norms behind it.
+struct GradientProbe {
+  std::string layer;
+  double gradient_norm = 0.0;
+  double update_ratio = 0.0;  // ‖update‖ / ‖parameters‖
+};
+
+/// See engine/train/landscape.h.
+struct LandscapeProbe {
+  std::vector<double> alpha, loss, predictiveness;  // alpha is empty: not measured
+  double loss_low = 0.0, loss_high = 0.0;
+  double smoothness = 0.0, lipschitz = 0.0;
+};
+struct CovariateShiftProbe {
+  std::string layer;
+  double gradient_norm = 0.0, distance = 0.0, cosine = 1.0;
+};
+
+struct ProbeEvent {
+  std::int64_t step = 0;  // the update that was looked at, counted from 1
+  double seconds = 0.0;   // spent on it, beside the step's own
+  std::vector<ActivationProbe> activations;
+  std::vector<GradientProbe> gradients;
+  LandscapeProbe landscape;
+  std::vector<CovariateShiftProbe> covariate_shift;
+};
+
 struct ResumeEvent {
   std::int64_t step = 0;  // updates completed by the checkpoint
   std::string path;
@@ -89,6 +131,7 @@ class Observer {
   virtual void on_start(const StartEvent&) {}
   virtual void on_resume(const ResumeEvent&) {}
   virtual void on_step(const StepEvent&) {}
+  virtual void on_probe(const ProbeEvent&) {}  // behind its step
   virtual void on_eval(const EvalEvent&) {}
   virtual void on_checkpoint(const CheckpointEvent&) {}
   virtual void on_end(const EndEvent&) {}

@@ -53,6 +53,7 @@ void check_config(const Checkpoint& checkpoint, const LoadedExperiment& loaded,
   for (const ResolvedValue& value : saved.values) before[value.path] = value.value;
   for (const ResolvedValue& value : loaded.values) {
     if (value.path.starts_with("metrics.")) continue;  // who watches, and how
+    if (value.path.starts_with("probes.")) continue;   // changes no bits
     const bool length = value.path == "epochs" || value.path == "steps";
     if (free_keys().count(value.path) > 0 && !(length && length_matters(loaded.experiment)))
       continue;

@@ -117,6 +117,9 @@ void Trainer::build_programs() {
     precise_ = std::make_unique<PreciseStatistics>(
         graph_, program_options(experiment_), program.parameter_offset, dataset_, splits_.train,
         experiment_, device_, comm_, placement_, groups_.get(), how, memory_, *running_);
+  if (experiment_.probes.every_steps > 0)
+    probes_ = std::make_unique<Probes>(graph_, experiment_.probes, *full_, device_, comm_,
+                                       placement_, memory_);
   optimizer_ = std::make_unique<Optimizer>(graph_, program, experiment_.optimizer, device_);
 }
 
@@ -246,7 +249,9 @@ EndEvent Trainer::run() {
   step_times_.reserve(static_cast<std::size_t>(length_.total_steps - first));
   step_samples_.reserve(step_times_.capacity());
   for (std::int64_t step = first; step < length_.total_steps; ++step) {
-    notify(&Observer::on_step, one_step(step));
+    const StepEvent event = one_step(step);
+    notify(&Observer::on_step, event);
+    if (probed_) probe(event);
     after_step(step + 1, stop_agreed_);
   }
   if (evaluated_step_ != length_.total_steps) evaluate(length_.total_steps);
@@ -279,6 +284,10 @@ StepEvent Trainer::one_step(std::int64_t step) {
   const double loss = executor.loss()[0] / samples;
   if (!std::isfinite(loss)) diverged(step, batch, executor, loss);
   stop_agreed_ = executor.loss()[2] > 0.0;
+  if (probes_ != nullptr && probes_->due(step + 1) && &executor == full_.get()) {
+    probes_->remember();
+    probed_ = {state, {batch.images, batch.labels.data(), batch.sample_ids.data()}};
+  }
   StepEvent event;
   const double gradient_norm = optimizer_->update(memory_, state, sampled);
   if (experiment_.optimizer.clip_norm > 0.0) event.gradient_norm = gradient_norm;
@@ -304,6 +313,15 @@ StepEvent Trainer::one_step(std::int64_t step) {
     sample_due_ = false;
   }
   return event;
+}
+
+/// What the probes find in the step that was just done, on its batch, which is still there.
+void Trainer::probe(const StepEvent& step) {
+  ProbeEvent event = probes_->measure(probed_->first, probed_->second,
+                                      static_cast<double>(step.samples), step.loss);
+  event.step = step.step;
+  probed_.reset();
+  notify(&Observer::on_probe, event);
 }
 
 void Trainer::after_step(std::int64_t step, bool stop) {

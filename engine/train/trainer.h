@@ -17,6 +17,7 @@
 #include "engine/train/layer_statistics.h"
 #include "engine/train/observer.h"
 #include "engine/train/precise.h"
+#include "engine/train/probes.h"
 #include "engine/train/state_files.h"
 
 namespace syncnorm {
@@ -71,6 +72,7 @@ class Trainer {
   void restore(const Checkpoint& checkpoint);
   void start_from(const std::string& path);
   StepEvent one_step(std::int64_t step);
+  void probe(const StepEvent& step);
   void tell_rank_start();
   RankStepEvent rank_totals() const;
   void tell_rank_step(const StepEvent& event, const RankStepEvent& before, double gradient_norm);
@@ -104,6 +106,8 @@ class Trainer {
   std::unique_ptr<Executor> full_, tail_;  // tail_: the last, smaller global batch
   std::unique_ptr<RunningStatistics> running_;
   std::unique_ptr<PreciseStatistics> precise_;  // norm.precise_samples
+  std::unique_ptr<Probes> probes_;              // probes.every_steps
+  std::optional<std::pair<StepState, BatchView>> probed_;
   std::unique_ptr<Evaluator> evaluator_;
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<Loader> loader_;

@@ -112,7 +112,8 @@ TEST(BadConfig, UnknownAndMisplacedKeys) {
       {"telemetry: {prometheus: true}\n",
        "a.yaml:1:1: telemetry: unknown key; the keys here are name, seed, device, precision, "
        "reduction, replicas, global_batch, batch_per_replica, epochs, steps, drop_last, run_dir, "
-       "data, evaluation, model, norm, optimizer, schedule, loss, checkpoint, fault, metrics"},
+       "data, evaluation, model, norm, optimizer, schedule, loss, checkpoint, fault, metrics, "
+       "probes"},
       {"optimizer: sgd\n",
        "a.yaml:1:12: optimizer: expected a map of keys, got 'sgd'; write `optimizer: {kind: ...}`"},
       {"data: [1]\n",
@@ -393,7 +394,8 @@ TEST(BadConfig, AllMistakesAtOnceInTheOrderOfTheText) {
       "18446744073709551615\n"
       "command line: nosuch: unknown key; the keys here are name, seed, device, precision, "
       "reduction, replicas, global_batch, batch_per_replica, epochs, steps, drop_last, run_dir, "
-      "data, evaluation, model, norm, optimizer, schedule, loss, checkpoint, fault, metrics");
+      "data, evaluation, model, norm, optimizer, schedule, loss, checkpoint, fault, metrics, "
+      "probes");
 }
 
 TEST(BadConfig, FollowUpMistakesAreNotReported) {

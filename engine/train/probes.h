@@ -1,0 +1,80 @@
+// What `probes:` asks for: every N updates, how activations are distributed and what the update
+// does to them, how large gradients and updates are, and how the loss looks along its gradient.
+//
+// All of it is measured in passes of its own after a step, on the step's batch, at the parameters
+// before and behind the update and others made from them; then everything is put back, so training
+// keeps its bits. What is measured is added in tree order over the replicas: its bits do not depend
+// on the number of ranks either.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/program/executor.h"
+#include "engine/train/landscape.h"
+#include "engine/train/observer.h"
+
+namespace syncnorm {
+
+class Probes {
+ public:
+  /// `executor` runs the whole global batch. Collective over `comm`.
+  Probes(const Graph& graph, const ProbesConfig& config, Executor& executor, Device& device,
+         Communicator& comm, const Placement& placement, Memory& memory);
+
+  bool due(std::int64_t step) const { return step % config_.every_steps == 0; }
+
+  /// Between a step's gradient and its update: keeps the parameters and the gradient.
+  void remember();
+
+  /// Behind the update. `state`, `batch`, `samples` and `loss` are those of the step. Collective.
+  ProbeEvent measure(StepState state, const BatchView& batch, double samples, double loss);
+
+ private:
+  /// The input of a convolution or linear layer that is no image.
+  struct Input {
+    std::string layer;
+    std::size_t instruction = 0;
+    int tensor = -1;
+    std::size_t channels = 0;
+    bool saturates = false, dies = false;  // by the activation function that makes it
+    double low = 0.0, high = 0.0;          // values beyond are saturated
+    std::size_t offset = 0;  // in a leaf: sums, bins, values that are not 0 by channel
+  };
+  /// The parameters of one conv or linear layer and of the norms that read from it.
+  struct Layer {
+    std::string name;
+    std::vector<Range> ranges;
+  };
+  using Leaf = std::vector<double>;
+
+  void find_inputs(const Graph& graph);
+  void find_layers(const Graph& graph);
+  void set_parameters(std::span<const float> values);
+  LossAndGradient evaluate(std::span<const float> parameters);
+  std::vector<float> gradient() const;
+  Leaf distributions(std::span<const float> parameters);
+  void add_values(const Input& input, int replica, Leaf& leaf) const;
+  Leaf reduced(std::vector<Leaf>& leaves);
+  ActivationProbe compare(const Input& input, const Leaf& before, const Leaf& after) const;
+  std::vector<GradientProbe> gradients(std::span<const float> after) const;
+  LandscapeProbe landscape(double loss);
+  std::vector<CovariateShiftProbe> covariate_shift(std::span<const float> after);
+
+  ProbesConfig config_;
+  Executor& executor_;
+  Device& device_;
+  Memory& memory_;
+  std::vector<Input> inputs_;
+  std::vector<Layer> layers_;
+  std::size_t leaf_size_ = 0;
+  std::unique_ptr<Reduction<double>> reduction_;
+
+  std::vector<float> before_, gradient_;  // of the step
+  StepState state_;
+  BatchView batch_;
+  double samples_ = 1.0;
+};
+
+}  // namespace syncnorm

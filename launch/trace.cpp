@@ -1,0 +1,16 @@
+// syncnorm trace
+#include "engine/study/trace.h"
+
+#include <iostream>
+
+#include "launch/commands.h"
+
+namespace syncnorm {
+
+int run_trace(const CommandLine& line) {
+  const TraceExample example = line.file.empty() ? worked_example() : load_trace(line.file);
+  std::cout << trace_text(example, line.digits) << std::flush;
+  return 0;
+}
+
+}  // namespace syncnorm

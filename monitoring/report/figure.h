@@ -1,0 +1,44 @@
+// A figure as data; page.js draws every one of them in the same way.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+namespace syncnorm::report {
+
+struct Axis {
+  std::string label;             // with the unit
+  std::string format = "plain";  // plain | percent: of values that are shares in [0, 1]
+  std::string scale = "linear";  // linear | log | auto: log where positive values span 50-fold
+};
+
+/// A line with an optional band. Values that are not finite are gaps.
+struct Line {
+  std::string name;
+  int color = 0;  // the same for the same setting in all figures
+  std::vector<double> x, y;
+  std::vector<double> low, high;  // empty: no band
+};
+
+struct Bar {
+  std::string name;
+  std::vector<double> parts;
+};
+
+/// Lines over an axis, or horizontal bars of stacked parts.
+struct Figure {
+  std::string section;
+  std::string title;
+  std::string note;  // what a line and its band are
+  Axis x, y;
+  std::vector<Line> lines;
+  std::vector<std::string> part_names;
+  std::vector<Bar> bars;
+  bool is_small = false;  // one of many beside each other
+};
+
+nlohmann::ordered_json to_json(const Figure& figure);
+
+}  // namespace syncnorm::report

@@ -1,0 +1,212 @@
+// See figures.h.
+#include "monitoring/report/figures.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <set>
+
+#include <fmt/format.h>
+
+#include "monitoring/report/curves.h"
+#include "monitoring/report/probe_figures.h"
+
+namespace syncnorm::report {
+namespace {
+
+/// Settings that share a figure: all, or those with one batch per replica.
+struct Group {
+  std::string title;  // ", 2 images per replica", or ""
+  std::vector<const Setting*> settings;
+};
+
+std::vector<Group> groups_of(const StudyData& study) {
+  std::vector<Group> groups;
+  for (const Setting& setting : study.settings) {
+    const std::string title = setting.batch.empty()
+                                  ? ""
+                                  : fmt::format(", {} image{} per replica", setting.batch,
+                                                setting.batch == "1" ? "" : "s");
+    const auto same = std::find_if(groups.begin(), groups.end(),
+                                   [&](const Group& g) { return g.title == title; });
+    Group& group = same != groups.end() ? *same : groups.emplace_back(Group{title, {}});
+    group.settings.push_back(&setting);
+  }
+  return groups;
+}
+
+/// Lines have the colour of their setting, whatever else a figure shows.
+int color_of(const StudyData& study, const std::string& line) {
+  std::vector<std::string> seen;
+  for (const Setting& setting : study.settings)
+    if (std::find(seen.begin(), seen.end(), setting.line) == seen.end())
+      seen.push_back(setting.line);
+  return static_cast<int>(std::find(seen.begin(), seen.end(), line) - seen.begin());
+}
+
+Axis axis_over(Over over) {
+  return {over == Over::steps ? "updates" : "seconds of training", "plain", "linear"};
+}
+
+const char* words_of(Over over) { return over == Over::steps ? "updates" : "time"; }
+
+bool has_seeds(const StudyData& study) {
+  return std::any_of(study.settings.begin(), study.settings.end(),
+                     [](const Setting& setting) { return setting.runs.size() > 1; });
+}
+
+std::string band_note(const StudyData& study, const std::string& alone) {
+  return has_seeds(study) ? "Line: mean over seeds; band: from the least to the largest seed."
+                          : alone;
+}
+
+/// Lines of several seeds and settings, from what `curve` makes of a run.
+template <class F>
+void add_lines(Figure& figure, const StudyData& study, const Group& group, Over over,
+               const std::string& suffix, int color_offset, F curve) {
+  for (const Setting* setting : group.settings) {
+    std::vector<Curve> curves;
+    for (const RunData& run : setting->runs) curves.push_back(curve(run));
+    const Curve merged = merge(curves);
+    const std::string name =
+        setting->line + (setting->line.empty() || suffix.empty() ? "" : ", ") + suffix;
+    if (!merged.empty())
+      figure.lines.push_back(
+          to_line(merged, over, name, color_of(study, setting->line) + color_offset));
+  }
+}
+
+std::vector<std::string> splits_of(const StudyData& study) {
+  std::set<std::string> splits;
+  for (const Setting& setting : study.settings)
+    for (const RunData& run : setting.runs)
+      for (const EvalRow& row : run.evals) splits.insert(row.split);
+  return {splits.begin(), splits.end()};
+}
+
+Figure accuracy_figure(const StudyData& study, const Group& group, Over over) {
+  Figure figure;
+  figure.section = "Accuracy and loss";
+  figure.title = fmt::format("Accuracy over {}{}", words_of(over), group.title);
+  figure.x = axis_over(over);
+  figure.y = {"share of images that are right", "percent", "linear"};
+  int offset = 0;
+  const std::vector<std::string> splits = splits_of(study);
+  for (const std::string& split : splits) {
+    add_lines(figure, study, group, over, splits.size() > 1 || !study.is_study ? split : "", offset,
+              [&](const RunData& run) { return curve_of_evals(run, split, &EvalRow::accuracy); });
+    offset += study.is_study ? 8 : 1;  // of several settings, the next eight are dashed
+  }
+  if (!study.is_study)
+    add_lines(figure, study, group, over, "training batches", offset,
+              [](const RunData& run) { return curve_of_steps(run, &StepRow::accuracy); });
+  figure.note = band_note(study, study.is_study ? ""
+                                                : "Training batches: mean and range of "
+                                                  "neighbouring updates, before each update.");
+  return figure;
+}
+
+Figure step_figure(const StudyData& study, const Group& group, Over over, const char* title,
+                   const Axis& y, double StepRow::*number) {
+  Figure figure;
+  figure.section = "Accuracy and loss";
+  figure.title = fmt::format("{} over {}{}", title, words_of(over), group.title);
+  figure.x = axis_over(over);
+  figure.y = y;
+  add_lines(figure, study, group, over, "", 0,
+            [&](const RunData& run) { return curve_of_steps(run, number); });
+  for (Line& line : figure.lines)
+    if (line.name.empty()) line.name = y.label;
+  figure.note = band_note(study, "Mean and range of neighbouring updates.");
+  return figure;
+}
+
+/// The figure of Wu & He 2018: error on the test set against the batch of a replica.
+Figure batch_figure(const StudyData& study) {
+  Figure figure;
+  figure.section = "Result";
+  figure.title = "Test error against batch per replica";
+  figure.note = band_note(study, "");
+  figure.x = {"images per replica", "plain", "log"};
+  figure.y = {"test error", "percent", "linear"};
+  for (const Setting& setting : study.settings) {
+    const std::vector<double> errors = setting.numbers(
+        [](const RunData& run) { return 1.0 - number_of(run.summary, "test_accuracy"); });
+    if (setting.batch.empty() || errors.empty()) continue;
+    const int color = color_of(study, setting.line);
+    const auto same = std::find_if(figure.lines.begin(), figure.lines.end(),
+                                   [&](const Line& l) { return l.name == setting.line; });
+    Line& line = same != figure.lines.end()
+                     ? *same
+                     : figure.lines.emplace_back(Line{setting.line, color, {}, {}, {}, {}});
+    const Spread s = spread_of(errors);
+    line.x.push_back(std::atof(setting.batch.c_str()));
+    line.y.push_back(s.mean);
+    line.low.push_back(s.low);
+    line.high.push_back(s.high);
+  }
+  return figure;
+}
+
+/// Milliseconds of a step: waiting for data, for other ranks, and the rest, which is computing.
+std::vector<double> split_of_step(const Setting& setting) {
+  double total = 0.0, data = 0.0, reduction = 0.0, steps = 0.0;
+  for (const RunData& run : setting.runs) {
+    for (const StepRow& row : run.steps) {
+      if (!std::isfinite(row.seconds + row.data_seconds + row.reduction_seconds)) continue;
+      total += row.seconds;
+      data += row.data_seconds;
+      reduction += row.reduction_seconds;
+      steps += 1.0;
+    }
+  }
+  if (steps == 0.0) return {};
+  const double scale = 1e3 / steps;
+  return {scale * std::max(total - data - reduction, 0.0), scale * reduction, scale * data};
+}
+
+Figure time_figure(const StudyData& study) {
+  Figure figure;
+  figure.section = "Cost";
+  figure.title = "Where a step's time goes";
+  figure.note = "Mean over all updates, on rank 0.";
+  figure.x = {"milliseconds per update", "plain", "linear"};
+  figure.part_names = {"computing", "waiting for other ranks", "waiting for data"};
+  for (const Setting& setting : study.settings)
+    if (const std::vector<double> split = split_of_step(setting); !split.empty())
+      figure.bars.push_back({setting.label.empty() ? "a step" : setting.label, split});
+  return figure;
+}
+
+}  // namespace
+
+std::vector<Figure> make_figures(const StudyData& study) {
+  std::vector<Figure> figures = {batch_figure(study)};
+  const std::vector<Group> groups = groups_of(study);
+  for (const Group& group : groups) {
+    for (const Over over : {Over::steps, Over::seconds}) {
+      figures.push_back(accuracy_figure(study, group, over));
+      figures.push_back(step_figure(study, group, over, "Training loss", {"loss", "plain", "auto"},
+                                    &StepRow::loss));
+    }
+    if (study.is_study) continue;
+    figures.push_back(step_figure(study, group, Over::steps, "Learning rate",
+                                  {"learning rate", "plain", "auto"}, &StepRow::lr));
+    figures.push_back(step_figure(study, group, Over::steps, "Norm of the gradient",
+                                  {"2-norm before clipping", "plain", "auto"},
+                                  &StepRow::gradient_norm));
+  }
+  figures.push_back(time_figure(study));
+  for (Figure& figure : make_probe_figures(study)) figures.push_back(std::move(figure));
+  const auto is_empty = [](const Figure& figure) {
+    const auto has_values = [](const Line& line) {
+      return std::any_of(line.y.begin(), line.y.end(), [](double v) { return std::isfinite(v); });
+    };
+    return figure.bars.empty() &&
+           std::none_of(figure.lines.begin(), figure.lines.end(), has_values);
+  };
+  std::erase_if(figures, is_empty);
+  return figures;
+}
+
+}  // namespace syncnorm::report

@@ -1,0 +1,75 @@
+// See page.h.
+#include "monitoring/report/page.h"
+
+#include <ctime>
+
+#include <fmt/chrono.h>
+#include <nlohmann/json.hpp>
+
+#include "monitoring/report/assets.h"
+#include "monitoring/report/figures.h"
+#include "monitoring/report/words.h"
+
+namespace syncnorm {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json table_json(const report::Table& table) {
+  return {{"columns", table.columns}, {"rows", table.rows}};
+}
+
+/// What was run, where and when: from the first run that says so.
+std::vector<std::string> facts(const report::StudyData& study) {
+  std::vector<std::string> lines;
+  for (const report::Setting& setting : study.settings) {
+    for (const report::RunData& run : setting.runs) {
+      if (run.start.empty()) continue;
+      const auto time = static_cast<std::time_t>(run.start.value("time", 0.0));
+      lines.push_back(run.start.value("model", ""));
+      lines.push_back(fmt::format("data: {}, {} training images", run.value("data.dataset"),
+                                  run.start.value("train_samples", 0)));
+      lines.push_back(fmt::format("{} rank{} on {}", run.start.value("ranks", 1),
+                                  run.start.value("ranks", 1) == 1 ? "" : "s",
+                                  run.start.value("device", "")));
+      lines.push_back(fmt::format("syncnorm {}, {:%Y-%m-%d %H:%M} UTC",
+                                  run.start.value("version", ""), fmt::gmtime(time)));
+      return lines;
+    }
+  }
+  return lines;
+}
+
+/// JSON that may stand inside a script element: it cannot end it.
+std::string script_text(const Json& json) {
+  std::string text;
+  for (const char c : json.dump()) text += c == '<' ? std::string("\\u003c") : std::string(1, c);
+  return text;
+}
+
+void replace(std::string& text, const std::string& place, const std::string& with) {
+  text.replace(text.find(place), place.size(), with);
+}
+
+}  // namespace
+
+std::string report_page(const std::filesystem::path& folder) {
+  const report::StudyData study = report::read_study(folder);
+  Json data = {{"name", study.name},
+               {"kind", study.is_study ? "study" : "run"},
+               {"facts", facts(study)},
+               {"warnings", report::warnings_of(study)},
+               {"by_batch", table_json(report::accuracy_by_batch(study))},
+               {"every_setting", table_json(report::every_setting(study))},
+               {"settings", table_json(report::changed_settings(study))},
+               {"figures", Json::array()}};
+  for (const report::Figure& figure : report::make_figures(study))
+    data["figures"].push_back(report::to_json(figure));
+  std::string page = report::kPageHtml;
+  replace(page, "/*CSS*/", report::kPageCss);
+  replace(page, "/*JS*/", report::kPageJs);
+  replace(page, "/*DATA*/", script_text(data));
+  return page;
+}
+
+}  // namespace syncnorm

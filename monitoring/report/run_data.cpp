@@ -1,0 +1,93 @@
+// See run_data.h.
+#include "monitoring/report/run_data.h"
+
+#include <cmath>
+#include <fstream>
+
+#include "kernels/error.h"
+
+namespace syncnorm::report {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::json;
+
+template <class AnyJson>
+double number_in(const AnyJson& json, const char* key) {
+  const auto found = json.find(key);
+  return found != json.end() && found->is_number() ? found->template get<double>() : std::nan("");
+}
+
+Json read_object(const fs::path& path) {
+  std::ifstream in(path);
+  Json json = Json::parse(in, nullptr, false);
+  return json.is_object() ? json : Json::object();
+}
+
+StepRow step_row(const Json& event, double before) {
+  StepRow row;
+  row.step = number_of(event, "step");
+  row.loss = number_of(event, "loss");
+  row.accuracy = number_of(event, "accuracy");
+  row.lr = number_of(event, "lr");
+  row.gradient_norm = number_of(event, "gradient_norm");
+  row.samples = number_of(event, "samples");
+  row.seconds = number_of(event, "seconds");
+  row.data_seconds = number_of(event, "data_seconds");
+  row.reduction_seconds = number_of(event, "reduction_seconds");
+  row.elapsed = before + (std::isfinite(row.seconds) ? row.seconds : 0.0);
+  return row;
+}
+
+void read_log(RunData& run) {
+  std::ifstream in(run.folder / "metrics.jsonl");
+  double elapsed = 0.0;
+  for (std::string line; std::getline(in, line);) {
+    const Json event = Json::parse(line, nullptr, false);
+    if (!event.is_object()) continue;
+    const std::string kind = event.value("event", "");
+    if (kind == "start") {
+      run.start = event;
+    } else if (kind == "step") {
+      run.steps.push_back(step_row(event, elapsed));
+      elapsed = run.steps.back().elapsed;
+    } else if (kind == "eval") {
+      run.evals.push_back({number_of(event, "step"), elapsed, event.value("split", ""),
+                           number_of(event, "loss"), number_of(event, "accuracy")});
+    } else if (kind == "probe") {
+      run.probes.push_back(nlohmann::ordered_json::parse(line));
+    }
+  }
+}
+
+}  // namespace
+
+double number_of(const Json& json, const char* key) { return number_in(json, key); }
+double number_of(const nlohmann::ordered_json& json, const char* key) {
+  return number_in(json, key);
+}
+
+std::string RunData::value(const std::string& path) const {
+  for (const ResolvedValue& one : values)
+    if (one.path == path) return one.value;
+  return "";
+}
+
+bool is_run_folder(const fs::path& folder) { return fs::exists(folder / "metrics.jsonl"); }
+
+RunData read_run(const fs::path& folder) {
+  RunData run;
+  run.folder = folder;
+  run.start = Json::object();
+  run.summary = read_object(folder / "summary.json");
+  run.status = run.summary.value("status", is_run_folder(folder) ? "unfinished" : "missing");
+  read_log(run);
+  try {
+    run.values = load_experiment(folder / "config.yaml").values;
+  } catch (const InputError&) {
+    // Of another version, or not there: the report does without.
+  }
+  return run;
+}
+
+}  // namespace syncnorm::report

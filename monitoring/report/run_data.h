@@ -1,0 +1,57 @@
+// What a run folder holds, as numbers: the rows that a report draws from.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "engine/config/load.h"
+
+namespace syncnorm::report {
+
+/// A number that the log does not have, or has as nan or infinity, is nan here.
+struct StepRow {
+  double step = 0.0;  // updates completed
+  double loss = 0.0, accuracy = 0.0, lr = 0.0;
+  double gradient_norm = 0.0;
+  double samples = 0.0;
+  double seconds = 0.0;            // of the step
+  double data_seconds = 0.0;       // of `seconds`, waiting for data
+  double reduction_seconds = 0.0;  // of `seconds`, waiting for other ranks
+  double elapsed = 0.0;            // seconds of all steps so far
+};
+
+struct EvalRow {
+  double step = 0.0;
+  double elapsed = 0.0;  // seconds of all steps so far
+  std::string split;
+  double loss = 0.0, accuracy = 0.0;
+};
+
+struct RunData {
+  std::filesystem::path folder;
+  std::string status;  // done, diverged, stopped, ...; "unfinished" without summary.json, "missing"
+                       // without a log
+  nlohmann::json start;    // the first event of the last launch, or an empty object
+  nlohmann::json summary;  // or an empty object
+  std::vector<StepRow> steps;
+  std::vector<EvalRow> evals;
+  std::vector<nlohmann::ordered_json> probes;
+  std::vector<ResolvedValue> values;  // the resolved configuration; empty when it cannot be read
+
+  /// The value of a key of the configuration, or "".
+  std::string value(const std::string& path) const;
+};
+
+bool is_run_folder(const std::filesystem::path& folder);
+
+/// Reads what there is; of a run that was killed, or still runs, that is all but a torn last line.
+RunData read_run(const std::filesystem::path& folder);
+
+/// The number under a key, or nan.
+double number_of(const nlohmann::json& json, const char* key);
+double number_of(const nlohmann::ordered_json& json, const char* key);
+
+}  // namespace syncnorm::report

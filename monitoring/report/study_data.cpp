@@ -1,0 +1,120 @@
+// See study_data.h.
+#include "monitoring/report/study_data.h"
+
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+
+#include <fmt/format.h>
+
+#include "kernels/error.h"
+
+namespace syncnorm::report {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+void add_run(StudyData& study, Setting named, RunData run) {
+  const auto same = std::find_if(study.settings.begin(), study.settings.end(),
+                                 [&](const Setting& s) { return s.label == named.label; });
+  Setting& setting =
+      same != study.settings.end() ? *same : study.settings.emplace_back(std::move(named));
+  setting.runs.push_back(std::move(run));
+}
+
+void append(std::string& text, const std::string& more) {
+  text += (text.empty() ? "" : ", ") + more;
+}
+
+/// "bn" for the norm, "optimizer.lr=0.1" for everything else.
+Setting named_setting(const Json& settings) {
+  Setting setting;
+  for (const auto& [path, value] : settings.items()) {
+    if (path == "seed") continue;
+    const std::string text = value.get<std::string>();
+    if (path == "batch_per_replica") {
+      setting.batch = text;
+    } else {
+      append(setting.line, path == "norm" ? text : path + "=" + text);
+    }
+  }
+  if (setting.line.empty() && setting.batch.empty()) setting.line = "all runs";
+  setting.label = setting.line;
+  if (!setting.batch.empty()) append(setting.label, "batch_per_replica=" + setting.batch);
+  return setting;
+}
+
+StudyData read_described(const fs::path& folder, const Json& description) {
+  StudyData study;
+  study.is_study = true;
+  study.name = description.at("name").get<std::string>();
+  for (const auto& run : description.at("runs"))
+    add_run(study, named_setting(run.at("settings")),
+            read_run(folder / run.at("folder").get<std::string>()));
+  return study;
+}
+
+/// Folders of runs below `folder`, by name; the folder of a run is not searched.
+StudyData read_runs(const fs::path& folder) {
+  StudyData study;
+  study.is_study = true;
+  study.name = folder.filename().string();
+  std::vector<fs::path> found;
+  for (fs::recursive_directory_iterator at(folder), end; at != end; ++at) {
+    if (!at->is_directory() || !is_run_folder(at->path())) continue;
+    found.push_back(at->path());
+    at.disable_recursion_pending();
+  }
+  std::sort(found.begin(), found.end());
+  for (const fs::path& path : found) {
+    const std::string label = path.lexically_relative(folder).generic_string();
+    add_run(study, {label, label, "", {}}, read_run(path));
+  }
+  return study;
+}
+
+}  // namespace
+
+StudyData read_study(const fs::path& given) {
+  const fs::path folder = fs::absolute(given / ".").lexically_normal().parent_path();
+  StudyData study;
+  if (is_run_folder(folder)) {
+    study.settings.push_back({"", "", "", {read_run(folder)}});
+    study.name = study.first_run().start.value("name", folder.filename().string());
+    return study;
+  }
+  if (std::ifstream in(folder / "study.json"); in) {
+    try {
+      study = read_described(folder, Json::parse(in));
+    } catch (const Json::exception& error) {
+      throw InputError(fmt::format("{}: cannot be read ({}); run the study again to write it anew",
+                                   (folder / "study.json").string(), error.what()));
+    }
+  } else if (fs::is_directory(folder)) {
+    study = read_runs(folder);
+  }
+  if (study.settings.empty())
+    throw InputError(
+        fmt::format("{}: holds neither a run (metrics.jsonl) nor a study; give the "
+                    "folder of one",
+                    given.string()));
+  return study;
+}
+
+Spread spread_of(const std::vector<double>& values) {
+  if (values.empty()) return {std::nan(""), 0.0, std::nan(""), std::nan(""), 0};
+  Spread s{0.0, 0.0, values[0], values[0], values.size()};
+  const auto count = static_cast<double>(values.size());
+  for (const double v : values) {
+    s.mean += v / count;
+    s.low = std::min(s.low, v);
+    s.high = std::max(s.high, v);
+  }
+  double squares = 0.0;
+  for (const double v : values) squares += (v - s.mean) * (v - s.mean);
+  if (values.size() > 1) s.deviation = std::sqrt(squares / (count - 1.0));
+  return s;
+}
+
+}  // namespace syncnorm::report

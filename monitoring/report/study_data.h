@@ -1,0 +1,47 @@
+// The runs of a study folder, or of one run, grouped by their settings; seeds are repetitions.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "monitoring/report/run_data.h"
+
+namespace syncnorm::report {
+
+struct Setting {
+  std::string label;  // "bn, batch_per_replica=2", without the seed
+  std::string line;   // the label without the batch: "bn"; one line of a figure over batches
+  std::string batch;  // "2" when the study varies batch_per_replica, else ""
+  std::vector<RunData> runs;
+
+  /// Values of `number(run)` that are not nan.
+  template <class F>
+  std::vector<double> numbers(F number) const {
+    std::vector<double> found;
+    for (const RunData& run : runs)
+      if (const double v = number(run); v == v) found.push_back(v);
+    return found;
+  }
+};
+
+struct StudyData {
+  std::string name;
+  bool is_study = false;
+  std::vector<Setting> settings;  // never empty
+
+  const RunData& first_run() const { return settings.front().runs.front(); }
+};
+
+/// Reads a run folder, a study folder (study.json says which runs belong to it), or any folder of
+/// run folders. Throws InputError when it is none of them.
+StudyData read_study(const std::filesystem::path& folder);
+
+struct Spread {
+  double mean = 0.0, deviation = 0.0;  // sample standard deviation; 0 of one value
+  double low = 0.0, high = 0.0;
+  std::size_t count = 0;
+};
+Spread spread_of(const std::vector<double>& values);
+
+}  // namespace syncnorm::report

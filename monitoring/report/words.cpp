@@ -1,0 +1,221 @@
+// See words.h.
+#include "monitoring/report/words.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <map>
+
+#include <fmt/format.h>
+
+namespace syncnorm::report {
+namespace {
+
+constexpr double kFewImages = 16.0;    // Wu & He 2018 see the error of BatchNorm grow below 16
+constexpr double kLargeGap = 0.10;     // of accuracy, between training and test
+constexpr double kMuchReducing = 0.2;  // share of a step
+constexpr double kMuchData = 0.1;
+
+std::string before(const Setting& setting) {
+  return setting.label.empty() ? "" : setting.label + ": ";
+}
+
+std::string plural(double count, const char* noun) {
+  return fmt::format("{:g} {}{}", count, noun, count == 1.0 ? "" : "s");
+}
+
+double test_accuracy(const RunData& run) { return number_of(run.summary, "test_accuracy"); }
+
+/// Mean accuracy of the last tenth of the updates, each before its update.
+double training_accuracy(const RunData& run) {
+  std::vector<double> values;
+  for (std::size_t i = run.steps.size() - run.steps.size() / 10; i < run.steps.size(); ++i)
+    if (std::isfinite(run.steps[i].accuracy)) values.push_back(run.steps[i].accuracy);
+  return spread_of(values).mean;
+}
+
+/// Of a study, how many runs have an outcome yet; of every setting, outcomes other than "done".
+void warn_of_outcomes(const StudyData& study, std::vector<std::string>& warnings) {
+  std::size_t all = 0, missing = 0, unfinished = 0;
+  for (const Setting& setting : study.settings) {
+    std::map<std::string, int> others;
+    for (const RunData& run : setting.runs) {
+      ++all;
+      if (run.status == "missing") ++missing;
+      if (run.status == "unfinished") ++unfinished;
+      if (run.status == "done" || run.status == "missing" || run.status == "unfinished") continue;
+      ++others[fmt::format("{} at update {:g}", run.status, number_of(run.summary, "step"))];
+    }
+    for (const auto& [what, count] : others)
+      warnings.push_back(fmt::format("{}{} of {} {}.", before(setting), count,
+                                     plural(static_cast<double>(setting.runs.size()), "run"),
+                                     what));
+  }
+  if (missing > 0) warnings.push_back(fmt::format("{} of {} runs: not run yet.", missing, all));
+  if (unfinished > 0)
+    warnings.push_back(
+        fmt::format("{} of {} runs: still running, or ended without a word.", unfinished, all));
+}
+
+void warn_of_few_images(const Setting& setting, std::vector<std::string>& warnings) {
+  const RunData& run = setting.runs.front();
+  if (run.value("norm.kind") != "batch" || run.value("norm.renormalize") == "true") return;
+  const double replicas = std::atof(run.value("replicas").c_str());
+  const double batch = std::atof(run.value("batch_per_replica").c_str());
+  const std::string text = run.value("norm.synced_replicas");
+  const double synced = text == "all" ? replicas : std::atof(text.c_str());
+  const double images = synced * batch;
+  if (!(images > 0.0) || images >= kFewImages) return;
+  warnings.push_back(fmt::format("{}BatchNorm over {} of {}: statistics from {}.", before(setting),
+                                 plural(synced, "replica"), plural(batch, "image"),
+                                 plural(images, "image")));
+}
+
+void warn_of_gap(const Setting& setting, std::vector<std::string>& warnings) {
+  const double test = spread_of(setting.numbers(test_accuracy)).mean;
+  const double training = spread_of(setting.numbers(training_accuracy)).mean;
+  if (!(training - test > kLargeGap)) return;
+  const bool is_batch = setting.runs.front().value("norm.kind") == "batch";
+  warnings.push_back(fmt::format(
+      "{}{:.1f}% of the last training images are right, but {:.1f}% of the test images{}.",
+      before(setting), 100.0 * training, 100.0 * test,
+      is_batch ? "; with BatchNorm, a sign that the running statistics do not fit the batches' own"
+               : ""));
+}
+
+/// One sentence for all settings that spent more than `most` of their time on something.
+void warn_of_share(const StudyData& study, const char* key, double most, const std::string& what,
+                   std::vector<std::string>& warnings) {
+  std::vector<std::string> found;
+  for (const Setting& setting : study.settings) {
+    const double share = spread_of(setting.numbers([&](const RunData& r) {
+                           return number_of(r.summary, key);
+                         })).mean;
+    if (share > most)
+      found.push_back(fmt::format("{:.0f}%{}{}", 100.0 * share,
+                                  setting.label.empty() ? "" : " with ", setting.label));
+  }
+  if (!found.empty())
+    warnings.push_back(fmt::format("Of the time of training, waiting for {} took {}.", what,
+                                   fmt::join(found, "; ")));
+}
+
+/// Not a mistake, but part of what a run took that its steps do not show.
+void tell_of_probes(const Setting& setting, std::vector<std::string>& warnings) {
+  double probing = 0.0, training = 0.0;
+  for (const RunData& run : setting.runs) {
+    for (const auto& probe : run.probes) probing += number_of(probe, "seconds");
+    if (!run.steps.empty()) training += run.steps.back().elapsed;
+  }
+  if (probing > 0.0 && training > 0.0)
+    warnings.push_back(fmt::format(
+        "{}probes took {:.1f} s, beside {:.1f} s of training, and are not in any figure "
+        "of time.",
+        before(setting), probing, training));
+}
+
+/// Mean, and with seeds ± the sample standard deviation; "–" of nothing.
+std::string cell(const std::vector<double>& values, double scale, int digits, const char* unit) {
+  if (values.empty()) return "–";
+  const Spread s = spread_of(values);
+  const std::string mean = fmt::format("{:.{}f}{}", scale * s.mean, digits, unit);
+  return s.count == 1 ? mean : mean + fmt::format(" ± {:.{}f}", scale * s.deviation, digits);
+}
+
+/// All keys that any run has, in the order of the schema as far as the runs agree.
+std::vector<std::string> paths_of(const StudyData& study) {
+  std::vector<std::string> paths;
+  for (const Setting& setting : study.settings)
+    for (const RunData& run : setting.runs)
+      for (const ResolvedValue& value : run.values)
+        if (std::find(paths.begin(), paths.end(), value.path) == paths.end())
+          paths.push_back(value.path);
+  return paths;
+}
+
+/// The different values that the runs have, in order.
+std::vector<std::string> values_of(const StudyData& study, const std::string& path) {
+  std::vector<std::string> found;
+  for (const Setting& setting : study.settings)
+    for (const RunData& run : setting.runs)
+      if (const std::string value = run.value(path);
+          !value.empty() && std::find(found.begin(), found.end(), value) == found.end())
+        found.push_back(value);
+  return found;
+}
+
+}  // namespace
+
+std::vector<std::string> warnings_of(const StudyData& study) {
+  std::vector<std::string> warnings;
+  for (const Setting& setting : study.settings) warn_of_few_images(setting, warnings);
+  if (!warnings.empty())
+    warnings.push_back(
+        "Wu & He 2018 measured it with ResNet-50 on ImageNet: BatchNorm's error was 24.2% with 16 "
+        "images per GPU, 24.8% with 8, 27.3% with 4 and 34.7% with 2.");
+  for (const Setting& setting : study.settings) {
+    warn_of_gap(setting, warnings);
+    tell_of_probes(setting, warnings);
+  }
+  warn_of_share(study, "reduction_share", kMuchReducing, "other ranks", warnings);
+  warn_of_share(study, "data_share", kMuchData, "data", warnings);
+  warn_of_outcomes(study, warnings);
+  return warnings;
+}
+
+Table accuracy_by_batch(const StudyData& study) {
+  Table table{{"test accuracy"}, {}};
+  for (const Setting& setting : study.settings) {
+    if (setting.batch.empty()) continue;
+    const std::string column = fmt::format("{} per replica", setting.batch);
+    auto at = std::find(table.columns.begin(), table.columns.end(), column);
+    if (at == table.columns.end()) at = table.columns.insert(table.columns.end(), column);
+    const auto index = static_cast<std::size_t>(at - table.columns.begin());
+    auto row = std::find_if(table.rows.begin(), table.rows.end(),
+                            [&](const auto& cells) { return cells[0] == setting.line; });
+    if (row == table.rows.end()) row = table.rows.insert(table.rows.end(), {setting.line});
+    if (row->size() <= index) row->resize(index + 1, "–");
+    (*row)[index] = cell(setting.numbers(test_accuracy), 100.0, 2, "%");
+  }
+  for (std::vector<std::string>& row : table.rows) row.resize(table.columns.size(), "–");
+  return table;
+}
+
+Table every_setting(const StudyData& study) {
+  Table table{{"setting", "runs done", "test accuracy", "last training loss", "images/s",
+               "exposed reductions"},
+              {}};
+  for (const Setting& setting : study.settings) {
+    const auto column = [&](const char* key) {
+      return setting.numbers([&](const RunData& run) {
+        return run.status == "done" ? number_of(run.summary, key) : std::nan("");
+      });
+    };
+    const auto done = std::count_if(setting.runs.begin(), setting.runs.end(),
+                                    [](const RunData& run) { return run.status == "done"; });
+    table.rows.push_back({setting.label.empty() ? study.name : setting.label,
+                          fmt::format("{} of {}", done, setting.runs.size()),
+                          cell(column("test_accuracy"), 100.0, 2, "%"),
+                          cell(column("final_loss"), 1.0, 4, ""),
+                          cell(column("samples_per_second"), 1.0, 0, ""),
+                          cell(column("reduction_share"), 100.0, 1, "%")});
+  }
+  return table;
+}
+
+Table changed_settings(const StudyData& study) {
+  Table table{{"key", study.is_study ? "values" : "value", "default"}, {}};
+  const std::vector<ResolvedValue> usual = parse_experiment_text("{}", "defaults").values;
+  for (const std::string& path : paths_of(study)) {
+    if (path == "name" || path == "run_dir") continue;
+    const auto same = std::find_if(usual.begin(), usual.end(),
+                                   [&](const ResolvedValue& value) { return value.path == path; });
+    const std::string standard = same == usual.end() ? "" : same->value;
+    const std::vector<std::string> values = values_of(study, path);
+    if (values.size() > 1 || values[0] != standard)
+      table.rows.push_back({path, fmt::format("{}", fmt::join(values, " · ")), standard});
+  }
+  return table;
+}
+
+}  // namespace syncnorm::report

@@ -1,0 +1,29 @@
+// What a reader should know of the runs, in words and tables.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "monitoring/report/study_data.h"
+
+namespace syncnorm::report {
+
+/// Sentences: runs that diverged or are not done, statistics over few images, accuracy lost
+/// between training and test, time lost in waiting.
+std::vector<std::string> warnings_of(const StudyData& study);
+
+struct Table {
+  std::vector<std::string> columns;
+  std::vector<std::vector<std::string>> rows;
+};
+
+/// Of a study that varies the batch per replica: its columns; rows are what else varies.
+Table accuracy_by_batch(const StudyData& study);
+
+/// One row per setting: accuracy, loss, speed; mean ± sample standard deviation over seeds.
+Table every_setting(const StudyData& study);
+
+/// Keys of the configuration that are not at their default, or differ between the runs.
+Table changed_settings(const StudyData& study);
+
+}  // namespace syncnorm::report
