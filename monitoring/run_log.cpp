@@ -86,8 +86,10 @@ void RunLog::cut_back(std::int64_t step) {
     const Json json = Json::parse(line, nullptr, false);
     if (json.is_discarded() || !json.is_object()) continue;
     const std::string event = json.value("event", "");
+    // A run that is resumed at its end is evaluated once more.
+    const bool again = event == "eval" && step == start_.total_steps;
     const bool behind = json.contains("step") && json["step"].is_number_integer() &&
-                        json["step"].get<std::int64_t>() > step;
+                        json["step"].get<std::int64_t>() > step - (again ? 1 : 0);
     if (!behind && event != "end") kept += line + "\n";
   }
   in.close();
