@@ -28,7 +28,8 @@ struct CommandLine {
   std::string resume;
   std::string weights;
   std::string init_from;
-  std::string only;  // I/N
+  std::vector<std::string> faults;  // train, in builds with faults
+  std::string only;                 // I/N
   BenchLine bench;
   bool csv = false;  // report; the one form there is, and required
   bool dry_run = false;

@@ -57,8 +57,9 @@ std::unique_ptr<Device> make_device(const Experiment& experiment, Communicator& 
   return device;
 }
 
-void train_experiment(const LoadedExperiment& loaded, const std::string& resume,
-                      const std::string& init_from, Communicator& comm) {
+void train_experiment(const LoadedExperiment& loaded, const CommandLine& line, Communicator& comm) {
+  std::unique_ptr<Faults> faults;
+  agree(comm, [&] { faults = make_faults(line.faults, comm.rank()); });
   const std::unique_ptr<Device> device = make_device(loaded.experiment, comm);
   const Dataset dataset = load_data_on_all_ranks(loaded, comm);
   std::signal(SIGTERM, request_stop);
@@ -70,8 +71,9 @@ void train_experiment(const LoadedExperiment& loaded, const std::string& resume,
                         (!launched_by_mpi() || std::getenv("SYNCNORM_TERMINAL") != nullptr);
   Console console(std::cout, terminal);
   TrainerOptions options;
-  options.resume = resume;
-  options.init_from = init_from;
+  options.resume = line.resume;
+  options.init_from = line.init_from;
+  options.faults = faults.get();
   options.version = kVersion;
   options.observers = {&log, &console};
   TensorBoard tensorboard;

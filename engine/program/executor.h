@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "comm/reduction.h"
+#include "engine/fault/faults.h"
 #include "engine/program/groups.h"
 #include "engine/program/program.h"
 #include "kernels/mirror.h"
@@ -112,6 +113,8 @@ class Executor {
   /// Shows the statistics of the following steps to `tap`, which must outlive them; null: to
   /// nobody.
   void set_tap(StatisticsTap* tap) { tap_ = tap; }
+  /// Asks `faults`, which must outlive it, what to break in the following steps; null: nothing.
+  void set_faults(Faults* faults);
 
  private:
   struct Step {
@@ -144,6 +147,8 @@ class Executor {
   void call(const Instruction& instruction, Kernel* kernel, int replica, const StepState& state);
   void show_statistics(std::size_t index, int replica) const;
   std::vector<double> read_doubles(int tensor, int replica) const;
+  void break_forward(std::size_t index, const StepState& state);
+  bool breaks_reduction(const Instruction& instruction, const StepState& state);
   void contribute_nothing(const Instruction& instruction, int replica);
   void merge_gradients(std::size_t index, int replica, const StepState& state);
   void start_gradient(Reducing& reducing, const ReductionSpec& spec);
@@ -192,6 +197,8 @@ class Executor {
   bool overlap_ = true;
   bool profile_ = false;
   StatisticsTap* tap_ = nullptr;
+  Faults* faults_ = nullptr;
+  std::size_t fault_instruction_ = 0;  // after which the place `forward` is
   std::vector<double> instruction_seconds_;
 
   BatchView batch_;                      // where kernels find it

@@ -29,6 +29,7 @@ void Executor::run(const StepState& state, const BatchView& batch, bool prepare,
     for (std::size_t i = 0; i < program_.instructions.size(); ++i) {
       const auto begin = profile_ ? Clock::now() : Clock::time_point();
       run_instruction(i, state, prepare, vote);
+      if (faults_ != nullptr) break_forward(i, state);
       progress();
       if (profile_) instruction_seconds_[i] += since(begin);
     }
@@ -88,7 +89,10 @@ void Executor::run_instruction(std::size_t index, const StepState& state, bool p
                                double vote) {
   const Instruction& instruction = program_.instructions[index];
   if (!runs_in_this_wave(instruction)) return;
-  if (instruction.kind == InstructionKind::reduce_start) return start_reduction(instruction, vote);
+  if (instruction.kind == InstructionKind::reduce_start) {
+    if (faults_ != nullptr && breaks_reduction(instruction, state)) return;
+    return start_reduction(instruction, vote);
+  }
   if (instruction.kind == InstructionKind::reduce_wait) return wait_reduction(instruction);
   const std::vector<Kernel*>& kernels = steps_[index].kernels;
   switch (instruction.scope) {

@@ -67,7 +67,7 @@ Trainer::Trainer(const LoadedExperiment& loaded, const Dataset& dataset, Device&
       options_(std::move(options)),
       placement_{experiment_.replicas, comm.size()},
       checkpoints_(std::filesystem::path(experiment_.run_dir) / "checkpoints",
-                   experiment_.checkpoint.keep) {
+                   experiment_.checkpoint.keep, options_.faults) {
   agree(comm_, [&] {
     check_ranks(loaded_, comm_.size());
     graph_ = checked_model(loaded_, dataset_);
@@ -109,6 +109,8 @@ void Trainer::build_programs() {
   if (has_tail)
     tail_ = std::make_unique<Executor>(std::move(tail), device_, comm_, placement_, groups_.get(),
                                        how, memory_);
+  for (Executor* executor : {full_.get(), tail_.get()})
+    if (executor != nullptr && options_.faults != nullptr) executor->set_faults(options_.faults);
   const Program& program = full_->program();
   evaluator_ = std::make_unique<Evaluator>(graph_, experiment_, program.parameter_offset, dataset_,
                                            device_, comm_, memory_);
@@ -327,8 +329,13 @@ void Trainer::after_step(std::int64_t step, bool stop) {
   }
 }
 
+void Trainer::meet_fault(FaultPlace place, std::int64_t step) {
+  if (options_.faults != nullptr) options_.faults->at(place, step);
+}
+
 void Trainer::evaluate(std::int64_t step) {
   const auto begin = Clock::now();
+  meet_fault(FaultPlace::evaluation, step);
   if (precise_ != nullptr) precise_->run(step);
   running_->average();
   if (!splits_.validation.empty())
@@ -400,6 +407,7 @@ void Trainer::diverged(std::int64_t step, const Batch& batch, Executor& executor
 }
 
 EndEvent Trainer::finish(std::int64_t step, const std::string& status, const std::string& message) {
+  meet_fault(FaultPlace::shutdown, step);
   EndEvent end;
   end.status = status;
   end.message = message;

@@ -27,6 +27,7 @@ struct TrainerOptions {
   std::string version = "unknown";
   std::vector<Observer*> observers;                   // called on rank 0
   RankObserver* rank_observer = nullptr;              // called on this rank, when not null
+  Faults* faults = nullptr;                           // of this rank, when not null
   const std::atomic<bool>* stop_requested = nullptr;  // polled once a step, on every rank
 };
 
@@ -75,6 +76,7 @@ class Trainer {
   RankStepEvent rank_totals() const;
   void tell_rank_step(const StepEvent& event, const RankStepEvent& before, double gradient_norm);
   void after_step(std::int64_t step, bool stop);
+  void meet_fault(FaultPlace place, std::int64_t step);
   void evaluate(std::int64_t step);
   void evaluate_split(std::int64_t step, const std::string& split, const ImageSet& images,
                       std::span<const std::uint32_t> samples);
