@@ -130,12 +130,20 @@ void RunLog::on_eval(const EvalEvent& event) {
       << std::endl;
 }
 
+void RunLog::on_snapshot(const SnapshotEvent&) { log_.flush(); }
+
 void RunLog::on_checkpoint(const CheckpointEvent& event) {
   log_ << Json{{"event", "checkpoint"},
                {"step", event.step},
                {"path", event.path},
                {"bytes", event.bytes},
                {"seconds", event.seconds}}
+              .dump()
+       << std::endl;
+}
+
+void RunLog::on_checkpoint_failed(const CheckpointFailedEvent& event) {
+  log_ << Json{{"event", "checkpoint_failed"}, {"step", event.step}, {"message", event.message}}
               .dump()
        << std::endl;
 }

@@ -17,7 +17,9 @@ class RunLog final : public Observer {
   void on_resume(const ResumeEvent& event) override;
   void on_step(const StepEvent& event) override;
   void on_eval(const EvalEvent& event) override;
+  void on_snapshot(const SnapshotEvent& event) override;
   void on_checkpoint(const CheckpointEvent& event) override;
+  void on_checkpoint_failed(const CheckpointFailedEvent& event) override;
   void on_end(const EndEvent& event) override;
 
  private:
