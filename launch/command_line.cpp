@@ -122,8 +122,11 @@ CommandLine parse_command_line(int argc, char** argv) {
                  "As comma-separated values, one line for each step and evaluation")
       ->required();
 
-  CLI::App* inspect = app.add_subcommand("inspect", "Show and verify a checkpoint");
-  add_experiment(inspect, line, "CHECKPOINT_DIR");
+  CLI::App* inspect =
+      app.add_subcommand("inspect", "Show and verify a checkpoint, or merge flight records");
+  add_experiment(inspect, line, "CHECKPOINT_DIR, or a run's flight folder");
+  inspect->add_flag("--flight", line.flight,
+                    "Merge the flight records of all ranks, and name who held the others up");
 
   try {
     app.parse(argc, argv);

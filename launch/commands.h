@@ -31,7 +31,8 @@ struct CommandLine {
   std::vector<std::string> faults;  // train, in builds with faults
   std::string only;                 // I/N
   BenchLine bench;
-  bool csv = false;  // report; the one form there is, and required
+  bool csv = false;     // report; the one form there is, and required
+  bool flight = false;  // inspect
   bool dry_run = false;
   bool print_config = false;
   bool uses_ranks = false;  // several ranks run the command together

@@ -2,13 +2,11 @@
 #include <algorithm>
 #include <cassert>
 #include <chrono>
-#include <cmath>
 #include <cstring>
 
 #include <fmt/format.h>
 
 #include "engine/program/executor.h"
-#include "kernels/bfloat16.h"
 #include "kernels/error.h"
 
 namespace syncnorm {
@@ -91,9 +89,14 @@ void Executor::run_instruction(std::size_t index, const StepState& state, bool p
   if (!runs_in_this_wave(instruction)) return;
   if (instruction.kind == InstructionKind::reduce_start) {
     if (faults_ != nullptr && breaks_reduction(instruction, state)) return;
+    record(FlightKind::start, index, state);
     return start_reduction(instruction, vote);
   }
-  if (instruction.kind == InstructionKind::reduce_wait) return wait_reduction(instruction);
+  if (instruction.kind == InstructionKind::reduce_wait) {
+    record(FlightKind::wait, index, state);
+    return wait_reduction(instruction);
+  }
+  record(FlightKind::run, index, state);
   const std::vector<Kernel*>& kernels = steps_[index].kernels;
   switch (instruction.scope) {
     case Scope::once:
@@ -203,6 +206,12 @@ void Executor::call(const Instruction& instruction, Kernel* kernel, int replica,
     throw std::runtime_error(fmt::format("layer '{}', {}: {}", instruction.layer,
                                          op_name(instruction.op), error.what()));
   }
+}
+
+void Executor::record(FlightKind kind, std::size_t index, const StepState& state) {
+  if (recorder_ == nullptr) return;
+  recorder_->record(kind, flight_names_[index], static_cast<std::int64_t>(state.step) + 1,
+                    static_cast<int>(index));
 }
 
 void Executor::show_statistics(std::size_t index, int replica) const {
@@ -407,63 +416,6 @@ void Executor::run_limit(const StepState& state, const BatchView& batch) {
         if (Kernel* kernel = kernels[static_cast<std::size_t>(r)]; kernel != nullptr)
           call(instruction, kernel, r, state);
     }
-}
-
-bool Executor::wrote_nonfinite(const Instruction& instruction, int replica) const {
-  const auto any = [](const auto* values, std::size_t count) {
-    for (std::size_t i = 0; i < count; ++i)
-      if (!std::isfinite(values[i])) return true;
-    return false;
-  };
-  for (std::size_t a = static_cast<std::size_t>(instruction.first_output);
-       a < instruction.args.size(); ++a) {
-    if (instruction.args[a] < 0) continue;
-    const Tensor& tensor = program_.tensors[static_cast<std::size_t>(instruction.args[a])];
-    if (tensor.space != Space::arena) continue;
-    std::vector<std::byte> copy;
-    const std::byte* data = pointer(instruction.args[a], replica);
-    if (!device_.host_memory()) {
-      copy.resize(tensor.bytes);
-      device_.copy(copy.data(), data, tensor.bytes);
-      device_.synchronize();
-      data = copy.data();
-    }
-    if (tensor.element == 'f' &&
-        any(reinterpret_cast<const float*>(data), tensor.bytes / sizeof(float)))
-      return true;
-    const auto* narrow = reinterpret_cast<const BFloat16*>(data);
-    if (tensor.element == 'h' &&
-        std::any_of(narrow, narrow + tensor.bytes / sizeof(BFloat16),
-                    [](BFloat16 value) { return !std::isfinite(to_float(value)); }))
-      return true;
-    if (tensor.element == 'd' &&
-        any(reinterpret_cast<const double*>(data), tensor.bytes / sizeof(double)))
-      return true;
-  }
-  return false;
-}
-
-int Executor::find_nonfinite(StepState state, const BatchView& batch) {
-  state.update_running = false;
-  take_batch(batch);
-  device_.zero(memory_.arena.data(), memory_.arena.bytes());
-  int first = -1;
-  for (wave_begin_ = 0; wave_begin_ < local_; wave_begin_ += wave_)
-    for (std::size_t i = 0; i < program_.instructions.size(); ++i) {
-      const Instruction& instruction = program_.instructions[i];
-      const bool loss = instruction.kind != InstructionKind::compute &&
-                        instruction.reduction == program_.loss_reduction;
-      if (instruction.pass == Pass::backward || loss) continue;
-      run_instruction(i, state, true, 0.0);
-      if (instruction.kind != InstructionKind::compute) continue;
-      const int index = static_cast<int>(i);
-      if (first >= 0 && first <= index) continue;
-      for (int r = wave_begin_; r < wave_end(); ++r)
-        if (first < 0 || index < first)
-          if (wrote_nonfinite(instruction, r)) first = index;
-    }
-  wave_begin_ = 0;
-  return first;
 }
 
 }  // namespace syncnorm

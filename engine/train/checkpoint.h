@@ -44,6 +44,9 @@ class CheckpointFolder {
   /// Empty path: there is none.
   std::filesystem::path newest_valid(std::vector<std::string>& passed_over) const;
 
+  /// Removes what an interrupted save left behind, and puts a folder back that was moved aside.
+  void clean() const;
+
   /// Steps of the folders present, ascending.
   std::vector<std::int64_t> steps() const;
 
