@@ -1,6 +1,7 @@
 // Waiting, with a deadline, the same for every communicator.
 #include "comm/communicator.h"
 
+#include <algorithm>
 #include <chrono>
 #include <thread>
 
@@ -12,13 +13,17 @@ void Communicator::wait(Request& request, const char* what) {
   constexpr int kSpins = 2000;  // then give the core to a rank that shares it
   for (int i = 0; i < kSpins; ++i)
     if (test(request)) return;
-  const auto begin = std::chrono::steady_clock::now();
+  constexpr double kLongestLook = 1.0;  // seconds; a process that slept longer was itself stopped
+  auto looked = std::chrono::steady_clock::now();
+  double waited = 0.0;
   while (!test(request)) {
     std::this_thread::yield();
-    const std::chrono::duration<double> waited = std::chrono::steady_clock::now() - begin;
-    if (waited.count() > deadline_)
+    const auto now = std::chrono::steady_clock::now();
+    waited += std::min(kLongestLook, std::chrono::duration<double>(now - looked).count());
+    looked = now;
+    if (waited > deadline_)
       throw PeerLostError("rank " + std::to_string(rank()) + " waited " +
-                          std::to_string(static_cast<int>(waited.count())) + " s for " + what +
+                          std::to_string(static_cast<int>(waited)) + " s for " + what +
                           " (fault.deadline): a peer is lost or stuck");
   }
 }

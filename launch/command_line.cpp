@@ -48,6 +48,11 @@ CommandLine parse_command_line(int argc, char** argv) {
                     "auto (newest valid checkpoint of run_dir) or a checkpoint folder");
   train->add_option("--init-from", line.init_from,
                     "Begin with the weights of a .safetensors file or a checkpoint folder");
+  if (kHasFaults)
+    train
+        ->add_option("--fault", line.faults,
+                     "Break the run on purpose: kind@rank:step[:place]; can be repeated")
+        ->allow_extra_args(false);
   train->add_flag("--dry-run", line.dry_run, "Check everything, compile, train nothing");
   train->add_flag("--print-config", line.print_config,
                   "Print every value and where it came from, then stop");
@@ -122,8 +127,11 @@ CommandLine parse_command_line(int argc, char** argv) {
       ->check(CLI::Range(4, 15))
       ->capture_default_str();
 
-  CLI::App* inspect = app.add_subcommand("inspect", "Show and verify a checkpoint");
-  add_experiment(inspect, line, "CHECKPOINT_DIR");
+  CLI::App* inspect =
+      app.add_subcommand("inspect", "Show and verify a checkpoint, or merge flight records");
+  add_experiment(inspect, line, "CHECKPOINT_DIR, or a run's flight folder");
+  inspect->add_flag("--flight", line.flight,
+                    "Merge the flight records of all ranks, and name who held the others up");
 
   try {
     app.parse(argc, argv);

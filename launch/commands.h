@@ -28,10 +28,12 @@ struct CommandLine {
   std::string resume;
   std::string weights;
   std::string init_from;
-  std::string only;  // I/N
+  std::vector<std::string> faults;  // train, in builds with faults
+  std::string only;                 // I/N
   BenchLine bench;
-  bool csv = false;  // report: values instead of the page
-  int digits = 4;    // trace
+  bool csv = false;     // report: values instead of the page
+  bool flight = false;  // inspect
+  int digits = 4;       // trace
   bool dry_run = false;
   bool print_config = false;
   bool uses_ranks = false;  // several ranks run the command together

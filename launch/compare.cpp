@@ -73,7 +73,9 @@ int run_compare(const CommandLine& line, Communicator& comm) {
   run_study(
       study, part.index, part.count, comm,
       [&](const LoadedExperiment& loaded, const std::string& resume) {
-        train_experiment(loaded, resume, line.init_from, comm);
+        CommandLine own = line;
+        own.resume = resume;
+        train_experiment(loaded, own, comm);
       },
       say);
   if (comm.rank() != 0) return 0;

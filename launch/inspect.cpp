@@ -1,10 +1,13 @@
-// syncnorm inspect: what a checkpoint holds, verified against its checksums.
+// syncnorm inspect: what a checkpoint holds, verified against its checksums; or the flight records
+// of a job that hung.
+#include <algorithm>
 #include <cmath>
 #include <iostream>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "comm/flight_report.h"
 #include "engine/train/checkpoint.h"
 #include "engine/train/safetensors.h"
 #include "launch/commands.h"
@@ -32,9 +35,31 @@ std::string value_summary(const TensorView& tensor) {
   return text;
 }
 
+/// The events of all ranks in the order of time, then what they say together.
+int inspect_flight(const std::string& folder) {
+  const std::vector<FlightRecord> records = read_flight(folder);
+  std::vector<std::pair<int, const FlightEvent*>> merged;
+  for (const FlightRecord& record : records)
+    for (const FlightEvent& event : record.events) merged.emplace_back(record.rank, &event);
+  std::stable_sort(merged.begin(), merged.end(),
+                   [](const auto& a, const auto& b) { return a.second->time < b.second->time; });
+  const double begin = merged.empty() ? 0.0 : merged.front().second->time;
+  std::string text;
+  for (const auto& [rank, event] : merged)
+    text += fmt::format("{:>10.6f} s  rank {:<4} {:<5}  {}\n", event->time - begin, rank,
+                        kFlightKinds[static_cast<std::size_t>(event->kind)], flight_text(*event));
+  for (const FlightRecord& record : records) {
+    text += fmt::format("\nrank {}: {}\n", record.rank, record.reason);
+    for (const std::string& frame : record.stack) text += "  " + frame + "\n";
+  }
+  std::cout << text << "\n" << judge_flight(records).text << "\n";
+  return 0;
+}
+
 }  // namespace
 
 int run_inspect(const CommandLine& line, Communicator&) {
+  if (line.flight) return inspect_flight(line.file);
   const Checkpoint checkpoint = read_checkpoint(line.file);
   std::cout << fmt::format("{}: step {}, epoch {}, {} samples into the next epoch{}\n", line.file,
                            checkpoint.step, checkpoint.epoch, checkpoint.sample_position,

@@ -1,6 +1,9 @@
 // The program: reads the command line, picks the device and the communicator, runs one command.
 //
 // This is the only place that knows which back ends were chosen. Exit codes are in kernels/error.h.
+#include <unistd.h>
+
+#include <csignal>
 #include <cstdlib>
 #include <iostream>
 
@@ -13,25 +16,49 @@ namespace {
 
 int exit_code(ExitCode code) { return static_cast<int>(code); }
 
+constexpr unsigned kLeavingSeconds = 60;
+
+void left_behind(int) {
+  constexpr char kText[] = "syncnorm: the other ranks do not leave\n";
+  [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, kText, sizeof kText - 1);
+  _exit(exit_code(ExitCode::peer_lost));
+}
+
+/// Leaves the job, which waits for all ranks: one that was stopped must not hold up the others.
+void leave(std::unique_ptr<Communicator>& comm) {
+  if (comm->size() == 1) return;
+  std::signal(SIGTERM, SIG_DFL);
+  std::signal(SIGALRM, left_behind);
+  alarm(kLeavingSeconds);
+  comm.reset();
+  alarm(0);
+}
+
 /// Runs the command on all ranks. A rank that fails alone takes the others down.
-int run(const CommandLine& line) {
-  std::unique_ptr<Communicator> comm =
-      launched_by_mpi() && line.uses_ranks ? make_mpi_communicator() : make_self_communicator();
+int run_on_all_ranks(const CommandLine& line, Communicator& comm) {
   try {
-    return run_command(line, *comm);
+    return run_command(line, comm);
   } catch (const PeerLostError& error) {
     std::cerr << "syncnorm: " << error.what() << std::endl;
-    if (comm->size() > 1) comm->abort(exit_code(error.exit_code()));
+    if (comm.size() > 1) comm.abort(exit_code(error.exit_code()));
     return exit_code(error.exit_code());
   } catch (const Error& error) {
     // Thrown on every rank alike (engine/train/agreement.h), so everyone leaves in order.
-    if (comm->rank() == 0) std::cerr << "syncnorm: " << error.what() << std::endl;
+    if (comm.rank() == 0) std::cerr << "syncnorm: " << error.what() << std::endl;
     return exit_code(error.exit_code());
   } catch (const std::exception& error) {
-    std::cerr << "syncnorm: rank " << comm->rank() << ": " << error.what() << std::endl;
-    if (comm->size() > 1) comm->abort(1);
+    std::cerr << "syncnorm: rank " << comm.rank() << ": " << error.what() << std::endl;
+    if (comm.size() > 1) comm.abort(1);
     return 1;
   }
+}
+
+int run(const CommandLine& line) {
+  std::unique_ptr<Communicator> comm =
+      launched_by_mpi() && line.uses_ranks ? make_mpi_communicator() : make_self_communicator();
+  const int code = run_on_all_ranks(line, *comm);
+  leave(comm);
+  return code;
 }
 
 }  // namespace

@@ -6,8 +6,10 @@
 #include <atomic>
 #include <csignal>
 #include <cstdlib>
+#include <filesystem>
 #include <iostream>
 
+#include "comm/watchdog.h"
 #include "engine/train/agreement.h"
 #include "engine/train/trainer.h"
 #include "kernels/error.h"
@@ -26,9 +28,24 @@ static_assert(std::atomic<bool>::is_always_lock_free);
 
 void request_stop(int) { stop_requested.store(true); }
 
+/// Until the ranks have met nobody watches: the process ends when they do not meet in time.
+class Meeting {
+ public:
+  Meeting() { alarm(kSeconds); }
+  ~Meeting() { alarm(0); }
+  Meeting(const Meeting&) = delete;
+  Meeting& operator=(const Meeting&) = delete;
+
+ private:
+  static constexpr unsigned kSeconds = 300;
+};
+
+constexpr double kPatience = 30.0;  // seconds for telling of the end, beside metrics.linger
+
 }  // namespace
 
 LoadedExperiment load_on_all_ranks(const CommandLine& line, Communicator& comm) {
+  const Meeting meeting;
   LoadedExperiment loaded;
   agree(comm, [&] { loaded = load_experiment(line.file, line.overrides); });
   return loaded;
@@ -57,12 +74,28 @@ std::unique_ptr<Device> make_device(const Experiment& experiment, Communicator& 
   return device;
 }
 
-void train_experiment(const LoadedExperiment& loaded, const std::string& resume,
-                      const std::string& init_from, Communicator& comm) {
-  const std::unique_ptr<Device> device = make_device(loaded.experiment, comm);
-  const Dataset dataset = load_data_on_all_ranks(loaded, comm);
+namespace {
+
+std::unique_ptr<Watchdog> make_watchdog(const Experiment& experiment,
+                                        const FlightRecorder& recorder, Communicator& comm) {
+  const Meeting meeting;
+  return std::make_unique<Watchdog>(comm, recorder, experiment.fault.deadline,
+                                    experiment.metrics.linger + kPatience,
+                                    std::filesystem::path(experiment.run_dir) / "flight");
+}
+
+}  // namespace
+
+void train_experiment(const LoadedExperiment& loaded, const CommandLine& line, Communicator& comm) {
   std::signal(SIGTERM, request_stop);
   std::signal(SIGUSR2, request_stop);
+  std::unique_ptr<Faults> faults;
+  agree(comm, [&] { faults = make_faults(line.faults, comm.rank()); });
+  FlightRecorder recorder;
+  const std::unique_ptr<Watchdog> watchdog = make_watchdog(loaded.experiment, recorder, comm);
+  recorder.record(FlightKind::mark, recorder.name("loading data"), 0);
+  const std::unique_ptr<Device> device = make_device(loaded.experiment, comm);
+  const Dataset dataset = load_data_on_all_ranks(loaded, comm);
   RunLog log;
   // mpirun gives every rank a terminal of its own; only launch/run knows whether there is a real
   // one.
@@ -70,8 +103,10 @@ void train_experiment(const LoadedExperiment& loaded, const std::string& resume,
                         (!launched_by_mpi() || std::getenv("SYNCNORM_TERMINAL") != nullptr);
   Console console(std::cout, terminal);
   TrainerOptions options;
-  options.resume = resume;
-  options.init_from = init_from;
+  options.resume = line.resume;
+  options.init_from = line.init_from;
+  options.recorder = &recorder;
+  options.faults = faults.get();
   options.version = kVersion;
   options.observers = {&log, &console};
   TensorBoard tensorboard;
@@ -86,7 +121,12 @@ void train_experiment(const LoadedExperiment& loaded, const std::string& resume,
     options.rank_observer = metrics.get();
   }
   options.stop_requested = &stop_requested;
-  Trainer(loaded, dataset, *device, comm, options).run();
+  try {
+    Trainer(loaded, dataset, *device, comm, options).run();
+  } catch (const PeerLostError& error) {
+    watchdog->leave_record(error.what());
+    throw;
+  }
 }
 
 }  // namespace syncnorm

@@ -20,8 +20,8 @@ Dataset load_data_on_all_ranks(const LoadedExperiment& loaded, Communicator& com
 std::unique_ptr<Device> make_device(const Experiment& experiment, Communicator& comm);
 
 /// Trains one experiment with the run log and the console attached; what `train` does and `compare`
-/// repeats. Throws as Trainer::run does.
-void train_experiment(const LoadedExperiment& loaded, const std::string& resume,
-                      const std::string& init_from, Communicator& comm);
+/// repeats; `line` says how to resume, what to begin with and what to break. Throws as Trainer::run
+/// does.
+void train_experiment(const LoadedExperiment& loaded, const CommandLine& line, Communicator& comm);
 
 }  // namespace syncnorm

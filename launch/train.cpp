@@ -31,7 +31,7 @@ int run_train(const CommandLine& line, Communicator& comm) {
           loaded.experiment.global_batch(), comm.size(), comm.size() == 1 ? "" : "s");
     return 0;
   }
-  train_experiment(loaded, line.resume, line.init_from, comm);
+  train_experiment(loaded, line, comm);
   return 0;
 }
 

@@ -93,6 +93,13 @@ void Console::on_eval(const EvalEvent& event) {
        << std::flush;
 }
 
+void Console::on_checkpoint_failed(const CheckpointFailedEvent& event) {
+  clear_line();
+  out_ << fmt::format("  warning: step {} is not saved; the run goes on: {}\n", event.step,
+                      event.message)
+       << std::flush;
+}
+
 void Console::on_end(const EndEvent& event) {
   clear_line();
   if (event.status == "done")

@@ -17,6 +17,7 @@ class Console final : public Observer {
   void on_resume(const ResumeEvent& event) override;
   void on_step(const StepEvent& event) override;
   void on_eval(const EvalEvent& event) override;
+  void on_checkpoint_failed(const CheckpointFailedEvent& event) override;
   void on_end(const EndEvent& event) override;
 
  private:

@@ -95,7 +95,9 @@ void add_state(Families& families, const RunValues& run, double now) {
   counter(families, "syncnorm_checkpoints_total", "Checkpoints written by this launch.",
           run.checkpoints);
   counter(families, "syncnorm_checkpoint_seconds_total",
-          "Wall time of writing checkpoints, during which training waits.", run.checkpoint_seconds);
+          "Wall time of writing checkpoints, beside training.", run.checkpoint_seconds);
+  counter(families, "syncnorm_checkpoint_failures_total",
+          "Checkpoints of this launch that could not be written.", run.checkpoint_failures);
   gauge(families, "syncnorm_checkpoint_bytes", "Size of the last checkpoint.",
         run.checkpoint_bytes);
   gauge(families, "syncnorm_checkpoint_last_success_timestamp_seconds",

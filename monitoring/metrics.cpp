@@ -155,6 +155,11 @@ void Metrics::on_checkpoint(const CheckpointEvent& event) {
   publish_run();
 }
 
+void Metrics::on_checkpoint_failed(const CheckpointFailedEvent&) {
+  run_.checkpoint_failures += 1.0;
+  publish_run();
+}
+
 /// Rank 0 writes the run's numbers into its own block, which its node's first rank (itself) reads.
 void Metrics::publish_run() {
   if (board_ != nullptr) board_->own(kRunBlock).write(as_doubles(std::as_const(run_)));

@@ -36,6 +36,7 @@ class Metrics final : public Observer, public RankObserver {
   void on_step(const StepEvent& event) override;
   void on_eval(const EvalEvent& event) override;
   void on_checkpoint(const CheckpointEvent& event) override;
+  void on_checkpoint_failed(const CheckpointFailedEvent& event) override;
   void on_end(const EndEvent& event) override;
 
   /// Collective; starts the exporter. Throws on every rank when one that is required cannot listen.

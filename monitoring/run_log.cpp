@@ -87,8 +87,10 @@ void RunLog::cut_back(std::int64_t step) {
     const Json json = Json::parse(line, nullptr, false);
     if (json.is_discarded() || !json.is_object()) continue;
     const std::string event = json.value("event", "");
+    // A run that is resumed at its end is evaluated once more.
+    const bool again = event == "eval" && step == start_.total_steps;
     const bool behind = json.contains("step") && json["step"].is_number_integer() &&
-                        json["step"].get<std::int64_t>() > step;
+                        json["step"].get<std::int64_t>() > step - (again ? 1 : 0);
     if (!behind && event != "end") kept += line + "\n";
   }
   in.close();
@@ -131,12 +133,20 @@ void RunLog::on_eval(const EvalEvent& event) {
       << std::endl;
 }
 
+void RunLog::on_snapshot(const SnapshotEvent&) { log_.flush(); }
+
 void RunLog::on_checkpoint(const CheckpointEvent& event) {
   log_ << Json{{"event", "checkpoint"},
                {"step", event.step},
                {"path", event.path},
                {"bytes", event.bytes},
                {"seconds", event.seconds}}
+              .dump()
+       << std::endl;
+}
+
+void RunLog::on_checkpoint_failed(const CheckpointFailedEvent& event) {
+  log_ << Json{{"event", "checkpoint_failed"}, {"step", event.step}, {"message", event.message}}
               .dump()
        << std::endl;
 }

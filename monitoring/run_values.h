@@ -33,6 +33,7 @@ struct RunValues {
   double evaluation_seconds = 0.0;
   double checkpoints = 0.0, checkpoint_seconds = 0.0, checkpoint_bytes = 0.0;
   double checkpoint_time = 0.0;  // Unix, of the last success
+  double checkpoint_failures = 0.0;
   double restarts = 0.0;
   double start_time = 0.0;            // Unix, of this launch
   double first_start_time = 0.0;      // Unix, of the run's first launch

@@ -147,7 +147,8 @@ struct CheckpointConfig {
 };
 
 struct FaultConfig {
-  double deadline = 600.0;  // seconds without progress of a reduction before the job is ended
+  double deadline = 600.0;      // seconds without progress of a rank before the job is ended
+  int check_every_steps = 200;  // updates between comparisons of the parameters; 0: none
 };
 
 struct MetricsConfig {

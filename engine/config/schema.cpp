@@ -381,12 +381,17 @@ Rows ending_rows() {
           "checkpoint.every_epochs", [](auto& e) -> auto& { return e.checkpoint.every_epochs; },
           at_least(0), "epochs between checkpoints; 0: not by epoch"),
       integer_key(
-          "checkpoint.keep", [](auto& e) -> auto& { return e.checkpoint.keep; }, at_least(1),
+          "checkpoint.keep", [](auto& e) -> auto& { return e.checkpoint.keep; }, at_least(2),
           "newest checkpoints that stay; the first and the last of a run always do"),
       number_key(
           "fault.deadline", [](auto& e) -> auto& { return e.fault.deadline; },
           NumberRange{0.0, 1e6, false, true},
-          "seconds without progress of a reduction before the job is ended"),
+          "seconds without progress of a rank before the job is ended"),
+      integer_key(
+          "fault.check_every_steps", [](auto& e) -> auto& { return e.fault.check_every_steps; },
+          at_least(0),
+          "updates between comparisons of all ranks' parameters, bit by bit; 0: only before "
+          "checkpoints"),
       run_dir_key(),
   };
 }

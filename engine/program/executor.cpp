@@ -162,8 +162,19 @@ void Executor::reserve() {
   }
 }
 
+void Executor::set_recorder(FlightRecorder* recorder) {
+  recorder_ = recorder;
+  flight_names_.clear();
+  for (std::size_t i = 0; recorder != nullptr && i < program_.instructions.size(); ++i)
+    flight_names_.push_back(recorder->name(instruction_name(static_cast<int>(i))));
+}
+
 std::string Executor::instruction_name(int index) const {
   const Instruction& i = program_.instructions[static_cast<std::size_t>(index)];
+  if (i.kind != InstructionKind::compute) {
+    const ReductionSpec& spec = program_.reductions[static_cast<std::size_t>(i.reduction)];
+    return "reduction of " + spec.name;
+  }
   return fmt::format("layer '{}' ({})", i.layer, op_name(i.op));
 }
 

@@ -15,7 +15,9 @@
 #include <string>
 #include <vector>
 
+#include "comm/flight_recorder.h"
 #include "comm/reduction.h"
+#include "engine/fault/faults.h"
 #include "engine/program/groups.h"
 #include "engine/program/program.h"
 #include "kernels/mirror.h"
@@ -63,6 +65,12 @@ class StatisticsTap {
   virtual void group_sums(std::size_t instruction, std::span<const double> sums) = 0;
 };
 
+/// Where a nan or an infinity was first seen.
+struct NonFinite {
+  int instruction = -1;  // index in the program; -1: nowhere
+  std::string values;    // how many of its output, and the range of the others
+};
+
 class Executor {
  public:
   /// `comm` is the world for training and a self communicator for evaluation. `groups` may be null
@@ -90,9 +98,9 @@ class Executor {
   /// The values of an f32 or bf16 tensor of one local replica, as they are now.
   std::vector<float> floats(int tensor, int replica) const;
 
-  /// Runs the forward pass again and returns the first instruction, as an index, that wrote a nan
-  /// or an infinity on this rank, or -1. Collective like run(). Changes no state but the arena.
-  int find_nonfinite(StepState state, const BatchView& batch);
+  /// Runs the forward pass again and returns the first instruction that wrote a nan or an infinity
+  /// on this rank. Collective like run(). Changes no state but the arena.
+  NonFinite find_nonfinite(StepState state, const BatchView& batch);
   /// The layer and operation of an instruction.
   std::string instruction_name(int index) const;
 
@@ -121,6 +129,10 @@ class Executor {
   /// Shows the statistics of the following steps to `tap`, which must outlive them; null: to
   /// nobody.
   void set_tap(StatisticsTap* tap) { tap_ = tap; }
+  /// Tells `recorder`, which must outlive it, of every instruction of the following runs.
+  void set_recorder(FlightRecorder* recorder);
+  /// Asks `faults`, which must outlive it, what to break in the following steps; null: nothing.
+  void set_faults(Faults* faults);
 
  private:
   struct Step {
@@ -151,8 +163,11 @@ class Executor {
 
   void run_instruction(std::size_t index, const StepState& state, bool prepare, double vote);
   void call(const Instruction& instruction, Kernel* kernel, int replica, const StepState& state);
+  void record(FlightKind kind, std::size_t index, const StepState& state);
   void show_statistics(std::size_t index, int replica) const;
   std::vector<double> read_doubles(int tensor, int replica) const;
+  void break_forward(std::size_t index, const StepState& state);
+  bool breaks_reduction(const Instruction& instruction, const StepState& state);
   void contribute_nothing(const Instruction& instruction, int replica);
   void merge_gradients(std::size_t index, int replica, const StepState& state);
   void start_gradient(Reducing& reducing, const ReductionSpec& spec);
@@ -168,7 +183,7 @@ class Executor {
   void landed(int spec);
   void add_exposed(int spec, double seconds);
   bool runs_in_this_wave(const Instruction& instruction) const;
-  bool wrote_nonfinite(const Instruction& instruction, int replica) const;
+  std::string nonfinite_output(const Instruction& instruction, int replica) const;
   double& time_of(ReductionKind kind);
 
   std::byte* pointer(int tensor, int replica) const;
@@ -201,6 +216,10 @@ class Executor {
   bool overlap_ = true;
   bool profile_ = false;
   StatisticsTap* tap_ = nullptr;
+  FlightRecorder* recorder_ = nullptr;
+  std::vector<int> flight_names_;  // of the instructions
+  Faults* faults_ = nullptr;
+  std::size_t fault_instruction_ = 0;  // after which the place `forward` is
   std::vector<double> instruction_seconds_;
 
   BatchView batch_;                      // where kernels find it

@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <cassert>
 #include <chrono>
-#include <cmath>
 #include <cstring>
 
 #include <fmt/format.h>
@@ -29,6 +28,7 @@ void Executor::run(const StepState& state, const BatchView& batch, bool prepare,
     for (std::size_t i = 0; i < program_.instructions.size(); ++i) {
       const auto begin = profile_ ? Clock::now() : Clock::time_point();
       run_instruction(i, state, prepare, vote);
+      if (faults_ != nullptr) break_forward(i, state);
       progress();
       if (profile_) instruction_seconds_[i] += since(begin);
     }
@@ -88,8 +88,16 @@ void Executor::run_instruction(std::size_t index, const StepState& state, bool p
                                double vote) {
   const Instruction& instruction = program_.instructions[index];
   if (!runs_in_this_wave(instruction)) return;
-  if (instruction.kind == InstructionKind::reduce_start) return start_reduction(instruction, vote);
-  if (instruction.kind == InstructionKind::reduce_wait) return wait_reduction(instruction);
+  if (instruction.kind == InstructionKind::reduce_start) {
+    if (faults_ != nullptr && breaks_reduction(instruction, state)) return;
+    record(FlightKind::start, index, state);
+    return start_reduction(instruction, vote);
+  }
+  if (instruction.kind == InstructionKind::reduce_wait) {
+    record(FlightKind::wait, index, state);
+    return wait_reduction(instruction);
+  }
+  record(FlightKind::run, index, state);
   const std::vector<Kernel*>& kernels = steps_[index].kernels;
   switch (instruction.scope) {
     case Scope::once:
@@ -199,6 +207,12 @@ void Executor::call(const Instruction& instruction, Kernel* kernel, int replica,
     throw std::runtime_error(fmt::format("layer '{}', {}: {}", instruction.layer,
                                          op_name(instruction.op), error.what()));
   }
+}
+
+void Executor::record(FlightKind kind, std::size_t index, const StepState& state) {
+  if (recorder_ == nullptr) return;
+  recorder_->record(kind, flight_names_[index], static_cast<std::int64_t>(state.step) + 1,
+                    static_cast<int>(index));
 }
 
 void Executor::show_statistics(std::size_t index, int replica) const {
@@ -405,40 +419,6 @@ void Executor::run_limit(const StepState& state, const BatchView& batch) {
     }
 }
 
-bool Executor::wrote_nonfinite(const Instruction& instruction, int replica) const {
-  const auto any = [](const auto* values, std::size_t count) {
-    for (std::size_t i = 0; i < count; ++i)
-      if (!std::isfinite(values[i])) return true;
-    return false;
-  };
-  for (std::size_t a = static_cast<std::size_t>(instruction.first_output);
-       a < instruction.args.size(); ++a) {
-    if (instruction.args[a] < 0) continue;
-    const Tensor& tensor = program_.tensors[static_cast<std::size_t>(instruction.args[a])];
-    if (tensor.space != Space::arena) continue;
-    std::vector<std::byte> copy;
-    const std::byte* data = pointer(instruction.args[a], replica);
-    if (!device_.host_memory()) {
-      copy.resize(tensor.bytes);
-      device_.copy(copy.data(), data, tensor.bytes);
-      device_.synchronize();
-      data = copy.data();
-    }
-    if (tensor.element == 'f' &&
-        any(reinterpret_cast<const float*>(data), tensor.bytes / sizeof(float)))
-      return true;
-    const auto* narrow = reinterpret_cast<const BFloat16*>(data);
-    if (tensor.element == 'h' &&
-        std::any_of(narrow, narrow + tensor.bytes / sizeof(BFloat16),
-                    [](BFloat16 value) { return !std::isfinite(to_float(value)); }))
-      return true;
-    if (tensor.element == 'd' &&
-        any(reinterpret_cast<const double*>(data), tensor.bytes / sizeof(double)))
-      return true;
-  }
-  return false;
-}
-
 std::vector<float> Executor::floats(int index, int replica) const {
   const Tensor& tensor = program_.tensors[static_cast<std::size_t>(index)];
   assert(tensor.element == 'f' || tensor.element == 'h');
@@ -470,17 +450,6 @@ void Executor::run_forward(StepState state, const BatchView& batch, const SeeFun
       for (int r = wave_begin_; r < wave_end(); ++r) see(i, r);
     }
   wave_begin_ = 0;
-}
-
-int Executor::find_nonfinite(StepState state, const BatchView& batch) {
-  device_.zero(memory_.arena.data(), memory_.arena.bytes());
-  int first = -1;
-  run_forward(state, batch, [&](std::size_t i, int replica) {
-    const int index = static_cast<int>(i);
-    if ((first < 0 || index < first) && wrote_nonfinite(program_.instructions[i], replica))
-      first = index;
-  });
-  return first;
 }
 
 }  // namespace syncnorm

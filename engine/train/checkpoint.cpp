@@ -1,19 +1,16 @@
-// Whole-or-nothing writes with POSIX calls, so that every sync and its error is seen.
+// Whole-or-nothing folders, and reading them with suspicion.
 #include "engine/train/checkpoint.h"
 
-#include <fcntl.h>
-#include <unistd.h>
 #include <zlib.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <charconv>
-#include <cstring>
 #include <fstream>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "engine/train/checkpoint_files.h"
 #include "kernels/error.h"
 
 namespace syncnorm {
@@ -27,9 +24,6 @@ constexpr const char* kManifest = "manifest.json";
 [[noreturn]] void fail(const fs::path& path, const std::string& what) {
   throw CheckpointError(fmt::format("{}: {}", path.string(), what));
 }
-[[noreturn]] void fail_errno(const fs::path& path, const char* action) {
-  fail(path, fmt::format("cannot {}: {}", action, std::strerror(errno)));
-}
 
 std::string checksum(const std::string& bytes) {
   uLong crc = crc32(0L, Z_NULL, 0);
@@ -41,39 +35,9 @@ std::string checksum(const std::string& bytes) {
   return fmt::format("{:08x}", crc);
 }
 
-void sync_folder(const fs::path& folder) {
-  const int fd = open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) fail_errno(folder, "open the folder");
-  const int result = fsync(fd);
-  close(fd);
-  if (result != 0) fail_errno(folder, "sync the folder");
-}
-
-void write_synced(const fs::path& path, const std::string& bytes) {
-  const int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-  if (fd < 0) fail_errno(path, "create the file");
-  std::size_t at = 0;
-  while (at < bytes.size()) {
-    const ssize_t n = write(fd, bytes.data() + at, bytes.size() - at);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) {
-      const int error = errno;
-      close(fd);
-      errno = error;
-      fail_errno(path, "write the file");
-    }
-    at += static_cast<std::size_t>(n);
-  }
-  if (fsync(fd) != 0) {
-    const int error = errno;
-    close(fd);
-    errno = error;
-    fail_errno(path, "sync the file");
-  }
-  if (close(fd) != 0) fail_errno(path, "close the file");
-}
-
 std::string read_file(const fs::path& path) {
+  if (fs::is_symlink(path)) fail(path, "symbolic links are not followed");
+  if (fs::exists(path) && !fs::is_regular_file(path)) fail(path, "this is not a file");
   std::ifstream in(path, std::ios::binary);
   if (!in) fail(path, "the file is missing or cannot be read");
   std::string bytes((std::istreambuf_iterator<char>(in)), {});
@@ -95,6 +59,33 @@ Json manifest_of(const Checkpoint& c) {
           {"data_fingerprint", c.data_fingerprint},
           {"files", files},
           {"config", c.config}};
+}
+
+/// Returns the bytes written.
+std::int64_t write_files(CheckpointFiles& disk, const fs::path& folder,
+                         const Checkpoint& checkpoint) {
+  disk.create_folder(folder);
+  std::int64_t bytes = 0;
+  for (const auto& [file, content] : checkpoint.files) {
+    disk.write(folder / file, content);
+    bytes += static_cast<std::int64_t>(content.size());
+  }
+  const std::string manifest = manifest_of(checkpoint).dump(2) + "\n";
+  disk.write(folder / kManifest, manifest);
+  disk.sync_folder(folder);
+  return bytes + static_cast<std::int64_t>(manifest.size());
+}
+
+/// Makes `temporary` visible as `target`. A folder of this step can only be one that a resumed run
+/// made again: it is moved aside first, so that a whole one is there at every moment.
+void replace(CheckpointFiles& disk, const fs::path& temporary, const fs::path& target) {
+  std::error_code error;
+  const fs::path old = target.parent_path() / fmt::format(".{}.old", target.filename().string());
+  fs::remove_all(old, error);
+  if (fs::exists(target)) disk.rename(target, old);
+  disk.rename(temporary, target);
+  disk.sync_folder(target.parent_path());
+  fs::remove_all(old, error);
 }
 
 /// -1 for names that are not step-N.
@@ -131,7 +122,6 @@ Checkpoint read_checkpoint(const fs::path& folder) {
     for (const auto& [name, entry] : manifest.at("files").items()) {
       if (name.empty() || name.find('/') != std::string::npos || name[0] == '.')
         fail(path, fmt::format("file name '{}' leaves the folder", name));
-      if (fs::is_symlink(folder / name)) fail(folder / name, "symbolic links are not followed");
       std::string bytes = read_file(folder / name);
       if (bytes.size() != entry.at("bytes").get<std::size_t>())
         fail(folder / name, fmt::format("{} bytes instead of {}; the file is damaged", bytes.size(),
@@ -164,27 +154,32 @@ std::pair<fs::path, std::int64_t> CheckpointFolder::save(const Checkpoint& check
   const std::string name = fmt::format("step-{}", checkpoint.step);
   const fs::path temporary = folder_ / fmt::format(".{}.tmp", name);
   const fs::path target = folder_ / name;
-  fs::remove_all(temporary, error);
-  if (!fs::create_directory(temporary, error))
-    fail(temporary, fmt::format("cannot create the folder: {}", error.message()));
+  CheckpointFiles disk(faults_, checkpoint.step);
   std::int64_t bytes = 0;
-  for (const auto& [file, content] : checkpoint.files) {
-    write_synced(temporary / file, content);
-    bytes += static_cast<std::int64_t>(content.size());
+  try {
+    disk.remove_all(temporary);
+    bytes = write_files(disk, temporary, checkpoint);
+    replace(disk, temporary, target);
+  } catch (...) {
+    fs::remove_all(temporary, error);  // a full disk needs the room
+    throw;
   }
-  const std::string manifest = manifest_of(checkpoint).dump(2) + "\n";
-  write_synced(temporary / kManifest, manifest);
-  sync_folder(temporary);
-  // A folder of this step can only be one that a resumed run made again: move it aside first, so
-  // that a whole one is there at every moment.
-  const fs::path old = folder_ / fmt::format(".{}.old", name);
-  fs::remove_all(old, error);
-  if (fs::exists(target)) fs::rename(target, old);
-  if (rename(temporary.c_str(), target.c_str()) != 0) fail_errno(target, "rename the folder");
-  sync_folder(folder_);
-  fs::remove_all(old, error);
   prune(checkpoint.best_step);
-  return {target, bytes + static_cast<std::int64_t>(manifest.size())};
+  return {target, bytes};
+}
+
+void CheckpointFolder::clean() const {
+  std::error_code error;
+  std::vector<fs::path> hidden;
+  for (const auto& entry : fs::directory_iterator(folder_, error))
+    if (entry.path().filename().string().starts_with(".step-")) hidden.push_back(entry.path());
+  for (const fs::path& path : hidden) {
+    const fs::path target = folder_ / path.stem().string().substr(1);
+    if (path.extension() == ".old" && !fs::exists(target))
+      fs::rename(path, target, error);
+    else
+      fs::remove_all(path, error);
+  }
 }
 
 void CheckpointFolder::prune(std::int64_t best_step) const {

@@ -10,6 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "engine/fault/faults.h"
+
 namespace syncnorm {
 
 struct Checkpoint {
@@ -30,8 +32,9 @@ Checkpoint read_checkpoint(const std::filesystem::path& folder);
 /// The checkpoints of one run.
 class CheckpointFolder {
  public:
-  CheckpointFolder(std::filesystem::path folder, int keep)
-      : folder_(std::move(folder)), keep_(keep) {}
+  /// `faults` may be null.
+  CheckpointFolder(std::filesystem::path folder, int keep, Faults* faults = nullptr)
+      : folder_(std::move(folder)), keep_(keep), faults_(faults) {}
 
   /// Writes step-N and prunes: the newest `keep` stay, and step 0, last ones and the best one
   /// always. Returns the folder and its bytes. Throws CheckpointError when the file system refuses.
@@ -41,6 +44,9 @@ class CheckpointFolder {
   /// Empty path: there is none.
   std::filesystem::path newest_valid(std::vector<std::string>& passed_over) const;
 
+  /// Removes what an interrupted save left behind, and puts a folder back that was moved aside.
+  void clean() const;
+
   /// Steps of the folders present, ascending.
   std::vector<std::int64_t> steps() const;
 
@@ -49,6 +55,7 @@ class CheckpointFolder {
 
   std::filesystem::path folder_;
   int keep_;
+  Faults* faults_;
 };
 
 }  // namespace syncnorm

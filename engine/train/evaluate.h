@@ -28,6 +28,7 @@ class Evaluator {
   /// Collective.
   EvaluationResult run(const ImageSet& images, std::span<const std::uint32_t> samples);
 
+  void set_recorder(FlightRecorder* recorder) { executor_->set_recorder(recorder); }
   const Program& program() const { return executor_->program(); }
 
  private:

@@ -54,11 +54,22 @@ struct EvalEvent {
   double seconds = 0.0;
 };
 
+/// The state after `step` will be saved; what was told so far must outlive this process.
+struct SnapshotEvent {
+  std::int64_t step = 0;
+};
+
 struct CheckpointEvent {
   std::int64_t step = 0;
   std::string path;  // folder
   std::int64_t bytes = 0;
-  double seconds = 0.0;
+  double seconds = 0.0;  // of writing, beside training
+};
+
+/// A checkpoint that could not be written; the run goes on.
+struct CheckpointFailedEvent {
+  std::int64_t step = 0;
+  std::string message;
 };
 
 /// The input of a conv or linear layer, before an update and what the update did to it, on the same
@@ -117,6 +128,7 @@ struct EndEvent {
   double reduction_share = 0.0;     // of step time, in exposed reductions
   double data_share = 0.0;          // of step time, waiting for data
   double evaluation_seconds = 0.0;  // of this launch, beside the steps
+  // In which training waited for checkpoints.
   double checkpoint_seconds = 0.0;
   double final_loss = 0.0;  // mean over the last steps, at most 100
   double test_loss = 0.0;
@@ -133,7 +145,9 @@ class Observer {
   virtual void on_step(const StepEvent&) {}
   virtual void on_probe(const ProbeEvent&) {}  // behind its step
   virtual void on_eval(const EvalEvent&) {}
+  virtual void on_snapshot(const SnapshotEvent&) {}
   virtual void on_checkpoint(const CheckpointEvent&) {}
+  virtual void on_checkpoint_failed(const CheckpointFailedEvent&) {}
   virtual void on_end(const EndEvent&) {}
 };
 

@@ -49,19 +49,21 @@ Optimizer::Optimizer(const Graph& graph, const Program& program, const Optimizer
   }
 }
 
-double Optimizer::update(const Memory& memory, StepState& state, bool measure) {
+double Optimizer::gradient_norm(const Memory& memory) {
+  const std::array<void*, 2> args = {memory.gradients.as<float>().data(), norm_.device<double>()};
+  sum_of_squares_->run(args, {});
+  norm_.pull();
+  return std::sqrt(norm_.host<double>()[0]);
+}
+
+double Optimizer::update(const Memory& memory, StepState& state) {
   float* gradient = memory.gradients.as<float>().data();
-  double norm = -1.0;
+  const double norm = gradient_norm(memory);
+  if (!std::isfinite(norm)) return norm;
   state.gradient_scale = 1.0f;
-  if (config_.clip_norm > 0.0 || measure) {
-    const std::array<void*, 2> args = {gradient, norm_.device<double>()};
-    sum_of_squares_->run(args, state);
-    norm_.pull();
-    norm = std::sqrt(norm_.host<double>()[0]);
-    // torch.nn.utils.clip_grad_norm_ divides by norm + 1e-6 as well.
-    if (config_.clip_norm > 0.0 && norm > config_.clip_norm)
-      state.gradient_scale = static_cast<float>(config_.clip_norm / (norm + 1e-6));
-  }
+  // torch.nn.utils.clip_grad_norm_ divides by norm + 1e-6 as well.
+  if (config_.clip_norm > 0.0 && norm > config_.clip_norm)
+    state.gradient_scale = static_cast<float>(config_.clip_norm / (norm + 1e-6));
   for (const Stretch& stretch : stretches_) {
     const auto at = [&](const Mirror& values) -> void* {
       return values.bytes() == 0 ? nullptr : values.device<float>() + stretch.offset;

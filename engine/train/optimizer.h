@@ -17,9 +17,10 @@ class Optimizer {
             Device& device);
 
   /// Updates `memory.parameters` from the reduced gradient in place 0 of `memory.gradients`; sets
-  /// the clipping factor of `state`. Returns the gradient's global 2-norm, or -1 when it is not
-  /// needed: neither for clipping nor because `measure` asks for it.
-  double update(const Memory& memory, StepState& state, bool measure = false);
+  /// the clipping factor of `state`. Returns the gradient's global 2-norm; where that is not
+  /// finite, nothing was updated.
+  double update(const Memory& memory, StepState& state);
+  double gradient_norm(const Memory& memory);
 
   /// Copies the state from the device to the host, and back.
   void pull();

@@ -31,6 +31,7 @@ class PreciseStatistics {
 
   /// Replaces the running pairs of all groups. `step` (updates done) keys dropout. Collective.
   void run(std::int64_t step);
+  void set_recorder(FlightRecorder* recorder) { executor_->set_recorder(recorder); }
 
  private:
   void fill(std::int64_t batch);

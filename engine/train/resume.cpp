@@ -30,7 +30,8 @@ const std::set<std::string>& free_keys() {
                                              "checkpoint.every_steps",
                                              "checkpoint.every_epochs",
                                              "checkpoint.keep",
-                                             "fault.deadline"};
+                                             "fault.deadline",
+                                             "fault.check_every_steps"};
   return keys;
 }
 
@@ -122,8 +123,10 @@ std::optional<ResumePoint> find_resume_point(Communicator& comm, const LoadedExp
       for (const std::string& reason : passed_over)
         std::cerr << "syncnorm: passed over a checkpoint: " << reason << "\n";
       if (folder.empty() && !passed_over.empty())
-        throw CheckpointError(fmt::format("{}: none of its checkpoints is usable",
-                                          (run_dir / "checkpoints").string()));
+        throw CheckpointError(
+            fmt::format("{}: none of its checkpoints is usable; move the run folder away to start "
+                        "anew, or give an older one with --resume DIR",
+                        (run_dir / "checkpoints").string()));
       if (folder.empty()) return;
     }
     ResumePoint point{read_checkpoint(folder), folder.string()};

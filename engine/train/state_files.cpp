@@ -197,6 +197,20 @@ std::vector<std::string> start_from_file(const Graph& graph, const Program& prog
   return kept;
 }
 
+namespace {
+
+/// PyTorch's own files: a zip archive with a pickle inside, or a bare pickle. What begins like one
+/// by chance is a safetensors file when the length of its header fits.
+bool is_pickle(const std::string& bytes) {
+  std::uint64_t header = 0;
+  if (bytes.size() >= sizeof header) std::memcpy(&header, bytes.data(), sizeof header);
+  if (bytes.size() >= sizeof header && header <= bytes.size() - sizeof header) return false;
+  const bool bare = bytes.size() > 1 && bytes[0] == '\x80' && bytes[1] >= 2 && bytes[1] <= 5;
+  return bare || bytes.starts_with("PK\x03\x04");
+}
+
+}  // namespace
+
 std::string read_weights(const std::string& path) {
   if (std::filesystem::is_directory(path)) {
     Checkpoint checkpoint = read_checkpoint(path);
@@ -206,10 +220,15 @@ std::string read_weights(const std::string& path) {
     return model->second;
   }
   std::ifstream in(path, std::ios::binary);
-  if (!in)
+  if (!in || !std::filesystem::is_regular_file(path))
     throw CheckpointError(path +
                           ": cannot be read; give a checkpoint folder or a .safetensors file");
-  return {std::istreambuf_iterator<char>(in), {}};
+  std::string bytes((std::istreambuf_iterator<char>(in)), {});
+  if (is_pickle(bytes))
+    throw CheckpointError(path +
+                          ": this is a pickle, which can run code when it is read, and is not; "
+                          "in Python, write the weights with safetensors.torch.save_file");
+  return bytes;
 }
 
 void model_from_file(const Graph& graph, const Program& program, Memory& memory,

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <filesystem>
 #include <numeric>
 
 #include <fmt/format.h>
@@ -67,7 +68,7 @@ Trainer::Trainer(const LoadedExperiment& loaded, const Dataset& dataset, Device&
       options_(std::move(options)),
       placement_{experiment_.replicas, comm.size()},
       checkpoints_(std::filesystem::path(experiment_.run_dir) / "checkpoints",
-                   experiment_.checkpoint.keep) {
+                   experiment_.checkpoint.keep, options_.faults) {
   agree(comm_, [&] {
     check_ranks(loaded_, comm_.size());
     graph_ = checked_model(loaded_, dataset_);
@@ -76,7 +77,8 @@ Trainer::Trainer(const LoadedExperiment& loaded, const Dataset& dataset, Device&
              static_cast<std::int64_t>(splits_.train.size())};
     length_ = run_length(experiment_, plan_.samples);
   });
-  comm_.set_deadline(experiment_.fault.deadline);
+  // A watchdog says more of what is missing; give it the time.
+  comm_.set_deadline(experiment_.fault.deadline + (options_.recorder != nullptr ? 20.0 : 0.0));
   build_programs();
   compare_ranks();
 }
@@ -109,9 +111,15 @@ void Trainer::build_programs() {
   if (has_tail)
     tail_ = std::make_unique<Executor>(std::move(tail), device_, comm_, placement_, groups_.get(),
                                        how, memory_);
+  for (Executor* executor : {full_.get(), tail_.get()}) {
+    if (executor == nullptr) continue;
+    executor->set_recorder(options_.recorder);
+    if (options_.faults != nullptr) executor->set_faults(options_.faults);
+  }
   const Program& program = full_->program();
   evaluator_ = std::make_unique<Evaluator>(graph_, experiment_, program.parameter_offset, dataset_,
                                            device_, comm_, memory_);
+  evaluator_->set_recorder(options_.recorder);
   running_ = std::make_unique<RunningStatistics>(program, comm_, placement_, memory_);
   if (experiment_.norm.kind == NormKind::batch && experiment_.norm.precise_samples > 0)
     precise_ = std::make_unique<PreciseStatistics>(
@@ -120,6 +128,7 @@ void Trainer::build_programs() {
   if (experiment_.probes.every_steps > 0)
     probes_ = std::make_unique<Probes>(graph_, experiment_.probes, *full_, device_, comm_,
                                        placement_, memory_);
+  if (precise_ != nullptr) precise_->set_recorder(options_.recorder);
   optimizer_ = std::make_unique<Optimizer>(graph_, program, experiment_.optimizer, device_);
 }
 
@@ -146,12 +155,6 @@ std::int64_t Trainer::epoch_of(std::int64_t updates) const {
   return updates == 0 ? 0 : (updates - 1) / length_.steps_per_epoch + 1;
 }
 
-template <class Event>
-void Trainer::notify(void (Observer::*method)(const Event&), const Event& event) {
-  if (!root()) return;
-  for (Observer* observer : options_.observers) (observer->*method)(event);
-}
-
 void Trainer::initialize() {
   running_->initialize();
   for (std::size_t p = 0; p < graph_.parameters.size(); ++p)
@@ -162,7 +165,13 @@ void Trainer::initialize() {
 }
 
 std::int64_t Trainer::start_or_resume() {
+  record(FlightKind::mark, "the start", 0);
   initialize();
+  agree(comm_, [&] {
+    if (!root() || !std::filesystem::is_directory(experiment_.run_dir)) return;
+    run_lock_.emplace(experiment_.run_dir);
+    checkpoints_.clean();
+  });
   const std::optional<ResumePoint> point =
       find_resume_point(comm_, loaded_, dataset_, options_.resume, checkpoints_);
   std::int64_t step = 0;
@@ -191,6 +200,7 @@ std::int64_t Trainer::start_or_resume() {
   start.config_yaml = loaded_.yaml;
   tell_rank_start();
   agree(comm_, [&] {
+    if (root()) take_run_folder();
     notify(&Observer::on_start, start);
     if (point) notify(&Observer::on_resume, ResumeEvent{step, point->folder});
   });
@@ -255,13 +265,14 @@ EndEvent Trainer::run() {
     after_step(step + 1, stop_agreed_);
   }
   if (evaluated_step_ != length_.total_steps) evaluate(length_.total_steps);
-  if (saved_step_ != length_.total_steps) save(length_.total_steps, true);
+  if (saved_step_ != length_.total_steps) save_and_wait(length_.total_steps, true);
   return finish(length_.total_steps, "done", "");
 }
 
 StepEvent Trainer::one_step(std::int64_t step) {
   const auto begin = Clock::now();
   const double waited_before = loader_->wait_seconds();
+  record(FlightKind::mark, "waiting for data", step + 1);
   const Batch& batch = loader_->next();
   Executor& executor = batch.global_samples < plan_.global_batch() ? *tail_ : *full_;
   const double reducing_before = executor.times().total();
@@ -289,8 +300,11 @@ StepEvent Trainer::one_step(std::int64_t step) {
     probed_ = {state, {batch.images, batch.labels.data(), batch.sample_ids.data()}};
   }
   StepEvent event;
-  const double gradient_norm = optimizer_->update(memory_, state, sampled);
-  if (experiment_.optimizer.clip_norm > 0.0) event.gradient_norm = gradient_norm;
+  const double gradient_norm = optimizer_->update(memory_, state);
+  if (!std::isfinite(gradient_norm)) diverged(step, batch, executor, loss);
+  const bool clipped = experiment_.optimizer.clip_norm > 0.0;
+  const bool measured = sampled || clipped;
+  if (clipped) event.gradient_norm = gradient_norm;
   event.step = step + 1;
   event.epoch = epoch_of(step + 1);
   event.loss = loss;
@@ -307,7 +321,7 @@ StepEvent Trainer::one_step(std::int64_t step) {
   step_samples_.push_back(event.samples);
   if (recent_losses_.size() == kRecentLosses) recent_losses_.erase(recent_losses_.begin());
   recent_losses_.push_back(loss);
-  if (watched) tell_rank_step(event, before, gradient_norm);
+  if (watched) tell_rank_step(event, before, measured ? gradient_norm : -1.0);
   if (sampled) {
     options_.rank_observer->on_layers(event.step, layers);
     sample_due_ = false;
@@ -332,11 +346,16 @@ void Trainer::after_step(std::int64_t step, bool stop) {
            (every_steps > 0 && step % every_steps == 0);
   };
   const bool end = step == length_.total_steps;
+  if (root()) tell_checkpoints(writer_->finished());
+  const int every = experiment_.fault.check_every_steps;
+  if (every > 0 && step % every == 0) compare_parameters(step);
   if (end || due(experiment_.evaluation.every_epochs, experiment_.evaluation.every_steps))
     evaluate(step);
-  if (end || stop || best_step_ == step ||
-      due(experiment_.checkpoint.every_epochs, experiment_.checkpoint.every_steps))
-    save(step, end);
+  if (end || stop)
+    save_and_wait(step, end);
+  else if (best_step_ == step ||
+           due(experiment_.checkpoint.every_epochs, experiment_.checkpoint.every_steps))
+    save(step, false);
   if (stop && !end) {
     const std::string message =
         fmt::format("stopped on a signal after step {}; --resume auto goes on from there", step);
@@ -345,8 +364,19 @@ void Trainer::after_step(std::int64_t step, bool stop) {
   }
 }
 
+void Trainer::record(FlightKind kind, const char* what, std::int64_t step) {
+  if (options_.recorder != nullptr)
+    options_.recorder->record(kind, options_.recorder->name(what), step);
+}
+
+void Trainer::meet_fault(FaultPlace place, std::int64_t step) {
+  if (options_.faults != nullptr) options_.faults->at(place, step);
+}
+
 void Trainer::evaluate(std::int64_t step) {
   const auto begin = Clock::now();
+  record(FlightKind::mark, "an evaluation", step);
+  meet_fault(FaultPlace::evaluation, step);
   if (precise_ != nullptr) precise_->run(step);
   running_->average();
   if (!splits_.validation.empty())
@@ -373,51 +403,12 @@ void Trainer::evaluate_split(std::int64_t step, const std::string& split, const 
   notify(&Observer::on_eval, event);
 }
 
-void Trainer::save(std::int64_t step, bool last) {
-  const auto begin = Clock::now();
-  running_->average();
-  const std::vector<float> all = running_->gather_all();
-  agree(comm_, [&] {
-    if (!root()) return;
-    Checkpoint checkpoint;
-    checkpoint.step = step;
-    checkpoint.epoch = epoch_of(step);
-    checkpoint.sample_position = step % length_.steps_per_epoch * plan_.global_batch();
-    checkpoint.config = loaded_.yaml;
-    checkpoint.data_fingerprint = dataset_.fingerprint;
-    checkpoint.best_step = best_step_;
-    checkpoint.best_accuracy = best_accuracy_;
-    checkpoint.last = last;
-    checkpoint.files =
-        state_to_files({graph_, full_->program(), memory_, *optimizer_, *running_}, step, all);
-    const auto [folder, bytes] = checkpoints_.save(checkpoint);
-    notify(&Observer::on_checkpoint, CheckpointEvent{step, folder.string(), bytes, since(begin)});
-  });
-  saved_step_ = step;
-  checkpoint_seconds_ += since(begin);
-}
-
-void Trainer::diverged(std::int64_t step, const Batch& batch, Executor& executor, double loss) {
-  StepState state;
-  state.seed = experiment_.seed;
-  state.step = static_cast<std::uint64_t>(step);
-  const int found =
-      executor.find_nonfinite(state, {batch.images, batch.labels.data(), batch.sample_ids.data()});
-  int first = -1;
-  for (const std::string& text : comm_.all_gather_text(std::to_string(found)))
-    if (const int index = std::stoi(text); index >= 0 && (first < 0 || index < first))
-      first = index;
-  const std::string message = fmt::format(
-      "training diverged: the loss of step {} is {}; {}; lower optimizer.lr, add warm-up or clip "
-      "the gradient",
-      step + 1, std::isnan(loss) ? "nan" : (loss > 0.0 ? "inf" : "-inf"),  // a nan may be "-nan"
-      first >= 0 ? "it began in " + executor.instruction_name(first)
-                 : "every layer's output is finite, the loss itself overflowed");
-  finish(step, "diverged", message);
-  throw DivergedError(message);
-}
-
 EndEvent Trainer::finish(std::int64_t step, const std::string& status, const std::string& message) {
+  record(FlightKind::mark, "the end", step);
+  meet_fault(FaultPlace::shutdown, step);
+  if (root()) tell_checkpoints(writer_->drain());
+  comm_.all_gather_text("");  // all are there
+  record(FlightKind::rest, "telling of the end", step);
   EndEvent end;
   end.status = status;
   end.message = message;
@@ -444,6 +435,7 @@ EndEvent Trainer::finish(std::int64_t step, const std::string& status, const std
   end.best_validation_accuracy = best_accuracy_;
   end.best_step = best_step_;
   notify(&Observer::on_end, end);
+  comm_.all_gather_text("");  // nobody leaves before it is told
   return end;
 }
 

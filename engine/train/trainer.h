@@ -4,6 +4,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,11 +14,13 @@
 #include "engine/data/sampler.h"
 #include "engine/train/bench.h"
 #include "engine/train/checkpoint.h"
+#include "engine/train/checkpoint_writer.h"
 #include "engine/train/evaluate.h"
 #include "engine/train/layer_statistics.h"
 #include "engine/train/observer.h"
 #include "engine/train/precise.h"
 #include "engine/train/probes.h"
+#include "engine/train/run_lock.h"
 #include "engine/train/state_files.h"
 
 namespace syncnorm {
@@ -28,6 +31,8 @@ struct TrainerOptions {
   std::string version = "unknown";
   std::vector<Observer*> observers;                   // called on rank 0
   RankObserver* rank_observer = nullptr;              // called on this rank, when not null
+  FlightRecorder* recorder = nullptr;                 // told what this rank does, when not null
+  Faults* faults = nullptr;                           // of this rank, when not null
   const std::atomic<bool>* stop_requested = nullptr;  // polled once a step, on every rank
 };
 
@@ -71,23 +76,36 @@ class Trainer {
   std::int64_t start_or_resume();
   void restore(const Checkpoint& checkpoint);
   void start_from(const std::string& path);
+  void take_run_folder();
   StepEvent one_step(std::int64_t step);
   void probe(const StepEvent& step);
   void tell_rank_start();
   RankStepEvent rank_totals() const;
   void tell_rank_step(const StepEvent& event, const RankStepEvent& before, double gradient_norm);
   void after_step(std::int64_t step, bool stop);
+  void record(FlightKind kind, const char* what, std::int64_t step);
+  void meet_fault(FaultPlace place, std::int64_t step);
   void evaluate(std::int64_t step);
   void evaluate_split(std::int64_t step, const std::string& split, const ImageSet& images,
                       std::span<const std::uint32_t> samples);
+  Checkpoint snapshot(std::int64_t step, bool last);
   void save(std::int64_t step, bool last);
+  void save_and_wait(std::int64_t step, bool last);
+  std::string tell_checkpoints(const std::vector<CheckpointOutcome>& outcomes);
   [[noreturn]] void diverged(std::int64_t step, const Batch& batch, Executor& executor,
                              double loss);
+  bool finite_again(const StepState& state, const BatchView& batch, Executor& executor);
+  std::string where_forward(const StepState& state, const BatchView& batch, Executor& executor);
+  std::string where_backward() const;
+  void compare_parameters(std::int64_t step);
   EndEvent finish(std::int64_t step, const std::string& status, const std::string& message);
   std::int64_t epoch_of(std::int64_t updates) const;  // from 1, of the last of `updates` updates
   bool root() const { return comm_.rank() == 0; }
   template <class Event>
-  void notify(void (Observer::*method)(const Event&), const Event& event);
+  void notify(void (Observer::*method)(const Event&), const Event& event) {
+    if (!root()) return;
+    for (Observer* observer : options_.observers) (observer->*method)(event);
+  }
 
   LoadedExperiment loaded_;
   const Experiment& experiment_;
@@ -114,6 +132,8 @@ class Trainer {
   std::unique_ptr<LayerStatistics> layers_;  // with a rank observer
   bool sample_due_ = true;                   // from the first step on, then now and then
   CheckpointFolder checkpoints_;
+  std::optional<RunLock> run_lock_;  // on rank 0, like what follows
+  std::unique_ptr<CheckpointWriter> writer_;
 
   bool stop_agreed_ = false;
   std::int64_t best_step_ = -1;

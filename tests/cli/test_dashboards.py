@@ -62,7 +62,7 @@ class Files(harness.TestCase):
         self.promtool("test", "rules", "alerts_test.yml", cwd=folder)
         alerts = re.findall(r"- alert: (\w+)", (folder / "alerts.yml").read_text())
         tests = (folder / "alerts_test.yml").read_text()
-        self.assertEqual(len(alerts), 6)
+        self.assertEqual(len(alerts), 7)
         for alert in alerts:
             self.assertIn(f"alertname: {alert}, exp_alerts: []", tests)
             self.assertRegex(tests, rf"alertname: {alert}\n +exp_alerts:\n +- exp_labels")
@@ -183,7 +183,7 @@ class Watched(harness.TestCase):
                 asked += 1
         self.assertGreater(asked, 40)
         rules = self.rules()
-        self.assertEqual(sorted(r["type"] for r in rules), 6 * ["alerting"] + 6 * ["recording"])
+        self.assertEqual(sorted(r["type"] for r in rules), 7 * ["alerting"] + 6 * ["recording"])
         for rule in rules:
             with self.subTest(rule=rule["name"]):
                 self.assertEqual((rule["health"], rule.get("lastError", "")), ("ok", ""))

@@ -156,7 +156,7 @@ class Compare(harness.TestCase):
 class RunFolder(harness.TestCase):
     def test_events(self):
         run = self.train("run", {"epochs": 3, "steps": None, "data.validation": 16,
-                                 "optimizer.clip_norm": 1.0, "checkpoint.keep": 1}, ranks=2)
+                                 "optimizer.clip_norm": 1.0, "checkpoint.keep": 2}, ranks=2)
         start, end = run.events[0], run.events[-1]
         self.assertEqual((start["event"], end["event"]), ("start", "end"))
         self.assertEqual({k: start[k] for k in ("ranks", "replicas", "batch_per_replica",
@@ -204,26 +204,26 @@ class RunFolder(harness.TestCase):
         self.assert_same_bits(run, harness.Run(self.folder / "again"))
 
     def test_pruning(self):
-        for keep, expected in ((1, [0, 8]), (3, [0, 6, 7, 8])):
+        for keep, expected in ((2, [0, 7, 8]), (3, [0, 6, 7, 8])):
             run = self.train(f"keep-{keep}", {"steps": 8, "checkpoint.every_steps": 1,
                                               "checkpoint.keep": keep})
             self.assertEqual(run.checkpoints(), expected)
         # The end of a first launch stays when a second one goes on.
-        self.train("on", {"checkpoint.every_steps": 1, "checkpoint.keep": 1})
-        run = self.train("on", {"steps": 8, "checkpoint.every_steps": 1, "checkpoint.keep": 1},
+        self.train("on", {"checkpoint.every_steps": 1, "checkpoint.keep": 2})
+        run = self.train("on", {"steps": 8, "checkpoint.every_steps": 1, "checkpoint.keep": 2},
                          arguments=["--resume", "auto"])
-        self.assertEqual(run.checkpoints(), [0, 4, 8])
+        self.assertEqual(run.checkpoints(), [0, 4, 7, 8])
 
     def test_best_validation_checkpoint_is_kept(self):
         """A rate that grows ruins the model after its best step."""
-        run = self.train("run", {"steps": 40, "data.validation": 24, "checkpoint.keep": 1,
+        run = self.train("run", {"steps": 40, "data.validation": 24, "checkpoint.keep": 2,
                                  "data.synthetic.train_samples": 120, "optimizer.lr": 0.02,
-                                 "evaluation.every_steps": 2, "checkpoint.every_epochs": 0,
+                                 "evaluation.every_steps": 2, "checkpoint.every_steps": 1,
                                  "schedule.kind": "polynomial", "schedule.final_lr": 30.0})
         scores = {e["step"]: e["accuracy"] for e in run.evals if e["split"] == "validation"}
         best = min(s for s in scores if scores[s] == max(scores.values()))
         self.assertLess(best, 38)
-        self.assertEqual(run.checkpoints(), [0, best, 40])
+        self.assertEqual(run.checkpoints(), [0, best, 39, 40])
         self.assertEqual(run.summary["best_step"], best)
         self.assertEqual(run.summary["best_validation_accuracy"], scores[best])
         result = harness.run("inspect", run.checkpoint(40))

@@ -162,7 +162,7 @@ TEST(BadConfig, Integers) {
        "a.yaml:1:20: batch_per_replica: '0' is out of range; give an integer from 1 to 1048576"},
       {"global_batch: 0\n", "a.yaml:1:15: global_batch: '0' is out of range; give an integer ≥ 1"},
       {"checkpoint: {keep: 0}\n",
-       "a.yaml:1:20: checkpoint.keep: '0' is out of range; give an integer ≥ 1"},
+       "a.yaml:1:20: checkpoint.keep: '0' is out of range; give an integer ≥ 2"},
       {"data: {limit: -5}\n", "a.yaml:1:15: data.limit: '-5' is out of range; give an integer ≥ 0"},
       {"norm: {groups: 0}\n",
        "a.yaml:1:16: norm.groups: '0' is out of range; give an integer from 1 to 1048576"},

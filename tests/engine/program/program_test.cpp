@@ -1,4 +1,5 @@
 // What the passes promise: fusion, schedule, buckets, places in the arena, memory.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -428,11 +429,13 @@ TEST(Executor, NamesTheLayerWhereANanBegan) {
   });
   setup.run();
   const BatchView batch{setup.images.data(), setup.labels.data(), setup.ids.data()};
-  EXPECT_EQ(setup.executor->find_nonfinite(setup.state, batch), -1);
+  EXPECT_EQ(setup.executor->find_nonfinite(setup.state, batch).instruction, -1);
   setup.parameter(static_cast<std::size_t>(found - parameters.begin()))[3] = INFINITY;
-  const int index = setup.executor->find_nonfinite(setup.state, batch);
-  ASSERT_GE(index, 0);
-  EXPECT_EQ(setup.executor->instruction_name(index), "layer 'layer2.0.conv1' (conv)");
+  const NonFinite first = setup.executor->find_nonfinite(setup.state, batch);
+  ASSERT_GE(first.instruction, 0);
+  EXPECT_EQ(setup.executor->instruction_name(first.instruction), "layer 'layer2.0.conv1' (conv)");
+  // One weight of one filter: some values of one channel, here all where an image touches it.
+  EXPECT_THAT(first.values, ::testing::MatchesRegex("[0-9]+ of [0-9]+ values, the others from .*"));
 }
 
 TEST(Executor, RunningStatisticsFollowOnlyWhenAsked) {

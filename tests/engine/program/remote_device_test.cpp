@@ -55,13 +55,13 @@ TEST(RemoteDevice, FindsWhereValuesStopBeingFinite) {
   std::vector<int> found;
   for (Workbench* setup : {&here, &there}) {
     setup->run();
-    EXPECT_EQ(setup->executor->find_nonfinite(
-                  setup->state, {setup->images.data(), setup->labels.data(), setup->ids.data()}),
-              -1);
+    const BatchView batch{setup->images.data(), setup->labels.data(), setup->ids.data()};
+    EXPECT_EQ(setup->executor->find_nonfinite(setup->state, batch).instruction, -1);
     setup->images[7] = std::numeric_limits<float>::infinity();
     setup->run();
-    found.push_back(setup->executor->find_nonfinite(
-        setup->state, {setup->images.data(), setup->labels.data(), setup->ids.data()}));
+    const NonFinite first = setup->executor->find_nonfinite(setup->state, batch);
+    EXPECT_NE(first.values, "");
+    found.push_back(first.instruction);
   }
   EXPECT_GE(found[0], 0);
   EXPECT_EQ(found[0], found[1]);

@@ -2,9 +2,11 @@
 #include "engine/train/checkpoint.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <fstream>
 
+#include "engine/train/checkpoint_writer.h"
 #include "kernels/error.h"
 
 namespace syncnorm::test {
@@ -138,6 +140,69 @@ TEST_F(Checkpoints, SavingAStepAgainReplacesItWhole) {
   const fs::path path = checkpoints.save(changed).first;
   EXPECT_EQ(read_checkpoint(path).files.at("model.safetensors"), "new");
   EXPECT_FALSE(fs::exists(folder_ / ".step-10.old"));
+}
+
+TEST_F(Checkpoints, WhatAnInterruptedSaveLeftBehindIsCleaned) {
+  CheckpointFolder checkpoints(folder_, 2);
+  checkpoints.save(at(10));
+  checkpoints.save(at(20));
+  fs::create_directories(folder_ / ".step-30.tmp");
+  fs::rename(folder_ / "step-20", folder_ / ".step-20.old");  // killed between two renames
+  fs::copy(folder_ / "step-10", folder_ / ".step-10.old", fs::copy_options::recursive);
+  checkpoints.clean();
+  EXPECT_EQ(checkpoints.steps(), (std::vector<std::int64_t>{10, 20}));
+  EXPECT_EQ(read_checkpoint(folder_ / "step-20").files, at(20).files);
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder_), fs::directory_iterator()), 2);
+}
+
+TEST_F(Checkpoints, TheWriterTellsWhatCameOfEachInOrder) {
+  std::ofstream(folder_ / "file") << "x";
+  CheckpointWriter refused(CheckpointFolder(folder_ / "file", 2));
+  refused.submit(at(1));
+  const std::vector<CheckpointOutcome> problems = refused.drain();
+  ASSERT_EQ(problems.size(), 1u);
+  EXPECT_NE(problems[0].problem.find("cannot create the folder"), std::string::npos);
+  CheckpointWriter writer(CheckpointFolder(folder_, 9));
+  for (const std::int64_t step : {1, 2, 3}) writer.submit(at(step));
+  const std::vector<CheckpointOutcome> outcomes = writer.drain();
+  ASSERT_EQ(outcomes.size(), 3u);
+  for (std::size_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(outcomes[i].step, static_cast<std::int64_t>(i) + 1);
+    EXPECT_EQ(outcomes[i].problem, "");
+    EXPECT_EQ(read_checkpoint(outcomes[i].path).step, outcomes[i].step);
+  }
+  EXPECT_TRUE(writer.finished().empty());
+}
+
+TEST_F(Checkpoints, TheWriterFinishesBeforeItLeaves) {
+  { CheckpointWriter(CheckpointFolder(folder_, 9)).submit(at(5)); }
+  EXPECT_EQ(read_checkpoint(folder_ / "step-5").step, 5);
+}
+
+TEST_F(Checkpoints, ADiskThatRefusesLeavesNothingBehind) {
+  const auto faults = make_faults({"enospc@0:10:save.7"}, 0);
+  CheckpointFolder checkpoints(folder_, 2, faults.get());
+  EXPECT_THROW(checkpoints.save(at(10)), CheckpointError);
+  EXPECT_TRUE(fs::is_empty(folder_));
+  checkpoints.save(at(10));
+  EXPECT_EQ(read_checkpoint(folder_ / "step-10").files, at(10).files);
+}
+
+TEST_F(Checkpoints, AShortWriteGoesOn) {
+  const auto faults = make_faults({"short@0:10:save.4"}, 0);
+  CheckpointFolder(folder_, 2, faults.get()).save(at(10));
+  EXPECT_EQ(read_checkpoint(folder_ / "step-10").files, at(10).files);
+}
+
+TEST_F(Checkpoints, WhatIsNoFileIsRefused) {
+  CheckpointFolder checkpoints(folder_, 2);
+  const fs::path path = checkpoints.save(at(10)).first;
+  fs::rename(path / "manifest.json", folder_ / "elsewhere");
+  fs::create_symlink(folder_ / "elsewhere", path / "manifest.json");
+  EXPECT_THROW(read_checkpoint(path), CheckpointError);
+  fs::remove(path / "manifest.json");
+  ASSERT_EQ(mkfifo((path / "manifest.json").c_str(), 0600), 0);  // reading it would never end
+  EXPECT_THROW(read_checkpoint(path), CheckpointError);
 }
 
 }  // namespace

@@ -1,0 +1,12 @@
+// What faults.h is in a plain build.
+#include "engine/fault/faults.h"
+#include "kernels/error.h"
+
+namespace syncnorm {
+
+std::unique_ptr<Faults> make_faults(const std::vector<std::string>& texts, int) {
+  if (texts.empty()) return nullptr;
+  throw InputError("--fault: this build has no faults; build with -DSYNCNORM_FAULTS=ON");
+}
+
+}  // namespace syncnorm

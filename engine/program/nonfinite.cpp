@@ -1,0 +1,84 @@
+// Finding where a nan or an infinity came from: the forward pass again, looking at every output.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include <fmt/format.h>
+
+#include "engine/program/executor.h"
+#include "kernels/bfloat16.h"
+
+namespace syncnorm {
+namespace {
+
+/// What is not finite among some values, and the range of the others.
+struct Census {
+  std::size_t total = 0, bad = 0;
+  double lowest = std::numeric_limits<double>::infinity(), highest = -lowest;
+
+  void take(double value) {
+    ++total;
+    if (!std::isfinite(value)) {
+      ++bad;
+      return;
+    }
+    lowest = std::min(lowest, value);
+    highest = std::max(highest, value);
+  }
+  std::string text() const {
+    if (bad == total) return fmt::format("all {} values", total);
+    return fmt::format("{} of {} values, the others from {:.3g} to {:.3g}", bad, total, lowest,
+                       highest);
+  }
+};
+
+Census census(const std::byte* data, std::size_t bytes, char element) {
+  Census found;
+  const auto take = [&]<class T>(const T* values, auto widen) {
+    for (std::size_t i = 0; i < bytes / sizeof(T); ++i) found.take(widen(values[i]));
+  };
+  if (element == 'f')
+    take(reinterpret_cast<const float*>(data), [](float v) { return static_cast<double>(v); });
+  else if (element == 'd')
+    take(reinterpret_cast<const double*>(data), [](double v) { return v; });
+  else if (element == 'h')
+    take(reinterpret_cast<const BFloat16*>(data),
+         [](BFloat16 v) { return static_cast<double>(to_float(v)); });
+  return found;
+}
+
+}  // namespace
+
+std::string Executor::nonfinite_output(const Instruction& instruction, int replica) const {
+  for (std::size_t a = static_cast<std::size_t>(instruction.first_output);
+       a < instruction.args.size(); ++a) {
+    if (instruction.args[a] < 0) continue;
+    const Tensor& tensor = program_.tensors[static_cast<std::size_t>(instruction.args[a])];
+    if (tensor.space != Space::arena) continue;
+    std::vector<std::byte> copy;
+    const std::byte* data = pointer(instruction.args[a], replica);
+    if (!device_.host_memory()) {
+      copy.resize(tensor.bytes);
+      device_.copy(copy.data(), data, tensor.bytes);
+      device_.synchronize();
+      data = copy.data();
+    }
+    const Census found = census(data, tensor.bytes, tensor.element);
+    if (found.bad > 0) return found.text();
+  }
+  return "";
+}
+
+NonFinite Executor::find_nonfinite(StepState state, const BatchView& batch) {
+  device_.zero(memory_.arena.data(), memory_.arena.bytes());
+  NonFinite first;
+  run_forward(state, batch, [&](std::size_t i, int replica) {
+    const int index = static_cast<int>(i);
+    if (first.instruction >= 0 && first.instruction <= index) return;
+    if (std::string values = nonfinite_output(program_.instructions[i], replica); !values.empty())
+      first = {index, std::move(values)};
+  });
+  return first;
+}
+
+}  // namespace syncnorm

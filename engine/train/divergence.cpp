@@ -1,0 +1,115 @@
+// What the trainer does about numbers that cannot be right: nans and infinities, and parameters
+// that differ between ranks.
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstring>
+
+#include <fmt/format.h>
+
+#include "engine/train/agreement.h"
+#include "engine/train/trainer.h"
+#include "kernels/error.h"
+
+namespace syncnorm {
+namespace {
+
+const char* text_of(double value) {
+  return std::isnan(value) ? "nan" : (value > 0 ? "inf" : "-inf");  // a nan may be "-nan"
+}
+
+/// Not for adversaries: four lanes of multiply and mix, as fast as memory.
+std::uint64_t hash_of(std::span<const std::byte> bytes) {
+  constexpr std::size_t kLanes = 4;
+  constexpr std::uint64_t kPrime = 0x9E3779B97F4A7C15;
+  std::array<std::uint64_t, kLanes> lanes = {1, 2, 3, 4};
+  std::array<std::uint64_t, kLanes> words{};
+  for (std::size_t at = 0; at < bytes.size(); at += sizeof words) {
+    words = {};
+    std::memcpy(words.data(), bytes.data() + at, std::min(sizeof words, bytes.size() - at));
+    for (std::size_t i = 0; i < kLanes; ++i) {
+      lanes[i] = (lanes[i] ^ words[i]) * kPrime;
+      lanes[i] ^= lanes[i] >> 32;
+    }
+  }
+  std::uint64_t hash = bytes.size();
+  for (const std::uint64_t lane : lanes) hash = (hash ^ lane) * kPrime;
+  return hash;
+}
+
+}  // namespace
+
+void Trainer::diverged(std::int64_t step, const Batch& batch, Executor& executor, double loss) {
+  record(FlightKind::mark, "a search for what is not finite", step + 1);
+  const BatchView view{batch.images, batch.labels.data(), batch.sample_ids.data()};
+  StepState state;
+  state.seed = experiment_.seed;
+  state.step = static_cast<std::uint64_t>(step);
+  state.update_running = false;
+  const bool forward = !std::isfinite(loss);
+  const std::string what = forward
+                               ? fmt::format("the loss of step {} is {}", step + 1, text_of(loss))
+                               : fmt::format("the gradient of step {} is not finite", step + 1);
+  if (finite_again(state, view, executor))
+    throw Error(ExitCode::peer_lost,
+                fmt::format("{}, but not when the step is repeated: a device or its memory gave a "
+                            "wrong value; go on from the newest checkpoint with --resume auto",
+                            what));
+  const std::string message =
+      fmt::format("training diverged: {}; {}; lower optimizer.lr, add warm-up or clip the gradient",
+                  what, forward ? where_forward(state, view, executor) : where_backward());
+  finish(step, "diverged", message);
+  throw DivergedError(message);
+}
+
+bool Trainer::finite_again(const StepState& state, const BatchView& batch, Executor& executor) {
+  executor.run(state, batch);
+  return std::isfinite(executor.loss()[0]) && std::isfinite(optimizer_->gradient_norm(memory_));
+}
+
+std::string Trainer::where_forward(const StepState& state, const BatchView& batch,
+                                   Executor& executor) {
+  const NonFinite found = executor.find_nonfinite(state, batch);
+  NonFinite first;
+  for (const std::string& text :
+       comm_.all_gather_text(fmt::format("{} {}", found.instruction, found.values)))
+    if (const int index = std::stoi(text);
+        index >= 0 && (first.instruction < 0 || index < first.instruction))
+      first = {index, text.substr(text.find(' ') + 1)};
+  if (first.instruction < 0) return "every layer's output is finite, the loss itself overflowed";
+  return fmt::format("it began in {}: {}", executor.instruction_name(first.instruction),
+                     first.values);
+}
+
+/// The backward pass runs from the last layer to the first.
+std::string Trainer::where_backward() const {
+  const Program& program = full_->program();
+  for (std::size_t p = graph_.parameters.size(); p-- > 0;) {
+    std::vector<float> values(graph_.parameters[p].count());
+    device_.copy(values.data(), memory_.gradients.as<float>().data() + program.parameter_offset[p],
+                 values.size() * sizeof(float));
+    device_.synchronize();
+    const auto bad = std::count_if(values.begin(), values.end(),
+                                   [](float value) { return !std::isfinite(value); });
+    if (bad > 0 && program.parameter_offset[p] < program.trained_floats)
+      return fmt::format("it began at '{}': {} of {} values", graph_.parameters[p].name, bad,
+                         values.size());
+  }
+  return "its parts are finite, their squares overflow";
+}
+
+void Trainer::compare_parameters(std::int64_t step) {
+  if (comm_.size() == 1) return;
+  record(FlightKind::mark, "a comparison of the parameters", step);
+  memory_.parameters.pull();
+  const std::vector<std::string> hashes = comm_.all_gather_text(
+      fmt::format("{:016x}", hash_of(std::as_bytes(memory_.parameters.host<float>()))));
+  for (std::size_t rank = 1; rank < hashes.size(); ++rank)
+    if (hashes[rank] != hashes[0])
+      throw Error(ExitCode::peer_lost,
+                  fmt::format("after step {} the parameters of rank {} have other bits than those "
+                              "of rank 0; go on from the newest checkpoint with --resume auto",
+                              step, rank));
+}
+
+}  // namespace syncnorm

@@ -1,0 +1,174 @@
+"""Runs that are broken on purpose: what each fault ends in, and that the run goes on to its bits."""
+import json
+import pickle
+import shutil
+
+import harness
+
+SETTINGS = {"steps": 6, "norm": "syncbn", "checkpoint.every_steps": 2, "checkpoint.every_epochs": 0,
+            "evaluation.every_epochs": 0}
+
+
+class Faults(harness.TestCase):
+    def broken(self, *faults, ranks=2, **settings):
+        """A run with faults in run folder `broken`; returns its Result."""
+        shutil.rmtree(self.folder / "broken", ignore_errors=True)
+        path = harness.write_experiment(self.folder / "broken.yaml", {**SETTINGS, **settings},
+                                        run_dir=self.folder / "broken")
+        arguments = [a for fault in faults for a in ("--fault", fault)]
+        result = harness.run("train", path, *arguments, ranks=ranks)
+        for fault in faults:
+            self.assertIn(f"syncnorm: fault {fault}\n", result.err)
+        return result
+
+    def whole(self, **settings):
+        """The run that met no fault."""
+        if not (self.folder / "whole").exists():
+            self.train("whole", {**SETTINGS, **settings})
+        return harness.Run(self.folder / "whole")
+
+    def goes_on(self, ranks, **settings):
+        """Resumes `broken`, and asks for the bits of the run that met no fault."""
+        again = self.train("broken", {**SETTINGS, **settings}, ranks, ("--resume", "auto"))
+        self.assert_same_bits(again, self.whole(**settings))
+        self.assertEqual(list((self.folder / "broken" / "checkpoints").glob(".*")), [])
+
+    # ---- Ranks.
+
+    def test_a_rank_that_dies(self):
+        """mpirun's code is that of the rank that it saw first: the dead one, or one that saw it die."""
+        for fault, code in [("kill@1:3", 137), ("segv@0:3:gradient", 139), ("exit@1:3", 1),
+                            ("exception@1:3:statistics", 1), ("kill@0:6:evaluation", 137),
+                            ("kill@0:6:shutdown", 137)]:
+            with self.subTest(fault=fault):
+                self.assertIn(self.broken(fault).code, (code, 70))
+                self.goes_on(3)
+
+    def test_a_rank_that_is_silent(self):
+        """Every rank that can still speak leaves a flight record; together they name the silent one."""
+        late = {"fault.deadline": 10}
+        said = "syncnorm: rank 0: no progress for 10 s (fault.deadline); it is in "
+        for fault, culprit in [
+                ("stop@1:3:statistics", "rank 1 left no record: stopped, or gone; the others wait for "
+                                        "reduction of bn1 statistics, step 3, instruction "),
+                ("stop@1:6:shutdown", "rank 1 left no record"),
+                ("skip@1:3:gradient", "rank 1 is missing from reduction of gradient bucket ")]:
+            with self.subTest(fault=fault):
+                result = self.broken(fault, **late)
+                self.assertEqual(result.code, 70, result.err)
+                self.assertIn(said, result.err)
+                self.assertIn(culprit, result.err)
+                folder = self.folder / "broken" / "flight"
+                lines = [json.loads(l) for l in (folder / "rank-0.jsonl").read_text().splitlines()]
+                self.assertTrue(any(l["event"] == "stack" for l in lines))
+                self.assertGreater(sum("step" in l for l in lines), 100)
+                told = harness.run("inspect", "--flight", folder)
+                self.assertEqual(told.code, 0, told.err)
+                self.assertIn("rank 1", told.out)
+                self.goes_on(1, **late)
+
+    def test_slow_but_alive_is_not_dead(self):
+        self.assertEqual(self.broken("slow@1:3:gradient", **{"fault.deadline": 20}).code, 0)
+
+    # ---- Numbers.
+
+    def test_a_wrong_value_is_not_divergence(self):
+        for fault in ("nan@1:3", "nan@0:3:statistics", "nan@1:3:gradient"):
+            with self.subTest(fault=fault):
+                result = self.broken(fault)
+                self.assertEqual(result.code, 70, result.err)
+                what = "gradient of step 3 is not finite" if "grad" in fault else "loss of step 3 is nan"
+                self.assertIn(f"syncnorm: the {what}, but not when the step is repeated: a device or "
+                              "its memory gave a wrong value; go on from the newest checkpoint with "
+                              "--resume auto\n", result.err)
+                self.goes_on(1)
+
+    def test_a_rank_that_adds_up_other_things(self):
+        """Without statistics to wait for, ranks that leave out a gradient do not hang at once."""
+        result = self.broken("skip@1:3:gradient", norm="gn",
+                             **{"fault.deadline": 10, "fault.check_every_steps": 1})
+        self.assertEqual(result.code, 70, result.err)
+        self.goes_on(3, norm="gn", **{"fault.deadline": 10, "fault.check_every_steps": 1})
+
+    # ---- Checkpoints.
+
+    def test_a_disk_that_refuses_costs_a_checkpoint(self):
+        for fault, message in [("enospc@0:4:save.2", "cannot create the folder: No space left on device"),
+                               ("eio@0:4:save.3", "cannot create the file: Input/output error"),
+                               ("enospc@0:4:save.4", "cannot write the file: No space left on device"),
+                               ("eio@0:4:save.5", "cannot sync the file: Input/output error")]:
+            with self.subTest(fault=fault):
+                result = self.broken(fault)
+                self.assertEqual(result.code, 0, result.err)
+                run = harness.Run(self.folder / "broken")
+                failures = run.of("checkpoint_failed")
+                self.assertEqual([e["step"] for e in failures], [4])
+                self.assertIn(message, failures[0]["message"])
+                self.assertIn("warning: step 4 is not saved; the run goes on: ", result.out)
+                self.assertEqual(run.checkpoints(), [0, 2, 6])
+                self.assertEqual(list((run.folder / "checkpoints").glob(".*")), [])
+                self.assert_same_events(run, self.whole())
+
+    def test_the_last_checkpoint_is_tried_twice(self):
+        result = self.broken("eio@0:6:save.3")
+        self.assertEqual(result.code, 0, result.err)
+        self.assert_same_bits(harness.Run(self.folder / "broken"), self.whole())
+
+    def test_without_its_last_checkpoint_a_run_fails(self):
+        result = self.broken("eio@0:6:save.3", "enospc@0:6:save.4", ranks=0)
+        self.assertEqual(result.code, 3, result.err)
+        self.assertIn("No space left on device; the last step is not saved: make room, and go on",
+                      result.err)
+        self.goes_on(2)
+
+    def test_a_write_that_lies_is_found(self):
+        for fault, said in [("flip@0:4:save.4", "checksum"), ("torn@0:4:save.4", "bytes instead of")]:
+            with self.subTest(fault=fault):
+                self.broken(fault, "kill@0:6:save.1")  # when step 4 is written
+                path = self.folder / "broken.yaml"
+                result = harness.run("train", path, "--resume", "auto", ranks=3)
+                self.assertEqual(result.code, 0, result.err)
+                self.assertRegex(result.err, "passed over a checkpoint: .*step-4/model.safetensors: .*"
+                                 + said)
+                self.assert_same_bits(harness.Run(self.folder / "broken"), self.whole())
+
+    def test_killed_while_saving(self):
+        for boundary in (1, 4, 9, 13, 14):
+            with self.subTest(boundary=boundary):
+                self.broken(f"kill@0:4:save.{boundary}")
+                self.goes_on(1)
+
+    def test_two_live_runs_cannot_share_a_folder(self):
+        path = harness.write_experiment(self.folder / "broken.yaml",
+                                        {**SETTINGS, "steps": 100000},
+                                        run_dir=self.folder / "broken")
+        process = harness.start("train", path)
+        self.addCleanup(lambda: process.poll() is None and harness.kill(process))
+        harness.wait_for(lambda: (self.folder / "broken" / "metrics.jsonl").exists(), "training")
+        for arguments in ((), ("--resume", "auto")):
+            result = harness.run("train", path, *arguments)
+            self.assertEqual(result.code, 2, result.err)
+            self.assertIn(f"another run is training here (process {process.pid}); wait for its end",
+                          result.err)
+        process.terminate()
+        self.assertEqual(harness.finish(process).code, 75)
+
+    def test_a_pickle_is_refused(self):
+        path = harness.write_experiment(self.folder / "tiny.yaml", SETTINGS)
+        weights = self.folder / "weights.pt"
+        for content in (pickle.dumps({}, protocol=2), b"PK\x03\x04" + bytes(100)):
+            weights.write_bytes(content)
+            result = harness.run("eval", path, "--weights", weights)
+            self.assertEqual(result.code, 3)
+            self.assertIn("this is a pickle, which can run code when it is read, and is not; in "
+                          "Python, write the weights with safetensors.torch.save_file", result.err)
+
+    def test_faults_are_read_strictly(self):
+        path = harness.write_experiment(self.folder / "tiny.yaml", SETTINGS)
+        result = harness.run("train", path, "--fault", "melt@0:1", ranks=2)
+        self.assertEqual(result.code, 2)
+        self.assertRegex(result.err, "syncnorm: --fault melt@0:1: no such kind; give kind@rank:step")
+
+
+if __name__ == "__main__":
+    harness.main()
