@@ -80,14 +80,18 @@ class Metrics(harness.TestCase):
             os.kill(pid, signal.SIGTERM)
         return harness.finish(process)
 
-    def steps_done(self, address, more_than):
+    def steps_done(self, address, more_than, layer=None):
+        """A scrape behind that many steps, in which `layer` has a drift: it has been sampled twice, and
+        all ranks of the node had written the same sample when they were read."""
         text = ""
 
         def reached():
             nonlocal text
             time.sleep(0.1)
             text = scrape(address)
-            return samples(text)["syncnorm_step", frozenset()] > more_than
+            seen = samples(text)
+            drift = seen["syncnorm_layer_drift_ratio", frozenset({("layer", layer)})] if layer else 1.0
+            return seen["syncnorm_step", frozenset()] > more_than and drift > 0.0
         harness.wait_for(reached, f"step {more_than}")
         return text
 
@@ -95,7 +99,7 @@ class Metrics(harness.TestCase):
         process, address = self.watch({"metrics.layers": True, "metrics.layer_limit": 3,
                                        "metrics.textfile": str(self.folder / "end.prom")})
         first = scrape(address)
-        later = self.steps_done(address, 4)
+        later = self.steps_done(address, 4, layer="bn1")
         promtool_accepts(self, later)
         self.assertEqual(names(first), names(later))
         self.assertTrue(all(n.startswith("syncnorm_") for n in names(later)))
