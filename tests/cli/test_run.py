@@ -43,6 +43,15 @@ class LaunchRun(harness.TestCase):
                 self.assertEqual(len(self.starts()), starts)
                 (self.folder / "starts").unlink()
 
+    def test_a_mistake_in_the_file_starts_no_job(self):
+        for command in ("train", "compare"):
+            result = harness.finish(self.launch(2, command, self.experiment("odd", **{"optimizer.rl": 1})))
+            self.assertEqual(result.code, 2, result.err)
+            self.assertIn("odd.yaml", result.err)
+            self.assertNotIn("mpirun", result.err)
+            self.assertNotIn("Primary job", result.err)
+        self.assertFalse((self.folder / "odd").exists())
+
     def test_restarts_go_on_and_drop_what_the_first_start_was_for(self):
         program = self.stand_in("exit 70")
         result = harness.finish(self.launch(
