@@ -1,11 +1,10 @@
 // See file_sd.h.
 #include "monitoring/file_sd.h"
 
-#include <signal.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <charconv>
+#include <fstream>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -25,7 +24,17 @@ std::string host_name() {
   return name;
 }
 
-/// Those of killed runs. A process number that is in use again keeps its file: Prometheus then
+/// The name of a process as the kernel has it, "" if there is none or only its exit status is left.
+std::string process_name(pid_t process) {
+  std::ifstream file(fmt::format("/proc/{}/stat", process));
+  std::string stat;
+  std::getline(file, stat);
+  const std::size_t begin = stat.find('('), end = stat.rfind(')');
+  if (begin == std::string::npos || end == std::string::npos || end + 2 >= stat.size()) return "";
+  return stat[end + 2] == 'Z' ? "" : stat.substr(begin + 1, end - begin - 1);
+}
+
+/// Those of killed runs. A process number that another run has now keeps its file: Prometheus then
 /// shows a target that is down, no more.
 void remove_stale(const fs::path& folder, const std::string& prefix) {
   std::error_code error;
@@ -36,7 +45,7 @@ void remove_stale(const fs::path& folder, const std::string& prefix) {
     const char* end = name.data() + name.size() - 5;
     const auto [rest, bad] = std::from_chars(name.data() + prefix.size(), end, process);
     if (bad != std::errc() || rest != end || process <= 0) continue;
-    if (kill(process, 0) != 0 && errno == ESRCH) fs::remove(entry.path(), error);
+    if (process_name(process) != process_name(getpid())) fs::remove(entry.path(), error);
   }
 }
 

@@ -82,10 +82,10 @@ class Slurm(harness.TestCase):
 
     @full
     def test_a_time_limit_is_a_checkpoint_and_another_start(self):
-        """A minute is the shortest limit that Slurm knows; the signal comes up to 60 s early."""
+        """Slurm looks at limits every half minute or so; the signal comes up to 60 s early."""
         longer = {**LONG, "steps": 60000}
         job = self.submit("slurm.sbatch", self.write("limit", longer),
-                          options=["--time=1", "--signal=USR2@50"])
+                          options=["--time=2", "--signal=USR2@90"])
         self.ends(job, "0:0", "COMPLETED")
         self.assertIn("stopped with a checkpoint; requeued", self.log(job))
         self.assertIn("start 2", self.log(job))

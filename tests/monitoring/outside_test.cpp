@@ -2,6 +2,7 @@
 #include <arpa/inet.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -67,23 +68,32 @@ TEST_F(TargetFileTest, AllAddressesAreCalledByTheHostsName) {
 }
 
 TEST_F(TargetFileTest, ThoseOfKilledRunsAreRemoved) {
-  const pid_t child = fork();
-  if (child == 0) _exit(0);
-  waitpid(child, nullptr, 0);  // a number that no process has any more
+  const pid_t zombie = fork();
+  if (zombie == 0) _exit(0);
+  const pid_t alive = fork();
+  if (alive == 0) {
+    pause();
+    _exit(0);
+  }
+  siginfo_t ended{};
+  waitid(P_PID, static_cast<id_t>(zombie), &ended, WEXITED | WNOWAIT);
   char host[256] = "";
   gethostname(host, sizeof host - 1);
   const std::string mine = std::string("syncnorm-") + host + "-";
-  for (const std::string& name :
-       {mine + std::to_string(child) + ".json", mine + std::to_string(getppid()) + ".json",
-        "syncnorm-otherhost-" + std::to_string(child) + ".json", mine + "x.json",
-        std::string("other.json")})
+  const std::string kept = mine + std::to_string(alive) + ".json";
+  // The second number belongs to another program by now.
+  for (const std::string& name : {mine + std::to_string(zombie) + ".json", mine + "1.json", kept,
+                                  "syncnorm-otherhost-" + std::to_string(zombie) + ".json",
+                                  mine + "x.json", std::string("other.json")})
     std::ofstream(folder_ / name) << "[]";
   const TargetFile file(folder_, {parse_listen_address("127.0.0.1:1")}, "r");
-  EXPECT_THAT(
-      names(),
-      ::testing::UnorderedElementsAre(
-          file.path().filename().string(), mine + std::to_string(getppid()) + ".json",
-          "syncnorm-otherhost-" + std::to_string(child) + ".json", mine + "x.json", "other.json"));
+  EXPECT_THAT(names(), ::testing::UnorderedElementsAre(
+                           file.path().filename().string(), kept,
+                           "syncnorm-otherhost-" + std::to_string(zombie) + ".json",
+                           mine + "x.json", "other.json"));
+  kill(alive, SIGKILL);
+  while (wait(nullptr) > 0) {
+  }
 }
 
 TEST_F(WholeFileTest, ReplacesAndLeavesNothingBeside) {
