@@ -88,7 +88,8 @@ class Hosts:
         return path
 
     def environment(self):
-        return {"SYNCNORM_RSH": str(self.agent), "SYNCNORM_NETWORK": "10.77.0.0/24", "SYNCNORM_BINDING": "none"}
+        return {"SYNCNORM_RSH": str(self.agent), "SYNCNORM_NETWORK": "10.77.0.0/24", "SYNCNORM_BINDING": "none",
+                "ASAN_OPTIONS": "detect_leaks=0"}  # Open MPI leaves memory behind
 
     def on_first(self, *command):
         """The command that runs `command` on the first host."""

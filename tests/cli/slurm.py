@@ -71,7 +71,8 @@ class Cluster:
         self.folder, self.cpus = Path(folder), cpus
         self.processes = {}
         self.env = {**os.environ, "PATH": os.environ.get("PATH", "") + ":/usr/sbin",
-                    "SLURM_CONF": str(self.folder / "slurm.conf")}
+                    "SLURM_CONF": str(self.folder / "slurm.conf"),
+                    "ASAN_OPTIONS": "detect_leaks=0"}  # Open MPI leaves memory behind
         for name in [n for n in self.env if n.startswith(("OMPI_", "PMI"))]:
             del self.env[name]
 
