@@ -79,6 +79,10 @@ class Communicator {
   /// True when the request is complete; makes progress. Complete requests stay complete.
   virtual bool test(Request& request) = 0;
 
+  /// Throws PeerLostError when the communicator has failed, as far as that can be known without
+  /// waiting.
+  virtual void poll() {}
+
   /// Waits; throws PeerLostError, naming `what`, after deadline() seconds without completion.
   void wait(Request& request, const char* what);
 

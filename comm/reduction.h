@@ -12,11 +12,9 @@
 #include <vector>
 
 #include "comm/communicator.h"
-#include "comm/tree.h"
+#include "comm/reduction_plan.h"
 
 namespace syncnorm {
-
-enum class ReductionAlgorithm { tree, engine };
 
 /// A started reduction of either type.
 class ReductionInFlight {
@@ -33,14 +31,12 @@ class Reduction final : public ReductionInFlight {
   /// `blocks[r]`: the leaves of rank r of `comm`, ascending and adjacent, possibly empty; together
   /// all leaves. `count` values per leaf. `name` appears in errors. `comm` must outlive the
   /// reduction. Messages of more than `large_bytes` per node are sliced.
-  Reduction(Communicator& comm, std::vector<Interval> blocks, std::size_t count,
+  Reduction(Communicator& comm, const std::vector<Interval>& blocks, std::size_t count,
             ReductionAlgorithm algorithm, std::string name, Combine combine = Combine::sum,
-            std::size_t large_bytes = kLargeBytes);
-
-  static constexpr std::size_t kLargeBytes = 65536;
+            std::size_t large_bytes = ReductionPlan::kLargeBytes);
 
   /// How this rank's leaves are folded before start().
-  const FoldPlan& local_plan() const { return plan_; }
+  const FoldPlan& local_plan() const { return plan_.local; }
   std::size_t count() const { return count_; }
   Combine combine() const { return combine_with_; }
 
@@ -67,15 +63,11 @@ class Reduction final : public ReductionInFlight {
   // A sliced reduction starts its second collective when the first is done, which is at different
   // times on different ranks; on a communicator of its own that cannot cross other collectives.
   std::unique_ptr<Communicator> own_channel_;
-  std::vector<Interval> blocks_;
   std::size_t count_;
   ReductionAlgorithm algorithm_;
   std::string name_;
   Combine combine_with_;
-  FoldPlan plan_;     // of this rank's leaves
-  FoldPlan combine_;  // of all ranks' nodes
-  bool sliced_ = false;
-  std::vector<int> gather_counts_, send_counts_, receive_counts_, slice_counts_;
+  ReductionPlan plan_;
   std::vector<T> send_, receive_, slice_;
   std::vector<T*> stack_;
   std::unique_ptr<Request> request_;

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cassert>
+#include <vector>
 
 namespace syncnorm {
 
@@ -26,6 +27,11 @@ struct Placement {
     assert(ranks >= 1 && ranks <= replicas && rank >= 0 && rank < ranks);
     const auto first = [this](long long r) { return static_cast<int>(r * replicas / ranks); };
     return {first(rank), first(rank + 1)};
+  }
+  std::vector<Interval> blocks() const {
+    std::vector<Interval> all;
+    for (int r = 0; r < ranks; ++r) all.push_back(block(r));
+    return all;
   }
 };
 

@@ -19,10 +19,11 @@ namespace syncnorm {
 /// What differs from step to step; kernels read it, the trainer writes it.
 struct StepState {
   std::uint64_t seed = 1;
-  std::uint64_t step = 0;       // updates completed before this one
-  bool update_running = true;   // running statistics follow this pass
-  float lr = 0.0f;              // rate of this update
-  float gradient_scale = 1.0f;  // clipping factor, applied to every gradient
+  std::uint64_t step = 0;      // updates completed before this one
+  bool update_running = true;  // running statistics follow this pass
+  float lr = 0.0f;             // rate of this update
+  double vote = 0.0;           // this rank's vote in the loss reduction
+  bool operator==(const StepState&) const = default;
 };
 
 class Kernel {
@@ -72,8 +73,19 @@ class Event {
   virtual ~Event() = default;
 };
 
-/// Kernels, copies and events are queued on one compute stream, in the order of the calls, and may
-/// still be running when the call returns; on the CPU, and by the defaults below, they never are.
+/// What was queued between Device::begin_recording() and end_recording(), to be queued again as
+/// one: the same kernels on the same memory.
+class Recording {
+ public:
+  virtual ~Recording() = default;
+};
+
+/// A device's queues. What one of them holds runs in order; between them only events order.
+enum class Queue { compute, communication };
+
+/// Kernels, copies and events are queued, in the order of the calls, and may still be running when
+/// the call returns; on the CPU, and by the defaults below, they never are. A device has two queues,
+/// of which one is current, `compute` at first.
 class Device {
  public:
   virtual ~Device() = default;
@@ -90,11 +102,18 @@ class Device {
   /// Everything that the bits depend on: kind, instruction set, library versions.
   virtual std::string description() const = 0;
 
+  /// The physical device, equal for processes that share one; "" on the CPU.
+  virtual std::string unit() const { return ""; }
   /// Whether host code may touch what allocate() gives.
   virtual bool host_memory() const { return true; }
   /// Memory that host code may touch, too, and whose copies run beside it (pinned). Kernels can
   /// use it, slowly. Zeroed.
   virtual Buffer allocate_pinned(std::size_t bytes) { return allocate(bytes); }
+  /// Writes at most kMostWritten bytes, which are taken when this is called.
+  virtual void write(void* to, const void* from, std::size_t bytes) {
+    if (bytes > 0) std::memcpy(to, from, bytes);
+  }
+  static constexpr std::size_t kMostWritten = 64;
   /// Copies between any two of the device's and the host's memories. What host memory holds is read
   /// or written until the copy is done.
   virtual void copy(void* to, const void* from, std::size_t bytes) {
@@ -109,19 +128,36 @@ class Device {
   virtual std::unique_ptr<Event> make_event() { return std::make_unique<Event>(); }
   /// The event is then done as soon as all that was queued before is.
   virtual void record(Event&) {}
+  /// What is queued from now on runs after `event`, which was recorded before.
+  virtual void run_after(Event&) {}
   virtual bool done(Event&) { return true; }
   virtual void wait(Event&) {}
-  /// The compute stream as its runtime knows it (a cudaStream_t), for a communicator that orders
-  /// its own by events; null on the CPU.
-  virtual void* native_stream() { return nullptr; }
+  /// Makes `queue` the current one and returns which was.
+  virtual Queue use_queue(Queue) { return Queue::compute; }
+  /// A queue as its runtime knows it (a cudaStream_t), for a communicator; null on the CPU.
+  virtual void* native_queue(Queue) { return nullptr; }
+
+  /// Whether steps can be recorded.
+  virtual bool records() const { return false; }
+  /// From here on, what is queued is kept and not run. Starts on the compute queue; nothing may
+  /// wait for the device, or allocate, before end_recording(), and queues that were used must have
+  /// been waited for (run_after) by the compute queue. Kernels are recorded with the last
+  /// set_state().
+  virtual void begin_recording() {}
+  virtual std::unique_ptr<Recording> end_recording() { return nullptr; }
+  /// Queues what was recorded; its kernels see the state that was set last.
+  virtual void replay(Recording&) {}
+  /// Sets what kernels see that are queued from now on, as run() does with its own argument.
+  virtual void set_state(const StepState&) {}
 };
 
 /// The CPU, one core. `isa` names the instruction set of our own kernels: "baseline", "avx2",
 /// "avx512"; empty: the best one here. Throws InputError for a set that this processor lacks.
 std::unique_ptr<Device> make_cpu_device(const std::string& isa = "");
 
-/// One GPU. Throws InputError in a build without CUDA, and where there is no driver or no GPU of
-/// that index, saying what is missing. The back end is a module that is loaded only here.
-std::unique_ptr<Device> make_cuda_device(int index);
+/// The GPU for the rank with `local_rank` ranks before it on its machine: they are dealt in turn, as
+/// often as needed. Throws InputError in a build without CUDA, and where there is no driver or no
+/// GPU, saying what is missing. The back end is a module that is loaded only here.
+std::unique_ptr<Device> make_cuda_device(int local_rank);
 
 }  // namespace syncnorm

@@ -67,8 +67,8 @@ struct FinalizeVectors {
   float* running_mean;
   float* running_var;
   float* correction;
-  bool update_running;
-  double step;
+  bool update_running = true;
+  double step = 0.0;
 };
 
 /// Nothing where the group has no sample: everything stays as it was.

@@ -2,6 +2,7 @@
 #include "kernels/ops.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 namespace syncnorm {
 namespace {
@@ -94,6 +95,8 @@ struct Name {
   const char* operator()(const SgdUpdate&) { return "sgd"; }
   const char* operator()(const AdamUpdate&) { return "adam"; }
   const char* operator()(const SumOfSquares&) { return "sum of squares"; }
+  const char* operator()(const GradientFactor&) { return "gradient factor"; }
+  const char* operator()(const TreeFold&) { return "tree fold"; }
 };
 
 struct Text {
@@ -189,6 +192,11 @@ struct Text {
                        o.weight_decay, o.decoupled ? " decoupled" : "");
   }
   std::string operator()(const SumOfSquares& o) { return fmt::format("{}", o.count); }
+  std::string operator()(const GradientFactor& o) { return fmt::format("clip {}", o.clip_norm); }
+  std::string operator()(const TreeFold& o) {
+    return fmt::format("{} {} of {} {} apart, merges {}", o.maximum ? "largest" : "sum",
+                       o.doubles ? "f64" : "f32", o.count, o.stride, fmt::join(o.merges, " "));
+  }
 };
 
 }  // namespace

@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <string>
 #include <variant>
+#include <vector>
 
 namespace syncnorm {
 
@@ -278,7 +279,8 @@ struct Convert {
   int size = 0;
   Storage from = Storage::f32;
 };
-// logits [samples, classes], labels i32 [samples] -> totals f64 [2]: Σ loss, number correct;
+// logits [samples, classes], labels i32 [samples] -> totals f64 [4]: Σ loss, number correct, the
+// state's vote, 0;
 // dlogits? = gradient_scale · ∂loss/∂logits. A label of -1 is an unused slot: no loss, no gradient.
 struct SoftmaxCrossEntropy {
   int samples = 1;
@@ -287,15 +289,16 @@ struct SoftmaxCrossEntropy {
   double gradient_scale = 1.0;
 };
 
-// Updates of `count` consecutive values; rate and step come from StepState.
-// parameter, gradient, velocity -> (in place)
+// Updates of `count` consecutive values; rate and step come from StepState. The gradient is
+// multiplied by factor f32 [1] (1 without); where that is nan, nothing is changed.
+// parameter, gradient, velocity, factor? (may be left out) -> (in place)
 struct SgdUpdate {
   int samples = 1;
   std::size_t count = 0;
   double momentum = 0.9, weight_decay = 0.0;
   bool nesterov = false;
 };
-// parameter, gradient, first moment, second moment -> (in place)
+// parameter, gradient, first moment, second moment, factor? (may be left out) -> (in place)
 struct AdamUpdate {
   int samples = 1;
   std::size_t count = 0;
@@ -307,6 +310,28 @@ struct SumOfSquares {
   int samples = 1;
   std::size_t count = 0;
 };
+// Σ gradient² f64 [1], loss f64? [1], factor f32 [1] -> factor: 1, or what clips the gradient's
+// 2-norm to `clip_norm` (0: none), as torch.nn.utils.clip_grad_norm_ does. It becomes nan where the
+// norm or the loss is not finite, and then stays nan until somebody sets it: no update is applied.
+struct GradientFactor {
+  int samples = 1;
+  double clip_norm = 0.0;
+};
+// nodes [merges.size()] of `count` values, `stride` values apart -> what is left of them, `count`
+// values apart. Node i is put on a stack, and then the topmost two places are merged merges[i]
+// times (FoldPlan in comm/tree.h): added, or the larger one taken.
+struct TreeFold {
+  int samples = 1;
+  std::vector<int> merges;
+  std::size_t count = 0, stride = 0;
+  bool maximum = false;
+  bool doubles = true;  // f64, else f32
+  int left() const {
+    int nodes = 0;
+    for (const int m : merges) nodes += 1 - m;
+    return nodes;
+  }
+};
 
 using Op = std::variant<ConvPack, ConvForward, ConvDgrad, ConvWgrad, LinearForward, LinearDgrad,
                         LinearWgrad, WeightNormalize, WeightNormalizeBackward, PoolForward,
@@ -314,7 +339,8 @@ using Op = std::variant<ConvPack, ConvForward, ConvDgrad, ConvWgrad, LinearForwa
                         BatchFinalizeDeviation, Accumulate, BatchFromRunning, BatchNormalize,
                         BatchGradientSums, BatchInputGradient, GroupNormForward, GroupNormBackward,
                         ActivationForward, ActivationBackward, Add, Dropout, ToChannelsFirst,
-                        Convert, SoftmaxCrossEntropy, SgdUpdate, AdamUpdate, SumOfSquares>;
+                        Convert, SoftmaxCrossEntropy, SgdUpdate, AdamUpdate, SumOfSquares,
+                        GradientFactor, TreeFold>;
 
 /// The same operation on another number of samples.
 inline Op with_samples(Op op, int samples) {

@@ -101,7 +101,7 @@ struct AdamConstants {
 };
 
 /// `step` counts the updates before this one.
-inline AdamConstants adam_constants(const AdamUpdate& op, std::uint64_t step, float lr,
+SYNCNORM_HOST_DEVICE inline AdamConstants adam_constants(const AdamUpdate& op, std::uint64_t step, float lr,
                                     float gradient_scale) {
   const double t = static_cast<double>(step) + 1.0;  // bias correction
   return {static_cast<float>(op.beta1), static_cast<float>(op.beta2),
@@ -112,6 +112,15 @@ inline AdamConstants adam_constants(const AdamUpdate& op, std::uint64_t step, fl
           static_cast<float>(op.eps), op.decoupled ? 0.0f : static_cast<float>(op.weight_decay),
           op.decoupled ? static_cast<float>(1.0 - static_cast<double>(lr) * op.weight_decay) : 1.0f,
           gradient_scale};
+}
+
+/// The new factor of GradientFactor.
+SYNCNORM_HOST_DEVICE inline float gradient_factor(double clip_norm, double squares, double loss,
+                                                  float factor) {
+  const double norm = std::sqrt(squares);
+  if (std::isnan(factor) || !std::isfinite(norm) || !std::isfinite(loss)) return NAN;
+  if (clip_norm <= 0.0 || norm <= clip_norm) return 1.0f;
+  return static_cast<float>(clip_norm / (norm + 1e-6));
 }
 
 SYNCNORM_HOST_DEVICE inline void adam_value(const AdamConstants& k, float gradient, float& p,

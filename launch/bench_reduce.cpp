@@ -15,7 +15,7 @@
 namespace syncnorm {
 namespace {
 
-constexpr std::size_t kThreshold = Reduction<double>::kLargeBytes;
+constexpr std::size_t kThreshold = ReductionPlan::kLargeBytes;
 
 struct Row {
   DataType type;

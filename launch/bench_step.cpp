@@ -6,6 +6,7 @@
 
 #include "comm/observed.h"
 #include "engine/train/trainer.h"
+#include "kernels/error.h"
 #include "launch/build_info.h"
 #include "launch/commands.h"
 #include "launch/session.h"
@@ -115,8 +116,14 @@ int run_bench_step(const CommandLine& line, Communicator& comm) {
   const Dataset dataset = load_data_on_all_ranks(loaded, comm);
   const std::unique_ptr<Communicator> delayed =
       make_observed_communicator(comm, {{}, 1e-6 * line.bench.delay_us});
+  if (line.bench.force_reductions && device->host_memory())
+    throw InputError("bench step: --force-reductions is for device: cuda; on CPUs start 2 ranks");
+  const std::unique_ptr<Communicator> device_comm =
+      make_device_communicator(*device, comm, line.bench.force_reductions);
   TrainerOptions options;
   options.version = kVersion;
+  options.device_communicator = device_comm.get();
+  options.force_reductions = line.bench.force_reductions;
   Trainer trainer(loaded, dataset, *device, line.bench.delay_us > 0.0 ? *delayed : comm, options);
   const StepBench bench =
       trainer.bench({line.bench.rounds, line.bench.steps_per_round, BenchOptions{}.warmup,

@@ -89,6 +89,8 @@ CommandLine parse_command_line(int argc, char** argv) {
       ->add_option("--delay", line.bench.delay_us,
                    "Microseconds that every message takes at least, as over a network")
       ->check(CLI::Range(0.0, 1e6));
+  bench_step->add_flag("--force-reductions", line.bench.force_reductions,
+                       "On one GPU: send every reduction to itself, to measure what that costs");
   bench_step->add_flag("--limit", line.bench.limit,
                        "Also run the convolutions and linear layers alone, back to back");
   bench_step->add_flag("--instructions", line.bench.instructions,

@@ -8,7 +8,12 @@
 #include <cstdlib>
 #include <filesystem>
 #include <iostream>
+#include <set>
 
+#include <fmt/format.h>
+
+#include "comm/nccl/nccl.h"
+#include "comm/node.h"
 #include "comm/watchdog.h"
 #include "engine/train/agreement.h"
 #include "engine/train/trainer.h"
@@ -62,16 +67,28 @@ Dataset load_data_on_all_ranks(const LoadedExperiment& loaded, Communicator& com
 
 std::unique_ptr<Device> make_device(const Experiment& experiment, Communicator& comm) {
   std::unique_ptr<Device> device;
+  const int local = local_rank(comm);
   agree(comm, [&] {
-    device = experiment.device == DeviceKind::cpu ? make_cpu_device() : make_cuda_device(0);
-    if (device->native_stream() != nullptr)
-      throw InputError(
-          "device: cuda: the back end and a GPU are there, but a step cannot be run on them yet; "
-          "use device: cpu");
+    device = experiment.device == DeviceKind::cpu ? make_cpu_device() : make_cuda_device(local);
     device->use_storage(activation_storage(experiment.precision),
                         experiment.precision == Precision::bf16_emulated);
   });
+  check_units(comm.all_gather_text(device->unit()), experiment.allow_shared_gpu);
   return device;
+}
+
+std::unique_ptr<Communicator> make_device_communicator(Device& device, Communicator& comm,
+                                                       bool force) {
+  if (device.host_memory() || (comm.size() == 1 && !force)) return nullptr;
+  compare_fingerprints(comm, {{"device", device.description()}});
+  const std::vector<std::string> units = comm.all_gather_text(device.unit());
+  if (std::set(units.begin(), units.end()).size() < units.size()) {
+    // NCCL takes ranks of one host on one GPU for a mistake; of different hosts it does not.
+    setenv("NCCL_HOSTID", fmt::format("syncnorm-{}", comm.rank()).c_str(), 1);
+    setenv("NCCL_SOCKET_IFNAME", "lo", 0);
+  }
+  agree(comm, require_nccl);
+  return make_nccl_communicator(comm, device.native_queue(Queue::communication));
 }
 
 namespace {
@@ -95,6 +112,7 @@ void train_experiment(const LoadedExperiment& loaded, const CommandLine& line, C
   const std::unique_ptr<Watchdog> watchdog = make_watchdog(loaded.experiment, recorder, comm);
   recorder.record(FlightKind::mark, recorder.name("loading data"), 0);
   const std::unique_ptr<Device> device = make_device(loaded.experiment, comm);
+  const std::unique_ptr<Communicator> device_comm = make_device_communicator(*device, comm);
   const Dataset dataset = load_data_on_all_ranks(loaded, comm);
   RunLog log;
   // mpirun gives every rank a terminal of its own; only launch/run knows whether there is a real
@@ -108,6 +126,7 @@ void train_experiment(const LoadedExperiment& loaded, const CommandLine& line, C
   options.recorder = &recorder;
   options.faults = faults.get();
   options.version = kVersion;
+  options.device_communicator = device_comm.get();
   options.observers = {&log, &console};
   TensorBoard tensorboard;
   if (loaded.experiment.metrics.tensorboard) options.observers.push_back(&tensorboard);

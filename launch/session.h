@@ -19,6 +19,11 @@ Dataset load_data_on_all_ranks(const LoadedExperiment& loaded, Communicator& com
 /// The device that the experiment asks for, for this rank.
 std::unique_ptr<Device> make_device(const Experiment& experiment, Communicator& comm);
 
+/// What reduces between such devices; null where the ranks' own communicator does, and for a single
+/// rank unless `force`. Collective; ranks on one GPU take a detour that is right and slow.
+std::unique_ptr<Communicator> make_device_communicator(Device& device, Communicator& comm,
+                                                       bool force = false);
+
 /// Trains one experiment with the run log and the console attached; what `train` does and `compare`
 /// repeats; `line` says how to resume, what to begin with and what to break. Throws as Trainer::run
 /// does.

@@ -11,9 +11,10 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <fstream>
 
 #include <fmt/format.h>
+
+#include "comm/node.h"
 
 namespace syncnorm {
 namespace {
@@ -22,30 +23,13 @@ constexpr std::size_t kCacheLine = 64;
 
 std::size_t padded(std::size_t bytes) { return (bytes + kCacheLine - 1) / kCacheLine * kCacheLine; }
 
-/// Equal for processes that see the same shared memory. Containers on one host have the host's boot
-/// id but a file system of their own.
-std::string node_identity() {
-  char host[256] = "";
-  gethostname(host, sizeof host - 1);
-  std::string boot;
-  std::ifstream("/proc/sys/kernel/random/boot_id") >> boot;
-  struct stat shm = {};
-  stat("/dev/shm", &shm);
-  return fmt::format("{} {} {}:{}", host, boot, shm.st_dev, shm.st_ino);
-}
-
 }  // namespace
 
 NodeBoard::NodeBoard(Communicator& comm, std::vector<std::size_t> sizes)
     : sizes_(std::move(sizes)) {
   for (const std::size_t count : sizes_) bytes_per_rank_ += padded(SharedBlock::bytes(count));
-  const std::vector<std::string> nodes = comm.all_gather_text(node_identity());
-  for (int r = 0; r < comm.size(); ++r) {
-    if (nodes[static_cast<std::size_t>(r)] != nodes[static_cast<std::size_t>(comm.rank())])
-      continue;
-    if (r == comm.rank()) local_ = static_cast<int>(ranks_.size());
-    ranks_.push_back(r);
-  }
+  ranks_ = ranks_of_this_node(comm);
+  local_ = static_cast<int>(std::find(ranks_.begin(), ranks_.end(), comm.rank()) - ranks_.begin());
   const std::string name = is_first() ? fmt::format("/syncnorm-{}-{}", getuid(), getpid()) : "";
   if (is_first()) map(name, true);
   const std::vector<std::string> names = comm.all_gather_text(memory_ != nullptr ? name : "");

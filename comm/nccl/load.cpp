@@ -4,18 +4,27 @@
 #include "kernels/module.h"
 
 namespace syncnorm {
+namespace {
 
-std::unique_ptr<Communicator> make_nccl_communicator(Communicator& bootstrap,
-                                                     void* compute_stream) {
+using Factory = Communicator*(Communicator*, void*);
+
+Factory* load_nccl() {
   std::string tried;
-  using Factory = Communicator*(Communicator*, void*);
   auto* make = load_module_entry<Factory>("syncnorm_nccl.so", "syncnorm_nccl_communicator",
                                           RTLD_NOW | RTLD_LOCAL, tried);
   if (make == nullptr)
     throw InputError(
         "device: cuda: several GPUs need the module syncnorm_nccl.so beside the program, and NCCL" +
         tried);
-  return std::unique_ptr<Communicator>(make(&bootstrap, compute_stream));
+  return make;
+}
+
+}  // namespace
+
+void require_nccl() { load_nccl(); }
+
+std::unique_ptr<Communicator> make_nccl_communicator(Communicator& bootstrap, void* stream) {
+  return std::unique_ptr<Communicator>(load_nccl()(&bootstrap, stream));
 }
 
 }  // namespace syncnorm

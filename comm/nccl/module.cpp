@@ -1,12 +1,13 @@
 // The NCCL communicator, a module loaded by load.cpp. Only here is nccl.h included.
 //
-// Collectives run on a stream of their own, which waits for the compute stream by an event where a
-// request is started; a request is complete when the event behind it is. NCCL never blocks the host
-// (its communicator is non-blocking): what takes long is polled, with our own deadline, and NCCL's
-// asynchronous errors are asked for at every poll, so that a lost peer ends the job with a name.
+// Collectives are queued on the stream that was given, and can be recorded there; a request is
+// complete when the event behind it is. NCCL never blocks the host (its communicator is
+// non-blocking): what takes long is polled, with our own deadline, and NCCL's asynchronous errors
+// are asked for at every poll, so that a lost peer ends the job with a name.
 #include <cuda_runtime.h>
 #include <nccl.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <string>
@@ -60,16 +61,21 @@ struct NcclRequest final : Request {
 class NcclCommunicator final : public Communicator {
  public:
   /// `owned` keeps a subgroup's bootstrap alive.
-  NcclCommunicator(Communicator& bootstrap, cudaStream_t compute,
+  NcclCommunicator(Communicator& bootstrap, cudaStream_t stream,
                    std::unique_ptr<Communicator> owned)
-      : owned_(std::move(owned)), bootstrap_(bootstrap), compute_(compute) {
+      : owned_(std::move(owned)), bootstrap_(bootstrap), stream_(stream) {
     set_deadline(bootstrap.deadline());
-    check_cuda(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "cudaStreamCreate");
-    check_cuda(cudaEventCreateWithFlags(&ready_, cudaEventDisableTiming), "cudaEventCreate");
     ncclUniqueId id{};
     const bool first = rank() == 0;
     if (first) settle(ncclGetUniqueId(&id), "ncclGetUniqueId");
-    id = from_hex(bootstrap.all_gather_text(first ? to_hex(id) : "").front());
+    const std::vector<std::string> all =
+        bootstrap.all_gather_text(version() + " " + (first ? to_hex(id) : ""));
+    for (std::size_t r = 1; r < all.size(); ++r)
+      if (all[r].substr(0, all[r].find(' ')) != all[0].substr(0, all[0].find(' ')))
+        throw InputError("device: cuda: rank " + std::to_string(r) + " has NCCL " +
+                         all[r].substr(0, all[r].find(' ')) + ", rank 0 has " +
+                         all[0].substr(0, all[0].find(' ')) + "; all ranks need the same");
+    id = from_hex(all.front().substr(all.front().find(' ') + 1));
     ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
     config.blocking = 0;
     settle(ncclCommInitRankConfig(&comm_, size(), id, rank(), &config), "ncclCommInitRank");
@@ -77,32 +83,31 @@ class NcclCommunicator final : public Communicator {
 
   ~NcclCommunicator() override {
     if (comm_ != nullptr) close();
-    cudaEventDestroy(ready_);
-    cudaStreamDestroy(stream_);
   }
 
   int rank() const override { return bootstrap_.rank(); }
   int size() const override { return bootstrap_.size(); }
 
   std::string description() const override {
-    int v = 0;
-    ncclGetVersion(&v);
-    return "nccl (" + std::to_string(v / 10000) + "." + std::to_string(v % 10000 / 100) + "." +
-           std::to_string(v % 100) + ") over " + bootstrap_.description();
+    return "nccl (" + version() + ") over " + bootstrap_.description();
   }
 
   std::unique_ptr<Communicator> subgroup(Interval ranks) override {
     std::unique_ptr<Communicator> part = bootstrap_.subgroup(ranks);
     Communicator& own = *part;
-    return std::make_unique<NcclCommunicator>(own, compute_, std::move(part));
+    return std::make_unique<NcclCommunicator>(own, stream_, std::move(part));
   }
 
   std::unique_ptr<Request> make_request() override { return std::make_unique<NcclRequest>(); }
 
-  bool test(Request& request) override {
+  void poll() override {
     ncclResult_t state = ncclSuccess;
     check(ncclCommGetAsyncError(comm_, &state), "ncclCommGetAsyncError");
     if (state != ncclInProgress) check(state, "a collective");
+  }
+
+  bool test(Request& request) override {
+    poll();
     const cudaError_t done = cudaEventQuery(static_cast<NcclRequest&>(request).done);
     if (done == cudaErrorNotReady) return false;
     check_cuda(done, "a collective");
@@ -118,6 +123,13 @@ class NcclCommunicator final : public Communicator {
   }
 
  private:
+  static std::string version() {
+    int v = 0;
+    ncclGetVersion(&v);
+    return std::to_string(v / 10000) + "." + std::to_string(v % 10000 / 100) + "." +
+           std::to_string(v % 100);
+  }
+
   void check(ncclResult_t result, const char* call) {
     if (result == ncclSuccess) return;
     failed_ = true;
@@ -157,12 +169,9 @@ class NcclCommunicator final : public Communicator {
     ncclCommAbort(comm_);
   }
 
-  /// Queues `calls` as one group behind what the compute stream holds, and the request's event
-  /// behind it.
+  /// Queues `calls` as one group, and the request's event behind it.
   template <class Calls>
   void collective(Request& request, const char* name, const Calls& calls) {
-    check_cuda(cudaEventRecord(ready_, compute_), "cudaEventRecord");
-    check_cuda(cudaStreamWaitEvent(stream_, ready_, 0), "cudaStreamWaitEvent");
     check(ncclGroupStart(), "ncclGroupStart");
     calls();
     settle(ncclGroupEnd(), name);
@@ -177,6 +186,11 @@ class NcclCommunicator final : public Communicator {
   void do_all_gather(Request& request, const void* send, void* receive, std::span<const int> counts,
                      DataType type) override {
     collective(request, "all-gather", [&] {
+      const auto even = [&](int count) { return count == counts[0]; };
+      if (counts[0] > 0 && std::all_of(counts.begin(), counts.end(), even))
+        return in_group(ncclAllGather(send, receive, static_cast<std::size_t>(counts[0]),
+                                      nccl_type(type), comm_, stream_),
+                        "ncclAllGather");
       auto* to = static_cast<std::byte*>(receive);
       for (int r = 0; r < size(); ++r) {
         const auto count = static_cast<std::size_t>(counts[static_cast<std::size_t>(r)]);
@@ -217,8 +231,7 @@ class NcclCommunicator final : public Communicator {
 
   std::unique_ptr<Communicator> owned_;
   Communicator& bootstrap_;
-  cudaStream_t compute_, stream_ = nullptr;
-  cudaEvent_t ready_ = nullptr;
+  cudaStream_t stream_;
   ncclComm_t comm_ = nullptr;
   bool failed_ = false;
 };
@@ -228,7 +241,7 @@ class NcclCommunicator final : public Communicator {
 
 /// The module's one entry: a communicator over the ranks of `bootstrap`, owned by the caller.
 extern "C" __attribute__((visibility("default"))) syncnorm::Communicator*
-syncnorm_nccl_communicator(syncnorm::Communicator* bootstrap, void* compute_stream) {
-  return new syncnorm::NcclCommunicator(*bootstrap, static_cast<cudaStream_t>(compute_stream),
+syncnorm_nccl_communicator(syncnorm::Communicator* bootstrap, void* stream) {
+  return new syncnorm::NcclCommunicator(*bootstrap, static_cast<cudaStream_t>(stream),
                                         nullptr);
 }

@@ -4,8 +4,13 @@
 
 namespace syncnorm {
 
-std::unique_ptr<Communicator> make_nccl_communicator(Communicator&, void*) {
+void require_nccl() {
   throw InputError("device: cuda: this build has no NCCL for several GPUs; use device: cpu");
+}
+
+std::unique_ptr<Communicator> make_nccl_communicator(Communicator&, void*) {
+  require_nccl();
+  return nullptr;
 }
 
 }  // namespace syncnorm

@@ -184,6 +184,7 @@ struct Experiment {
   std::string name = "experiment";
   std::uint64_t seed = 1;
   DeviceKind device = DeviceKind::cpu;
+  bool allow_shared_gpu = false;
   Precision precision = Precision::f32;
   ReductionMode reduction = ReductionMode::reproducible;
   int replicas = 8;

@@ -125,7 +125,11 @@ Rows top_level_rows() {
           between(0, std::numeric_limits<std::uint64_t>::max()),
           "every random number of the run follows from it"),
       choice_key(
-          "device", [](auto& e) -> auto& { return e.device; }, "what every rank computes on"),
+          "device", [](auto& e) -> auto& { return e.device; },
+          "what every rank computes on; cuda: one GPU per rank"),
+      switch_key(
+          "allow_shared_gpu", [](auto& e) -> auto& { return e.allow_shared_gpu; },
+          "several ranks on one GPU, for tests: right and slow"),
       choice_key(
           "precision", [](auto& e) -> auto& { return e.precision; },
           "of activations and convolutions; parameters, statistics, sums and linear layers are "

@@ -10,6 +10,28 @@
 #include <utility>
 
 namespace syncnorm {
+namespace {
+
+std::size_t batches_kept(const LoaderOptions& options) {
+  return static_cast<std::size_t>(std::max(1, options.prefetch) + std::max(1, options.held));
+}
+
+std::size_t slots_of(const LoaderOptions& options) {
+  return static_cast<std::size_t>(options.replicas.size()) *
+         static_cast<std::size_t>(options.plan.batch_per_replica);
+}
+
+/// Every batch begins on a 64-byte border.
+std::size_t stride_of(const Dataset& dataset, const LoaderOptions& options) {
+  constexpr std::size_t kStep = 64 / sizeof(float);
+  return (slots_of(options) * dataset.train.image_size() + kStep - 1) / kStep * kStep;
+}
+
+}  // namespace
+
+std::size_t Loader::floats(const Dataset& dataset, const LoaderOptions& options) {
+  return batches_kept(options) * stride_of(dataset, options);
+}
 
 Loader::Loader(const Dataset& dataset, std::vector<std::uint32_t> samples,
                const LoaderOptions& options)
@@ -18,21 +40,23 @@ Loader::Loader(const Dataset& dataset, std::vector<std::uint32_t> samples,
       options_(options),
       normalization_(dataset.mean, dataset.stddev),
       augment_{options.augment, options.seed, 0, &normalization_},
-      ring_(static_cast<std::size_t>(std::max(1, options.prefetch)) + 1) {
+      ring_(batches_kept(options)) {
   assert(options.plan.samples == static_cast<std::int64_t>(samples_.size()));
   assert(options.plan.steps_per_epoch() >= 1);
   assert(!options.replicas.empty() && options.replicas.begin >= 0);
   assert(options.replicas.end <= options.plan.replicas);
   assert(options.first_step >= 0 && options.first_step <= options.total_steps);
   const auto replicas = static_cast<std::size_t>(options.replicas.size());
-  const std::size_t slots = replicas * static_cast<std::size_t>(options.plan.batch_per_replica);
-  // Every batch begins on a 64-byte border.
-  constexpr std::size_t kStep = kAlignment / sizeof(float);
-  const std::size_t stride = (slots * dataset.train.image_size() + kStep - 1) / kStep * kStep;
-  images_.reset(static_cast<float*>(
-      ::operator new[](ring_.size() * stride * sizeof(float), std::align_val_t{kAlignment})));
+  const std::size_t slots = slots_of(options);
+  const std::size_t stride = stride_of(dataset, options);
+  float* images = options.memory;
+  if (images == nullptr) {
+    images_.reset(static_cast<float*>(::operator new[](floats(dataset, options) * sizeof(float),
+                                                       std::align_val_t{kAlignment})));
+    images = images_.get();
+  }
   for (std::size_t i = 0; i < ring_.size(); ++i) {
-    ring_[i].images = images_.get() + i * stride;
+    ring_[i].images = images + i * stride;
     ring_[i].replica_samples.resize(replicas);
     ring_[i].labels.resize(slots);
     ring_[i].sample_ids.resize(slots);
@@ -53,8 +77,8 @@ Loader::~Loader() {
 const Batch& Loader::next() {
   assert(options_.first_step + taken_ < options_.total_steps);
   std::unique_lock lock(mutex_);
-  if (taken_ > released_) {
-    released_ = taken_;
+  if (const std::int64_t over = taken_ + 1 - options_.held; over > released_) {
+    released_ = over;
     released_changed_.notify_one();
   }
   const auto ready = [this] { return made_ > taken_ || failure_; };

@@ -46,6 +46,9 @@ struct LoaderOptions {
   std::int64_t first_step = 0;   // where to start, e.g. after a resume; any step of any epoch
   std::int64_t total_steps = 0;  // steps of the whole run: the last batch is total_steps - 1
   int prefetch = 2;              // batches prepared ahead of the one in use; at least 1
+  int held = 1;                  // batches in use at a time; at least 1
+  float* memory = nullptr;       // for the images, Loader::floats() of them, 64-byte aligned; null:
+                                 // the loader's own
 };
 
 /// Used by one thread. The data set must outlive it.
@@ -55,10 +58,13 @@ class Loader {
   Loader(const Dataset& dataset, std::vector<std::uint32_t> samples, const LoaderOptions& options);
   /// Returns promptly, whatever the thread is doing.
   ~Loader();
+  /// Values of the images of all batches that are kept at a time.
+  static std::size_t floats(const Dataset& dataset, const LoaderOptions& options);
+
   Loader(const Loader&) = delete;
   Loader& operator=(const Loader&) = delete;
 
-  /// The next batch, waiting for it if need be. The previous one is recycled. Rethrows what ended
+  /// The next batch, waiting for it if need be. The one `held` before it is recycled. Rethrows what ended
   /// the thread. Requires that fewer than total_steps - first_step were taken.
   const Batch& next();
 

@@ -13,7 +13,8 @@
 namespace syncnorm {
 
 Executor::Executor(Program program, Device& device, Communicator& comm, const Placement& placement,
-                   const StatisticsGroups* groups, ReductionAlgorithm algorithm, Memory& memory)
+                   const StatisticsGroups* groups, ReductionAlgorithm algorithm, Memory& memory,
+                   bool force_reductions)
     : program_(std::move(program)), device_(device), comm_(comm), memory_(memory) {
   const Interval own = placement.block(comm.rank());
   local_ = own.size();
@@ -34,7 +35,12 @@ Executor::Executor(Program program, Device& device, Communicator& comm, const Pl
   wave_ = together ? local_ : 1;
   groups_in_wave_ = together ? static_cast<int>(group_members_.size()) : 1;
   arena_bytes_ = allocate(program_, wave_, groups_in_wave_, local_);
-  if (options.mode != ProgramMode::evaluation) make_reductions(groups, placement, algorithm);
+  if (options.mode != ProgramMode::evaluation) {
+    if (device_.host_memory())
+      make_reductions(groups, placement, algorithm);
+    else
+      queue_reductions(groups, placement, algorithm, force_reductions);
+  }
   compile_kernels();
   reserve();
 }
@@ -89,8 +95,7 @@ void Executor::compile_kernels() {
 
 void Executor::make_reductions(const StatisticsGroups* groups, const Placement& placement,
                                ReductionAlgorithm algorithm) {
-  std::vector<Interval> blocks;
-  for (int r = 0; r < placement.ranks; ++r) blocks.push_back(placement.block(r));
+  const std::vector<Interval> blocks = placement.blocks();
   for (const ReductionSpec& spec : program_.reductions) {
     Reducing reducing;
     switch (spec.kind) {
@@ -126,6 +131,51 @@ void Executor::make_reductions(const StatisticsGroups* groups, const Placement& 
   instruction_seconds_.resize(program_.instructions.size());
 }
 
+void Executor::queue_reductions(const StatisticsGroups* groups, const Placement& placement,
+                                ReductionAlgorithm algorithm, bool force) {
+  marks_ = device_.allocate_pinned(sizeof(ReductionMarks));
+  const std::vector<Interval> blocks = placement.blocks();
+  gradient_plan_ = ReductionPlan(blocks, comm_.rank(), 1, sizeof(float), algorithm,
+                                 ReductionPlan::kLargeBytes)
+                       .local;
+  for (const ReductionSpec& spec : program_.reductions) {
+    reducing_.emplace_back();
+    if (spec.kind == ReductionKind::loss || spec.kind == ReductionKind::gradient) {
+      add_queued(spec, comm_, blocks, algorithm, force);
+    } else {
+      for (const LocalGroup& group : groups->groups())
+        add_queued(spec, *group.comm, group.blocks, algorithm, force);
+    }
+  }
+  timings_.resize(program_.reductions.size());
+  instruction_seconds_.resize(program_.instructions.size());
+}
+
+void Executor::add_queued(const ReductionSpec& spec, Communicator& comm,
+                          const std::vector<Interval>& blocks, ReductionAlgorithm algorithm,
+                          bool force) {
+  QueuedReductionOptions options;
+  options.blocks = blocks;
+  options.count = spec.count;
+  options.algorithm = algorithm;
+  options.combine = spec.combine;
+  options.forced = force;
+  options.number = static_cast<int>(reducing_.size());
+  auto* marks = reinterpret_cast<ReductionMarks*>(marks_.data());
+  Reducing& reducing = reducing_.back();
+  if (spec.kind == ReductionKind::gradient) {
+    options.stride = program_.parameter_floats;
+    options.folded = true;
+    reducing.queued.push_back(make_queued_reduction<float>(device_, comm, options, marks));
+  } else {
+    options.stride = program_.tensors[static_cast<std::size_t>(spec.leaf)].stride / sizeof(double);
+    reducing.queued.push_back(make_queued_reduction<double>(device_, comm, options, marks));
+  }
+  const std::size_t sent = reducing.queued.back()->bytes_sent();
+  reducing.bytes_sent += sent;
+  bytes_reduced_ += sent;
+}
+
 void Executor::reserve() {
   const auto grow = [&]<class Memory>(Memory& memory, std::size_t bytes) {
     if (memory.bytes() >= bytes) return;
@@ -145,15 +195,6 @@ void Executor::reserve() {
   grow(memory_.packed, program_.packed_bytes);
   grow(memory_.arena, arena_bytes_);
   if (device_.host_memory()) return;
-  for (std::size_t i = 0; i < program_.reductions.size(); ++i) {
-    const ReductionSpec& spec = program_.reductions[i];
-    const bool gradient = spec.kind == ReductionKind::gradient;
-    const std::size_t bytes = spec.count * (gradient ? sizeof(float) : sizeof(double));
-    const std::size_t leaves =
-        gradient ? gradient_plan_.nodes.size() : static_cast<std::size_t>(local_);
-    reducing_[i].staged_leaves = device_.allocate_pinned(leaves * bytes);
-    reducing_[i].staged_results = device_.allocate_pinned(group_members_.size() * bytes);
-  }
   for (const Tensor& tensor : program_.tensors) {
     const std::size_t bytes = tensor.bytes * static_cast<std::size_t>(local_);
     if (tensor.space == Space::image) grow(images_, bytes);

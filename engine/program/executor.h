@@ -20,6 +20,7 @@
 #include "engine/fault/faults.h"
 #include "engine/program/groups.h"
 #include "engine/program/program.h"
+#include "engine/program/queued_reduction.h"
 #include "kernels/mirror.h"
 
 namespace syncnorm {
@@ -74,13 +75,25 @@ struct NonFinite {
 class Executor {
  public:
   /// `comm` is the world for training and a self communicator for evaluation. `groups` may be null
-  /// where the program has no statistics reductions. Collective over `comm`.
+  /// where the program has no statistics reductions. On a device with memory of its own, `comm` and
+  /// the groups' communicators queue on it (queued_reduction.h). `force_reductions`: they do so for
+  /// a single rank, too. Collective over `comm`.
   Executor(Program program, Device& device, Communicator& comm, const Placement& placement,
-           const StatisticsGroups* groups, ReductionAlgorithm algorithm, Memory& memory);
+           const StatisticsGroups* groups, ReductionAlgorithm algorithm, Memory& memory,
+           bool force_reductions = false);
 
   /// Runs the whole program. `prepare`: also the instructions that only parameters feed (weights
-  /// packed, running statistics converted). `vote` is added to the votes of the loss reduction.
-  void run(const StepState& state, const BatchView& batch, bool prepare = true, double vote = 0.0);
+  /// packed, running statistics converted).
+  void run(const StepState& state, const BatchView& batch, bool prepare = true) {
+    load(batch);
+    run_loaded(state, prepare);
+  }
+  /// The same in two parts: queues taking the batch, which must stay until that is done; queues
+  /// the rest, which can be recorded (Device::begin_recording) and then replayed on other batches.
+  void load(const BatchView& batch);
+  void run_loaded(const StepState& state, bool prepare = true);
+  /// Whether nothing in a step looks at what the step computes.
+  bool can_be_recorded() const { return tap_ == nullptr && faults_ == nullptr && !profile_; }
 
   /// Values of a persistent f64 tensor for one local replica (and so for its group).
   std::vector<double> doubles(int tensor, int replica) const;
@@ -89,6 +102,14 @@ class Executor {
 
   /// The reduced loss values of the last run: Σ loss, correct, votes, 0. Evaluation: of this call.
   std::array<double, kLossValues> loss() const;
+  /// Where they are, on the device.
+  const double* loss_values() const;
+
+  /// To be called while the host waits for a step that was queued: tells the recorder how far the
+  /// device is. Throws PeerLostError when a communicator has failed.
+  void follow(std::int64_t step);
+  /// The reduction that the device has started and not finished, as ", in ..."; "" for none.
+  std::string where() const;
 
   /// Runs the forward pass alone, leaving the running statistics as they are, and shows `see` each
   /// compute instruction once it has run for a local replica, while its arguments are still there.
@@ -142,9 +163,8 @@ class Executor {
   struct Reducing {
     std::vector<std::unique_ptr<Reduction<double>>> by_group;  // statistics; [0] for the loss
     std::unique_ptr<Reduction<float>> gradient;
-    // On a device with memory of its own: the leaves (or nodes of the gradient), and the results
-    // by group, on the host.
-    Buffer staged_leaves, staged_results;
+    // On a device with memory of its own, instead of both: by group.
+    std::vector<std::unique_ptr<QueuedReduction>> queued;
     std::size_t bytes_sent = 0;
     int in_flight = 0;  // of the above
     std::chrono::steady_clock::time_point started;
@@ -157,11 +177,14 @@ class Executor {
   void compile_kernels();
   void make_reductions(const StatisticsGroups* groups, const Placement& placement,
                        ReductionAlgorithm algorithm);
+  void queue_reductions(const StatisticsGroups* groups, const Placement& placement,
+                        ReductionAlgorithm algorithm, bool force);
+  void add_queued(const ReductionSpec& spec, Communicator& comm, const std::vector<Interval>& blocks,
+                  ReductionAlgorithm algorithm, bool force);
   void reserve();
   Kernel* kernel(const Op& op, int samples);
-  void take_batch(const BatchView& batch);
 
-  void run_instruction(std::size_t index, const StepState& state, bool prepare, double vote);
+  void run_instruction(std::size_t index, const StepState& state, bool prepare);
   void call(const Instruction& instruction, Kernel* kernel, int replica, const StepState& state);
   void record(FlightKind kind, std::size_t index, const StepState& state);
   void show_statistics(std::size_t index, int replica) const;
@@ -171,9 +194,8 @@ class Executor {
   void contribute_nothing(const Instruction& instruction, int replica);
   void merge_gradients(std::size_t index, int replica, const StepState& state);
   void start_gradient(Reducing& reducing, const ReductionSpec& spec);
-  void start_reduction(const Instruction& instruction, double vote);
-  void stage_leaves(int spec);
-  void take_results(int spec);
+  void start_reduction(const Instruction& instruction);
+  void start_queued(int spec);
   double* leaf(int spec, int replica) const;
   double* result(int spec, int group) const;
   void start_folded(Reduction<double>& reduction, int spec, int group, Interval replicas);
@@ -213,6 +235,8 @@ class Executor {
   std::vector<const float*> gradient_nodes_;
   std::vector<Flying> flying_;
   std::vector<ReductionTiming> timings_;
+  Buffer marks_;              // ReductionMarks of a device with queues
+  ReductionMarks seen_marks_;  // as follow() last saw them
   bool overlap_ = true;
   bool profile_ = false;
   StatisticsTap* tap_ = nullptr;

@@ -22,19 +22,18 @@ double since(Clock::time_point begin) {
 
 }  // namespace
 
-void Executor::run(const StepState& state, const BatchView& batch, bool prepare, double vote) {
-  take_batch(batch);
+void Executor::run_loaded(const StepState& state, bool prepare) {
   for (wave_begin_ = 0; wave_begin_ < local_; wave_begin_ += wave_)
     for (std::size_t i = 0; i < program_.instructions.size(); ++i) {
       const auto begin = profile_ ? Clock::now() : Clock::time_point();
-      run_instruction(i, state, prepare, vote);
+      run_instruction(i, state, prepare);
       if (faults_ != nullptr) break_forward(i, state);
       progress();
       if (profile_) instruction_seconds_[i] += since(begin);
     }
 }
 
-void Executor::take_batch(const BatchView& batch) {
+void Executor::load(const BatchView& batch) {
   batch_ = batch;
   if (device_.host_memory()) return;
   const auto take = [&]<class T>(const T*& values, Buffer& buffer) {
@@ -67,13 +66,17 @@ void Executor::zero(int tensor, int replica) {
 
 std::array<double, kLossValues> Executor::loss() const {
   std::array<double, kLossValues> values{};
-  if (program_.loss_reduction >= 0) {
-    std::copy_n(result(program_.loss_reduction, 0), kLossValues, values.begin());
-  } else {
-    device_.copy(values.data(), pointer(program_.loss_tensor, 0), sizeof values);
-    device_.synchronize();
-  }
+  device_.copy(values.data(), loss_values(), sizeof values);
+  device_.synchronize();
   return values;
+}
+
+const double* Executor::loss_values() const {
+  const int tensor =
+      program_.loss_reduction >= 0
+          ? program_.reductions[static_cast<std::size_t>(program_.loss_reduction)].result
+          : program_.loss_tensor;
+  return reinterpret_cast<const double*>(pointer(tensor, 0));
 }
 
 bool Executor::runs_in_this_wave(const Instruction& instruction) const {
@@ -84,17 +87,16 @@ bool Executor::runs_in_this_wave(const Instruction& instruction) const {
   return !of_all_waves || wave_begin_ + wave_ >= local_;
 }
 
-void Executor::run_instruction(std::size_t index, const StepState& state, bool prepare,
-                               double vote) {
+void Executor::run_instruction(std::size_t index, const StepState& state, bool prepare) {
   const Instruction& instruction = program_.instructions[index];
   if (!runs_in_this_wave(instruction)) return;
   if (instruction.kind == InstructionKind::reduce_start) {
     if (faults_ != nullptr && breaks_reduction(instruction, state)) return;
-    record(FlightKind::start, index, state);
-    return start_reduction(instruction, vote);
+    if (device_.host_memory()) record(FlightKind::start, index, state);  // else: follow()
+    return start_reduction(instruction);
   }
   if (instruction.kind == InstructionKind::reduce_wait) {
-    record(FlightKind::wait, index, state);
+    if (device_.host_memory()) record(FlightKind::wait, index, state);
     return wait_reduction(instruction);
   }
   record(FlightKind::run, index, state);
@@ -251,49 +253,55 @@ void Executor::merge_gradients(std::size_t index, int replica, const StepState& 
 
 double* Executor::leaf(int index, int replica) const {
   const ReductionSpec& spec = program_.reductions[static_cast<std::size_t>(index)];
-  if (device_.host_memory()) return reinterpret_cast<double*>(pointer(spec.leaf, replica));
-  return reducing_[static_cast<std::size_t>(index)].staged_leaves.as<double>().data() +
-         static_cast<std::size_t>(replica) * spec.count;
+  return reinterpret_cast<double*>(pointer(spec.leaf, replica));
 }
 
 double* Executor::result(int index, int group) const {
   const ReductionSpec& spec = program_.reductions[static_cast<std::size_t>(index)];
-  if (device_.host_memory())
-    return reinterpret_cast<double*>(
-        pointer(spec.result, group_members_[static_cast<std::size_t>(group)].begin));
-  return reducing_[static_cast<std::size_t>(index)].staged_results.as<double>().data() +
-         static_cast<std::size_t>(group) * spec.count;
+  return reinterpret_cast<double*>(
+      pointer(spec.result, group_members_[static_cast<std::size_t>(group)].begin));
 }
 
-/// What this rank contributes, to the host; waits for the kernels that made it.
-void Executor::stage_leaves(int index) {
-  if (device_.host_memory()) return;
+void Executor::start_queued(int index) {
   const ReductionSpec& spec = program_.reductions[static_cast<std::size_t>(index)];
+  const auto& queued = reducing_[static_cast<std::size_t>(index)].queued;
   if (spec.kind == ReductionKind::gradient) {
-    float* to = reducing_[static_cast<std::size_t>(index)].staged_leaves.as<float>().data();
-    for (std::size_t n = 0; n < gradient_plan_.nodes.size(); ++n)
-      device_.copy(to + n * spec.count, gradient_pointer(n, spec.offset),
-                   spec.count * sizeof(float));
+    queued[0]->start(gradient_pointer(0, spec.offset), gradient_pointer(0, spec.offset));
+  } else if (spec.kind == ReductionKind::loss) {
+    queued[0]->start(leaf(index, 0), result(index, 0));
   } else {
-    for (int r = 0; r < local_; ++r)
-      device_.copy(leaf(index, r), pointer(spec.leaf, r), spec.count * sizeof(double));
+    for (std::size_t g = 0; g < queued.size(); ++g)
+      queued[g]->start(leaf(index, group_members_[g].begin), result(index, static_cast<int>(g)));
   }
-  device_.synchronize();
 }
 
-/// The results, to the device. That of the loss only the host reads.
-void Executor::take_results(int index) {
-  const ReductionSpec& spec = program_.reductions[static_cast<std::size_t>(index)];
-  if (device_.host_memory() || spec.kind == ReductionKind::loss) return;
-  if (spec.kind == ReductionKind::gradient) {
-    device_.copy(gradient_pointer(0, spec.offset),
-                 reducing_[static_cast<std::size_t>(index)].staged_leaves.data(),
-                 spec.count * sizeof(float));
-    return;
+std::string Executor::where() const {
+  const auto* marks = reinterpret_cast<const volatile ReductionMarks*>(marks_.data());
+  if (marks == nullptr || marks->started == marks->finished) return "";
+  const auto reduction = static_cast<std::size_t>(marks->started - 1);
+  return ", in the reduction of " + program_.reductions[reduction].name;
+}
+
+void Executor::follow(std::int64_t step) {
+  for (const Reducing& reducing : reducing_)
+    for (const auto& queued : reducing.queued) queued->check();
+  const auto* marks = reinterpret_cast<const volatile ReductionMarks*>(marks_.data());
+  if (recorder_ == nullptr || marks == nullptr) return;
+  const ReductionMarks now{marks->started, marks->finished};
+  const auto tell = [&](FlightKind kind, std::int32_t number) {
+    for (std::size_t i = 0; i < program_.instructions.size(); ++i) {
+      const Instruction& in = program_.instructions[i];
+      if (in.kind == InstructionKind::reduce_start && in.reduction == number - 1)
+        return recorder_->record(kind, flight_names_[i], step, static_cast<int>(i));
+    }
+  };
+  if (now.started != seen_marks_.started) {
+    tell(FlightKind::start, now.started);
+    if (now.finished != now.started) tell(FlightKind::wait, now.started);
+  } else if (now.finished != seen_marks_.finished) {
+    tell(FlightKind::run, now.finished);
   }
-  for (std::size_t g = 0; g < group_members_.size(); ++g)
-    device_.copy(pointer(spec.result, group_members_[g].begin), result(index, static_cast<int>(g)),
-                 spec.count * sizeof(double));
+  seen_marks_ = now;
 }
 
 double& Executor::time_of(ReductionKind kind) {
@@ -340,31 +348,24 @@ void Executor::start_folded(Reduction<double>& reduction, int index, int group, 
 }
 
 void Executor::start_gradient(Reducing& reducing, const ReductionSpec& spec) {
-  float* staged = reducing.staged_leaves.as<float>().data();
-  const auto node = [&](std::size_t n) {
-    return staged == nullptr ? gradient_pointer(n, spec.offset) : staged + n * spec.count;
-  };
   gradient_nodes_.clear();
-  for (std::size_t n = 0; n < gradient_plan_.nodes.size(); ++n) gradient_nodes_.push_back(node(n));
-  reducing.gradient->start(gradient_nodes_, node(0));
+  for (std::size_t n = 0; n < gradient_plan_.nodes.size(); ++n)
+    gradient_nodes_.push_back(gradient_pointer(n, spec.offset));
+  reducing.gradient->start(gradient_nodes_, gradient_pointer(0, spec.offset));
 }
 
-void Executor::start_reduction(const Instruction& instruction, double vote) {
+void Executor::start_reduction(const Instruction& instruction) {
   const auto begin = Clock::now();
   const int index = instruction.reduction;
   const ReductionSpec& spec = program_.reductions[static_cast<std::size_t>(index)];
   Reducing& reducing = reducing_[static_cast<std::size_t>(index)];
   reducing.started = begin;
-  stage_leaves(index);
-  if (spec.kind == ReductionKind::gradient) {
+  if (!device_.host_memory()) {
+    start_queued(index);
+  } else if (spec.kind == ReductionKind::gradient) {
     start_gradient(reducing, spec);
     fly(*reducing.gradient, index);
   } else if (spec.kind == ReductionKind::loss) {
-    for (int r = 0; r < local_; ++r) {
-      double* values = leaf(index, r);
-      values[2] = r == 0 ? vote : 0.0;
-      values[3] = 0.0;
-    }
     start_folded(*reducing.by_group[0], index, 0, {0, local_});
   } else {
     for (std::size_t g = 0; g < group_members_.size(); ++g)
@@ -377,9 +378,9 @@ void Executor::start_reduction(const Instruction& instruction, double vote) {
 void Executor::wait_reduction(const Instruction& instruction) {
   const auto begin = Clock::now();
   Reducing& reducing = reducing_[static_cast<std::size_t>(instruction.reduction)];
+  for (const auto& queued : reducing.queued) queued->wait();
   if (reducing.gradient != nullptr) reducing.gradient->wait();
   for (const auto& reduction : reducing.by_group) reduction->wait();
-  take_results(instruction.reduction);
   progress();  // takes what has landed off the list
   add_exposed(instruction.reduction, since(begin));
 }
@@ -403,7 +404,7 @@ void Executor::run_limit(const StepState& state, const BatchView& batch) {
            std::holds_alternative<ConvWgrad>(op) || std::holds_alternative<LinearForward>(op) ||
            std::holds_alternative<LinearDgrad>(op) || std::holds_alternative<LinearWgrad>(op);
   };
-  take_batch(batch);
+  load(batch);
   for (wave_begin_ = 0; wave_begin_ < local_; wave_begin_ += wave_)
     for (std::size_t i = 0; i < program_.instructions.size(); ++i) {
       const Instruction& instruction = program_.instructions[i];
@@ -438,14 +439,14 @@ std::vector<float> Executor::floats(int index, int replica) const {
 
 void Executor::run_forward(StepState state, const BatchView& batch, const SeeFunction& see) {
   state.update_running = false;
-  take_batch(batch);
+  load(batch);
   for (wave_begin_ = 0; wave_begin_ < local_; wave_begin_ += wave_)
     for (std::size_t i = 0; i < program_.instructions.size(); ++i) {
       const Instruction& instruction = program_.instructions[i];
       const bool loss = instruction.kind != InstructionKind::compute &&
                         instruction.reduction == program_.loss_reduction;
       if (instruction.pass == Pass::backward || loss) continue;
-      run_instruction(i, state, true, 0.0);
+      run_instruction(i, state, true);
       if (instruction.kind != InstructionKind::compute) continue;
       for (int r = wave_begin_; r < wave_end(); ++r) see(i, r);
     }

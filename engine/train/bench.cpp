@@ -134,7 +134,8 @@ StepBench Trainer::bench(const BenchOptions& options) {
     const Batch& batch = loader_->current();
     for (int s = 0; s < options.steps_per_round; ++s) {
       const auto begin = Clock::now();
-      full_->run_limit({}, {batch.images, batch.labels.data(), batch.sample_ids.data()});
+      full_->run_limit({}, view(batch));
+      device_.synchronize();
       limit_seconds.push_back(since(begin));
     }
   }

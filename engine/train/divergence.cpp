@@ -41,7 +41,9 @@ std::uint64_t hash_of(std::span<const std::byte> bytes) {
 
 void Trainer::diverged(std::int64_t step, const Batch& batch, Executor& executor, double loss) {
   record(FlightKind::mark, "a search for what is not finite", step + 1);
-  const BatchView view{batch.images, batch.labels.data(), batch.sample_ids.data()};
+  const BatchView values = view(batch);
+  while (steps_->in_flight() > 0) steps_->finish(comm_.deadline());  // they changed nothing
+  steps_->go_on();
   StepState state;
   state.seed = experiment_.seed;
   state.step = static_cast<std::uint64_t>(step);
@@ -50,14 +52,14 @@ void Trainer::diverged(std::int64_t step, const Batch& batch, Executor& executor
   const std::string what = forward
                                ? fmt::format("the loss of step {} is {}", step + 1, text_of(loss))
                                : fmt::format("the gradient of step {} is not finite", step + 1);
-  if (finite_again(state, view, executor))
+  if (finite_again(state, values, executor))
     throw Error(ExitCode::peer_lost,
                 fmt::format("{}, but not when the step is repeated: a device or its memory gave a "
                             "wrong value; go on from the newest checkpoint with --resume auto",
                             what));
   const std::string message =
       fmt::format("training diverged: {}; {}; lower optimizer.lr, add warm-up or clip the gradient",
-                  what, forward ? where_forward(state, view, executor) : where_backward());
+                  what, forward ? where_forward(state, values, executor) : where_backward());
   finish(step, "diverged", message);
   throw DivergedError(message);
 }

@@ -18,13 +18,16 @@ Op update_op(const OptimizerConfig& c, std::size_t count, double decay) {
 
 Optimizer::Optimizer(const Graph& graph, const Program& program, const OptimizerConfig& config,
                      Device& device)
-    : config_(config), count_(program.trained_floats) {
+    : config_(config), device_(&device), count_(program.trained_floats) {
   // Frozen parameters have a place in the state files too; it stays zero.
   const std::size_t bytes = program.parameter_floats * sizeof(float);
   first_ = Mirror(device, bytes);
   if (config.kind != OptimizerKind::sgd) second_ = Mirror(device, bytes);
   norm_ = Mirror(device, sizeof(double));
   sum_of_squares_ = device.compile(SumOfSquares{1, count_});
+  gradient_factor_ = device.compile(GradientFactor{1, config.clip_norm});
+  factor_ = device.allocate(sizeof(float));
+  go_on();
 
   std::vector<std::size_t> order(graph.parameters.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
@@ -49,30 +52,37 @@ Optimizer::Optimizer(const Graph& graph, const Program& program, const Optimizer
   }
 }
 
+void Optimizer::go_on() {
+  constexpr float kOne = 1.0f;
+  device_->write(factor_.data(), &kOne, sizeof kOne);
+}
+
 double Optimizer::gradient_norm(const Memory& memory) {
-  const std::array<void*, 2> args = {memory.gradients.as<float>().data(), norm_.device<double>()};
-  sum_of_squares_->run(args, {});
+  sum_squares(memory);
   norm_.pull();
   return std::sqrt(norm_.host<double>()[0]);
 }
 
-double Optimizer::update(const Memory& memory, StepState& state) {
+void Optimizer::sum_squares(const Memory& memory) {
+  const std::array<void*, 2> args = {memory.gradients.as<float>().data(), norm_.device<double>()};
+  sum_of_squares_->run(args, {});
+}
+
+void Optimizer::update(const Memory& memory, const StepState& state, const double* loss) {
   float* gradient = memory.gradients.as<float>().data();
-  const double norm = gradient_norm(memory);
-  if (!std::isfinite(norm)) return norm;
-  state.gradient_scale = 1.0f;
-  // torch.nn.utils.clip_grad_norm_ divides by norm + 1e-6 as well.
-  if (config_.clip_norm > 0.0 && norm > config_.clip_norm)
-    state.gradient_scale = static_cast<float>(config_.clip_norm / (norm + 1e-6));
+  sum_squares(memory);
+  const std::array<void*, 3> judged = {norm_.device<double>(), const_cast<double*>(loss),
+                                       factor_.data()};
+  gradient_factor_->run(judged, state);
+  const bool two = config_.kind != OptimizerKind::sgd;
   for (const Stretch& stretch : stretches_) {
     const auto at = [&](const Mirror& values) -> void* {
-      return values.bytes() == 0 ? nullptr : values.device<float>() + stretch.offset;
+      return values.device<float>() + stretch.offset;
     };
-    const std::array<void*, 4> args = {at(memory.parameters), gradient + stretch.offset, at(first_),
-                                       at(second_)};
-    stretch.kernel->run(args, state);
+    const std::array<void*, 5> args = {at(memory.parameters), gradient + stretch.offset, at(first_),
+                                       two ? at(second_) : factor_.data(), factor_.data()};
+    stretch.kernel->run(std::span(args).first(two ? 5 : 4), state);
   }
-  return norm;
 }
 
 std::vector<std::pair<std::string, std::span<float>>> Optimizer::state() const {

@@ -16,10 +16,14 @@ class Optimizer {
   Optimizer(const Graph& graph, const Program& program, const OptimizerConfig& config,
             Device& device);
 
-  /// Updates `memory.parameters` from the reduced gradient in place 0 of `memory.gradients`; sets
-  /// the clipping factor of `state`. Returns the gradient's global 2-norm; where that is not
-  /// finite, nothing was updated.
-  double update(const Memory& memory, StepState& state);
+  /// Queues updating `memory.parameters` from the reduced gradient in place 0 of
+  /// `memory.gradients`. Where the gradient's norm or `loss[0]`, on the device, is not finite,
+  /// nothing is updated, from then on until go_on().
+  void update(const Memory& memory, const StepState& state, const double* loss);
+  void go_on();
+  /// The gradient's squared global 2-norm that update() took, on the device.
+  const double* squared_norm() const { return norm_.device<double>(); }
+  /// The gradient's global 2-norm, now.
   double gradient_norm(const Memory& memory);
 
   /// Copies the state from the device to the host, and back.
@@ -32,15 +36,19 @@ class Optimizer {
   std::size_t bytes() const;
 
  private:
+  void sum_squares(const Memory& memory);
+
   struct Stretch {
     std::size_t offset = 0, count = 0;
     std::unique_ptr<Kernel> kernel;
   };
   OptimizerConfig config_;
+  Device* device_;
   std::size_t count_ = 0;
   Mirror first_, second_;
   Mirror norm_;
-  std::unique_ptr<Kernel> sum_of_squares_;
+  Buffer factor_;  // of GradientFactor
+  std::unique_ptr<Kernel> sum_of_squares_, gradient_factor_;
   std::vector<Stretch> stretches_;
 };
 

@@ -32,6 +32,7 @@ PreciseStatistics::PreciseStatistics(const Graph& graph, ProgramOptions options,
       replicas_(placement.block(comm.rank())),
       group_size_(experiment.norm.synced_replicas),
       order_(epoch_order(samples, experiment.seed, 0, experiment.data.shuffle)),
+      device_(device),
       running_(running) {
   const std::int64_t global = plan_.global_batch();
   batches_ =
@@ -56,6 +57,7 @@ void PreciseStatistics::run(std::int64_t step) {
   for (std::int64_t batch = 0; batch < batches_; ++batch) {
     fill(batch);
     executor_->run(state, {images_.as<float>().data(), labels_.data(), ids_.data()}, batch == 0);
+    device_.synchronize();  // the next batch takes this one's place
   }
   take_pairs();
 }

@@ -45,6 +45,7 @@ class PreciseStatistics {
   Interval replicas_;
   int group_size_;
   std::vector<std::uint32_t> order_;
+  Device& device_;
   RunningStatistics& running_;
   std::unique_ptr<Executor> executor_;
   Buffer images_;

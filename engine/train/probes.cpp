@@ -107,7 +107,6 @@ void Probes::remember() {
   memory_.parameters.pull();
   const std::span<const float> parameters = memory_.parameters.host<float>();
   before_.assign(parameters.begin(), parameters.end());
-  gradient_ = gradient();
 }
 
 std::vector<float> Probes::gradient() const {
@@ -137,6 +136,7 @@ ProbeEvent Probes::measure(StepState state, const BatchView& batch, double sampl
   memory_.parameters.pull();
   const std::span<const float> live = memory_.parameters.host<float>();
   const std::vector<float> after(live.begin(), live.end());
+  gradient_ = gradient();
   ProbeEvent event;
   if (leaf_size_ > 0) {
     const Leaf old_values = distributions(before_), new_values = distributions(after);

@@ -25,7 +25,7 @@ class Probes {
 
   bool due(std::int64_t step) const { return step % config_.every_steps == 0; }
 
-  /// Between a step's gradient and its update: keeps the parameters and the gradient.
+  /// Before a step: keeps the parameters.
   void remember();
 
   /// Behind the update. `state`, `batch`, `samples` and `loss` are those of the step. Collective.

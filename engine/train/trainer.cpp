@@ -104,17 +104,19 @@ void Trainer::build_programs() {
   });
   if (experiment_.norm.kind == NormKind::batch && experiment_.norm.synced_replicas > 1)
     groups_ =
-        std::make_unique<StatisticsGroups>(comm_, placement_, experiment_.norm.synced_replicas);
+        std::make_unique<StatisticsGroups>(device_comm(), placement_,
+                                                 experiment_.norm.synced_replicas);
   const ReductionAlgorithm how = algorithm(experiment_);
-  full_ = std::make_unique<Executor>(std::move(full), device_, comm_, placement_, groups_.get(),
-                                     how, memory_);
-  if (has_tail)
-    tail_ = std::make_unique<Executor>(std::move(tail), device_, comm_, placement_, groups_.get(),
-                                       how, memory_);
-  for (Executor* executor : {full_.get(), tail_.get()}) {
-    if (executor == nullptr) continue;
-    executor->set_recorder(options_.recorder);
-    if (options_.faults != nullptr) executor->set_faults(options_.faults);
+  const auto executor = [&](Program program) {
+    return std::make_unique<Executor>(std::move(program), device_, device_comm(), placement_,
+                                      groups_.get(), how, memory_, options_.force_reductions);
+  };
+  full_ = executor(std::move(full));
+  if (has_tail) tail_ = executor(std::move(tail));
+  for (Executor* each : {full_.get(), tail_.get()}) {
+    if (each == nullptr) continue;
+    each->set_recorder(options_.recorder);
+    if (options_.faults != nullptr) each->set_faults(options_.faults);
   }
   const Program& program = full_->program();
   evaluator_ = std::make_unique<Evaluator>(graph_, experiment_, program.parameter_offset, dataset_,
@@ -124,12 +126,13 @@ void Trainer::build_programs() {
   if (experiment_.norm.kind == NormKind::batch && experiment_.norm.precise_samples > 0)
     precise_ = std::make_unique<PreciseStatistics>(
         graph_, program_options(experiment_), program.parameter_offset, dataset_, splits_.train,
-        experiment_, device_, comm_, placement_, groups_.get(), how, memory_, *running_);
+        experiment_, device_, device_comm(), placement_, groups_.get(), how, memory_, *running_);
   if (experiment_.probes.every_steps > 0)
     probes_ = std::make_unique<Probes>(graph_, experiment_.probes, *full_, device_, comm_,
                                        placement_, memory_);
   if (precise_ != nullptr) precise_->set_recorder(options_.recorder);
   optimizer_ = std::make_unique<Optimizer>(graph_, program, experiment_.optimizer, device_);
+  steps_ = std::make_unique<Steps>(device_, *optimizer_, memory_);
 }
 
 std::string Trainer::plan() const {
@@ -146,7 +149,7 @@ void Trainer::compare_ranks() {
                                {"version", options_.version},
                                {"data", dataset_.fingerprint},
                                {"device", device_.description()},
-                               {"communicator", comm_.description()},
+                               {"communicator", device_comm().description()},
                                {"resume option", options_.resume},
                                {"schedule", program_text(full_->program())}});
 }
@@ -185,7 +188,7 @@ std::int64_t Trainer::start_or_resume() {
   start.name = experiment_.name;
   start.run_dir = experiment_.run_dir;
   start.device = device_.description();
-  start.communicator = comm_.description();
+  start.communicator = device_comm().description();
   start.version = options_.version;
   start.model = experiment_.model.layers.empty() ? experiment_.model.architecture : "layers";
   start.ranks = comm_.size();
@@ -249,6 +252,11 @@ std::unique_ptr<Loader> Trainer::make_loader(std::int64_t first_step,
   options.first_step = first_step;
   options.total_steps = total_steps;
   options.prefetch = experiment_.data.prefetch;
+  options.held = steps_->most_in_flight();
+  if (!device_.host_memory()) {
+    image_memory_ = device_.allocate_pinned(sizeof(float) * Loader::floats(dataset_, options));
+    options.memory = image_memory_.as<float>().data();
+  }
   return std::make_unique<Loader>(dataset_, splits_.train, options);
 }
 
@@ -259,61 +267,94 @@ EndEvent Trainer::run() {
   step_times_.reserve(static_cast<std::size_t>(length_.total_steps - first));
   step_samples_.reserve(step_times_.capacity());
   for (std::int64_t step = first; step < length_.total_steps; ++step) {
-    const StepEvent event = one_step(step);
-    notify(&Observer::on_step, event);
-    if (probed_) probe(event);
-    after_step(step + 1, stop_agreed_);
+    start_step(step);
+    finish_steps(looked_at(step) ? 0 : static_cast<std::size_t>(steps_->most_in_flight()) - 1);
   }
   if (evaluated_step_ != length_.total_steps) evaluate(length_.total_steps);
   if (saved_step_ != length_.total_steps) save_and_wait(length_.total_steps, true);
   return finish(length_.total_steps, "done", "");
 }
 
+/// Whether what is known after this step is needed before the next is started.
+bool Trainer::looked_at(std::int64_t step) const {
+  const std::int64_t done = step + 1;
+  const Pending& newest = pending_.back();
+  return newest.sampled || newest.probed || done == length_.total_steps || work_is_due(done);
+}
+
+/// Finishes the oldest steps in flight until `left` are. A stop is agreed on in one step and carried
+/// out behind the last that was started.
+void Trainer::finish_steps(std::size_t left) {
+  while (pending_.size() > left || (stop_agreed_ && !pending_.empty())) {
+    const Pending step = pending_.front();
+    const StepEvent event = finish_step();
+    notify(&Observer::on_step, event);
+    if (step.probed) probe(event, step.state, *step.batch);
+    after_step(event.step, stop_agreed_ && pending_.empty());
+  }
+}
+
 StepEvent Trainer::one_step(std::int64_t step) {
-  const auto begin = Clock::now();
+  start_step(step);
+  return finish_step();
+}
+
+void Trainer::start_step(std::int64_t step) {
+  Pending pending{};
+  pending.begin = Clock::now();
   const double waited_before = loader_->wait_seconds();
   record(FlightKind::mark, "waiting for data", step + 1);
   const Batch& batch = loader_->next();
+  pending.batch = &batch;
+  pending.data_seconds = loader_->wait_seconds() - waited_before;
   Executor& executor = batch.global_samples < plan_.global_batch() ? *tail_ : *full_;
-  const double reducing_before = executor.times().total();
+  const bool full = &executor == full_.get();
+  pending.executor = &executor;
+  pending.reducing_before = executor.times().total();
   const bool watched = options_.rank_observer != nullptr;
-  const RankStepEvent before = watched ? rank_totals() : RankStepEvent();
+  if (watched) pending.before = rank_totals();
   sample_due_ = sample_due_ || step % experiment_.metrics.every_steps == 0;
-  const bool sampled = watched && sample_due_ && &executor == full_.get();
-  if (sampled) layers_->begin(executor);
-  StepState state;
+  pending.sampled = watched && sample_due_ && full;
+  pending.probed = probes_ != nullptr && probes_->due(step + 1) && full;
+  if (pending.sampled) layers_->begin(executor);
+  if (pending.probed) probes_->remember();
+  StepState& state = pending.state;
   state.seed = experiment_.seed;
   state.step = static_cast<std::uint64_t>(step);
-  const double rate = learning_rate(experiment_, step, length_.total_steps);
-  state.lr = static_cast<float>(rate);
+  pending.rate = learning_rate(experiment_, step, length_.total_steps);
+  state.lr = static_cast<float>(pending.rate);
   const bool stop = options_.stop_requested != nullptr && options_.stop_requested->load();
-  executor.run(state, {batch.images, batch.labels.data(), batch.sample_ids.data()}, true,
-               stop ? 1.0 : 0.0);
-  const std::span<const LayerSums> layers =
-      sampled ? layers_->end(executor) : std::span<const LayerSums>();
+  state.vote = stop ? 1.0 : 0.0;
+  steps_->start(executor, state, view(batch));
+  if (pending.sampled) pending.layers = layers_->end(executor);
+  pending_.push_back(pending);
+}
+
+StepEvent Trainer::finish_step() {
+  const StepResult result = steps_->finish(comm_.deadline());
+  const Pending pending = pending_.front();
+  const Batch& batch = *pending.batch;
+  const auto step = static_cast<std::int64_t>(pending.state.step);
   const double samples = static_cast<double>(batch.global_samples);
-  const double loss = executor.loss()[0] / samples;
-  if (!std::isfinite(loss)) diverged(step, batch, executor, loss);
-  stop_agreed_ = executor.loss()[2] > 0.0;
-  if (probes_ != nullptr && probes_->due(step + 1) && &executor == full_.get()) {
-    probes_->remember();
-    probed_ = {state, {batch.images, batch.labels.data(), batch.sample_ids.data()}};
-  }
-  StepEvent event;
-  const double gradient_norm = optimizer_->update(memory_, state);
-  if (!std::isfinite(gradient_norm)) diverged(step, batch, executor, loss);
+  const double loss = result.loss[0] / samples;
+  if (!std::isfinite(loss) || !std::isfinite(result.gradient_norm))
+    diverged(step, batch, *pending.executor, loss);
+  pending_.pop_front();
+  stop_agreed_ = stop_agreed_ || result.loss[2] > 0.0;
   const bool clipped = experiment_.optimizer.clip_norm > 0.0;
-  const bool measured = sampled || clipped;
-  if (clipped) event.gradient_norm = gradient_norm;
+  const bool measured = pending.sampled || clipped;
+  StepEvent event;
+  if (clipped) event.gradient_norm = result.gradient_norm;
   event.step = step + 1;
   event.epoch = epoch_of(step + 1);
   event.loss = loss;
-  event.accuracy = executor.loss()[1] / samples;
-  event.lr = rate;
+  event.accuracy = result.loss[1] / samples;
+  event.lr = pending.rate;
   event.samples = batch.global_samples;
-  event.data_seconds = loader_->wait_seconds() - waited_before;
-  event.reduction_seconds = executor.times().total() - reducing_before;
-  event.seconds = since(begin);
+  event.data_seconds = pending.data_seconds;
+  event.reduction_seconds = pending.executor->times().total() - pending.reducing_before;
+  event.seconds = since(std::max(pending.begin, finished_));
+  finished_ = Clock::now();
   step_seconds_ += event.seconds;
   reduction_seconds_ += event.reduction_seconds;
   data_seconds_ += event.data_seconds;
@@ -321,40 +362,51 @@ StepEvent Trainer::one_step(std::int64_t step) {
   step_samples_.push_back(event.samples);
   if (recent_losses_.size() == kRecentLosses) recent_losses_.erase(recent_losses_.begin());
   recent_losses_.push_back(loss);
-  if (watched) tell_rank_step(event, before, measured ? gradient_norm : -1.0);
-  if (sampled) {
-    options_.rank_observer->on_layers(event.step, layers);
+  if (options_.rank_observer != nullptr)
+    tell_rank_step(event, pending.before, measured ? result.gradient_norm : -1.0);
+  if (pending.sampled) {
+    options_.rank_observer->on_layers(event.step, pending.layers);
     sample_due_ = false;
   }
   return event;
 }
 
 /// What the probes find in the step that was just done, on its batch, which is still there.
-void Trainer::probe(const StepEvent& step) {
-  ProbeEvent event = probes_->measure(probed_->first, probed_->second,
-                                      static_cast<double>(step.samples), step.loss);
+void Trainer::probe(const StepEvent& step, const StepState& state, const Batch& batch) {
+  ProbeEvent event =
+      probes_->measure(state, view(batch), static_cast<double>(step.samples), step.loss);
   event.step = step.step;
-  probed_.reset();
   notify(&Observer::on_probe, event);
 }
 
-void Trainer::after_step(std::int64_t step, bool stop) {
+bool Trainer::work_is_due(std::int64_t step) const {
+  const int every = experiment_.fault.check_every_steps;
+  const EvaluationConfig& evaluation = experiment_.evaluation;
+  const CheckpointConfig& checkpoint = experiment_.checkpoint;
+  return (every > 0 && step % every == 0) ||
+         due(step, evaluation.every_epochs, evaluation.every_steps) ||
+         due(step, checkpoint.every_epochs, checkpoint.every_steps);
+}
+
+/// Whether what is done every so many epochs or steps is due after `step`.
+bool Trainer::due(std::int64_t step, int every_epochs, int every_steps) const {
   const bool epoch_end = step % length_.steps_per_epoch == 0;
   const std::int64_t epochs = step / length_.steps_per_epoch;
-  const auto due = [&](int every_epochs, int every_steps) {
-    return (every_epochs > 0 && epoch_end && epochs % every_epochs == 0) ||
-           (every_steps > 0 && step % every_steps == 0);
-  };
+  return (every_epochs > 0 && epoch_end && epochs % every_epochs == 0) ||
+         (every_steps > 0 && step % every_steps == 0);
+}
+
+void Trainer::after_step(std::int64_t step, bool stop) {
   const bool end = step == length_.total_steps;
   if (root()) tell_checkpoints(writer_->finished());
   const int every = experiment_.fault.check_every_steps;
   if (every > 0 && step % every == 0) compare_parameters(step);
-  if (end || due(experiment_.evaluation.every_epochs, experiment_.evaluation.every_steps))
+  if (end || due(step, experiment_.evaluation.every_epochs, experiment_.evaluation.every_steps))
     evaluate(step);
   if (end || stop)
     save_and_wait(step, end);
   else if (best_step_ == step ||
-           due(experiment_.checkpoint.every_epochs, experiment_.checkpoint.every_steps))
+           due(step, experiment_.checkpoint.every_epochs, experiment_.checkpoint.every_steps))
     save(step, false);
   if (stop && !end) {
     const std::string message =

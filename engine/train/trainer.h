@@ -2,6 +2,8 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -22,6 +24,7 @@
 #include "engine/train/probes.h"
 #include "engine/train/run_lock.h"
 #include "engine/train/state_files.h"
+#include "engine/train/steps.h"
 
 namespace syncnorm {
 
@@ -34,6 +37,10 @@ struct TrainerOptions {
   FlightRecorder* recorder = nullptr;                 // told what this rank does, when not null
   Faults* faults = nullptr;                           // of this rank, when not null
   const std::atomic<bool>* stop_requested = nullptr;  // polled once a step, on every rank
+  // Of the same ranks, its collectives queued on the device (make_nccl_communicator): needed by
+  // several ranks whose devices have memory of their own.
+  Communicator* device_communicator = nullptr;
+  bool force_reductions = false;  // also where there is a single rank, on such a device
 };
 
 /// Steps and epochs of an experiment on `train_samples` samples.
@@ -77,8 +84,17 @@ class Trainer {
   void restore(const Checkpoint& checkpoint);
   void start_from(const std::string& path);
   void take_run_folder();
+  void start_step(std::int64_t step);
+  StepEvent finish_step();
+  void finish_steps(std::size_t left);
   StepEvent one_step(std::int64_t step);
-  void probe(const StepEvent& step);
+  bool looked_at(std::int64_t step) const;
+  bool work_is_due(std::int64_t step) const;
+  bool due(std::int64_t step, int every_epochs, int every_steps) const;
+  void probe(const StepEvent& step, const StepState& state, const Batch& batch);
+  static BatchView view(const Batch& batch) {
+    return {batch.images, batch.labels.data(), batch.sample_ids.data()};
+  }
   void tell_rank_start();
   RankStepEvent rank_totals() const;
   void tell_rank_step(const StepEvent& event, const RankStepEvent& before, double gradient_norm);
@@ -94,6 +110,9 @@ class Trainer {
   std::string tell_checkpoints(const std::vector<CheckpointOutcome>& outcomes);
   [[noreturn]] void diverged(std::int64_t step, const Batch& batch, Executor& executor,
                              double loss);
+  Communicator& device_comm() {
+    return options_.device_communicator != nullptr ? *options_.device_communicator : comm_;
+  }
   bool finite_again(const StepState& state, const BatchView& batch, Executor& executor);
   std::string where_forward(const StepState& state, const BatchView& batch, Executor& executor);
   std::string where_backward() const;
@@ -125,9 +144,23 @@ class Trainer {
   std::unique_ptr<RunningStatistics> running_;
   std::unique_ptr<PreciseStatistics> precise_;  // norm.precise_samples
   std::unique_ptr<Probes> probes_;              // probes.every_steps
-  std::optional<std::pair<StepState, BatchView>> probed_;
   std::unique_ptr<Evaluator> evaluator_;
   std::unique_ptr<Optimizer> optimizer_;
+  std::unique_ptr<Steps> steps_;
+  /// A step between start_step() and finish_step().
+  struct Pending {
+    StepState state;
+    const Batch* batch;
+    Executor* executor;
+    double rate, data_seconds, reducing_before;
+    RankStepEvent before;
+    std::chrono::steady_clock::time_point begin;
+    bool sampled, probed;
+    std::span<const LayerSums> layers;
+  };
+  std::deque<Pending> pending_;
+  std::chrono::steady_clock::time_point finished_;  // the last step
+  mutable Buffer image_memory_;                     // of loader_, where a device copies from it
   std::unique_ptr<Loader> loader_;
   std::unique_ptr<LayerStatistics> layers_;  // with a rank observer
   bool sample_due_ = true;                   // from the first step on, then now and then

@@ -102,6 +102,8 @@ KernelPtr compile(Context&, const SoftmaxCrossEntropy&);
 KernelPtr compile(Context&, const SgdUpdate&);
 KernelPtr compile(Context&, const AdamUpdate&);
 KernelPtr compile(Context&, const SumOfSquares&);
+KernelPtr compile(Context&, const GradientFactor&);
+KernelPtr compile(Context&, const TreeFold&);
 
 std::size_t packed_bytes(Context&, const ConvPack&);
 std::size_t workspace_bytes(Context&, const PoolForward&);

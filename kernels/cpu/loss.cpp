@@ -29,12 +29,13 @@ double sample_loss(const SoftmaxCrossEntropy& op, const float* logits, int label
 }  // namespace
 
 KernelPtr compile(Context&, const SoftmaxCrossEntropy& op) {
-  return make_kernel([op](std::span<void* const> args, const StepState&) {
+  return make_kernel([op](std::span<void* const> args, const StepState& state) {
     const auto* logits = arg<const float>(args, 0);
     const auto* labels = arg<const std::int32_t>(args, 1);
     auto* totals = arg<double>(args, 2);
     auto* gradient = arg<float>(args, 3);
-    totals[0] = totals[1] = 0.0;
+    totals[0] = totals[1] = totals[3] = 0.0;
+    totals[2] = state.vote;
     for (int n = 0; n < op.samples; ++n, logits += op.classes) {
       float* sample_gradient = gradient != nullptr ? gradient + n * op.classes : nullptr;
       if (labels[n] < 0) {

@@ -9,17 +9,19 @@ __device__ __forceinline__ int own_index() {
   return static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
 }
 
-__global__ void finalize(BatchFinalize op, FinalizeVectors vectors) {
+__global__ void finalize(BatchFinalize op, FinalizeVectors vectors, const StepState* state) {
   const int c = own_index();
+  vectors.update_running = state->update_running;
+  vectors.step = static_cast<double>(state->step);
   if (c < op.channels) finalize_channel(op, vectors, c);
 }
 
 __global__ void finalize_deviation(BatchFinalizeDeviation op, const double* sums,
                                    const double* totals, float* inv_std, float* running_var,
-                                   bool update_running) {
+                                   const StepState* state) {
   const int c = own_index();
   if (c < op.channels)
-    finalize_deviation_channel(op, sums, totals, inv_std, running_var, update_running, c);
+    finalize_deviation_channel(op, sums, totals, inv_std, running_var, state->update_running, c);
 }
 
 __global__ void accumulate(int count, const double* sums, double* totals) {
@@ -72,9 +74,8 @@ KernelPtr compile(Context& context, const BatchFinalize& op) {
   return make_kernel([op, &context](std::span<void* const> args, const StepState& state) {
     const FinalizeVectors vectors{arg<const double>(args, 0), arg<float>(args, 1),
                                   arg<float>(args, 2),        arg<float>(args, 3),
-                                  arg<float>(args, 4),        arg<float>(args, 5),
-                                  state.update_running,       static_cast<double>(state.step)};
-    launch_each(context, finalize, op.channels, op, vectors);
+                                  arg<float>(args, 4),        arg<float>(args, 5)};
+    launch_each(context, finalize, op.channels, op, vectors, context.use(state));
   });
 }
 
@@ -92,7 +93,7 @@ KernelPtr compile(Context& context, const BatchFinalizeDeviation& op) {
   return make_kernel([op, &context](std::span<void* const> args, const StepState& state) {
     launch_each(context, finalize_deviation, op.channels, op, arg<const double>(args, 0),
                 arg<const double>(args, 1), arg<float>(args, 2), arg<float>(args, 3),
-                state.update_running);
+                context.use(state));
   });
 }
 

@@ -7,7 +7,9 @@
 
 #include <cuda_runtime.h>
 
+#include <array>
 #include <memory>
+#include <optional>
 
 #include "kernels/device.h"
 
@@ -29,8 +31,17 @@ class Context {
   Context(const Context&) = delete;
   Context& operator=(const Context&) = delete;
 
-  cudaStream_t stream = nullptr;
-  std::unique_ptr<Libraries> libraries;
+  cudaStream_t stream = nullptr;  // of the current queue
+  std::unique_ptr<Libraries> libraries;  // on the compute queue
+
+  Queue use_queue(Queue queue);
+  cudaStream_t stream_of(Queue queue) const { return streams_[static_cast<std::size_t>(queue)]; }
+
+  /// What a kernel that reads the state is given: the device's copy, so that a recorded step can be
+  /// replayed with another state. Queues an update of the copy when `state` is not the last one;
+  /// while recording it must be.
+  const StepState* use(const StepState& state);
+  bool recording = false;
 
   /// Asks for scratch of at least `bytes`; to be called while compiling, read with scratch() later.
   void need_scratch(std::size_t bytes);
@@ -40,8 +51,13 @@ class Context {
   }
 
  private:
-  Buffer scratch_;
+  std::array<cudaStream_t, 2> streams_{};
+  Buffer state_, scratch_;
+  std::optional<StepState> last_state_;
 };
+
+/// Queues writing `bytes` (at most Device::kMostWritten), taken when this is called.
+void write_bytes(cudaStream_t stream, void* to, const void* from, std::size_t bytes);
 
 /// Device memory, zeroed on `stream` (which the call waits for), 256-byte aligned. Throws
 /// InputError when there is not enough, saying how much there is.
@@ -50,6 +66,12 @@ Buffer allocate_device(std::size_t bytes, cudaStream_t stream);
 template <class T>
 T* arg(std::span<void* const> args, std::size_t index) {
   return static_cast<T*>(args[index]);
+}
+
+/// An argument that may be null or left out.
+template <class T>
+T* optional_arg(std::span<void* const> args, std::size_t index) {
+  return index < args.size() ? static_cast<T*>(args[index]) : nullptr;
 }
 
 using KernelPtr = std::unique_ptr<Kernel>;
@@ -86,6 +108,8 @@ KernelPtr compile(Context&, const SoftmaxCrossEntropy&);
 KernelPtr compile(Context&, const SgdUpdate&);
 KernelPtr compile(Context&, const AdamUpdate&);
 KernelPtr compile(Context&, const SumOfSquares&);
+KernelPtr compile(Context&, const GradientFactor&);
+KernelPtr compile(Context&, const TreeFold&);
 
 std::size_t packed_bytes(const ConvPack&);
 std::size_t workspace_bytes(const PoolForward&);

@@ -30,13 +30,32 @@ Buffer allocate_device(std::size_t bytes, cudaStream_t stream) {
 }
 
 Context::Context() {
-  check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "could not make a stream");
+  for (cudaStream_t& made : streams_)
+    check(cudaStreamCreateWithFlags(&made, cudaStreamNonBlocking), "could not make a stream");
+  stream = stream_of(Queue::compute);
   libraries = make_libraries(stream);
+  state_ = allocate_device(sizeof(StepState), stream);
 }
 
 Context::~Context() {
   libraries.reset();
-  cudaStreamDestroy(stream);
+  for (cudaStream_t made : streams_) cudaStreamDestroy(made);
+}
+
+Queue Context::use_queue(Queue queue) {
+  const Queue before = stream == stream_of(Queue::compute) ? Queue::compute : Queue::communication;
+  stream = stream_of(queue);
+  return before;
+}
+
+const StepState* Context::use(const StepState& state) {
+  if (last_state_ != state) {
+    if (recording)
+      throw std::logic_error("CUDA: a step is recorded with another state than was set");
+    write_bytes(stream, state_.data(), &state, sizeof state);
+    last_state_ = state;
+  }
+  return reinterpret_cast<const StepState*>(state_.data());
 }
 
 void Context::need_scratch(std::size_t bytes) {
@@ -60,6 +79,20 @@ class CudaEvent final : public Event {
 };
 
 cudaEvent_t event_of(Event& event) { return static_cast<CudaEvent&>(event).event; }
+
+class CudaRecording final : public Recording {
+ public:
+  /// Takes `graph`.
+  explicit CudaRecording(cudaGraph_t graph) {
+    const cudaError_t made = cudaGraphInstantiate(&step, graph, 0);
+    cudaGraphDestroy(graph);
+    check(made, "could not prepare a recorded step");
+  }
+  ~CudaRecording() override { cudaGraphExecDestroy(step); }
+  CudaRecording(const CudaRecording&) = delete;
+  CudaRecording& operator=(const CudaRecording&) = delete;
+  cudaGraphExec_t step = nullptr;
+};
 
 class CudaDevice final : public Device {
  public:
@@ -88,6 +121,12 @@ class CudaDevice final : public Device {
                        context_.libraries->versions());
   }
 
+  std::string unit() const override {
+    std::string text = "GPU-";
+    for (const char byte : properties_.uuid.bytes)
+      text += fmt::format("{:02x}", static_cast<unsigned char>(byte));
+    return text;
+  }
   bool host_memory() const override { return false; }
   Buffer allocate_pinned(std::size_t bytes) override {
     if (bytes == 0) return {};
@@ -101,16 +140,23 @@ class CudaDevice final : public Device {
       check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, context_.stream),
             "could not queue a copy");
   }
+  void write(void* to, const void* from, std::size_t bytes) override {
+    if (bytes > 0) write_bytes(context_.stream, to, from, bytes);
+  }
   void zero(void* to, std::size_t bytes) override {
     if (bytes > 0) check(cudaMemsetAsync(to, 0, bytes, context_.stream), "could not queue zeroing");
   }
   void synchronize() override {
-    check(cudaStreamSynchronize(context_.stream), "something that was queued failed");
+    for (const Queue queue : {Queue::communication, Queue::compute})
+      check(cudaStreamSynchronize(context_.stream_of(queue)), "something that was queued failed");
   }
 
   std::unique_ptr<Event> make_event() override { return std::make_unique<CudaEvent>(); }
   void record(Event& event) override {
     check(cudaEventRecord(event_of(event), context_.stream), "could not record an event");
+  }
+  void run_after(Event& event) override {
+    check(cudaStreamWaitEvent(context_.stream, event_of(event), 0), "could not order the queues");
   }
   bool done(Event& event) override {
     const cudaError_t state = cudaEventQuery(event_of(event));
@@ -121,7 +167,27 @@ class CudaDevice final : public Device {
   void wait(Event& event) override {
     check(cudaEventSynchronize(event_of(event)), "something before an event failed");
   }
-  void* native_stream() override { return context_.stream; }
+  Queue use_queue(Queue queue) override { return context_.use_queue(queue); }
+  void* native_queue(Queue queue) override { return context_.stream_of(queue); }
+
+  bool records() const override { return true; }
+  void begin_recording() override {
+    // NCCL queues from a thread of its own, so only this thread's calls are watched.
+    check(cudaStreamBeginCapture(context_.stream, cudaStreamCaptureModeThreadLocal),
+          "could not begin to record a step");
+    context_.recording = true;
+  }
+  std::unique_ptr<Recording> end_recording() override {
+    context_.recording = false;
+    cudaGraph_t graph = nullptr;
+    check(cudaStreamEndCapture(context_.stream, &graph), "could not record a step");
+    return std::make_unique<CudaRecording>(graph);
+  }
+  void replay(Recording& recording) override {
+    check(cudaGraphLaunch(static_cast<CudaRecording&>(recording).step, context_.stream),
+          "could not queue a recorded step");
+  }
+  void set_state(const StepState& state) override { context_.use(state); }
 
  private:
   cudaDeviceProp properties_{};
@@ -131,15 +197,15 @@ class CudaDevice final : public Device {
 
 }  // namespace
 
-std::unique_ptr<Device> make_device(int index) {
+std::unique_ptr<Device> make_device(int local_rank) {
   int count = 0;
   const cudaError_t found = cudaGetDeviceCount(&count);
   if (found != cudaSuccess)
     throw InputError(fmt::format("device: cuda: no GPU can be used here ({}); use device: cpu",
                                  cudaGetErrorString(found)));
-  if (index < 0 || index >= count)
-    throw InputError(
-        fmt::format("device: cuda: there is no GPU {}; this machine has {}", index, count));
+  if (count == 0)
+    throw InputError("device: cuda: this machine has no GPU, or shows none; use device: cpu");
+  const int index = local_rank % count;
   cudaDeviceProp properties{};
   check(cudaGetDeviceProperties(&properties, index), "could not ask for the GPU's properties");
   if (properties.major < 8)

@@ -6,6 +6,6 @@
 namespace syncnorm::cuda {
 
 /// See make_cuda_device() in kernels/device.h.
-std::unique_ptr<Device> make_device(int index);
+std::unique_ptr<Device> make_device(int local_rank);
 
 }  // namespace syncnorm::cuda

@@ -5,7 +5,7 @@
 
 namespace syncnorm {
 
-std::unique_ptr<Device> make_cuda_device(int index) {
+std::unique_ptr<Device> make_cuda_device(int local_rank) {
   std::string tried;
   using Factory = Device*(int);
   // Not RTLD_GLOBAL: nothing looks for the module's names.
@@ -16,7 +16,7 @@ std::unique_ptr<Device> make_cuda_device(int index) {
         "device: cuda: the module syncnorm_cuda.so cannot be loaded: it belongs beside the "
         "program, and needs CUDA's cuDNN and cuBLASLt libraries" +
         tried);
-  return std::unique_ptr<Device>(make(index));
+  return std::unique_ptr<Device>(make(local_rank));
 }
 
 }  // namespace syncnorm

@@ -53,7 +53,7 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 __global__ void __launch_bounds__(kThreads)
-    add_losses(int samples, const double* losses, double* totals) {
+    add_losses(int samples, const double* losses, const StepState* state, double* totals) {
   double loss = 0.0, correct = 0.0;
   for (int n = static_cast<int>(threadIdx.x); n < samples; n += kThreads) {
     loss += losses[2 * n];
@@ -64,19 +64,21 @@ __global__ void __launch_bounds__(kThreads)
   if (threadIdx.x != 0) return;
   totals[0] = loss;
   totals[1] = correct;
+  totals[2] = state->vote;
+  totals[3] = 0.0;
 }
 
 }  // namespace
 
 KernelPtr compile(Context& context, const SoftmaxCrossEntropy& op) {
   context.need_scratch(values(op.samples, 2) * sizeof(double));
-  return make_kernel([op, &context](std::span<void* const> args, const StepState&) {
+  return make_kernel([op, &context](std::span<void* const> args, const StepState& state) {
     auto* losses = context.scratch<double>();
     launch(sample_losses, dim3(static_cast<unsigned>(op.samples)), dim3(kThreads), 0,
            context.stream, op, arg<const float>(args, 0), arg<const std::int32_t>(args, 1),
            arg<float>(args, 3), losses);
     launch(add_losses, dim3(1), dim3(kThreads), 0, context.stream, op.samples, losses,
-           arg<double>(args, 2));
+           context.use(state), arg<double>(args, 2));
   });
 }
 

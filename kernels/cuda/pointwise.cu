@@ -84,12 +84,13 @@ struct Converted {
 /// A thread takes four values of one sample, which are one block of the random stream.
 template <class T>
 __global__ void __launch_bounds__(kThreads)
-    drop(Dropout op, DropoutLine line, std::uint64_t seed, std::uint64_t step, const T* x,
-         const std::uint32_t* ids, T* y) {
+    drop(Dropout op, DropoutLine line, const StepState* state, const T* x, const std::uint32_t* ids,
+         T* y) {
   const std::uint32_t block = blockIdx.x * blockDim.x + threadIdx.x;
   const std::size_t first = static_cast<std::size_t>(block) * 4;
   if (first >= static_cast<std::size_t>(op.size)) return;
-  RandomStream random(seed, RandomPurpose::dropout, step, dropout_index(op, ids[blockIdx.y]));
+  RandomStream random(state->seed, RandomPurpose::dropout, state->step,
+                      dropout_index(op, ids[blockIdx.y]));
   random.seek(block);
   const float threshold = static_cast<float>(op.p);
   const std::size_t at = blockIdx.y * static_cast<std::size_t>(op.size) + first;
@@ -141,8 +142,8 @@ KernelPtr compile(Context& context, const Dropout& op) {
         const dim3 grid((static_cast<unsigned>(op.size) + 4 * kThreads - 1) / (4 * kThreads),
                         static_cast<unsigned>(op.samples));
         const auto run = [&]<class T>(T*) {
-          launch(drop<T>, grid, dim3(kThreads), 0, context.stream, op, line, state.seed, state.step,
-                 arg<const T>(args, 0), arg<const std::uint32_t>(args, 1), arg<T>(args, 2));
+          launch(drop<T>, grid, dim3(kThreads), 0, context.stream, op, line,
+                 context.use(state), arg<const T>(args, 0), arg<const std::uint32_t>(args, 1), arg<T>(args, 2));
         };
         if (op.storage == Storage::f32)
           run(static_cast<float*>(nullptr));

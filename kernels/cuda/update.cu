@@ -5,10 +5,17 @@
 namespace syncnorm::cuda {
 namespace {
 
+/// What the gradient is multiplied by; nan: no update.
+__device__ __forceinline__ float factor_at(const float* factor) {
+  return factor != nullptr ? *factor : 1.0f;
+}
+
 template <int kWide>
 struct Sgd {
   static constexpr int kWidth = kWide;
-  float rate, scale, momentum, decay;
+  const StepState* state;
+  const float* factor;
+  float momentum, decay;
   bool nesterov;
   float* p;
   const float* g;
@@ -16,6 +23,8 @@ struct Sgd {
 
   template <int V>
   __device__ void at(std::size_t i) const {
+    const float scale = factor_at(factor), rate = state->lr;
+    if (isnan(scale)) return;
     float old[V], gradient[V], velocity[V];
     load(p + i, old);
     load(g + i, gradient);
@@ -31,10 +40,16 @@ struct Sgd {
   }
 };
 
+/// Once per update, by one thread: the constants need powers in double.
+__global__ void set_adam(AdamUpdate op, const StepState* state, const float* factor,
+                         AdamConstants* constants) {
+  *constants = adam_constants(op, state->step, state->lr, factor_at(factor));
+}
+
 template <int kWide>
 struct Adam {
   static constexpr int kWidth = kWide;
-  AdamConstants constants;
+  const AdamConstants* shared;
   float* p;
   const float* g;
   float* m;
@@ -42,6 +57,8 @@ struct Adam {
 
   template <int V>
   __device__ void at(std::size_t i) const {
+    const AdamConstants constants = *shared;
+    if (isnan(constants.gradient_scale)) return;
     float value[V], gradient[V], first[V], second[V];
     load(p + i, value);
     load(g + i, gradient);
@@ -85,6 +102,11 @@ __global__ void __launch_bounds__(kThreads)
   if (threadIdx.x == 0) *sum = total;
 }
 
+__global__ void set_factor(double clip_norm, const double* squares, const double* loss,
+                           float* factor) {
+  *factor = gradient_factor(clip_norm, *squares, loss != nullptr ? *loss : 0.0, *factor);
+}
+
 }  // namespace
 
 KernelPtr compile(Context& context, const SgdUpdate& op) {
@@ -92,17 +114,21 @@ KernelPtr compile(Context& context, const SgdUpdate& op) {
     with_storage(Storage::f32, aligned(args[0], args[1], args[2]), 0, [&]<class T, int V>() {
       if constexpr (sizeof(T) == sizeof(float))
         run_flat(context.stream,
-                 Sgd<V>{state.lr, state.gradient_scale, static_cast<float>(op.momentum),
-                        static_cast<float>(op.weight_decay), op.nesterov, arg<float>(args, 0),
-                        arg<const float>(args, 1), arg<float>(args, 2)},
+                 Sgd<V>{context.use(state), optional_arg<const float>(args, 3),
+                        static_cast<float>(op.momentum), static_cast<float>(op.weight_decay),
+                        op.nesterov, arg<float>(args, 0), arg<const float>(args, 1),
+                        arg<float>(args, 2)},
                  op.count);
     });
   });
 }
 
 KernelPtr compile(Context& context, const AdamUpdate& op) {
-  return make_kernel([op, &context](std::span<void* const> args, const StepState& state) {
-    const AdamConstants constants = adam_constants(op, state.step, state.lr, state.gradient_scale);
+  auto memory = std::make_shared<Buffer>(allocate_device(sizeof(AdamConstants), context.stream));
+  return make_kernel([op, memory, &context](std::span<void* const> args, const StepState& state) {
+    auto* constants = reinterpret_cast<AdamConstants*>(memory->data());
+    launch(set_adam, dim3(1), dim3(1), 0, context.stream, op, context.use(state),
+           optional_arg<const float>(args, 4), constants);
     with_storage(Storage::f32, aligned(args[0], args[1], args[2], args[3]), 0,
                  [&]<class T, int V>() {
                    if constexpr (sizeof(T) == sizeof(float))
@@ -125,6 +151,13 @@ KernelPtr compile(Context& context, const SumOfSquares& op) {
            arg<const float>(args, 0), op.count, partial);
     launch(add_partial, dim3(1), dim3(kThreads), 0, context.stream, partial, blocks,
            arg<double>(args, 1));
+  });
+}
+
+KernelPtr compile(Context& context, const GradientFactor& op) {
+  return make_kernel([op, &context](std::span<void* const> args, const StepState&) {
+    launch(set_factor, dim3(1), dim3(1), 0, context.stream, op.clip_norm,
+           arg<const double>(args, 0), arg<const double>(args, 1), arg<float>(args, 2));
   });
 }
 

@@ -203,6 +203,13 @@ TEST(OpText, TellsLossAndUpdatesApart) {
                               [](auto& o) { o.decoupled = true; }}));
   expect_all_different(SumOfSquares{1, 5},
                        with_count<SumOfSquares>({[](auto& o) { o.count = 6; }}));
+  expect_all_different(GradientFactor{1, 0.5},
+                       with_count<GradientFactor>({[](auto& o) { o.clip_norm = 0.25; }}));
+  expect_all_different(
+      TreeFold{1, {0, 1}, 5, 6},
+      with_count<TreeFold>({[](auto& o) { o.merges = {0, 0}; }, [](auto& o) { o.count = 4; },
+                            [](auto& o) { o.stride = 7; }, [](auto& o) { o.maximum = true; },
+                            [](auto& o) { o.doubles = false; }}));
 }
 
 /// The default operation of every kind, from the variant itself, so that a new one cannot be left

@@ -51,7 +51,7 @@ std::size_t gradient_collectives(const Program& program) {
   std::size_t collectives = 0;
   for (const ReductionSpec& spec : program.reductions)
     if (spec.kind == ReductionKind::gradient)
-      collectives += spec.count * sizeof(float) > Reduction<float>::kLargeBytes ? 2 : 1;
+      collectives += spec.count * sizeof(float) > ReductionPlan::kLargeBytes ? 2 : 1;
   return collectives;
 }
 

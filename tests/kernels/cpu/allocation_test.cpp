@@ -60,7 +60,9 @@ std::vector<OpArguments> all_operations() {
           {SoftmaxCrossEntropy{3, 10, 0.1, 1.0}, 4},
           {SgdUpdate{1, 100}, 3},
           {AdamUpdate{1, 100}, 4},
-          {SumOfSquares{1, 100}, 2}};
+          {SumOfSquares{1, 100}, 2},
+          {GradientFactor{1, 1.0}, 3},
+          {TreeFold{1, {0, 1}, 100, 100}, 2}};
 }
 
 /// What the emulated CUDA device cannot compile, for want of cuDNN and cuBLASLt.

@@ -17,7 +17,7 @@ class LossTest : public KernelTest {
   };
   Result loss(const SoftmaxCrossEntropy& op, const std::vector<float>& logits,
               const std::vector<std::int32_t>& labels) {
-    const Doubles totals = doubles(2);
+    const Doubles totals = doubles(4);
     const Floats dlogits = floats(logits.size());
     run(op, {floats(logits), Array<std::int32_t>(*device_, labels), totals, dlogits});
     return {totals[0], totals[1], dlogits.values()};
@@ -38,7 +38,7 @@ TEST_P(LossTest, MatchesPyTorch) {
     EXPECT_EQ(r.correct, g.number("correct"));
     EXPECT_TRUE(near_relative(r.dlogits, g.tensor("dlogits"), kTolerance));
 
-    const Doubles totals = doubles(2);
+    const Doubles totals = doubles(4);
     run(op, {floats(g.tensor("logits")), Array<std::int32_t>(*device_, labels), totals, nullptr});
     EXPECT_EQ(totals[0], r.total);
     EXPECT_EQ(totals[1], r.correct);
@@ -78,6 +78,19 @@ TEST_P(LossTest, ANanLogitMakesTheLossNan) {
     logits[at] = std::numeric_limits<float>::infinity();
     EXPECT_FALSE(std::isfinite(loss({1, 3, 0.0, 1.0}, logits, {1}).total)) << at;
   }
+}
+
+// The last two totals ride on the reduction of the loss.
+TEST_P(LossTest, CarriesTheVote) {
+  StepState state;
+  state.vote = 1.0;
+  const Doubles totals = doubles(4);
+  const Array<std::int32_t> labels(*device_, {0});
+  run(SoftmaxCrossEntropy{1, 2}, {floats({1.0f, 2.0f}), labels, totals, nullptr}, state);
+  EXPECT_EQ(totals[2], 1.0);
+  EXPECT_EQ(totals[3], 0.0);
+  run(SoftmaxCrossEntropy{1, 2}, {floats({1.0f, 2.0f}), labels, totals, nullptr});
+  EXPECT_EQ(totals[2], 0.0);
 }
 
 SYNCNORM_FOR_ALL_BACK_ENDS(LossTest);

@@ -164,7 +164,7 @@ TEST_P(PointwiseTest, DropoutDependsOnSeedStepLayerAndSampleAlone) {
   other = state;
   other.lr = 0.3f;
   other.update_running = false;
-  other.gradient_scale = 0.5f;
+  other.vote = 0.5;
   EXPECT_EQ(mask, dropout(op, ones, ids, other));
 }
 

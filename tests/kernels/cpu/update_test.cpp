@@ -37,12 +37,12 @@ TEST_P(UpdateTest, MatchesPyTorch) {
       StepState state;
       state.step = static_cast<std::uint64_t>(step);
       state.lr = static_cast<float>(g.number("lr") / (step + 1));
-      state.gradient_scale = static_cast<float>(g.number("scale"));
+      const Floats factor = floats({static_cast<float>(g.number("scale"))});
       const Floats gradient = floats(slice("gradients", step));
       if (sgd)
-        run(op, {parameter, gradient, first}, state);
+        run(op, {parameter, gradient, first, factor}, state);
       else
-        run(op, {parameter, gradient, first, second}, state);
+        run(op, {parameter, gradient, first, second, factor}, state);
       EXPECT_TRUE(near_relative(parameter.values(), slice("results", step), kTolerance)) << step;
     }
     if (g.has("velocity")) {
@@ -60,7 +60,6 @@ TEST_P(UpdateTest, CuttingTheRangeChangesNoBit) {
   const auto values = random_normal(41, 1), gradients = random_normal(41, 2);
   StepState state;
   state.lr = 0.1f;
-  state.gradient_scale = 0.7f;
   const auto update = [&](const Op& op, std::size_t begin, std::size_t end) {
     const auto part = [&](const std::vector<float>& v) {
       return floats(std::vector<float>(v.begin() + static_cast<std::ptrdiff_t>(begin),
@@ -69,9 +68,9 @@ TEST_P(UpdateTest, CuttingTheRangeChangesNoBit) {
     const Floats p = part(values), g = part(gradients);
     const Floats m = floats(std::vector<float>(p.size())), v = floats(m.values());
     if (std::holds_alternative<SgdUpdate>(op))
-      run(op, {p, g, m}, state);
+      run(op, {p, g, m, floats({0.7f})}, state);
     else
-      run(op, {p, g, m, v}, state);
+      run(op, {p, g, m, v, floats({0.7f})}, state);
     return p.values();
   };
   const auto both = [&](std::size_t begin, std::size_t end) {
@@ -105,6 +104,45 @@ TEST_P(UpdateTest, SumOfSquares) {
   EXPECT_NEAR(sum[0], 2e60, 1e54);
   run(SumOfSquares{1, 9}, {floats({0, 0, 0, 0, NAN, 0, 0, 0, 0}), sum});
   EXPECT_TRUE(std::isnan(sum[0]));
+}
+
+TEST_P(UpdateTest, NothingIsUpdatedWhereTheFactorIsNan) {
+  const auto values = random_normal(100, 1);
+  StepState state;
+  state.lr = 0.1f;
+  for (const Op& op : {Op(SgdUpdate{1, 100}), Op(AdamUpdate{1, 100})}) {
+    const Floats p = floats(values), m = floats(values), v = floats(values);
+    if (std::holds_alternative<SgdUpdate>(op))
+      run(op, {p, floats(values), m, floats({NAN})}, state);
+    else
+      run(op, {p, floats(values), m, v, floats({NAN})}, state);
+    EXPECT_EQ(p.values(), values);
+    EXPECT_EQ(m.values(), values);
+    EXPECT_EQ(v.values(), values);
+  }
+}
+
+TEST_P(UpdateTest, TheFactorClipsAndStaysNan) {
+  const auto factor = [&](double clip, double squares, double loss, float before) {
+    const Floats f = floats({before});
+    const Doubles sum = doubles(1), value = doubles(1);
+    sum[0] = squares;
+    value[0] = loss;
+    run(GradientFactor{1, clip}, {sum, value, f});
+    return f[0];
+  };
+  EXPECT_EQ(factor(0.0, 25.0, 1.0, 0.3f), 1.0f);
+  EXPECT_EQ(factor(5.0, 25.0, 1.0, 1.0f), 1.0f);
+  EXPECT_EQ(factor(2.0, 25.0, 1.0, 1.0f), static_cast<float>(2.0 / (5.0 + 1e-6)));
+  EXPECT_TRUE(std::isnan(factor(2.0, 25.0, INFINITY, 1.0f)));
+  EXPECT_TRUE(std::isnan(factor(2.0, INFINITY, 1.0, 1.0f)));
+  EXPECT_TRUE(std::isnan(factor(0.0, NAN, 1.0, 1.0f)));
+  EXPECT_TRUE(std::isnan(factor(0.0, 25.0, 1.0, NAN)));  // until somebody sets it
+  const Floats alone = floats({0.5f});
+  const Doubles sum = doubles(1);
+  sum[0] = 4.0;
+  run(GradientFactor{1, 1.0}, {sum, nullptr, alone});
+  EXPECT_EQ(alone[0], static_cast<float>(1.0 / (2.0 + 1e-6)));
 }
 
 SYNCNORM_FOR_ALL_BACK_ENDS(UpdateTest);

@@ -14,6 +14,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <functional>
+#include <tuple>
 #include <type_traits>
 
 // The names are CUDA's.
@@ -86,12 +88,25 @@ T __shfl_xor_sync(unsigned, T value, int mask) {
 // The host's half of the runtime, as far as kernels/cuda calls it.
 using cudaStream_t = struct CUstream_st*;
 using cudaEvent_t = struct CUevent_st*;
-enum cudaError_t { cudaSuccess = 0, cudaErrorMemoryAllocation = 2, cudaErrorNotReady = 600 };
+using cudaGraph_t = struct CUgraph_st*;
+using cudaGraphExec_t = struct CUgraphExec_st*;
+enum cudaError_t {
+  cudaSuccess = 0,
+  cudaErrorMemoryAllocation = 2,
+  cudaErrorNotReady = 600,
+  cudaErrorStreamCaptureUnsupported = 900,
+  cudaErrorStreamCaptureUnjoined = 904
+};
+enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal = 1 };
 enum cudaMemcpyKind { cudaMemcpyDefault = 4 };
 constexpr unsigned cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2;
 constexpr unsigned cudaHostAllocDefault = 0;
 
+struct cudaUUID_t {
+  char bytes[16] = {};
+};
 struct cudaDeviceProp {
+  cudaUUID_t uuid;
   char name[256] = "emulated on the CPU";
   int major = 8, minor = 0, multiProcessorCount = 1;
 };
@@ -127,15 +142,34 @@ cudaError_t cudaEventDestroy(cudaEvent_t);
 cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t);
 cudaError_t cudaEventQuery(cudaEvent_t);
 cudaError_t cudaEventSynchronize(cudaEvent_t);
+cudaError_t cudaStreamBeginCapture(cudaStream_t, cudaStreamCaptureMode);
+cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t*);
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t*, cudaGraph_t, unsigned long long flags);
+cudaError_t cudaGraphLaunch(cudaGraphExec_t, cudaStream_t);
+cudaError_t cudaGraphDestroy(cudaGraph_t);
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t);
 cudaError_t cudaGetLastError();
+
+namespace syncnorm::emulation {
+bool is_recorded(cudaStream_t stream);
+/// Runs `work`, or keeps it where the stream is recorded.
+cudaError_t queue(cudaStream_t stream, std::function<void()> work);
+}  // namespace syncnorm::emulation
 
 template <class... Parameters, class... Arguments>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...),
                                Arguments&&... arguments) {
-  const auto call = [&] { kernel(arguments...); };
-  syncnorm::emulation::run_grid(
-      config->gridDim, config->blockDim,
-      [](const void* closure) { (*static_cast<decltype(&call)>(closure))(); }, &call);
+  // As on a device, the arguments are copied by the launch.
+  const auto work = [kernel, grid = config->gridDim, block = config->blockDim,
+                     kept = std::tuple<Parameters...>(arguments...)] {
+    const auto call = [&] { std::apply(kernel, kept); };
+    syncnorm::emulation::run_grid(
+        grid, block, [](const void* closure) { (*static_cast<decltype(&call)>(closure))(); },
+        &call);
+  };
+  if (syncnorm::emulation::is_recorded(config->stream))
+    return syncnorm::emulation::queue(config->stream, work);
+  work();
   return cudaSuccess;
 }
 // NOLINTEND(bugprone-reserved-identifier)

@@ -1,0 +1,74 @@
+// See steps.h.
+#include "engine/train/steps.h"
+
+#include <chrono>
+#include <cmath>
+#include <thread>
+
+#include <fmt/format.h>
+
+#include "kernels/error.h"
+
+namespace syncnorm {
+
+Steps::Steps(Device& device, Optimizer& optimizer, const Memory& memory)
+    : device_(device), optimizer_(optimizer), memory_(memory) {
+  for (Slot& slot : slots_) {
+    slot.values = device.allocate_pinned((kLossValues + 1) * sizeof(double));
+    slot.done = device.make_event();
+  }
+}
+
+void Steps::run(Executor& executor, const StepState& state) {
+  executor.run_loaded(state);
+  optimizer_.update(memory_, state, executor.loss_values());
+}
+
+void Steps::queue(Executor& executor, const StepState& state) {
+  Recorded& recorded = recorded_[&executor];
+  if (!device_.records() || !executor.can_be_recorded() || ++recorded.runs <= kWarmUp)
+    return run(executor, state);
+  device_.set_state(state);
+  if (recorded.recording == nullptr) {
+    device_.begin_recording();
+    run(executor, state);
+    recorded.recording = device_.end_recording();
+  }
+  device_.replay(*recorded.recording);
+}
+
+void Steps::start(Executor& executor, const StepState& state, const BatchView& batch) {
+  executor.load(batch);
+  queue(executor, state);
+  Slot& slot = slots_[next_slot_++ % slots_.size()];
+  auto* values = slot.values.as<double>().data();
+  device_.copy(values, executor.loss_values(), kLossValues * sizeof(double));
+  device_.copy(values + kLossValues, optimizer_.squared_norm(), sizeof(double));
+  device_.record(*slot.done);
+  flying_.push_back({&executor, state, &slot});
+}
+
+StepResult Steps::finish(double deadline) {
+  using Clock = std::chrono::steady_clock;
+  const Flying step = flying_.front();
+  const auto number = static_cast<std::int64_t>(step.state.step) + 1;
+  const auto begin = Clock::now();
+  while (!device_.done(*step.slot->done)) {
+    step.executor->follow(number);
+    const std::chrono::duration<double> waited = Clock::now() - begin;
+    if (waited.count() > deadline)
+      throw PeerLostError(fmt::format(
+          "step {} is not done on the device after {:.0f} s (fault.deadline){}: a peer is lost or "
+          "stuck",
+          number, waited.count(), step.executor->where()));
+    std::this_thread::yield();
+  }
+  flying_.pop_front();
+  const auto* values = step.slot->values.as<double>().data();
+  StepResult result;
+  std::copy_n(values, kLossValues, result.loss.begin());
+  result.gradient_norm = std::sqrt(values[kLossValues]);
+  return result;
+}
+
+}  // namespace syncnorm

@@ -1,0 +1,42 @@
+// Folding the nodes of a reduction's tree. Reductions on the CPU fold where their messages are
+// (comm/reduction.cpp); this is the same for programs whose reductions are queued on a device.
+#include <array>
+#include <cassert>
+
+#include "kernels/cpu/context.h"
+
+namespace syncnorm::cpu {
+namespace {
+
+constexpr std::size_t kMostPlaces = 64;  // a fold of n nodes needs about log2 n
+
+template <class T>
+void fold(const TreeFold& op, const T* nodes, T* out) {
+  std::array<T, kMostPlaces> stack;
+  for (std::size_t i = 0; i < op.count; ++i) {
+    std::size_t height = 0;
+    for (std::size_t n = 0; n < op.merges.size(); ++n) {
+      assert(height < kMostPlaces);
+      stack[height++] = nodes[n * op.stride + i];
+      for (int m = 0; m < op.merges[n]; ++m, --height) {
+        T& to = stack[height - 2];
+        const T from = stack[height - 1];
+        to = op.maximum ? (from > to ? from : to) : to + from;
+      }
+    }
+    for (std::size_t n = 0; n < height; ++n) out[n * op.count + i] = stack[n];
+  }
+}
+
+}  // namespace
+
+KernelPtr compile(Context&, const TreeFold& op) {
+  return make_kernel([op](std::span<void* const> args, const StepState&) {
+    if (op.doubles)
+      fold(op, arg<const double>(args, 0), arg<double>(args, 1));
+    else
+      fold(op, arg<const float>(args, 0), arg<float>(args, 1));
+  });
+}
+
+}  // namespace syncnorm::cpu
