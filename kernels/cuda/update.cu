@@ -24,7 +24,7 @@ struct Sgd {
   template <int V>
   __device__ void at(std::size_t i) const {
     const float scale = factor_at(factor), rate = state->lr;
-    if (isnan(scale)) return;
+    if (std::isnan(scale)) return;
     float old[V], gradient[V], velocity[V];
     load(p + i, old);
     load(g + i, gradient);
@@ -58,7 +58,7 @@ struct Adam {
   template <int V>
   __device__ void at(std::size_t i) const {
     const AdamConstants constants = *shared;
-    if (isnan(constants.gradient_scale)) return;
+    if (std::isnan(constants.gradient_scale)) return;
     float value[V], gradient[V], first[V], second[V];
     load(p + i, value);
     load(g + i, gradient);

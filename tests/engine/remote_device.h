@@ -238,7 +238,10 @@ class QueuedCommunicator final : public Communicator {
   std::vector<std::string> all_gather_text(const std::string& text) override {
     return under_.all_gather_text(text);
   }
-  [[noreturn]] void abort(int exit_code) override { under_.abort(exit_code); }
+  [[noreturn]] void abort(int exit_code) override {
+    under_.abort(exit_code);
+    std::_Exit(exit_code);
+  }
 
  private:
   template <class T>

@@ -3,11 +3,13 @@
 
 #include "tests/comm/mpi/world.h"
 #include "tests/engine/program/program_fixture.h"
+#include "tests/engine/emulated_gpu.h"
 #include "tests/engine/remote_device.h"
 
 namespace syncnorm::test {
 namespace {
 
+// Statistics, gradients and the loss, small and sliced messages, one group and several.
 TEST(RemoteDevice, ReducesWithTheSameBits) {
   for (const char* norm : {"bn", "syncbn", "{kind: batch, synced_replicas: 2}",
                            "{kind: batch, deviation: linf}", "gn"})
@@ -17,11 +19,44 @@ TEST(RemoteDevice, ReducesWithTheSameBits) {
                                "\nmodel: {architecture: resnet8}\n";
       SCOPED_TRACE(yaml);
       Workbench here(yaml, {8, 8, 1}, 5, {}, &world());
-      Workbench there(yaml, {8, 8, 1}, 5, {}, &world(),
-                      std::make_unique<RemoteDevice>(make_cpu_device()));
+      auto device = std::make_unique<RemoteDevice>(make_cpu_device());
+      QueuedCommunicator queued(world(), *device);
+      Workbench there(yaml, {8, 8, 1}, 5, {}, &queued, std::move(device));
       EXPECT_EQ(here.run(), there.run());
       EXPECT_EQ(here.gradients, there.gradients);
     }
+}
+
+/// The mean loss and the gradients of two steps on our CUDA kernels, of which the second is
+/// recorded and replayed.
+std::pair<double, std::vector<float>> on_emulated_gpu(const std::string& yaml, Communicator& comm) {
+  auto device = std::make_unique<RemoteDevice>(std::make_unique<EmulatedGpu>());
+  RemoteDevice& remote = *device;
+  QueuedCommunicator queued(comm, remote);
+  Workbench bench(yaml, {8, 8, 1}, 5, {}, &queued, std::move(device));
+  const double loss = bench.run();
+  remote.set_state(bench.state);
+  remote.begin_recording();
+  bench.executor->run_loaded(bench.state);
+  const auto recording = remote.end_recording();
+  remote.zero(bench.memory.gradients.data(), bench.memory.gradients.bytes());
+  remote.replay(*recording);
+  const std::vector<float> first = bench.gradients;
+  remote.copy(bench.gradients.data(), bench.memory.gradients.data(),
+              bench.gradients.size() * sizeof(float));
+  remote.synchronize();
+  EXPECT_EQ(first, bench.gradients);
+  return {loss, bench.gradients};
+}
+
+TEST(EmulatedGpu, HasTheSameBitsOnAnyNumberOfRanks) {
+  for (const char* norm : {"syncbn", "{kind: batch, synced_replicas: 4}", "gn"}) {
+    const std::string yaml = std::string("replicas: 8\nbatch_per_replica: 1\nsteps: 1\nnorm: ") +
+                             norm + "\nmodel: {architecture: resnet8}\n";
+    SCOPED_TRACE(yaml);
+    const auto alone = make_self_communicator();
+    EXPECT_EQ(on_emulated_gpu(yaml, world()), on_emulated_gpu(yaml, *alone));
+  }
 }
 
 }  // namespace

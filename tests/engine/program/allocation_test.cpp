@@ -17,11 +17,11 @@ TEST_P(StepAllocations, NoneAfterWarmUp) {
   Optimizer optimizer(bench.graph, bench.executor->program(), bench.loaded.experiment.optimizer,
                       *bench.device);
   bench.run();
-  optimizer.update(bench.memory, bench.state);
+  optimizer.update(bench.memory, bench.state, nullptr);
   EXPECT_EQ(allocations_in([&] {
               for (int i = 0; i < 5; ++i) {
                 bench.run();
-                optimizer.update(bench.memory, bench.state);
+                optimizer.update(bench.memory, bench.state, nullptr);
               }
             }),
             0);

@@ -1,13 +1,17 @@
 // A whole training on a device whose memory the host cannot touch: initialization, optimizer,
-// evaluation, running statistics, checkpoints, resuming, weights from a file.
+// evaluation, running statistics, checkpoints, resuming, weights from a file; and on the CUDA
+// device run on the CPU.
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <filesystem>
 #include <fstream>
 
 #include "comm/communicator.h"
 #include "engine/config/load.h"
 #include "engine/train/trainer.h"
+#include "kernels/error.h"
+#include "tests/engine/emulated_gpu.h"
 #include "tests/engine/remote_device.h"
 
 namespace syncnorm::test {
@@ -23,8 +27,11 @@ class RemoteTraining : public ::testing::Test {
   }
   ~RemoteTraining() override { fs::remove_all(folder_); }
 
-  /// Trains into the folder `name`, on the CPU or with its memory out of reach.
-  EndEvent train(const std::string& name, bool remote, const std::string& settings,
+  enum class On { cpu, remote, emulated };
+
+  /// Trains into the folder `name`: on the CPU, with its memory out of reach, or on the CUDA device
+  /// on the CPU.
+  EndEvent train(const std::string& name, On on, const std::string& settings,
                  const TrainerOptions& options = {}) {
     const LoadedExperiment loaded = parse_experiment_text(
         "run_dir: " + (folder_ / name).string() + "\n" + settings +
@@ -34,10 +41,22 @@ class RemoteTraining : public ::testing::Test {
         "test.yaml");
     const Dataset dataset = load_dataset(loaded.experiment.data, loaded.experiment.seed,
                                          loaded.experiment.global_batch());
-    std::unique_ptr<Device> device = make_cpu_device();
-    if (remote) device = std::make_unique<RemoteDevice>(std::move(device));
     const auto comm = make_self_communicator();
-    return Trainer(loaded, dataset, *device, *comm, options).run();
+    const auto run = [&](Device& device) {
+      return Trainer(loaded, dataset, device, *comm, options).run();
+    };
+    if (on == On::emulated) {
+      EmulatedGpu device;
+      const EndEvent end = run(device);
+      replays_ = device.replays;
+      return end;
+    }
+    std::unique_ptr<Device> device = make_cpu_device();
+    if (on == On::cpu) return run(*device);
+    RemoteDevice remote(std::move(device));
+    const EndEvent end = run(remote);
+    replays_ = remote.replays;
+    return end;
   }
 
   /// The tensors that `name` ended with.
@@ -53,6 +72,7 @@ class RemoteTraining : public ::testing::Test {
   }
 
   fs::path folder_;
+  int replays_ = 0;  // of the last run, of recorded steps
 };
 
 TEST_F(RemoteTraining, EndsWithTheBitsOfTheCpu) {
@@ -65,34 +85,148 @@ TEST_F(RemoteTraining, EndsWithTheBitsOfTheCpu) {
         common + "norm: {kind: batch, synced_replicas: 2, precise_samples: 24}\n"}) {
     SCOPED_TRACE(settings);
     const std::string name = std::to_string(number++);
-    const EndEvent here = train("here" + name, false, settings);
-    const EndEvent there = train("there" + name, true, settings);
+    const EndEvent here = train("here" + name, On::cpu, settings);
+    const EndEvent there = train("there" + name, On::remote, settings);
     EXPECT_EQ(here.final_loss, there.final_loss);
     EXPECT_EQ(here.test_loss, there.test_loss);
     ASSERT_GT(tensors("here" + name, 8).size(), 300'000u);
     EXPECT_EQ(tensors("here" + name, 8), tensors("there" + name, 8));
+    EXPECT_GT(replays_, 0);
   }
 }
 
 TEST_F(RemoteTraining, ResumesOnTheOtherKindOfDevice) {
   const std::string settings = "norm: {kind: batch, synced_replicas: 2}\n";
-  train("whole", false, "steps: 8\n" + settings);
+  train("whole", On::cpu, "steps: 8\n" + settings);
   TrainerOptions resume;
   resume.resume = "auto";
-  train("crossed", true, "steps: 3\n" + settings);
-  train("crossed", false, "steps: 5\n" + settings, resume);
-  train("crossed", true, "steps: 8\n" + settings, resume);
+  train("crossed", On::remote, "steps: 3\n" + settings);
+  train("crossed", On::cpu, "steps: 5\n" + settings, resume);
+  train("crossed", On::remote, "steps: 8\n" + settings, resume);
   EXPECT_EQ(tensors("crossed", 8), tensors("whole", 8));
 }
 
 TEST_F(RemoteTraining, StartsFromWeights) {
-  train("start", false, "steps: 3\nnorm: syncbn\n");
+  train("start", On::cpu, "steps: 3\nnorm: syncbn\n");
   TrainerOptions weights;
   weights.init_from = (folder_ / "start" / "checkpoints" / "step-3" / "model.safetensors").string();
-  const EndEvent here = train("here", false, "steps: 2\nnorm: frozen\n", weights);
-  const EndEvent there = train("there", true, "steps: 2\nnorm: frozen\n", weights);
+  const EndEvent here = train("here", On::cpu, "steps: 2\nnorm: frozen\n", weights);
+  const EndEvent there = train("there", On::remote, "steps: 2\nnorm: frozen\n", weights);
   EXPECT_EQ(here.final_loss, there.final_loss);
   EXPECT_EQ(tensors("here", 2), tensors("there", 2));
+}
+
+/// Every step's loss, in the order in which it was told.
+struct Losses final : Observer {
+  std::vector<std::int64_t> steps;
+  std::vector<double> losses;
+  std::atomic<bool>* stop = nullptr;  // set when step 2 is told
+  void on_step(const StepEvent& event) override {
+    steps.push_back(event.step);
+    losses.push_back(event.loss);
+    if (stop != nullptr && event.step == 2) stop->store(true);
+  }
+};
+
+TEST_F(RemoteTraining, TellsOfEveryStepInOrder) {
+  const std::string settings =
+      "steps: 12\nnorm: syncbn\nevaluation: {every_steps: 5}\ncheckpoint: {every_steps: 7}\n";
+  Losses here, there;
+  TrainerOptions options;
+  options.observers = {&here};
+  train("here", On::cpu, settings, options);
+  options.observers = {&there};
+  train("there", On::remote, settings, options);
+  ASSERT_EQ(here.steps.size(), 12u);
+  EXPECT_EQ(here.steps, there.steps);
+  EXPECT_EQ(here.losses, there.losses);
+}
+
+TEST_F(RemoteTraining, StopsBehindTheStepInFlightAndGoesOnWithTheSameBits) {
+  const std::string settings = "steps: 12\nnorm: syncbn\n";
+  train("whole", On::remote, settings);
+  std::atomic<bool> stop = false;
+  Losses losses;
+  losses.stop = &stop;
+  TrainerOptions options;
+  options.observers = {&losses};
+  options.stop_requested = &stop;
+  EXPECT_THROW(train("stopped", On::remote, settings, options), Error);
+  // Asked for after step 2 with 3 in flight, seen in the result of step 4 with 5 in flight.
+  EXPECT_EQ(losses.steps.back(), 5);
+  TrainerOptions resume;
+  resume.resume = "auto";
+  train("stopped", On::remote, settings, resume);
+  EXPECT_EQ(tensors("stopped", 12), tensors("whole", 12));
+}
+
+TEST_F(RemoteTraining, DivergesInTheSameStepWithTheSameWords) {
+  const std::string settings = "steps: 30\nnorm: none\noptimizer: {lr: 1e18}\n";
+  std::vector<std::string> words;
+  for (const On on : {On::cpu, On::remote}) try {
+      train(on == On::cpu ? "here" : "there", on, settings);
+    } catch (const DivergedError& error) {
+      words.emplace_back(error.what());
+    }
+  ASSERT_EQ(words.size(), 2u);
+  EXPECT_EQ(words[0], words[1]);
+}
+
+// The order of additions inside our CUDA kernels is not the CPU's: equal to rounding.
+TEST_F(RemoteTraining, LossesOnTheEmulatedGpuAreTheCpus) {
+  for (const char* norm : {"syncbn", "gn", "{kind: batch, synced_replicas: 2, renormalize: true, "
+                                           "renormalize_start: 3, renormalize_ramp: 5}"})
+    for (const char* more : {"", "optimizer: {kind: adamw, lr: 0.001, clip_norm: 0.5}\n"}) {
+      const std::string settings = std::string("steps: 10\nnorm: ") + norm + "\n" + more;
+      SCOPED_TRACE(settings);
+      Losses here, there;
+      TrainerOptions options;
+      options.observers = {&here};
+      const EndEvent cpu = train("here", On::cpu, settings, options);
+      options.observers = {&there};
+      const EndEvent gpu = train("there", On::emulated, settings, options);
+      EXPECT_GE(replays_, 5);
+      for (std::size_t i = 0; i < 10; ++i)
+        EXPECT_NEAR(here.losses.at(i), there.losses.at(i), 1e-3 * here.losses[i]) << i;
+      EXPECT_NEAR(cpu.test_loss, gpu.test_loss, 1e-2 * cpu.test_loss);
+      fs::remove_all(folder_ / "here");
+      fs::remove_all(folder_ / "there");
+    }
+}
+
+TEST_F(RemoteTraining, ACheckpointGoesFromTheCpuToTheEmulatedGpuAndBack) {
+  const std::string settings = "norm: syncbn\n";
+  Losses whole, crossed;
+  TrainerOptions options;
+  options.observers = {&whole};
+  train("whole", On::cpu, "steps: 9\n" + settings, options);
+  options.observers = {&crossed};
+  options.resume = "auto";
+  train("crossed", On::cpu, "steps: 3\n" + settings, options);
+  train("crossed", On::emulated, "steps: 6\n" + settings, options);
+  train("crossed", On::cpu, "steps: 9\n" + settings, options);
+  EXPECT_EQ(whole.steps, crossed.steps);
+  for (std::size_t i = 0; i < whole.losses.size(); ++i)
+    EXPECT_NEAR(whole.losses[i], crossed.losses[i], 1e-3 * whole.losses[i]) << i;
+}
+
+// A recorded step must see this step's state, not that of the step it was recorded in: with another
+// rate, another mask of dropout and no update of running statistics the losses would leave those of
+// steps that are never recorded, which have the same bits.
+TEST_F(RemoteTraining, ARecordedStepReadsItsStateAnew) {
+  const std::string settings =
+      "steps: 10\nnorm: {kind: batch, synced_replicas: 2, renormalize: true, renormalize_start: 3, "
+      "renormalize_ramp: 5}\nschedule: {kind: cosine, warmup_steps: 5}\n"
+      "optimizer: {kind: adamw, lr: 0.01}\n";
+  train("recorded", On::emulated, settings);
+  EXPECT_GE(replays_, 7);
+  // A fault that never comes keeps steps from being recorded.
+  const std::unique_ptr<Faults> faults = make_faults({"nan@0:1000"}, 0);
+  TrainerOptions options;
+  options.faults = faults.get();
+  train("eager", On::emulated, settings, options);
+  EXPECT_EQ(replays_, 0);
+  EXPECT_EQ(tensors("recorded", 10), tensors("eager", 10));
 }
 
 }  // namespace
