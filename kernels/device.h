@@ -81,11 +81,12 @@ class Recording {
 };
 
 /// A device's queues. What one of them holds runs in order; between them only events order.
-enum class Queue { compute, communication };
+enum class Queue { compute, communication, input };
+inline constexpr std::size_t kQueues = 3;
 
 /// Kernels, copies and events are queued, in the order of the calls, and may still be running when
-/// the call returns; on the CPU, and by the defaults below, they never are. A device has two queues,
-/// of which one is current, `compute` at first.
+/// the call returns; on the CPU, and by the defaults below, they never are. Of a device's queues one
+/// is current, `compute` at first.
 class Device {
  public:
   virtual ~Device() = default;

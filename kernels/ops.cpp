@@ -97,6 +97,7 @@ struct Name {
   const char* operator()(const SumOfSquares&) { return "sum of squares"; }
   const char* operator()(const GradientFactor&) { return "gradient factor"; }
   const char* operator()(const TreeFold&) { return "tree fold"; }
+  const char* operator()(const MakeImages&) { return "make images"; }
 };
 
 struct Text {
@@ -193,6 +194,9 @@ struct Text {
   }
   std::string operator()(const SumOfSquares& o) { return fmt::format("{}", o.count); }
   std::string operator()(const GradientFactor& o) { return fmt::format("clip {}", o.clip_norm); }
+  std::string operator()(const MakeImages& o) {
+    return fmt::format("{}x{}x{}", o.height, o.width, o.channels);
+  }
   std::string operator()(const TreeFold& o) {
     return fmt::format("{} {} of {} {} apart, merges {}", o.maximum ? "largest" : "sum",
                        o.doubles ? "f64" : "f32", o.count, o.stride, fmt::join(o.merges, " "));

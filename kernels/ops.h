@@ -10,6 +10,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstdint>
 #include <string>
 #include <variant>
 #include <vector>
@@ -279,6 +280,21 @@ struct Convert {
   int size = 0;
   Storage from = Storage::f32;
 };
+// What an output pixel of an augmented image shows: the stored pixel (y + source_y,
+// direction_x · x + source_x) inside rows and columns, black outside, and the channel's mean where
+// it is cut out. `used` 0: every value is 0.
+struct ImageMap {
+  std::int32_t source_y = 0, source_x = 0, direction_x = 1;
+  std::int32_t rows_begin = 0, rows_end = 0, columns_begin = 0, columns_end = 0;
+  std::int32_t cut_rows_begin = 0, cut_rows_end = 0, cut_columns_begin = 0, cut_columns_end = 0;
+  std::int32_t used = 0;
+};
+// stored images u8 [samples, height, width, channels], ImageMap [samples], what each byte becomes
+// f32 [channels, 256] -> f32 [samples, height, width, channels]
+struct MakeImages {
+  int samples = 1;
+  int height = 1, width = 1, channels = 1;
+};
 // logits [samples, classes], labels i32 [samples] -> totals f64 [4]: Σ loss, number correct, the
 // state's vote, 0;
 // dlogits? = gradient_scale · ∂loss/∂logits. A label of -1 is an unused slot: no loss, no gradient.
@@ -340,7 +356,7 @@ using Op = std::variant<ConvPack, ConvForward, ConvDgrad, ConvWgrad, LinearForwa
                         BatchGradientSums, BatchInputGradient, GroupNormForward, GroupNormBackward,
                         ActivationForward, ActivationBackward, Add, Dropout, ToChannelsFirst,
                         Convert, SoftmaxCrossEntropy, SgdUpdate, AdamUpdate, SumOfSquares,
-                        GradientFactor, TreeFold>;
+                        GradientFactor, TreeFold, MakeImages>;
 
 /// The same operation on another number of samples.
 inline Op with_samples(Op op, int samples) {

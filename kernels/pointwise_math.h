@@ -79,6 +79,21 @@ SYNCNORM_HOST_DEVICE inline std::uint64_t dropout_index(const Dropout& op, std::
   return (static_cast<std::uint64_t>(op.layer) << 32) | sample;
 }
 
+/// The value of MakeImages at channel c of pixel (y, x) of one image.
+SYNCNORM_HOST_DEVICE inline float image_value(const MakeImages& op, const ImageMap& map,
+                                              const std::uint8_t* stored, const float* table, int y,
+                                              int x, int c) {
+  const bool cut = y >= map.cut_rows_begin && y < map.cut_rows_end && x >= map.cut_columns_begin &&
+                   x < map.cut_columns_end;
+  if (map.used == 0 || cut) return 0.0f;
+  const bool shown = y >= map.rows_begin && y < map.rows_end && x >= map.columns_begin &&
+                     x < map.columns_end;
+  const int from =
+      shown ? ((y + map.source_y) * op.width + map.direction_x * x + map.source_x) * op.channels + c
+            : 0;
+  return table[256 * c + (shown ? stored[from] : 0)];
+}
+
 /// The target distribution puts 1 − ε + ε/K on the label and ε/K on every other class (PyTorch's
 /// label_smoothing; Szegedy et al. 2016). `log_total` is log Σ exp(logit).
 SYNCNORM_HOST_DEVICE inline float logit_gradient(const SoftmaxCrossEntropy& op, float logit,

@@ -14,6 +14,8 @@ namespace {
 
 /// In the cache of a core, at the edge of the shared one, and past all of them.
 constexpr NormShape kShapes[] = {{2, 14, 14, 32}, {16, 28, 28, 64}, {64, 56, 56, 64}};
+/// Past the cache of any GPU, in bf16 too.
+constexpr NormShape kGpuShapes[] = {{192, 112, 112, 64}, {192, 56, 56, 256}};
 
 std::vector<NormShape> shapes_of(const BenchLine& line) {
   NormShape own = kShapes[2];
@@ -27,8 +29,11 @@ std::vector<NormShape> shapes_of(const BenchLine& line) {
   set(own.height, line.height);
   set(own.width, line.width);
   set(own.channels, line.channels);
-  if (given) return {own};
-  return {std::begin(kShapes), std::end(kShapes)};
+  std::vector<NormShape> shapes(std::begin(kShapes), std::end(kShapes));
+  if (line.cuda) shapes.assign(std::begin(kGpuShapes), std::end(kGpuShapes));
+  if (given) shapes = {own};
+  for (NormShape& shape : shapes) shape.storage = line.bf16 ? Storage::bf16 : Storage::f32;
+  return shapes;
 }
 
 double gb_per_second(std::size_t bytes, double seconds) {
@@ -61,16 +66,21 @@ struct Row {
 std::string table(const NormBench& bench) {
   const NormShape& s = bench.shape;
   const double plain = gb_per_second(2 * s.bytes(), median(bench.plain_copy));
-  const double streamed = gb_per_second(2 * s.bytes(), median(bench.streamed_copy));
+  std::string copies = fmt::format("{:.1f} GB/s", plain);
+  if (!bench.streamed_copy.empty())
+    copies += fmt::format(
+        " with ordinary stores, {:.1f} GB/s with non-temporal ones; compared with the {}",
+        gb_per_second(2 * s.bytes(), median(bench.streamed_copy)),
+        bench.streamed_is_faster ? "latter" : "former");
   std::string text = fmt::format(
-      "\n{} x {} x {} x {}, {:.3f} MB a tensor\n"
-      "copy, read + written bytes: {:.1f} GB/s with ordinary stores, {:.1f} GB/s with non-temporal "
-      "ones; compared with the {}\n"
+      "\n{} x {} x {} x {} {}, {:.3f} MB a tensor\n"
+      "copy, read + written bytes: {}\n"
       "oneDNN: {}\n\n"
       "| kernel | passes | us | MB | GB/s | of copy | oneDNN, us | faster than oneDNN |\n"
       "|---|---:|---:|---:|---:|---:|---:|---:|\n",
-      s.samples, s.height, s.width, s.channels, 1e-6 * static_cast<double>(s.bytes()), plain,
-      streamed, bench.streamed_is_faster ? "latter" : "former", bench.onednn);
+      s.samples, s.height, s.width, s.channels, s.storage == Storage::f32 ? "f32" : "bf16",
+      1e-6 * static_cast<double>(s.bytes()), copies,
+      bench.onednn.empty() ? "not compared" : bench.onednn);
   for (const NormKernelBench& kernel : bench.kernels) {
     const Row row(s, kernel);
     text += fmt::format("| {} | {} | {:.1f} | {:.3f} | {:.1f} | {:.0f}% |", kernel.name,
@@ -93,11 +103,12 @@ nlohmann::json json(const NormBench& bench) {
                         {"height", s.height},
                         {"width", s.width},
                         {"channels", s.channels},
+                        {"storage", s.storage == Storage::f32 ? "f32" : "bf16"},
                         {"bytes", s.bytes()},
                         {"copy", copy(bench.plain_copy)},
-                        {"non_temporal_copy", copy(bench.streamed_copy)},
                         {"compared_copy_is_non_temporal", bench.streamed_is_faster},
                         {"onednn", bench.onednn}};
+  if (!bench.streamed_copy.empty()) out["non_temporal_copy"] = copy(bench.streamed_copy);
   for (const NormKernelBench& kernel : bench.kernels) {
     const Row row(s, kernel);
     nlohmann::json one = {{"name", kernel.name},
@@ -118,12 +129,15 @@ nlohmann::json json(const NormBench& bench) {
 }  // namespace
 
 int run_bench_norm(const CommandLine& line) {
-  const std::unique_ptr<Device> device = make_cpu_device();
+  const std::unique_ptr<Device> device =
+      line.bench.cuda ? make_cuda_device(0) : make_cpu_device();
+  // Norms need no instructions for bf16.
+  if (line.bench.bf16) device->use_storage(Storage::bf16, device->host_memory());
   nlohmann::json out = {
       {"version", kVersion}, {"device", device->description()}, {"rounds", line.bench.rounds}};
   if (!line.bench.json)
-    std::cout << fmt::format("{}, one core, medians of {} rounds\n", device->description(),
-                             line.bench.rounds);
+    std::cout << fmt::format("{}{}, medians of {} rounds\n", device->description(),
+                             device->host_memory() ? ", one core" : "", line.bench.rounds);
   for (const NormShape& shape : shapes_of(line.bench)) {
     const NormBench bench = bench_norms(*device, shape, line.bench.rounds);
     if (line.bench.json)

@@ -116,6 +116,8 @@ int run_bench_step(const CommandLine& line, Communicator& comm) {
   const Dataset dataset = load_data_on_all_ranks(loaded, comm);
   const std::unique_ptr<Communicator> delayed =
       make_observed_communicator(comm, {{}, 1e-6 * line.bench.delay_us});
+  if (line.bench.delay_us > 0.0 && !device->host_memory())
+    throw InputError("bench step: --delay is for device: cpu");
   if (line.bench.force_reductions && device->host_memory())
     throw InputError("bench step: --force-reductions is for device: cuda; on CPUs start 2 ranks");
   const std::unique_ptr<Communicator> device_comm =

@@ -97,7 +97,9 @@ CommandLine parse_command_line(int argc, char** argv) {
                        "Also measure every instruction: the budget of a step");
 
   CLI::App* bench_norm =
-      bench->add_subcommand("norm", "The CPU's norm kernels against a copy and oneDNN's");
+      bench->add_subcommand("norm", "Norm kernels against a copy and, on the CPU, oneDNN's");
+  bench_norm->add_flag("--cuda", line.bench.cuda, "On the first GPU instead of the CPU");
+  bench_norm->add_flag("--bf16", line.bench.bf16, "With activations stored in bf16");
   add_bench_output(bench_norm, line);
   const auto add_size = [&](const char* name, int& size) {
     bench_norm->add_option(name, size, "Of one tensor, instead of three from small to large")

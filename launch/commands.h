@@ -15,6 +15,7 @@ struct BenchLine {
   double delay_us = 0.0;  // injected into every collective, microseconds
   bool limit = false;
   bool force_reductions = false;
+  bool cuda = false, bf16 = false;  // of bench norm
   bool instructions = false;
   bool json = false;
   int samples = 0, height = 0, width = 0, channels = 0;  // bench norm's own tensor; 0: not given

@@ -10,6 +10,7 @@
 
 #include "engine/config/experiment.h"
 #include "engine/data/dataset.h"
+#include "kernels/ops.h"
 
 namespace syncnorm {
 
@@ -22,6 +23,7 @@ class NormalizationTable {
   /// The 256 values of `channel`; those of the next channel follow.
   const float* channel(int channel) const { return values_.data() + 256 * channel; }
   int channels() const { return static_cast<int>(values_.size() / 256); }
+  const std::vector<float>& values() const { return values_; }
 
  private:
   std::vector<float> values_;
@@ -55,6 +57,9 @@ struct AugmentPlan {
 ///                    uniform over the image and what lies outside is clipped (DeVries & Taylor
 ///                    2017).
 void make_image(const ImageSet& images, std::uint32_t index, const AugmentPlan& plan, float* out);
+
+/// The same mapping as numbers, for a device that makes the image itself.
+ImageMap image_map(const ImageSet& images, std::uint32_t index, const AugmentPlan& plan);
 
 /// Writes sample `index` as it is, only normalized: what evaluation uses.
 void make_plain_image(const ImageSet& images, std::uint32_t index,

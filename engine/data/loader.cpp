@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cassert>
 #include <chrono>
+#include <cstring>
 #include <stdexcept>
 #include <utility>
 
@@ -21,16 +22,24 @@ std::size_t slots_of(const LoaderOptions& options) {
          static_cast<std::size_t>(options.plan.batch_per_replica);
 }
 
-/// Every batch begins on a 64-byte border.
-std::size_t stride_of(const Dataset& dataset, const LoaderOptions& options) {
-  constexpr std::size_t kStep = 64 / sizeof(float);
-  return (slots_of(options) * dataset.train.image_size() + kStep - 1) / kStep * kStep;
+constexpr std::size_t kBorder = 64;
+std::size_t to_border(std::size_t bytes) { return (bytes + kBorder - 1) / kBorder * kBorder; }
+
+/// Of the images, or of the stored ones, of a batch; what follows begins on a 64-byte border.
+std::size_t image_bytes(const Dataset& dataset, const LoaderOptions& options) {
+  const std::size_t value = options.raw ? 1 : sizeof(float);
+  return to_border(slots_of(options) * dataset.train.image_size() * value);
+}
+
+std::size_t batch_bytes(const Dataset& dataset, const LoaderOptions& options) {
+  return image_bytes(dataset, options) +
+         (options.raw ? to_border(slots_of(options) * sizeof(ImageMap)) : 0);
 }
 
 }  // namespace
 
-std::size_t Loader::floats(const Dataset& dataset, const LoaderOptions& options) {
-  return batches_kept(options) * stride_of(dataset, options);
+std::size_t Loader::bytes(const Dataset& dataset, const LoaderOptions& options) {
+  return batches_kept(options) * batch_bytes(dataset, options);
 }
 
 Loader::Loader(const Dataset& dataset, std::vector<std::uint32_t> samples,
@@ -48,15 +57,20 @@ Loader::Loader(const Dataset& dataset, std::vector<std::uint32_t> samples,
   assert(options.first_step >= 0 && options.first_step <= options.total_steps);
   const auto replicas = static_cast<std::size_t>(options.replicas.size());
   const std::size_t slots = slots_of(options);
-  const std::size_t stride = stride_of(dataset, options);
-  float* images = options.memory;
-  if (images == nullptr) {
-    images_.reset(static_cast<float*>(::operator new[](floats(dataset, options) * sizeof(float),
-                                                       std::align_val_t{kAlignment})));
-    images = images_.get();
+  std::byte* memory = options.memory;
+  if (memory == nullptr) {
+    images_.reset(static_cast<std::byte*>(
+        ::operator new[](bytes(dataset, options), std::align_val_t{kAlignment})));
+    memory = images_.get();
   }
   for (std::size_t i = 0; i < ring_.size(); ++i) {
-    ring_[i].images = images + i * stride;
+    std::byte* own = memory + i * batch_bytes(dataset, options);
+    if (options.raw) {
+      ring_[i].pixels = reinterpret_cast<std::uint8_t*>(own);
+      ring_[i].maps = reinterpret_cast<ImageMap*>(own + image_bytes(dataset, options));
+    } else {
+      ring_[i].images = reinterpret_cast<float*>(own);
+    }
     ring_[i].replica_samples.resize(replicas);
     ring_[i].labels.resize(slots);
     ring_[i].sample_ids.resize(slots);
@@ -118,6 +132,22 @@ void Loader::run() {
   }
 }
 
+void Loader::fill_slot(std::uint32_t index, std::size_t slot, Batch& batch) {
+  const ImageSet& images = dataset_.train;
+  const std::size_t size = images.image_size();
+  if (!options_.raw) return make_image(images, index, augment_, batch.images + slot * size);
+  std::memcpy(batch.pixels + slot * size, images.image(index), size);
+  batch.maps[slot] = image_map(images, index, augment_);
+}
+
+void Loader::clear_slots(std::size_t begin, std::size_t end, Batch& batch) {
+  const std::size_t size = dataset_.train.image_size();
+  if (options_.raw)
+    std::fill(batch.maps + begin, batch.maps + end, ImageMap{});
+  else
+    std::fill(batch.images + begin * size, batch.images + end * size, 0.0f);
+}
+
 void Loader::make_order(std::int64_t epoch) {
   if (order_epoch_ == epoch) return;
   epoch_order(samples_, options_.seed, epoch, options_.shuffle, order_);
@@ -135,7 +165,6 @@ void Loader::fill(std::int64_t step, Batch& batch) {
   make_order(batch.epoch);
 
   const ImageSet& images = dataset_.train;
-  const std::size_t image_size = images.image_size();
   const auto per_replica = static_cast<std::size_t>(plan.batch_per_replica);
   for (std::size_t r = 0; r < batch.replica_samples.size() && !stop_; ++r) {
     const Interval positions =
@@ -149,11 +178,11 @@ void Loader::fill(std::int64_t step, Batch& batch) {
         throw std::out_of_range(fmt::format("loader: sample {} of {}: the data set has {}", index,
                                             dataset_.name, images.size()));
       }
-      make_image(images, index, augment_, batch.images + slot_number * image_size);
+      fill_slot(index, slot_number, batch);
       batch.labels[slot_number] = images.labels[index];
       batch.sample_ids[slot_number] = index;
     }
-    std::fill(batch.images + slot_number * image_size, batch.images + end * image_size, 0.0f);
+    clear_slots(slot_number, end, batch);
     const auto used = static_cast<std::ptrdiff_t>(slot_number);
     const auto full = static_cast<std::ptrdiff_t>(end);
     std::fill(batch.labels.begin() + used, batch.labels.begin() + full, 0);

@@ -33,6 +33,9 @@ struct Batch {
   std::vector<int> replica_samples;       // [local replicas]: full, partial or 0
   float* images = nullptr;                // [local replicas, batch_per_replica, H, W, C], 64-byte
                                           // aligned; the loader's
+  // Instead of images, where LoaderOptions::raw: as stored, and how to augment them.
+  std::uint8_t* pixels = nullptr;  // like images
+  ImageMap* maps = nullptr;        // [local replicas, batch_per_replica]
   std::vector<std::int32_t> labels;       // [local replicas, batch_per_replica]
   std::vector<std::uint32_t> sample_ids;  // likewise: indices into the training split
 };
@@ -47,8 +50,8 @@ struct LoaderOptions {
   std::int64_t total_steps = 0;  // steps of the whole run: the last batch is total_steps - 1
   int prefetch = 2;              // batches prepared ahead of the one in use; at least 1
   int held = 1;                  // batches in use at a time; at least 1
-  float* memory = nullptr;       // for the images, Loader::floats() of them, 64-byte aligned; null:
-                                 // the loader's own
+  bool raw = false;              // stored images and maps instead of made images
+  std::byte* memory = nullptr;   // Loader::bytes() for the images, 64-byte aligned; null: own
 };
 
 /// Used by one thread. The data set must outlive it.
@@ -58,8 +61,8 @@ class Loader {
   Loader(const Dataset& dataset, std::vector<std::uint32_t> samples, const LoaderOptions& options);
   /// Returns promptly, whatever the thread is doing.
   ~Loader();
-  /// Values of the images of all batches that are kept at a time.
-  static std::size_t floats(const Dataset& dataset, const LoaderOptions& options);
+  /// Of the images of all batches that are kept at a time.
+  static std::size_t bytes(const Dataset& dataset, const LoaderOptions& options);
 
   Loader(const Loader&) = delete;
   Loader& operator=(const Loader&) = delete;
@@ -76,13 +79,15 @@ class Loader {
 
  private:
   struct AlignedDelete {
-    void operator()(float* p) const { ::operator delete[](p, std::align_val_t{kAlignment}); }
+    void operator()(std::byte* p) const { ::operator delete[](p, std::align_val_t{kAlignment}); }
   };
   static constexpr std::size_t kAlignment = 64;
 
   void run();
   void make_order(std::int64_t epoch);
   void fill(std::int64_t step, Batch& batch);
+  void fill_slot(std::uint32_t index, std::size_t slot, Batch& batch);
+  void clear_slots(std::size_t begin, std::size_t end, Batch& batch);
   Batch& slot(std::int64_t number) {
     return ring_[static_cast<std::size_t>(number) % ring_.size()];
   }
@@ -99,7 +104,7 @@ class Loader {
 
   // A slot belongs to the thread until it is made, then to the consumer until it is released.
   std::vector<Batch> ring_;
-  std::unique_ptr<float[], AlignedDelete> images_;
+  std::unique_ptr<std::byte[], AlignedDelete> images_;
 
   std::mutex mutex_;
   std::condition_variable made_changed_;

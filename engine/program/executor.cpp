@@ -203,6 +203,24 @@ void Executor::reserve() {
   }
 }
 
+void Executor::make_images_there(const MakeImages& shape, std::span<const float> table) {
+  MakeImages op = shape;
+  op.samples = local_ * program_.options.batch_per_replica;
+  make_images_ = device_.compile(op);
+  image_table_ = device_.allocate(table.size_bytes());
+  device_.copy(image_table_.data(), table.data(), table.size_bytes());
+  const auto samples = static_cast<std::size_t>(op.samples);
+  for (Arrival& arrival : arrivals_) {
+    arrival.pixels = device_.allocate(samples * static_cast<std::size_t>(op.height) *
+                                      static_cast<std::size_t>(op.width) *
+                                      static_cast<std::size_t>(op.channels));
+    arrival.maps = device_.allocate(samples * sizeof(ImageMap));
+    arrival.there = device_.make_event();
+    arrival.taken = device_.make_event();
+  }
+  device_.synchronize();
+}
+
 void Executor::set_recorder(FlightRecorder* recorder) {
   recorder_ = recorder;
   flight_names_.clear();

@@ -42,6 +42,9 @@ struct BatchView {
   const float* images = nullptr;
   const std::int32_t* labels = nullptr;
   const std::uint32_t* sample_ids = nullptr;
+  // Instead of images, on a device with memory of its own after Executor::make_images_there().
+  const std::uint8_t* pixels = nullptr;
+  const ImageMap* maps = nullptr;
 };
 
 /// Seconds that a rank spent starting and waiting for reductions, by phase, since construction.
@@ -92,6 +95,9 @@ class Executor {
   /// the rest, which can be recorded (Device::begin_recording) and then replayed on other batches.
   void load(const BatchView& batch);
   void run_loaded(const StepState& state, bool prepare = true);
+  /// From now on batches may hold stored images of this shape, of which the device makes what the
+  /// network sees. `table`: what each byte becomes, [channels, 256].
+  void make_images_there(const MakeImages& shape, std::span<const float> table);
   /// Whether nothing in a step looks at what the step computes.
   bool can_be_recorded() const { return tap_ == nullptr && faults_ == nullptr && !profile_; }
 
@@ -139,6 +145,7 @@ class Executor {
   /// false: every reduction is waited for where it starts, to measure what overlap is worth. All
   /// ranks must agree.
   void set_overlap(bool overlap) { overlap_ = overlap; }
+  bool overlaps() const { return overlap_; }
   /// Measures every instruction from now on; see instruction_seconds().
   void set_profile(bool profile) { profile_ = profile; }
   /// Seconds of each instruction while profiling, over all local replicas; waits included.
@@ -184,6 +191,7 @@ class Executor {
   void reserve();
   Kernel* kernel(const Op& op, int samples);
 
+  void take_stored_images(const BatchView& batch);
   void run_instruction(std::size_t index, const StepState& state, bool prepare);
   void call(const Instruction& instruction, Kernel* kernel, int replica, const StepState& state);
   void record(FlightKind kind, std::size_t index, const StepState& state);
@@ -248,6 +256,15 @@ class Executor {
 
   BatchView batch_;                      // where kernels find it
   Buffer images_, labels_, sample_ids_;  // on a device with memory of its own
+  /// Where stored images arrive on it while the step before runs; used in turns.
+  struct Arrival {
+    Buffer pixels, maps;
+    std::unique_ptr<Event> there, taken;
+  };
+  std::array<Arrival, 2> arrivals_;
+  std::size_t next_arrival_ = 0;
+  Buffer image_table_;
+  std::unique_ptr<Kernel> make_images_;
   int wave_begin_ = 0;
   ReductionTimes times_;
 };

@@ -41,9 +41,29 @@ void Executor::load(const BatchView& batch) {
     device_.copy(buffer.data(), values, buffer.bytes());
     values = buffer.as<T>().data();
   };
-  take(batch_.images, images_);
+  if (batch.pixels != nullptr)
+    take_stored_images(batch);
+  else
+    take(batch_.images, images_);
   take(batch_.labels, labels_);
   take(batch_.sample_ids, sample_ids_);
+}
+
+/// The copies run beside the step before, on a queue of their own.
+void Executor::take_stored_images(const BatchView& batch) {
+  Arrival& arrival = arrivals_[next_arrival_++ % arrivals_.size()];
+  const Queue before = device_.use_queue(Queue::input);
+  device_.run_after(*arrival.taken);
+  device_.copy(arrival.pixels.data(), batch.pixels, arrival.pixels.bytes());
+  device_.copy(arrival.maps.data(), batch.maps, arrival.maps.bytes());
+  device_.record(*arrival.there);
+  device_.use_queue(before);
+  device_.run_after(*arrival.there);
+  const std::array<void*, 4> args = {arrival.pixels.data(), arrival.maps.data(),
+                                     image_table_.data(), images_.data()};
+  make_images_->run(args, {});
+  device_.record(*arrival.taken);
+  batch_.images = images_.as<float>().data();
 }
 
 std::vector<double> Executor::doubles(int tensor, int replica) const {

@@ -25,7 +25,7 @@ void Steps::run(Executor& executor, const StepState& state) {
 }
 
 void Steps::queue(Executor& executor, const StepState& state) {
-  Recorded& recorded = recorded_[&executor];
+  Recorded& recorded = recorded_[{&executor, executor.overlaps()}];
   if (!device_.records() || !executor.can_be_recorded() || ++recorded.runs <= kWarmUp)
     return run(executor, state);
   device_.set_state(state);

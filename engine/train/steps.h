@@ -8,6 +8,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <utility>
 
 #include "engine/program/executor.h"
 #include "engine/train/optimizer.h"
@@ -63,7 +64,7 @@ class Steps {
   std::array<Slot, 2> slots_;
   std::size_t next_slot_ = 0;
   std::deque<Flying> flying_;
-  std::map<const Executor*, Recorded> recorded_;
+  std::map<std::pair<const Executor*, bool>, Recorded> recorded_;  // by whether it overlaps
 };
 
 }  // namespace syncnorm

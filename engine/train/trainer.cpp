@@ -117,6 +117,10 @@ void Trainer::build_programs() {
     if (each == nullptr) continue;
     each->set_recorder(options_.recorder);
     if (options_.faults != nullptr) each->set_faults(options_.faults);
+    if (device_.host_memory()) continue;
+    const ImageSet& images = dataset_.train;
+    each->make_images_there({1, images.height, images.width, images.channels},
+                            NormalizationTable(dataset_.mean, dataset_.stddev).values());
   }
   const Program& program = full_->program();
   evaluator_ = std::make_unique<Evaluator>(graph_, experiment_, program.parameter_offset, dataset_,
@@ -254,8 +258,9 @@ std::unique_ptr<Loader> Trainer::make_loader(std::int64_t first_step,
   options.prefetch = experiment_.data.prefetch;
   options.held = steps_->most_in_flight();
   if (!device_.host_memory()) {
-    image_memory_ = device_.allocate_pinned(sizeof(float) * Loader::floats(dataset_, options));
-    options.memory = image_memory_.as<float>().data();
+    options.raw = true;
+    image_memory_ = device_.allocate_pinned(Loader::bytes(dataset_, options));
+    options.memory = image_memory_.data();
   }
   return std::make_unique<Loader>(dataset_, splits_.train, options);
 }

@@ -88,12 +88,13 @@ class Trainer {
   StepEvent finish_step();
   void finish_steps(std::size_t left);
   StepEvent one_step(std::int64_t step);
+  double timed_steps(std::int64_t& step, int count);
   bool looked_at(std::int64_t step) const;
   bool work_is_due(std::int64_t step) const;
   bool due(std::int64_t step, int every_epochs, int every_steps) const;
   void probe(const StepEvent& step, const StepState& state, const Batch& batch);
   static BatchView view(const Batch& batch) {
-    return {batch.images, batch.labels.data(), batch.sample_ids.data()};
+    return {batch.images, batch.labels.data(), batch.sample_ids.data(), batch.pixels, batch.maps};
   }
   void tell_rank_start();
   RankStepEvent rank_totals() const;

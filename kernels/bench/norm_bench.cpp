@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <optional>
 
 #include "kernels/bench/copy.h"
 #include "kernels/bench/norm_cases.h"
@@ -14,9 +15,11 @@ namespace {
 
 using Call = std::function<void()>;
 
-double seconds_of(const Call& call, int calls) {
+/// With what was queued; on the CPU that is nothing.
+double seconds_of(Device& device, const Call& call, int calls) {
   const auto begin = std::chrono::steady_clock::now();
   for (int i = 0; i < calls; ++i) call();
+  device.synchronize();
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count() / calls;
 }
 
@@ -24,18 +27,21 @@ double seconds_of(const Call& call, int calls) {
 /// cache from call to call.
 class Timed {
  public:
-  explicit Timed(Call call) : call_(std::move(call)) {
-    constexpr double kSpan = 2e-4;  // seconds
+  Timed(Device& device, Call call) : device_(device), call_(std::move(call)) {
+    // Seconds; a queue's own cost, some microseconds, must be lost in it.
+    const double span = device.host_memory() ? 2e-4 : 2e-2;
     call_();
-    const double once = std::max(seconds_of(call_, 1), 1e-8);
-    calls_ = static_cast<int>(std::clamp(std::ceil(kSpan / once), 1.0, 1e4));
+    device.synchronize();
+    const double once = std::max(seconds_of(device, call_, 1), 1e-8);
+    calls_ = static_cast<int>(std::clamp(std::ceil(span / once), 1.0, 1e4));
   }
   double seconds() const {
     if (calls_ > 1) call_();  // what ran before has left another working set
-    return seconds_of(call_, calls_);
+    return seconds_of(device_, call_, calls_);
   }
 
  private:
+  Device& device_;
   Call call_;
   int calls_ = 1;
 };
@@ -49,17 +55,25 @@ NormBench bench_norms(Device& device, const NormShape& shape, int rounds) {
   bench.onednn = cases.onednn();
   const float* from = cases.source();
   float* to = cases.target();
-  const std::size_t count = shape.values();
-  const Timed plain([=] { copy_plainly(from, to, count); });
-  const Timed streamed([=] { copy_past_caches(from, to, count); });
+  const std::size_t count = shape.bytes() / sizeof(float);
+  const bool host = device.host_memory();
+  const Timed plain(device, [=, &device] {
+    if (host)
+      copy_plainly(from, to, count);
+    else
+      device.copy(to, from, count * sizeof(float));
+  });
+  std::optional<Timed> past_caches;
+  if (host) past_caches.emplace(device, [=] { copy_past_caches(from, to, count); });
+  const Timed& streamed = host ? *past_caches : plain;
   for (int round = 0; round < rounds; ++round) {
     bench.plain_copy.push_back(plain.seconds());
-    bench.streamed_copy.push_back(streamed.seconds());
+    if (host) bench.streamed_copy.push_back(streamed.seconds());
   }
   const auto fastest = [](const std::vector<double>& s) {
     return *std::min_element(s.begin(), s.end());
   };
-  bench.streamed_is_faster = fastest(bench.streamed_copy) < fastest(bench.plain_copy);
+  bench.streamed_is_faster = host && fastest(bench.streamed_copy) < fastest(bench.plain_copy);
   const Timed& copy = bench.streamed_is_faster ? streamed : plain;
 
   struct Pair {
@@ -68,8 +82,8 @@ NormBench bench_norms(Device& device, const NormShape& shape, int rounds) {
   };
   std::vector<Pair> pairs;
   for (const NormCase& one : cases.cases()) {
-    pairs.push_back({Timed(one.run), {}});
-    if (one.onednn) pairs.back().onednn.emplace_back(one.onednn);
+    pairs.push_back({Timed(device, one.run), {}});
+    if (one.onednn) pairs.back().onednn.emplace_back(device, one.onednn);
     bench.kernels.push_back({one.name, one.passes, {}, {}, {}});
   }
   for (int round = 0; round < rounds; ++round)

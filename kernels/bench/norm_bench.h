@@ -1,5 +1,5 @@
-// What `syncnorm bench norm` measures: every pass of the CPU's normalization kernels, a copy of the
-// same tensor and oneDNN's own batch normalization, in turns within one run.
+// What `syncnorm bench norm` measures: every pass of a device's normalization kernels, a copy of the
+// same tensor and, on the CPU in f32, oneDNN's own batch normalization, in turns within one run.
 #pragma once
 
 #include <cstddef>
@@ -10,15 +10,16 @@
 
 namespace syncnorm {
 
-/// An f32 tensor [samples, height, width, channels].
+/// A tensor [samples, height, width, channels].
 struct NormShape {
   int samples = 1, height = 1, width = 1, channels = 1;
+  Storage storage = Storage::f32;
   int pixels() const { return height * width; }
   std::size_t values() const {
     return static_cast<std::size_t>(samples) * static_cast<std::size_t>(pixels()) *
            static_cast<std::size_t>(channels);
   }
-  std::size_t bytes() const { return values() * sizeof(float); }
+  std::size_t bytes() const { return values() * storage_bytes(storage); }
 };
 
 /// Seconds are those of one call, by round.
@@ -32,9 +33,10 @@ struct NormKernelBench {
 
 struct NormBench {
   NormShape shape;
-  std::vector<double> plain_copy, streamed_copy;  // streamed: with non-temporal stores
+  // streamed: with non-temporal stores; empty where the device has one kind of copy
+  std::vector<double> plain_copy, streamed_copy;
   bool streamed_is_faster = false;                // so that it is the one compared with
-  std::string onednn;                             // what oneDNN runs
+  std::string onednn;                             // what oneDNN runs; "": nothing
   std::vector<NormKernelBench> kernels;
 };
 

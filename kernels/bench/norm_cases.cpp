@@ -9,6 +9,8 @@
 #include <numeric>
 #include <random>
 
+#include "kernels/bfloat16.h"
+
 namespace syncnorm {
 
 NormCases::NormCases(Device& device, const NormShape& shape)
@@ -20,9 +22,11 @@ NormCases::NormCases(Device& device, const NormShape& shape)
       dy_(tensor(true)),
       dy2_(tensor(true)),
       dx_(tensor(false)),
-      g_(tensor(false)),
-      onednn_(shape, false),
-      onednn_relu_(shape, true) {
+      g_(tensor(false)) {
+  if (device.host_memory() && shape.storage == Storage::f32) {
+    onednn_.emplace(shape, false);
+    onednn_relu_.emplace(shape, true);
+  }
   const auto channels = static_cast<std::size_t>(shape.channels);
   const auto samples = static_cast<std::size_t>(shape.samples);
   mean_ = vector(samples * 2 * channels, 0.0f);
@@ -46,18 +50,38 @@ Buffer NormCases::tensor(bool random) {
   if (!random) return buffer;
   std::minstd_rand engine(seed_++);
   std::uniform_real_distribution<float> uniform(-1.0f, 1.0f);
-  for (float& value : buffer.as<float>()) value = uniform(engine);
+  if (shape_.storage == Storage::f32) {
+    std::vector<float> values(shape_.values());
+    for (float& value : values) value = uniform(engine);
+    fill(buffer, values);
+  } else {
+    std::vector<BFloat16> values(shape_.values());
+    for (BFloat16& value : values) value = to_bfloat16(uniform(engine));
+    fill(buffer, values);
+  }
   return buffer;
 }
 
 Buffer NormCases::vector(std::size_t values, float value) {
   Buffer buffer = device_.allocate(values * sizeof(float));
-  for (float& v : buffer.as<float>()) v = value;
+  fill(buffer, std::vector<float>(values, value));
   return buffer;
 }
 
+template <class T>
+void NormCases::fill(const Buffer& buffer, const std::vector<T>& values) {
+  device_.copy(buffer.data(), values.data(), values.size() * sizeof(T));
+  device_.synchronize();
+}
+
 NormCases::Call NormCases::call(const Op& op, std::vector<void*> args) {
-  const std::shared_ptr<Kernel> kernel = device_.compile(op);
+  const Op stored = std::visit(
+      [this](auto o) -> Op {
+        if constexpr (requires { o.storage; }) o.storage = shape_.storage;
+        return o;
+      },
+      op);
+  const std::shared_ptr<Kernel> kernel = device_.compile(stored);
   return [kernel, args = std::move(args)] { kernel->run(args, {}); };
 }
 
@@ -89,12 +113,14 @@ void NormCases::add_batch() {
   const auto* x_values = x_.as<float>().data();
   const auto* dy_values = dy_.as<float>().data();
   auto *const y_values = y_.as<float>().data(), *const dx_values = dx_.as<float>().data();
-  const auto onednn_forward = [=](OneDnnNorm& norm) {
-    return [&norm, x_values, y_values] { norm.forward(x_values, y_values); };
+  const auto onednn_forward = [=](std::optional<OneDnnNorm>& norm) -> Call {
+    if (!norm) return {};
+    return [&norm, x_values, y_values] { norm->forward(x_values, y_values); };
   };
-  const auto onednn_backward = [=](OneDnnNorm& norm) {
+  const auto onednn_backward = [=](std::optional<OneDnnNorm>& norm) -> Call {
+    if (!norm) return {};
     return
-        [&norm, x_values, dy_values, dx_values] { norm.backward(dy_values, x_values, dx_values); };
+        [&norm, x_values, dy_values, dx_values] { norm->backward(dy_values, x_values, dx_values); };
   };
   const Call plain = apply(false, nullptr), relu = apply(true, nullptr);
   const Call add_relu = apply(true, residual_.data());

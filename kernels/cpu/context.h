@@ -104,6 +104,7 @@ KernelPtr compile(Context&, const AdamUpdate&);
 KernelPtr compile(Context&, const SumOfSquares&);
 KernelPtr compile(Context&, const GradientFactor&);
 KernelPtr compile(Context&, const TreeFold&);
+KernelPtr compile(Context&, const MakeImages&);
 
 std::size_t packed_bytes(Context&, const ConvPack&);
 std::size_t workspace_bytes(Context&, const PoolForward&);

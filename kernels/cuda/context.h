@@ -51,7 +51,8 @@ class Context {
   }
 
  private:
-  std::array<cudaStream_t, 2> streams_{};
+  std::array<cudaStream_t, kQueues> streams_{};
+  Queue current_ = Queue::compute;
   Buffer state_, scratch_;
   std::optional<StepState> last_state_;
 };
@@ -110,6 +111,7 @@ KernelPtr compile(Context&, const AdamUpdate&);
 KernelPtr compile(Context&, const SumOfSquares&);
 KernelPtr compile(Context&, const GradientFactor&);
 KernelPtr compile(Context&, const TreeFold&);
+KernelPtr compile(Context&, const MakeImages&);
 
 std::size_t packed_bytes(const ConvPack&);
 std::size_t workspace_bytes(const PoolForward&);

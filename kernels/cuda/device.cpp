@@ -2,6 +2,8 @@
 // them.
 #include "kernels/cuda/device.h"
 
+#include <utility>
+
 #include <fmt/format.h>
 
 #include "kernels/cuda/context.h"
@@ -43,9 +45,8 @@ Context::~Context() {
 }
 
 Queue Context::use_queue(Queue queue) {
-  const Queue before = stream == stream_of(Queue::compute) ? Queue::compute : Queue::communication;
   stream = stream_of(queue);
-  return before;
+  return std::exchange(current_, queue);
 }
 
 const StepState* Context::use(const StepState& state) {
@@ -147,7 +148,7 @@ class CudaDevice final : public Device {
     if (bytes > 0) check(cudaMemsetAsync(to, 0, bytes, context_.stream), "could not queue zeroing");
   }
   void synchronize() override {
-    for (const Queue queue : {Queue::communication, Queue::compute})
+    for (const Queue queue : {Queue::input, Queue::communication, Queue::compute})
       check(cudaStreamSynchronize(context_.stream_of(queue)), "something that was queued failed");
   }
 

@@ -1,5 +1,5 @@
 // A device like a GPU, that computes on the CPU: its memory is out of the host's reach, what is
-// queued runs later, and its two queues take turns at random, ordered by events alone.
+// queued runs later, and its queues take turns at random, ordered by events alone.
 //
 // What the device allocates is unmapped except while its queues run, so a pointer that the engine
 // follows by itself ends the test with a fault. Copies read and write when they run, not when they
@@ -9,6 +9,8 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
+#include <array>
 #include <cstdio>
 #include <cstdlib>
 #include <deque>
@@ -80,7 +82,7 @@ class RemoteDevice final : public Device {
   }
   void synchronize() override {
     refuse_while_recording("wait");
-    run_until([this] { return queues_[0].empty() && queues_[1].empty(); });
+    run_until([this] { return std::all_of(queues_.begin(), queues_.end(), is_empty); });
   }
 
   std::unique_ptr<Event> make_event() override { return std::make_unique<RemoteEvent>(); }
@@ -88,13 +90,13 @@ class RemoteDevice final : public Device {
     RemoteEvent& e = as_remote(event);
     call([this, &e, queue = current_] {
       const int ticket = ++e.issued;
-      push(queue, {[&e, ticket] { e.reached = ticket; }, nullptr, 0});
+      push(queue, {[&e, ticket] { e.reached = ticket; }, nullptr, 0, false});
     });
     if (recording_ != nullptr && current_ == Queue::communication) loose_ = false;
   }
   void run_after(Event& event) override {
     RemoteEvent& e = as_remote(event);
-    call([this, &e, queue = current_] { push(queue, {[] {}, &e, e.issued}); });
+    call([this, &e, queue = current_] { push(queue, {[] {}, &e, e.issued, false}); });
   }
   bool done(Event& event) override {
     refuse_while_recording("ask");
@@ -132,7 +134,12 @@ class RemoteDevice final : public Device {
   /// Queues anything on the current queue; the device's memory can be used while it runs.
   void enqueue(std::function<void()> work) {
     if (recording_ != nullptr && current_ == Queue::communication) loose_ = true;
-    call([this, queue = current_, work = std::move(work)] { push(queue, {work, nullptr, 0}); });
+    call([this, queue = current_, work = std::move(work)] { push(queue, {work, nullptr, 0, false}); });
+  }
+
+  /// A collective whose peer never comes: what is behind it on the current queue never runs.
+  void hang() {
+    call([this, queue = current_] { push(queue, {[] {}, nullptr, 0, true}); });
   }
 
   int replays = 0;
@@ -150,8 +157,10 @@ class RemoteDevice final : public Device {
     std::function<void()> work;
     RemoteEvent* after;  // it may run when this was reached for the `ticket`th time
     int ticket;
-    bool ready() const { return after == nullptr || after->reached >= ticket; }
+    bool hangs = false;
+    bool ready() const { return !hangs && (after == nullptr || after->reached >= ticket); }
   };
+  static bool is_empty(const std::deque<Item>& items) { return items.empty(); }
   class RemoteKernel final : public Kernel {
    public:
     RemoteKernel(RemoteDevice& device, std::unique_ptr<Kernel> kernel)
@@ -193,15 +202,26 @@ class RemoteDevice final : public Device {
   void run_until(const Done& done) {
     protect(PROT_READ | PROT_WRITE);
     while (!done()) {
-      std::size_t queue = random_() % 2;
-      if (queues_[queue].empty() || !queues_[queue].front().ready()) queue = 1 - queue;
-      if (queues_[queue].empty()) break;
-      if (!queues_[queue].front().ready()) fail("the queues wait for each other");
+      if (std::all_of(queues_.begin(), queues_.end(), is_empty)) break;
+      std::size_t queue = random_() % kQueues;
+      const auto can_go_on = [](const std::deque<Item>& items) {
+        return !items.empty() && items.front().ready();
+      };
+      for (std::size_t tried = 0; !can_go_on(queues_[queue]); ++tried) {
+        if (tried == kQueues) return stuck();
+        queue = (queue + 1) % kQueues;
+      }
       const Item item = std::move(queues_[queue].front());
       queues_[queue].pop_front();
       item.work();
     }
     protect(PROT_NONE);
+  }
+  /// Nothing can go on; that is right only where a collective hangs.
+  void stuck() const {
+    for (const auto& items : queues_)
+      if (!items.empty() && items.front().hangs) return protect(PROT_NONE);
+    fail("the queues wait for each other");
   }
   void protect(int how) const {
     if (used_ > 0) mprotect(memory_, used_, how);
@@ -211,7 +231,7 @@ class RemoteDevice final : public Device {
   std::mt19937 random_;
   std::byte* memory_ = nullptr;
   std::size_t used_ = 0;
-  std::deque<Item> queues_[2];
+  std::array<std::deque<Item>, kQueues> queues_;
   Queue current_ = Queue::compute;
   StepState state_;
   std::unique_ptr<RemoteRecording> recording_;

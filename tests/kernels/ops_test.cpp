@@ -210,6 +210,10 @@ TEST(OpText, TellsLossAndUpdatesApart) {
       with_count<TreeFold>({[](auto& o) { o.merges = {0, 0}; }, [](auto& o) { o.count = 4; },
                             [](auto& o) { o.stride = 7; }, [](auto& o) { o.maximum = true; },
                             [](auto& o) { o.doubles = false; }}));
+  expect_all_different(
+      MakeImages{1, 8, 8, 3},
+      with_count<MakeImages>({[](auto& o) { o.height = 4; }, [](auto& o) { o.width = 4; },
+                              [](auto& o) { o.channels = 1; }}));
 }
 
 /// The default operation of every kind, from the variant itself, so that a new one cannot be left

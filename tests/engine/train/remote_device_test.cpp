@@ -1,6 +1,7 @@
 // A whole training on a device whose memory the host cannot touch: initialization, optimizer,
 // evaluation, running statistics, checkpoints, resuming, weights from a file; and on the CUDA
 // device run on the CPU.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -12,6 +13,7 @@
 #include "engine/train/trainer.h"
 #include "kernels/error.h"
 #include "tests/engine/emulated_gpu.h"
+#include "tests/engine/program/program_fixture.h"
 #include "tests/engine/remote_device.h"
 
 namespace syncnorm::test {
@@ -36,7 +38,8 @@ class RemoteTraining : public ::testing::Test {
     const LoadedExperiment loaded = parse_experiment_text(
         "run_dir: " + (folder_ / name).string() + "\n" + settings +
             "replicas: 4\nbatch_per_replica: 2\nmodel: {architecture: resnet8, dropout: 0.2}\n"
-            "data: {dataset: synthetic, synthetic: {classes: 5, height: 8, width: 8, channels: 1, "
+            "data: {dataset: synthetic, augment: [random_crop, horizontal_flip, cutout], "
+            "cutout_size: 3, crop_padding: 2, synthetic: {classes: 5, height: 8, width: 8, channels: 1, "
             "train_samples: 44, test_samples: 20}}\ndrop_last: false\n",
         "test.yaml");
     const Dataset dataset = load_dataset(loaded.experiment.data, loaded.experiment.seed,
@@ -170,6 +173,74 @@ TEST_F(RemoteTraining, DivergesInTheSameStepWithTheSameWords) {
     }
   ASSERT_EQ(words.size(), 2u);
   EXPECT_EQ(words[0], words[1]);
+}
+
+/// Two ranks of which the other one never takes part.
+class AloneOfTwo final : public Communicator {
+ public:
+  explicit AloneOfTwo(RemoteDevice& device) : device_(device) {}
+  int rank() const override { return 0; }
+  int size() const override { return 2; }
+  std::string description() const override { return "alone of two"; }
+  std::unique_ptr<Communicator> subgroup(Interval) override {
+    return std::make_unique<AloneOfTwo>(device_);
+  }
+  std::unique_ptr<Request> make_request() override { return std::make_unique<Request>(); }
+  bool test(Request&) override { return false; }
+  void poll() override {
+    if (failed) throw PeerLostError("the communicator has failed");
+  }
+  std::vector<std::string> all_gather_text(const std::string& text) override {
+    return {text, text};
+  }
+  [[noreturn]] void abort(int exit_code) override { std::_Exit(exit_code); }
+  bool failed = false;
+
+ private:
+  void do_all_gather(Request&, const void*, void*, std::span<const int>, DataType) override {
+    device_.hang();
+  }
+  void do_all_to_all(Request&, const void*, std::span<const int>, void*, std::span<const int>,
+                     DataType) override {
+    device_.hang();
+  }
+  void do_all_reduce(Request&, const void*, void*, int, DataType, Combine) override {
+    device_.hang();
+  }
+  RemoteDevice& device_;
+};
+
+TEST(QueuedSteps, ALostPeerEndsThemWithTheNameOfTheReduction) {
+  auto device = std::make_unique<RemoteDevice>(make_cpu_device());
+  AloneOfTwo comm(*device);
+  Workbench bench("replicas: 2\nbatch_per_replica: 2\nsteps: 1\nnorm: syncbn\n"
+                  "model: {architecture: resnet8}\n",
+                  {8, 8, 1}, 5, {}, &comm, std::move(device));
+  FlightRecorder recorder;
+  bench.executor->set_recorder(&recorder);
+  Optimizer optimizer(bench.graph, bench.executor->program(), bench.loaded.experiment.optimizer,
+                      *bench.device);
+  Steps steps(*bench.device, optimizer, bench.memory);
+  bench.memory.parameters.push();
+  const BatchView batch{bench.images.data(), bench.labels.data(), bench.ids.data()};
+  const auto ended_with = [&](double deadline) -> std::string {
+    try {
+      steps.finish(deadline);
+    } catch (const PeerLostError& error) {
+      return error.what();
+    }
+    return "";
+  };
+  steps.start(*bench.executor, bench.state, batch);
+  EXPECT_THAT(ended_with(0.2),
+              testing::AllOf(testing::HasSubstr("step 1 is not done on the device after 0 s"),
+                             testing::HasSubstr("in the reduction of ")));
+  // The watchdog's record says that this rank waits there.
+  const std::vector<FlightEvent> events = recorder.last();
+  EXPECT_EQ(events.back().kind, FlightKind::wait);
+  EXPECT_THAT(events.back().name, testing::HasSubstr("reduction of "));
+  comm.failed = true;
+  EXPECT_EQ(ended_with(60.0), "the communicator has failed");
 }
 
 // The order of additions inside our CUDA kernels is not the CPU's: equal to rounding.

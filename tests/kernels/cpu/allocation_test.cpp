@@ -62,7 +62,8 @@ std::vector<OpArguments> all_operations() {
           {AdamUpdate{1, 100}, 4},
           {SumOfSquares{1, 100}, 2},
           {GradientFactor{1, 1.0}, 3},
-          {TreeFold{1, {0, 1}, 100, 100}, 2}};
+          {TreeFold{1, {0, 1}, 100, 100}, 2},
+          {MakeImages{2, 4, 4, 3}, 4}};
 }
 
 /// What the emulated CUDA device cannot compile, for want of cuDNN and cuBLASLt.

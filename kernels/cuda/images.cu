@@ -1,0 +1,34 @@
+// Augmented and normalized images from stored ones, a thread per value.
+#include "kernels/cuda/flat.h"
+#include "kernels/pointwise_math.h"
+
+namespace syncnorm::cuda {
+namespace {
+
+__global__ void __launch_bounds__(kThreads)
+    make_images(MakeImages op, const std::uint8_t* stored, const ImageMap* maps,
+                const float* table, float* out) {
+  const int size = op.height * op.width * op.channels;
+  const int i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
+  if (i >= size) return;
+  const std::size_t first = blockIdx.y * static_cast<std::size_t>(size);
+  const int pixel = i / op.channels;
+  out[first + static_cast<std::size_t>(i)] =
+      image_value(op, maps[blockIdx.y], stored + first, table, pixel / op.width, pixel % op.width,
+                  i % op.channels);
+}
+
+}  // namespace
+
+KernelPtr compile(Context& context, const MakeImages& op) {
+  return make_kernel([op, &context](std::span<void* const> args, const StepState&) {
+    const int size = op.height * op.width * op.channels;
+    launch(make_images,
+           dim3(static_cast<unsigned>((size + kThreads - 1) / kThreads),
+                static_cast<unsigned>(op.samples)),
+           dim3(kThreads), 0, context.stream, op, arg<const std::uint8_t>(args, 0),
+           arg<const ImageMap>(args, 1), arg<const float>(args, 2), arg<float>(args, 3));
+  });
+}
+
+}  // namespace syncnorm::cuda
