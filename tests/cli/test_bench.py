@@ -23,6 +23,12 @@ class BenchStep(harness.TestCase):
         self.assertGreater(report["limit_seconds"], 0.0)
         self.assertIn("nothing is reduced between ranks", self.bench())
 
+    def test_reductions_are_forced_on_a_gpu_alone(self):
+        path = harness.write_experiment(self.folder / "tiny.yaml", run_dir=self.folder / "run")
+        result = harness.run("bench", "step", path, *QUICK, "--force-reductions")
+        self.assertEqual(result.code, 2)
+        self.assertIn("--force-reductions is for device: cuda; on CPUs start 2 ranks", result.err)
+
     def test_every_instruction_is_in_the_budget(self):
         report = json.loads(self.bench("--json", "--instructions"))
         operations = {(o["pass"], o["operation"]): o["instructions"] for o in report["operations"]}

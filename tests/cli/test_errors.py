@@ -16,7 +16,8 @@ import harness
 SYNTHETIC = ("data: {dataset: synthetic, synthetic: {classes: 4, height: 8, width: 8, "
              "train_samples: 64, test_samples: 20}}\nsteps: 2\n")
 SMALL = SYNTHETIC + "model: {architecture: resnet8}\n"
-KEYS = ("name, seed, device, precision, reduction, replicas, global_batch, batch_per_replica, "
+KEYS = ("name, seed, device, allow_shared_gpu, precision, reduction, replicas, global_batch, "
+        "batch_per_replica, "
         "epochs, steps, drop_last, run_dir, data, evaluation, model, norm, optimizer, schedule, "
         "loss, checkpoint, ")
 

@@ -1,7 +1,8 @@
-// The MPI communicator's collectives, with inputs whose results are exactly predictable, and what
+// A communicator's collectives, with inputs whose results are exactly predictable, and what
 // it does when a peer stays away.
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <numeric>
 
 #include "kernels/error.h"
@@ -15,7 +16,8 @@ std::size_t to_size(int n) { return static_cast<std::size_t>(n); }
 TEST(MpiCommunicator, KnowsItself) {
   EXPECT_GE(world().rank(), 0);
   EXPECT_LT(world().rank(), world().size());
-  EXPECT_EQ(world().description().rfind("mpi (Open MPI ", 0), 0u) << world().description();
+  EXPECT_NE(world().description().find("mpi (Open MPI "), std::string::npos)
+      << world().description();
 }
 
 TEST(MpiCommunicator, GathersTextsOfDifferentLengths) {
@@ -123,6 +125,8 @@ TEST(MpiCommunicator, SubgroupsCountTheirOwnRanks) {
 // Rank 0 stays away until the others have given up; then it takes part, so that all end cleanly.
 TEST(MpiCommunicator, APeerThatStaysAwayIsLostAfterTheDeadline) {
   if (world().size() == 1) GTEST_SKIP() << "needs a peer";
+  if (std::getenv("SYNCNORM_TEST_COMMUNICATOR") != nullptr)
+    GTEST_SKIP() << "a queue cannot be left while a peer stays away";
   const auto comm = world().subgroup({0, world().size()});
   const auto request = comm->make_request();
   std::vector<double> value = {static_cast<double>(comm->rank() + 1)}, sum(1);

@@ -1,19 +1,46 @@
 // Runs the tests of this folder on every rank of an mpirun: all ranks run the same tests in the
 // same order, rank 0 prints, the others print what fails, and the exit code is the worst of all
-// ranks.
+// ranks. SYNCNORM_TEST_COMMUNICATOR: "mpi", or "nccl" between GPUs (several ranks may share one),
+// or "queued", which takes nccl's way on a device that the CPU stands in for.
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <memory>
 #include <string>
 
+#include "comm/nccl/nccl.h"
+#include "comm/node.h"
+#include "tests/comm/mpi/hosted.h"
 #include "tests/comm/mpi/world.h"
+#include "tests/engine/remote_device.h"
 
 namespace syncnorm::test {
 namespace {
 
+std::unique_ptr<Communicator> launched;
+std::unique_ptr<Device> device;
+std::unique_ptr<Communicator> queued;
 std::unique_ptr<Communicator> world_of_all_ranks;
+
+std::unique_ptr<Communicator> make_world(const std::string& kind) {
+  launched = make_mpi_communicator();
+  launched->set_deadline(60.0);  // a test that hangs fails instead
+  if (kind == "mpi") return std::move(launched);
+  if (kind == "queued") {
+    auto remote = std::make_unique<RemoteDevice>(make_cpu_device());
+    queued = std::make_unique<QueuedCommunicator>(*launched, *remote);
+    device = std::move(remote);
+    return std::make_unique<HostedCommunicator>(std::move(queued), *device);
+  }
+  // NCCL takes ranks of one host on one GPU for a mistake; of different hosts it does not.
+  setenv("NCCL_HOSTID", ("test-" + std::to_string(launched->rank())).c_str(), 0);
+  setenv("NCCL_SOCKET_IFNAME", "lo", 0);
+  device = make_cuda_device(local_rank(*launched));
+  return std::make_unique<HostedCommunicator>(
+      make_nccl_communicator(*launched, device->native_queue(Queue::communication)), *device);
+}
 
 /// Prints failures alone, with the rank in front.
 class FailurePrinter final : public testing::EmptyTestEventListener {
@@ -27,8 +54,8 @@ class FailurePrinter final : public testing::EmptyTestEventListener {
 
 int run(int argc, char** argv) {
   testing::InitGoogleTest(&argc, argv);
-  world_of_all_ranks = make_mpi_communicator();
-  world().set_deadline(60.0);  // a test that hangs fails instead
+  const char* kind = std::getenv("SYNCNORM_TEST_COMMUNICATOR");
+  world_of_all_ranks = make_world(kind != nullptr ? kind : "mpi");
   if (world().rank() != 0) {
     auto& listeners = testing::UnitTest::GetInstance()->listeners();
     delete listeners.Release(listeners.default_result_printer());
@@ -39,6 +66,8 @@ int run(int argc, char** argv) {
   for (const std::string& code : world().all_gather_text(std::to_string(own)))
     worst = std::max(worst, std::stoi(code));
   world_of_all_ranks.reset();
+  device.reset();
+  launched.reset();
   return worst;
 }
 

@@ -110,7 +110,8 @@ TEST(BadConfig, UnknownAndMisplacedKeys) {
       {"optimizer.lr: 0.1\n",
        "a.yaml:1:1: optimizer.lr: unknown key; in a file, write it as `optimizer: {lr: ...}`"},
       {"telemetry: {prometheus: true}\n",
-       "a.yaml:1:1: telemetry: unknown key; the keys here are name, seed, device, precision, "
+       "a.yaml:1:1: telemetry: unknown key; the keys here are name, seed, device, "
+       "allow_shared_gpu, precision, "
        "reduction, replicas, global_batch, batch_per_replica, epochs, steps, drop_last, run_dir, "
        "data, evaluation, model, norm, optimizer, schedule, loss, checkpoint, fault, metrics, "
        "probes"},
@@ -392,7 +393,8 @@ TEST(BadConfig, AllMistakesAtOnceInTheOrderOfTheText) {
       "a.yaml:9:35: data.path: has no value; give it one, or remove it\n"
       "command line: seed: 'x' is not an integer; give an integer from 0 to "
       "18446744073709551615\n"
-      "command line: nosuch: unknown key; the keys here are name, seed, device, precision, "
+      "command line: nosuch: unknown key; the keys here are name, seed, device, "
+       "allow_shared_gpu, precision, "
       "reduction, replicas, global_batch, batch_per_replica, epochs, steps, drop_last, run_dir, "
       "data, evaluation, model, norm, optimizer, schedule, loss, checkpoint, fault, metrics, "
       "probes");
