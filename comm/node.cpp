@@ -53,7 +53,8 @@ void check_units(const std::vector<std::string>& units, bool allowed) {
     if (fresh) continue;
     const auto sharing = std::count(units.begin(), units.end(), units[r]);
     throw InputError(fmt::format(
-        "device: cuda: ranks {} and {} would share the GPU {} ({} ranks in all); start one rank per "
+        "device: cuda: ranks {} and {} would share the GPU {} ({} ranks in all); start one rank "
+        "per "
         "GPU: a rank can host any number of replicas (allow_shared_gpu: true is for tests)",
         other->second, r, units[r], sharing));
   }

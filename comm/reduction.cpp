@@ -66,7 +66,8 @@ void Reduction<T>::start(std::span<const T* const> nodes, T* result) {
     T* to = send_.data();
     std::size_t at = 0;
     const int whole = static_cast<int>(count_);
-    const auto widths = plan_.sliced ? std::span<const int>(plan_.slice_counts) : std::span(&whole, 1);
+    const auto widths =
+        plan_.sliced ? std::span<const int>(plan_.slice_counts) : std::span(&whole, 1);
     for (const int width : widths) {
       for (const T* node : nodes) {
         std::memcpy(to, node + at, static_cast<std::size_t>(width) * sizeof(T));
@@ -109,7 +110,8 @@ void Reduction<T>::advance() {
       break;
     case Phase::scattering:
       fold(receive_.data(), slice_.size(), slice_.data());
-      channel().template start_all_gather<T>(*request_, slice_, {result_, count_}, plan_.slice_counts);
+      channel().template start_all_gather<T>(*request_, slice_, {result_, count_},
+                                             plan_.slice_counts);
       phase_ = Phase::collecting;
       break;
     case Phase::collecting:

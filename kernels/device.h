@@ -11,6 +11,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "kernels/ops.h"
 
@@ -85,8 +86,8 @@ enum class Queue { compute, communication, input };
 inline constexpr std::size_t kQueues = 3;
 
 /// Kernels, copies and events are queued, in the order of the calls, and may still be running when
-/// the call returns; on the CPU, and by the defaults below, they never are. Of a device's queues one
-/// is current, `compute` at first.
+/// the call returns; on the CPU, and by the defaults below, they never are. Of a device's queues
+/// one is current, `compute` at first.
 class Device {
  public:
   virtual ~Device() = default;
@@ -103,6 +104,9 @@ class Device {
   /// Everything that the bits depend on: kind, instruction set, library versions.
   virtual std::string description() const = 0;
 
+  /// What was chosen for operations compiled so far, one each, where there was a choice: the bits
+  /// depend on it.
+  virtual std::vector<std::string> choices() const { return {}; }
   /// The physical device, equal for processes that share one; "" on the CPU.
   virtual std::string unit() const { return ""; }
   /// Whether host code may touch what allocate() gives.
@@ -156,9 +160,9 @@ class Device {
 /// "avx512"; empty: the best one here. Throws InputError for a set that this processor lacks.
 std::unique_ptr<Device> make_cpu_device(const std::string& isa = "");
 
-/// The GPU for the rank with `local_rank` ranks before it on its machine: they are dealt in turn, as
-/// often as needed. Throws InputError in a build without CUDA, and where there is no driver or no
-/// GPU, saying what is missing. The back end is a module that is loaded only here.
+/// The GPU for the rank with `local_rank` ranks before it on its machine: they are dealt in turn,
+/// as often as needed. Throws InputError in a build without CUDA, and where there is no driver or
+/// no GPU, saying what is missing. The back end is a module that is loaded only here.
 std::unique_ptr<Device> make_cuda_device(int local_rank);
 
 }  // namespace syncnorm

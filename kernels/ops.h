@@ -10,7 +10,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <cstdint>
 #include <string>
 #include <variant>
 #include <vector>
@@ -349,14 +348,14 @@ struct TreeFold {
   }
 };
 
-using Op = std::variant<ConvPack, ConvForward, ConvDgrad, ConvWgrad, LinearForward, LinearDgrad,
-                        LinearWgrad, WeightNormalize, WeightNormalizeBackward, PoolForward,
-                        PoolBackward, BatchMoments, BatchFinalize, BatchDeviation,
-                        BatchFinalizeDeviation, Accumulate, BatchFromRunning, BatchNormalize,
-                        BatchGradientSums, BatchInputGradient, GroupNormForward, GroupNormBackward,
-                        ActivationForward, ActivationBackward, Add, Dropout, ToChannelsFirst,
-                        Convert, SoftmaxCrossEntropy, SgdUpdate, AdamUpdate, SumOfSquares,
-                        GradientFactor, TreeFold, MakeImages>;
+using Op =
+    std::variant<ConvPack, ConvForward, ConvDgrad, ConvWgrad, LinearForward, LinearDgrad,
+                 LinearWgrad, WeightNormalize, WeightNormalizeBackward, PoolForward, PoolBackward,
+                 BatchMoments, BatchFinalize, BatchDeviation, BatchFinalizeDeviation, Accumulate,
+                 BatchFromRunning, BatchNormalize, BatchGradientSums, BatchInputGradient,
+                 GroupNormForward, GroupNormBackward, ActivationForward, ActivationBackward, Add,
+                 Dropout, ToChannelsFirst, Convert, SoftmaxCrossEntropy, SgdUpdate, AdamUpdate,
+                 SumOfSquares, GradientFactor, TreeFold, MakeImages>;
 
 /// The same operation on another number of samples.
 inline Op with_samples(Op op, int samples) {

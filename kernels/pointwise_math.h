@@ -86,8 +86,8 @@ SYNCNORM_HOST_DEVICE inline float image_value(const MakeImages& op, const ImageM
   const bool cut = y >= map.cut_rows_begin && y < map.cut_rows_end && x >= map.cut_columns_begin &&
                    x < map.cut_columns_end;
   if (map.used == 0 || cut) return 0.0f;
-  const bool shown = y >= map.rows_begin && y < map.rows_end && x >= map.columns_begin &&
-                     x < map.columns_end;
+  const bool shown =
+      y >= map.rows_begin && y < map.rows_end && x >= map.columns_begin && x < map.columns_end;
   const int from =
       shown ? ((y + map.source_y) * op.width + map.direction_x * x + map.source_x) * op.channels + c
             : 0;
@@ -116,8 +116,8 @@ struct AdamConstants {
 };
 
 /// `step` counts the updates before this one.
-SYNCNORM_HOST_DEVICE inline AdamConstants adam_constants(const AdamUpdate& op, std::uint64_t step, float lr,
-                                    float gradient_scale) {
+SYNCNORM_HOST_DEVICE inline AdamConstants adam_constants(const AdamUpdate& op, std::uint64_t step,
+                                                         float lr, float gradient_scale) {
   const double t = static_cast<double>(step) + 1.0;  // bias correction
   return {static_cast<float>(op.beta1), static_cast<float>(op.beta2),
           // Rounded after the subtraction: 1 − 0.999f is off by 1.3e-5 of itself.

@@ -50,24 +50,24 @@ void RunLog::on_start(const StartEvent& event) {
   } else {
     cut_back(event.first_step);
   }
-  log_ << Json{{"event", "start"},
-               {"name", event.name},
-               {"version", event.version},
-               {"device", event.device},
-               {"communicator", event.communicator},
-               {"model", event.model},
-               {"ranks", event.ranks},
-               {"replicas", event.replicas},
-               {"batch_per_replica", event.batch_per_replica},
-               {"time", unix_seconds()},
-               {"first_step", event.first_step},
-               {"total_steps", event.total_steps},
-               {"steps_per_epoch", event.steps_per_epoch},
-               {"train_samples", event.train_samples},
-               {"parameters", event.parameters},
-               {"arena_bytes", event.arena_bytes}}
-              .dump()
-       << std::endl;
+  Json start{{"event", "start"},
+             {"name", event.name},
+             {"version", event.version},
+             {"device", event.device},
+             {"communicator", event.communicator},
+             {"model", event.model},
+             {"ranks", event.ranks},
+             {"replicas", event.replicas},
+             {"batch_per_replica", event.batch_per_replica},
+             {"time", unix_seconds()},
+             {"first_step", event.first_step},
+             {"total_steps", event.total_steps},
+             {"steps_per_epoch", event.steps_per_epoch},
+             {"train_samples", event.train_samples},
+             {"parameters", event.parameters},
+             {"arena_bytes", event.arena_bytes}};
+  if (!event.choices.empty()) start["choices"] = event.choices;
+  log_ << start.dump() << std::endl;
 }
 
 void RunLog::open() {

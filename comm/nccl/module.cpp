@@ -242,6 +242,5 @@ class NcclCommunicator final : public Communicator {
 /// The module's one entry: a communicator over the ranks of `bootstrap`, owned by the caller.
 extern "C" __attribute__((visibility("default"))) syncnorm::Communicator*
 syncnorm_nccl_communicator(syncnorm::Communicator* bootstrap, void* stream) {
-  return new syncnorm::NcclCommunicator(*bootstrap, static_cast<cudaStream_t>(stream),
-                                        nullptr);
+  return new syncnorm::NcclCommunicator(*bootstrap, static_cast<cudaStream_t>(stream), nullptr);
 }

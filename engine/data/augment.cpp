@@ -125,9 +125,9 @@ NormalizationTable::NormalizationTable(const std::vector<float>& mean,
 
 ImageMap image_map(const ImageSet& images, std::uint32_t index, const AugmentPlan& plan) {
   const PixelMap map = compose(images, index, plan);
-  return {map.source_y,        map.source_x,           map.direction_x,     map.rows.begin,
-          map.rows.end,        map.columns.begin,      map.columns.end,     map.cut_rows.begin,
-          map.cut_rows.end,    map.cut_columns.begin,  map.cut_columns.end, 1};
+  return {map.source_y,     map.source_x,          map.direction_x,     map.rows.begin,
+          map.rows.end,     map.columns.begin,     map.columns.end,     map.cut_rows.begin,
+          map.cut_rows.end, map.cut_columns.begin, map.cut_columns.end, 1};
 }
 
 void make_plain_image(const ImageSet& images, std::uint32_t index,

@@ -29,13 +29,13 @@ struct Batch {
   std::int64_t step = 0;  // of the run, from 0
   std::int64_t epoch = 0;
   bool last_of_epoch = false;
-  std::int64_t global_samples = 0;        // in the whole global batch, on all ranks
-  std::vector<int> replica_samples;       // [local replicas]: full, partial or 0
-  float* images = nullptr;                // [local replicas, batch_per_replica, H, W, C], 64-byte
-                                          // aligned; the loader's
+  std::int64_t global_samples = 0;   // in the whole global batch, on all ranks
+  std::vector<int> replica_samples;  // [local replicas]: full, partial or 0
+  float* images = nullptr;           // [local replicas, batch_per_replica, H, W, C], 64-byte
+                                     // aligned; the loader's
   // Instead of images, where LoaderOptions::raw: as stored, and how to augment them.
-  std::uint8_t* pixels = nullptr;  // like images
-  ImageMap* maps = nullptr;        // [local replicas, batch_per_replica]
+  std::uint8_t* pixels = nullptr;         // like images
+  ImageMap* maps = nullptr;               // [local replicas, batch_per_replica]
   std::vector<std::int32_t> labels;       // [local replicas, batch_per_replica]
   std::vector<std::uint32_t> sample_ids;  // likewise: indices into the training split
 };
@@ -67,8 +67,8 @@ class Loader {
   Loader(const Loader&) = delete;
   Loader& operator=(const Loader&) = delete;
 
-  /// The next batch, waiting for it if need be. The one `held` before it is recycled. Rethrows what ended
-  /// the thread. Requires that fewer than total_steps - first_step were taken.
+  /// The next batch, waiting for it if need be. The one `held` before it is recycled. Rethrows what
+  /// ended the thread. Requires that fewer than total_steps - first_step were taken.
   const Batch& next();
 
   /// The batch that next() returned last.

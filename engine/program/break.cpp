@@ -34,7 +34,7 @@ void Executor::break_forward(std::size_t index, const StepState& state) {
   if (faults_->at(FaultPlace::forward, update_of(state)) != FaultEffect::nan) return;
   const Instruction& instruction = program_.instructions[index];
   const int output = instruction.args[static_cast<std::size_t>(instruction.first_output)];
-  device_.copy(pointer(output, wave_begin_), &kNan, sizeof kNan);
+  device_.write(pointer(output, wave_begin_), &kNan, sizeof kNan);
 }
 
 bool Executor::breaks_reduction(const Instruction& instruction, const StepState& state) {
@@ -45,10 +45,10 @@ bool Executor::breaks_reduction(const Instruction& instruction, const StepState&
       faults_->at(gradient ? FaultPlace::gradient : FaultPlace::statistics, update_of(state));
   if (effect == FaultEffect::nan) {
     if (gradient) {
-      device_.copy(gradient_pointer(0, spec.offset), &kNan, sizeof kNan);
+      device_.write(gradient_pointer(0, spec.offset), &kNan, sizeof kNan);
     } else {
       const double nan = kNan;
-      device_.copy(pointer(spec.leaf, wave_begin_), &nan, sizeof nan);
+      device_.write(pointer(spec.leaf, wave_begin_), &nan, sizeof nan);
     }
   }
   return effect == FaultEffect::skip;

@@ -135,9 +135,9 @@ void Executor::queue_reductions(const StatisticsGroups* groups, const Placement&
                                 ReductionAlgorithm algorithm, bool force) {
   marks_ = device_.allocate_pinned(sizeof(ReductionMarks));
   const std::vector<Interval> blocks = placement.blocks();
-  gradient_plan_ = ReductionPlan(blocks, comm_.rank(), 1, sizeof(float), algorithm,
-                                 ReductionPlan::kLargeBytes)
-                       .local;
+  gradient_plan_ =
+      ReductionPlan(blocks, comm_.rank(), 1, sizeof(float), algorithm, ReductionPlan::kLargeBytes)
+          .local;
   for (const ReductionSpec& spec : program_.reductions) {
     reducing_.emplace_back();
     if (spec.kind == ReductionKind::loss || spec.kind == ReductionKind::gradient) {

@@ -186,8 +186,8 @@ class Executor {
                        ReductionAlgorithm algorithm);
   void queue_reductions(const StatisticsGroups* groups, const Placement& placement,
                         ReductionAlgorithm algorithm, bool force);
-  void add_queued(const ReductionSpec& spec, Communicator& comm, const std::vector<Interval>& blocks,
-                  ReductionAlgorithm algorithm, bool force);
+  void add_queued(const ReductionSpec& spec, Communicator& comm,
+                  const std::vector<Interval>& blocks, ReductionAlgorithm algorithm, bool force);
   void reserve();
   Kernel* kernel(const Op& op, int samples);
 
@@ -243,7 +243,7 @@ class Executor {
   std::vector<const float*> gradient_nodes_;
   std::vector<Flying> flying_;
   std::vector<ReductionTiming> timings_;
-  Buffer marks_;              // ReductionMarks of a device with queues
+  Buffer marks_;               // ReductionMarks of a device with queues
   ReductionMarks seen_marks_;  // as follow() last saw them
   bool overlap_ = true;
   bool profile_ = false;

@@ -132,7 +132,8 @@ class TypedReduction final : public QueuedReduction {
     const std::size_t own_nodes = plan_.local.nodes.size();
     if (own_nodes > 1) nodes = pack(nodes);
     channel().template start_all_to_all<T>(*request_, {nodes, own_nodes * options_.count},
-                                  plan_.send_counts, received_.as<T>(), plan_.receive_counts);
+                                           plan_.send_counts, received_.as<T>(),
+                                           plan_.receive_counts);
     run(*combine_fold_, received_.data(), slice_.data());
     channel().template start_all_gather<T>(*request_, slice_.as<T>(), result, plan_.slice_counts);
   }

@@ -27,9 +27,10 @@ struct StartEvent {
   std::int64_t total_steps = 0;
   std::int64_t steps_per_epoch = 1;
   std::int64_t train_samples = 0;
-  std::int64_t parameters = 0;   // trained values
-  std::int64_t arena_bytes = 0;  // on rank 0
-  std::string config_yaml;       // the resolved configuration
+  std::int64_t parameters = 0;       // trained values
+  std::int64_t arena_bytes = 0;      // on rank 0
+  std::string config_yaml;           // the resolved configuration
+  std::vector<std::string> choices;  // of the device, for operations (Device::choices)
 };
 
 struct StepEvent {

@@ -103,8 +103,7 @@ void Trainer::build_programs() {
                 [&] { tail = compile_program(graph_, device_, smaller, full.parameter_offset); });
   });
   if (experiment_.norm.kind == NormKind::batch && experiment_.norm.synced_replicas > 1)
-    groups_ =
-        std::make_unique<StatisticsGroups>(device_comm(), placement_,
+    groups_ = std::make_unique<StatisticsGroups>(device_comm(), placement_,
                                                  experiment_.norm.synced_replicas);
   const ReductionAlgorithm how = algorithm(experiment_);
   const auto executor = [&](Program program) {
@@ -153,6 +152,7 @@ void Trainer::compare_ranks() {
                                {"version", options_.version},
                                {"data", dataset_.fingerprint},
                                {"device", device_.description()},
+                               {"choices", fmt::format("{}", fmt::join(device_.choices(), "\n"))},
                                {"communicator", device_comm().description()},
                                {"resume option", options_.resume},
                                {"schedule", program_text(full_->program())}});
@@ -205,6 +205,7 @@ std::int64_t Trainer::start_or_resume() {
   start.parameters = static_cast<std::int64_t>(full_->program().parameter_floats);
   start.arena_bytes = static_cast<std::int64_t>(memory_.arena.bytes());
   start.config_yaml = loaded_.yaml;
+  start.choices = device_.choices();
   tell_rank_start();
   agree(comm_, [&] {
     if (root()) take_run_folder();
@@ -287,8 +288,8 @@ bool Trainer::looked_at(std::int64_t step) const {
   return newest.sampled || newest.probed || done == length_.total_steps || work_is_due(done);
 }
 
-/// Finishes the oldest steps in flight until `left` are. A stop is agreed on in one step and carried
-/// out behind the last that was started.
+/// Finishes the oldest steps in flight until `left` are. A stop is agreed on in one step and
+/// carried out behind the last that was started.
 void Trainer::finish_steps(std::size_t left) {
   while (pending_.size() > left || (stop_agreed_ && !pending_.empty())) {
     const Pending step = pending_.front();

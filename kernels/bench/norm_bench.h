@@ -1,5 +1,6 @@
-// What `syncnorm bench norm` measures: every pass of a device's normalization kernels, a copy of the
-// same tensor and, on the CPU in f32, oneDNN's own batch normalization, in turns within one run.
+// What `syncnorm bench norm` measures: every pass of a device's normalization kernels, a copy of
+// the same tensor and, on the CPU in f32, oneDNN's own batch normalization, in turns within one
+// run.
 #pragma once
 
 #include <cstddef>
@@ -35,8 +36,8 @@ struct NormBench {
   NormShape shape;
   // streamed: with non-temporal stores; empty where the device has one kind of copy
   std::vector<double> plain_copy, streamed_copy;
-  bool streamed_is_faster = false;                // so that it is the one compared with
-  std::string onednn;                             // what oneDNN runs; "": nothing
+  bool streamed_is_faster = false;  // so that it is the one compared with
+  std::string onednn;               // what oneDNN runs; "": nothing
   std::vector<NormKernelBench> kernels;
 };
 

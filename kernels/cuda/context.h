@@ -10,6 +10,7 @@
 #include <array>
 #include <memory>
 #include <optional>
+#include <set>
 
 #include "kernels/device.h"
 
@@ -31,7 +32,7 @@ class Context {
   Context(const Context&) = delete;
   Context& operator=(const Context&) = delete;
 
-  cudaStream_t stream = nullptr;  // of the current queue
+  cudaStream_t stream = nullptr;         // of the current queue
   std::unique_ptr<Libraries> libraries;  // on the compute queue
 
   Queue use_queue(Queue queue);
@@ -42,6 +43,10 @@ class Context {
   /// while recording it must be.
   const StepState* use(const StepState& state);
   bool recording = false;
+
+  /// Remembers what a library was asked to do an operation with.
+  void chose(const Op& op, const std::string& what) { choices.insert(op_text(op) + ": " + what); }
+  std::set<std::string> choices;
 
   /// Asks for scratch of at least `bytes`; to be called while compiling, read with scratch() later.
   void need_scratch(std::size_t bytes);

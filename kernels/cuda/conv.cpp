@@ -39,6 +39,7 @@ WgradPlan plan_wgrad(Context& context, const ConvWgrad& op) {
 KernelPtr compile(Context& context, const ConvForward& op) {
   const auto plan = std::make_shared<ConvPlan>(libraries_of(context), ConvPass::forward, op.shape,
                                                op.samples, op.storage, op.storage);
+  context.chose(op, plan->engine());
   context.need_scratch(plan->workspace_bytes());
   return make_kernel([op, plan, &context](std::span<void* const> args, const StepState&) {
     plan->run({args[0], args[1], args[3]}, context.scratch<void>());
@@ -51,6 +52,7 @@ KernelPtr compile(Context& context, const ConvForward& op) {
 KernelPtr compile(Context& context, const ConvDgrad& op) {
   const auto plan = std::make_shared<ConvPlan>(libraries_of(context), ConvPass::dgrad, op.shape,
                                                op.samples, op.storage, op.storage);
+  context.chose(op, plan->engine());
   context.need_scratch(plan->workspace_bytes());
   return make_kernel([plan, &context](std::span<void* const> args, const StepState&) {
     plan->run({args[2], args[1], args[0]}, context.scratch<void>());
@@ -59,6 +61,7 @@ KernelPtr compile(Context& context, const ConvDgrad& op) {
 
 KernelPtr compile(Context& context, const ConvWgrad& op) {
   const auto wgrad = std::make_shared<WgradPlan>(plan_wgrad(context, op));
+  context.chose(op, wgrad->plan.engine());
   const std::size_t rows = out_rows(op.shape, op.samples);
   // Scratch: the gradient in cuDNN's layout, then cuDNN's workspace; later the bias's sums.
   const std::size_t packed = round_up(op.shape.weights() * storage_bytes(wgrad->storage));

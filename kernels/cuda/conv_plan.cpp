@@ -97,13 +97,20 @@ bool is_exact(const std::vector<cudnnBackendNumericalNote_t>& notes, Storage sto
   });
 }
 
-std::vector<cudnnBackendNumericalNote_t> numerical_notes(const Descriptor& config) {
+Descriptor engine_of(const Descriptor& config) {
   Descriptor engine(CUDNN_BACKEND_ENGINE_DESCRIPTOR);
   cudnnBackendDescriptor_t handle = engine.get();
   std::int64_t count = 0;
   check(cudnnBackendGetAttribute(config.get(), CUDNN_ATTR_ENGINECFG_ENGINE,
                                  CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &count, &handle),
         "could not ask for an engine");
+  return engine;
+}
+
+std::vector<cudnnBackendNumericalNote_t> numerical_notes(const Descriptor& config) {
+  const Descriptor engine = engine_of(config);
+  cudnnBackendDescriptor_t handle = engine.get();
+  std::int64_t count = 0;
   std::vector<cudnnBackendNumericalNote_t> notes(CUDNN_NUMERICAL_NOTE_TYPE_COUNT);
   check(
       cudnnBackendGetAttribute(handle, CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, CUDNN_TYPE_NUMERICAL_NOTE,
@@ -213,6 +220,15 @@ bool ConvPlan::try_engine(Descriptor config, Storage storage) {
   config_ = std::move(config);
   plan_ = std::move(plan);
   return true;
+}
+
+std::string ConvPlan::engine() const {
+  const Descriptor engine = engine_of(config_);
+  std::int64_t index = -1, count = 0;
+  check(cudnnBackendGetAttribute(engine.get(), CUDNN_ATTR_ENGINE_GLOBAL_INDEX, CUDNN_TYPE_INT64, 1,
+                                 &count, &index),
+        "could not ask for an engine's number");
+  return "cuDNN engine " + std::to_string(index);
 }
 
 void ConvPlan::run(const ConvPointers& pointers, void* workspace) {

@@ -9,6 +9,7 @@
 
 #include <array>
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "kernels/cuda/libraries.h"
@@ -57,6 +58,8 @@ class ConvPlan {
            Storage storage, Storage weight_storage);
 
   std::size_t workspace_bytes() const { return workspace_bytes_; }
+  /// The engine that was chosen, as "cuDNN engine 34".
+  std::string engine() const;
   void run(const ConvPointers& pointers, void* workspace);
 
  private:

@@ -122,6 +122,9 @@ class CudaDevice final : public Device {
                        context_.libraries->versions());
   }
 
+  std::vector<std::string> choices() const override {
+    return {context_.choices.begin(), context_.choices.end()};
+  }
   std::string unit() const override {
     std::string text = "GPU-";
     for (const char byte : properties_.uuid.bytes)

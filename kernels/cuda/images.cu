@@ -6,8 +6,8 @@ namespace syncnorm::cuda {
 namespace {
 
 __global__ void __launch_bounds__(kThreads)
-    make_images(MakeImages op, const std::uint8_t* stored, const ImageMap* maps,
-                const float* table, float* out) {
+    make_images(MakeImages op, const std::uint8_t* stored, const ImageMap* maps, const float* table,
+                float* out) {
   const int size = op.height * op.width * op.channels;
   const int i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
   if (i >= size) return;

@@ -142,8 +142,8 @@ KernelPtr compile(Context& context, const Dropout& op) {
         const dim3 grid((static_cast<unsigned>(op.size) + 4 * kThreads - 1) / (4 * kThreads),
                         static_cast<unsigned>(op.samples));
         const auto run = [&]<class T>(T*) {
-          launch(drop<T>, grid, dim3(kThreads), 0, context.stream, op, line,
-                 context.use(state), arg<const T>(args, 0), arg<const std::uint32_t>(args, 1), arg<T>(args, 2));
+          launch(drop<T>, grid, dim3(kThreads), 0, context.stream, op, line, context.use(state),
+                 arg<const T>(args, 0), arg<const std::uint32_t>(args, 1), arg<T>(args, 2));
         };
         if (op.storage == Storage::f32)
           run(static_cast<float*>(nullptr));

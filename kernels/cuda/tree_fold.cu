@@ -55,8 +55,9 @@ KernelPtr compile(Context& context, const TreeFold& op) {
     merges.push_back(static_cast<std::uint8_t>(m));
   }
   if (highest > kMostPlaces)
-    throw InputError("device: cuda: this placement of replicas folds over too many places; use a "
-                     "number of ranks that divides the replicas");
+    throw InputError(
+        "device: cuda: this placement of replicas folds over too many places; use a "
+        "number of ranks that divides the replicas");
   // Shared, because a closure can be copied.
   auto list = std::make_shared<Buffer>(allocate_device(merges.size(), context.stream));
   check(cudaMemcpyAsync(list->data(), merges.data(), merges.size(), cudaMemcpyDefault,
@@ -66,8 +67,7 @@ KernelPtr compile(Context& context, const TreeFold& op) {
   return make_kernel([op, list, &context](std::span<void* const> args, const StepState&) {
     const auto run = [&]<class T>(T*) {
       launch(fold_nodes<T>, dim3(static_cast<unsigned>((op.count + kThreads - 1) / kThreads)),
-             dim3(kThreads), 0, context.stream,
-             reinterpret_cast<const std::uint8_t*>(list->data()),
+             dim3(kThreads), 0, context.stream, reinterpret_cast<const std::uint8_t*>(list->data()),
              static_cast<int>(op.merges.size()), op.count, op.stride, op.maximum,
              arg<const T>(args, 0), arg<T>(args, 1));
     };

@@ -1,5 +1,6 @@
 """`syncnorm bench`: what it reports, not how fast anything is."""
 import json
+import pathlib
 
 import harness
 
@@ -112,6 +113,18 @@ class BenchNorm(harness.TestCase):
         self.assertEqual([k for k in kernels if "times_onednn" in kernels[k]],
                          ["batch forward", "batch forward, relu", "batch backward",
                           "batch backward, relu"])
+
+    def test_bf16_moves_half_the_bytes_and_knows_no_onednn(self):
+        (tensor,) = json.loads(self.bench("--json", "--bf16"))["tensors"]
+        self.assertEqual((tensor["storage"], tensor["bytes"], tensor["onednn"]), ("bf16", 576, ""))
+        self.assertNotIn("times_onednn", str(tensor["kernels"]))
+
+    def test_a_gpu_that_is_not_there(self):
+        if list(pathlib.Path("/dev").glob("nvidia[0-9]*")):
+            self.skipTest("there is a GPU")
+        result = harness.run("bench", "norm", *self.TINY, "--cuda")
+        self.assertEqual(result.code, 2)
+        self.assertIn("device: cuda: ", result.err)
 
     def test_the_table_says_what_it_compares_with(self):
         out = self.bench()

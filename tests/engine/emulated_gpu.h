@@ -75,9 +75,8 @@ class EmulatedGpu final : public Device {
         : device_(device), kernel_(std::move(kernel)) {}
     void run(std::span<void* const> args, const StepState&) override {
       const auto stream = static_cast<cudaStream_t>(device_.native_queue(Queue::compute));
-      emulation::queue(stream, [this, list = std::vector(args.begin(), args.end())] {
-        kernel_->run(list, {});
-      });
+      emulation::queue(
+          stream, [this, list = std::vector(args.begin(), args.end())] { kernel_->run(list, {}); });
     }
 
    private:

@@ -30,8 +30,8 @@ class RemoteDevice final : public Device {
  public:
   explicit RemoteDevice(std::unique_ptr<Device> inner, unsigned seed = 1)
       : inner_(std::move(inner)), random_(seed) {
-    void* data = mmap(nullptr, kReserved, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-                      -1, 0);
+    void* data =
+        mmap(nullptr, kReserved, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (data == MAP_FAILED) fail("no address space");
     memory_ = static_cast<std::byte*>(data);
   }
@@ -134,7 +134,9 @@ class RemoteDevice final : public Device {
   /// Queues anything on the current queue; the device's memory can be used while it runs.
   void enqueue(std::function<void()> work) {
     if (recording_ != nullptr && current_ == Queue::communication) loose_ = true;
-    call([this, queue = current_, work = std::move(work)] { push(queue, {work, nullptr, 0, false}); });
+    call([this, queue = current_, work = std::move(work)] {
+      push(queue, {work, nullptr, 0, false});
+    });
   }
 
   /// A collective whose peer never comes: what is behind it on the current queue never runs.

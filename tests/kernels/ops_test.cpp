@@ -207,8 +207,11 @@ TEST(OpText, TellsLossAndUpdatesApart) {
                        with_count<GradientFactor>({[](auto& o) { o.clip_norm = 0.25; }}));
   expect_all_different(
       TreeFold{1, {0, 1}, 5, 6},
-      with_count<TreeFold>({[](auto& o) { o.merges = {0, 0}; }, [](auto& o) { o.count = 4; },
-                            [](auto& o) { o.stride = 7; }, [](auto& o) { o.maximum = true; },
+      with_count<TreeFold>({[](auto& o) {
+                              o.merges = {0, 0};
+                            },
+                            [](auto& o) { o.count = 4; }, [](auto& o) { o.stride = 7; },
+                            [](auto& o) { o.maximum = true; },
                             [](auto& o) { o.doubles = false; }}));
   expect_all_different(
       MakeImages{1, 8, 8, 3},

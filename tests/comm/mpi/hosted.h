@@ -34,10 +34,10 @@ class HostedCommunicator final : public Communicator {
   bool test(Request& request) override {
     auto& own = static_cast<HostedRequest&>(request);
     under_->poll();
-    if (own.receive == nullptr) return true;
+    if (!own.in_flight) return true;
     if (!device_.done(*own.back)) return false;
-    std::memcpy(own.receive, own.result.data(), own.bytes);
-    own.receive = nullptr;
+    if (own.bytes > 0) std::memcpy(own.receive, own.result.data(), own.bytes);
+    own.in_flight = false;
     return true;
   }
   std::vector<std::string> all_gather_text(const std::string& text) override {
@@ -55,8 +55,9 @@ class HostedCommunicator final : public Communicator {
     std::unique_ptr<Request> under;
     std::unique_ptr<Event> back;
     Buffer sent, received, result;  // on the device; the result on the host, pinned
-    void* receive = nullptr;        // where the result belongs; null: nothing is in flight
+    void* receive = nullptr;        // where the result belongs
     std::size_t bytes = 0;
+    bool in_flight = false;
   };
 
   static std::size_t sum(std::span<const int> counts) {
@@ -86,6 +87,7 @@ class HostedCommunicator final : public Communicator {
     device_.record(*own.back);
     device_.use_queue(before);
     own.receive = receive;
+    own.in_flight = true;
   }
   void do_all_gather(Request& request, const void* send, void* receive, std::span<const int> counts,
                      DataType type) override {

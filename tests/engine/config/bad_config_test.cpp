@@ -394,7 +394,7 @@ TEST(BadConfig, AllMistakesAtOnceInTheOrderOfTheText) {
       "command line: seed: 'x' is not an integer; give an integer from 0 to "
       "18446744073709551615\n"
       "command line: nosuch: unknown key; the keys here are name, seed, device, "
-       "allow_shared_gpu, precision, "
+      "allow_shared_gpu, precision, "
       "reduction, replicas, global_batch, batch_per_replica, epochs, steps, drop_last, run_dir, "
       "data, evaluation, model, norm, optimizer, schedule, loss, checkpoint, fault, metrics, "
       "probes");

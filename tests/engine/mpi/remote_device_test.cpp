@@ -2,8 +2,8 @@
 #include <gtest/gtest.h>
 
 #include "tests/comm/mpi/world.h"
-#include "tests/engine/program/program_fixture.h"
 #include "tests/engine/emulated_gpu.h"
+#include "tests/engine/program/program_fixture.h"
 #include "tests/engine/remote_device.h"
 
 namespace syncnorm::test {

@@ -39,7 +39,8 @@ class RemoteTraining : public ::testing::Test {
         "run_dir: " + (folder_ / name).string() + "\n" + settings +
             "replicas: 4\nbatch_per_replica: 2\nmodel: {architecture: resnet8, dropout: 0.2}\n"
             "data: {dataset: synthetic, augment: [random_crop, horizontal_flip, cutout], "
-            "cutout_size: 3, crop_padding: 2, synthetic: {classes: 5, height: 8, width: 8, channels: 1, "
+            "cutout_size: 3, crop_padding: 2, synthetic: {classes: 5, height: 8, width: 8, "
+            "channels: 1, "
             "train_samples: 44, test_samples: 20}}\ndrop_last: false\n",
         "test.yaml");
     const Dataset dataset = load_dataset(loaded.experiment.data, loaded.experiment.seed,
@@ -213,9 +214,10 @@ class AloneOfTwo final : public Communicator {
 TEST(QueuedSteps, ALostPeerEndsThemWithTheNameOfTheReduction) {
   auto device = std::make_unique<RemoteDevice>(make_cpu_device());
   AloneOfTwo comm(*device);
-  Workbench bench("replicas: 2\nbatch_per_replica: 2\nsteps: 1\nnorm: syncbn\n"
-                  "model: {architecture: resnet8}\n",
-                  {8, 8, 1}, 5, {}, &comm, std::move(device));
+  Workbench bench(
+      "replicas: 2\nbatch_per_replica: 2\nsteps: 1\nnorm: syncbn\n"
+      "model: {architecture: resnet8}\n",
+      {8, 8, 1}, 5, {}, &comm, std::move(device));
   FlightRecorder recorder;
   bench.executor->set_recorder(&recorder);
   Optimizer optimizer(bench.graph, bench.executor->program(), bench.loaded.experiment.optimizer,
@@ -245,8 +247,9 @@ TEST(QueuedSteps, ALostPeerEndsThemWithTheNameOfTheReduction) {
 
 // The order of additions inside our CUDA kernels is not the CPU's: equal to rounding.
 TEST_F(RemoteTraining, LossesOnTheEmulatedGpuAreTheCpus) {
-  for (const char* norm : {"syncbn", "gn", "{kind: batch, synced_replicas: 2, renormalize: true, "
-                                           "renormalize_start: 3, renormalize_ramp: 5}"})
+  for (const char* norm : {"syncbn", "gn",
+                           "{kind: batch, synced_replicas: 2, renormalize: true, "
+                           "renormalize_start: 3, renormalize_ramp: 5}"})
     for (const char* more : {"", "optimizer: {kind: adamw, lr: 0.001, clip_norm: 0.5}\n"}) {
       const std::string settings = std::string("steps: 10\nnorm: ") + norm + "\n" + more;
       SCOPED_TRACE(settings);
