@@ -367,6 +367,7 @@ function draw() {
   titles.delete("Result");
   for (const title of titles) addFigures(title, addSection(title, main));
   if (byBatch) addTable(report.every_setting, "headline", addSection("Every setting", main));
+  if (report.to_target.rows.length) addTable(report.to_target, "headline", addSection("Updates to a given accuracy", main));
   const settings = addSection(report.kind === "study" ? "Settings that differ, from each other or from the default" : "Settings that differ from the default", main);
   addTable(report.settings, "settings", settings);
 }
