@@ -79,6 +79,18 @@ void mlp(GraphBuilder& b, const ModelConfig& m, int classes) {
   b.add("fc", LinearLayer{classes, true});
 }
 
+/// Three strided convolutions, normalized like those of larger networks: for studies of many runs.
+void convnet(GraphBuilder& b, const ModelConfig& m, int classes) {
+  for (int i = 0; i < 3; ++i) {
+    const std::string n = std::to_string(i + 1);
+    b.add("conv" + n, ConvLayer{16 << i, 3, 2, 1, needs_bias(b, m)});
+    norm_and_activation(b, m, "bn" + n, "act" + n);
+  }
+  b.add("avgpool", PoolLayer{PoolKind::average, 0, 1, 0});
+  add_dropout(b, m);
+  b.add("fc", LinearLayer{classes, true});
+}
+
 /// LeCun et al. 1998 as it is written today: max pooling, the configured activation.
 void lenet(GraphBuilder& b, const ModelConfig& m, int classes) {
   b.add("conv1", ConvLayer{6, 5, 1, 2, needs_bias(b, m)});
@@ -194,6 +206,7 @@ Maker imagenet_resnet(Block block, const std::vector<int>& stages) {
 
 std::vector<std::pair<std::string, Maker>> zoo() {
   return {{"mlp", mlp},
+          {"convnet", convnet},
           {"lenet", lenet},
           {"vgg11", vgg({64, 0, 128, 0, 256, 256, 0, 512, 512, 0, 512, 512, 0})},
           {"vgg13", vgg({64, 64, 0, 128, 128, 0, 256, 256, 0, 512, 512, 0, 512, 512, 0})},

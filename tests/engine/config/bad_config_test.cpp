@@ -238,7 +238,8 @@ TEST(BadConfig, WordsTextsAndSwitches) {
        "a.yaml:1:19: optimizer.kind: 'lion' is not a choice; give sgd, adam or adamw"},
       {"model: {architecture: resnet21}\n",
        "a.yaml:1:23: model.architecture: 'resnet21' is not a choice; did you mean resnet20? The "
-       "choices are mlp, lenet, vgg11, vgg13, vgg16, resnet8, resnet20, resnet32, resnet56, "
+       "choices are mlp, convnet, lenet, vgg11, vgg13, vgg16, resnet8, resnet20, resnet32, "
+       "resnet56, "
        "resnet18, resnet34, resnet50"},
       {"data: {dataset: imagenet}\n",
        "a.yaml:1:17: data.dataset: 'imagenet' is not a choice; give fashion_mnist, mnist, "
