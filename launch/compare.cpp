@@ -69,8 +69,10 @@ int run_compare(const CommandLine& line, Communicator& comm) {
         train_experiment(loaded, own, comm);
       },
       say);
+  agree(comm, [&] {
+    if (comm.rank() == 0) write_description(study);
+  });
   if (comm.rank() != 0) return 0;
-  write_description(study);
   const std::string table = study_table(study_results(study), study.best_of);
   std::cout << "\n" << table << std::flush;
   std::ofstream(std::filesystem::path(study.run_dir) / "table.md") << table;

@@ -80,7 +80,7 @@ struct ModelConfig {
   std::vector<LayerSpec> layers;
   std::vector<int> hidden = {256, 128, 64};  // mlp: width of each hidden layer
   ActivationKind activation = ActivationKind::relu;
-  NormPosition norm_position = NormPosition::before_activation;  // mlp, lenet, vgg
+  NormPosition norm_position = NormPosition::before_activation;  // not ResNets
   InitializationKind initialization = InitializationKind::he;
   double initialization_std = 0.01;  // gaussian only
   bool zero_gamma = false;           // γ = 0 in the last norm of every residual block

@@ -231,7 +231,7 @@ Rows model_rows() {
           "the nonlinearity of a network of the zoo"),
       choice_key(
           "model.norm_position", [](auto& e) -> auto& { return e.model.norm_position; },
-          "mlp, lenet, vgg: where the normalization stands"),
+          "mlp, convnet, lenet, vgg: where the normalization stands"),
       choice_key(
           "model.initialization", [](auto& e) -> auto& { return e.model.initialization; },
           "distribution of the first weights"),

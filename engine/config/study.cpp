@@ -40,6 +40,10 @@ struct Axis {
 /// Keys with the place where they are varied.
 using VariedKeys = std::map<std::string, Position>;
 
+std::string too_many_runs() {
+  return fmt::format("the study has more than {} runs; make it smaller", kMostStudyRuns);
+}
+
 class StudyReader {
  public:
   StudyReader(const Schema& schema, Problems& problems) : schema_(schema), problems_(problems) {}
@@ -122,6 +126,10 @@ class StudyReader {
         continue;
       }
       for (const Axis& axis : read_lists(entry, key + ".compare")) {
+        if (axis.alternatives.size() > kMostStudyRuns / product.size()) {
+          problems_.add(entry.position, key + ".compare", too_many_runs());
+          return {};
+        }
         std::vector<Settings> longer;
         for (const Settings& settings : product)
           for (const Settings& more : axis.alternatives) {
@@ -319,8 +327,7 @@ Study load(const std::filesystem::path& path, const std::vector<std::string>& ar
   const std::vector<Axis> axes = reader.read(root);
   const std::optional<std::size_t> count = count_runs(axes);
   if (!count) {
-    problems.add(root.position, "",
-                 fmt::format("the study has more than {} runs; make it smaller", kMostStudyRuns));
+    problems.add(root.position, "", too_many_runs());
   }
   BaseDraft base = draft_of(schema, files, problems);
   Draft with_overrides = base.draft;

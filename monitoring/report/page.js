@@ -325,6 +325,9 @@ function addFigure(figure, parent) {
     width = holder.clientWidth;
     requestAnimationFrame(redraw);  // not in here: it may change the width of others
   }).observe(holder);
+  // On paper, columns are narrow: a figure that was drawn for a screen would have tiny letters there.
+  addEventListener("beforeprint", () => plot.draw(figure.small ? 240 : 360));
+  addEventListener("afterprint", redraw);
 }
 
 function addTable(table, name, parent) {

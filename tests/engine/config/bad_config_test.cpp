@@ -361,6 +361,11 @@ TEST(BadConfig, RulesBetweenKeys) {
       {"schedule: {kind: cosine, milestones: [5]}\n",
        "a.yaml:1:38: schedule.milestones: only kind: step reads milestones; set `schedule.kind: "
        "step`, or remove them"},
+      {"norm: {kind: none, noise: true}\n",
+       "a.yaml:1:27: norm.noise: stands behind a normalization, and kind: none has none; give "
+       "another kind, or leave noise out"},
+      {"norm: {noise_scale: 0.9}\n",
+       "a.yaml:1:21: norm.noise_scale: '0.9' is out of range; give a number ≥ 1"},
       {"optimizer: {nesterov: true, momentum: 0}\n",
        "a.yaml:1:39: optimizer.nesterov: needs a momentum above 0; set `optimizer.momentum: 0.9`, "
        "or nesterov to false"},

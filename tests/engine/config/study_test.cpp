@@ -94,6 +94,17 @@ TEST_F(StudyFiles, BestOfIsTheFastestAxisAndIsNamed) {
   EXPECT_EQ(plain.target_accuracy, 0.0);
 }
 
+TEST_F(StudyFiles, ThoseOfTheReferenceAreValid) {
+  const std::string page = config_reference_markdown(), opening = "```yaml\n";
+  const std::size_t chapter = page.find("## Studies"), end = page.find("\n## ", chapter);
+  std::vector<std::size_t> runs;
+  for (std::size_t at = page.find(opening, chapter); at < end; at = page.find(opening, at + 1)) {
+    const std::size_t begin = at + opening.size();
+    runs.push_back(load(page.substr(begin, page.find("```", begin) - begin)).runs.size());
+  }
+  EXPECT_EQ(runs, (std::vector<std::size_t>{8, 36}));
+}
+
 TEST_F(StudyFiles, SettingsReplaceTheFileAndTheCommandLineReplacesTheRest) {
   folder_.write("base.yaml", "epochs: 5\nreplicas: 4\noptimizer: {lr: 0.5}\n");
   const Study study = load(
@@ -229,6 +240,8 @@ TEST_F(StudyFiles, TooManyRuns) {
   list += "]";
   EXPECT_EQ(load_error("compare: {seed: " + list + ", epochs: " + list + "}\n"),
             "s.yaml:1:1: the study has more than 10000 runs; make it smaller");
+  EXPECT_EQ(load_error("runs: [{norm: bn, compare: {seed: " + list + ", epochs: " + list + "}}]\n"),
+            "s.yaml:1:19: runs[0].compare: the study has more than 10000 runs; make it smaller");
 }
 
 }  // namespace
