@@ -89,6 +89,7 @@ struct Name {
   const char* operator()(const ActivationBackward&) { return "activation backward"; }
   const char* operator()(const Add&) { return "add"; }
   const char* operator()(const Dropout&) { return "dropout"; }
+  const char* operator()(const NormNoise&) { return "norm noise"; }
   const char* operator()(const ToChannelsFirst&) { return "flatten"; }
   const char* operator()(const Convert&) { return "convert"; }
   const char* operator()(const SoftmaxCrossEntropy&) { return "softmax cross-entropy"; }
@@ -174,6 +175,11 @@ struct Text {
   std::string operator()(const Dropout& o) {
     return fmt::format("{} p {} layer {}{}{}", o.size, o.p, o.layer, o.alpha ? " alpha" : "",
                        o.backward ? " backward" : "");
+  }
+  std::string operator()(const NormNoise& o) {
+    return fmt::format("{}x{} mean {} {} scale {} {} layer {}{}{}", o.pixels, o.channels, o.mean,
+                       o.sample_mean, o.scale, o.sample_scale, o.layer,
+                       o.backward ? " backward" : "", o.expected ? " expected" : "");
   }
   std::string operator()(const ToChannelsFirst& o) {
     return fmt::format("{}x{}{}", o.pixels, o.channels, o.inverse ? " inverse" : "");

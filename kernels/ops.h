@@ -266,6 +266,22 @@ struct Dropout {
   bool backward = false;
   Storage storage = Storage::f32;
 };
+// Noise behind a normalization, another one in every step (Santurkar et al. 2018, appendix A), per
+// sample and channel, shared by its pixels: y = s·x + m with s ~ N(σ, sample_scale²),
+// m ~ U(μ ± sample_mean); per channel and step σ ~ U(1, scale), μ ~ U(±mean).
+// x [samples, pixels, channels], sample_ids u32 [samples] -> y; when `backward`, dy, sample_ids ->
+// dx = s·dy. When `expected`, y is what the noise makes of x on average, and sample_ids are not
+// read.
+struct NormNoise {
+  int samples = 1;
+  int pixels = 1, channels = 0;
+  double mean = 0.5, scale = 1.25;
+  double sample_mean = 0.1, sample_scale = 0.1;
+  int layer = 0;  // number of the layer, part of the random key
+  bool backward = false;
+  bool expected = false;
+  Storage storage = Storage::f32;
+};
 // x [samples, pixels, channels] -> y [samples, channels, pixels]; `inverse` the other way
 struct ToChannelsFirst {
   int samples = 1;
@@ -354,8 +370,8 @@ using Op =
                  BatchMoments, BatchFinalize, BatchDeviation, BatchFinalizeDeviation, Accumulate,
                  BatchFromRunning, BatchNormalize, BatchGradientSums, BatchInputGradient,
                  GroupNormForward, GroupNormBackward, ActivationForward, ActivationBackward, Add,
-                 Dropout, ToChannelsFirst, Convert, SoftmaxCrossEntropy, SgdUpdate, AdamUpdate,
-                 SumOfSquares, GradientFactor, TreeFold, MakeImages>;
+                 Dropout, NormNoise, ToChannelsFirst, Convert, SoftmaxCrossEntropy, SgdUpdate,
+                 AdamUpdate, SumOfSquares, GradientFactor, TreeFold, MakeImages>;
 
 /// The same operation on another number of samples.
 inline Op with_samples(Op op, int samples) {

@@ -10,6 +10,8 @@
 #include <cmath>
 #include <cstdint>
 
+#include "kernels/host_device.h"
+
 namespace syncnorm {
 
 /// What a stream of random numbers is for; part of the key, so no two uses share numbers.
@@ -22,6 +24,8 @@ enum class RandomPurpose : std::uint32_t {
   synthetic_data = 6,
   initialization = 7,
   dropout = 8,
+  norm_noise = 9,          // of a channel in a step
+  norm_sample_noise = 10,  // of a sample in it
 };
 
 using PhiloxBlock = std::array<std::uint32_t, 4>;
@@ -83,7 +87,7 @@ class RandomStream {
   }
 
   /// Standard normal (Box–Muller, one of the pair, in double so that libm's f32 rounding is moot).
-  float normal() {
+  SYNCNORM_HOST_DEVICE float normal() {
     const double u = (static_cast<double>(next_bits()) + 0.5) * 0x1.0p-32;
     const double v = static_cast<double>(next_bits()) * 0x1.0p-32;
     return static_cast<float>(std::sqrt(-2.0 * std::log(u)) * std::cos(2.0 * M_PI * v));

@@ -1,5 +1,5 @@
 // The formulas of pointwise operations, for host and device code alike: activations, their slopes,
-// dropout, softmax cross-entropy of one class, and Adam's update of one value.
+// dropout, noise, softmax cross-entropy of one class, and Adam's update of one value.
 #pragma once
 
 #include <cmath>
@@ -7,6 +7,7 @@
 
 #include "kernels/host_device.h"
 #include "kernels/ops.h"
+#include "kernels/philox.h"
 
 namespace syncnorm {
 
@@ -92,6 +93,32 @@ SYNCNORM_HOST_DEVICE inline float image_value(const MakeImages& op, const ImageM
       shown ? ((y + map.source_y) * op.width + map.direction_x * x + map.source_x) * op.channels + c
             : 0;
   return table[256 * c + (shown ? stored[from] : 0)];
+}
+
+/// What a noise makes of the values of a sample in a channel: scale·x + shift.
+struct NoiseLine {
+  float scale, shift;
+};
+
+/// On average.
+inline NoiseLine expected_noise(const NormNoise& op) {
+  return {static_cast<float>(0.5 * (1.0 + op.scale)), -0.0f};
+}
+
+SYNCNORM_HOST_DEVICE inline NoiseLine noise_line(const NormNoise& op, std::uint64_t seed,
+                                                 std::uint64_t step, std::uint32_t sample,
+                                                 int channel) {
+  const auto key = static_cast<std::uint64_t>(op.layer) << 32;
+  const auto block = static_cast<std::uint32_t>(channel);  // of either stream
+  RandomStream of_channel(seed, RandomPurpose::norm_noise, step, key);
+  of_channel.seek(block);
+  const double mean = op.mean * (2.0 * of_channel.uniform() - 1.0);
+  const double scale = 1.0 + (op.scale - 1.0) * of_channel.uniform();
+  RandomStream of_sample(seed, RandomPurpose::norm_sample_noise, step, key | sample);
+  of_sample.seek(block);
+  const double shift = mean + op.sample_mean * (2.0 * of_sample.uniform() - 1.0);
+  const double factor = scale + op.sample_scale * of_sample.normal();
+  return {static_cast<float>(factor), op.backward ? -0.0f : static_cast<float>(shift)};
 }
 
 /// The target distribution puts 1 − ε + ε/K on the label and ε/K on every other class (PyTorch's

@@ -5,7 +5,6 @@
 #include <iostream>
 
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 
 #include "engine/study/compare.h"
 #include "engine/train/agreement.h"
@@ -35,19 +34,11 @@ Part parse_only(const std::string& text) {
   throw InputError(fmt::format("--only {}: expected I/N with 1 <= I <= N, such as 2/4", text));
 }
 
-/// study.json: which runs belong to the study, for its report. The same whatever part is run.
+/// study.json: before the first run, so that a report can be made at any time, and behind the last.
 void write_description(const Study& study) {
-  nlohmann::ordered_json runs = nlohmann::ordered_json::array();
-  for (const StudyRun& run : study.runs) {
-    nlohmann::ordered_json settings = nlohmann::ordered_json::object();
-    for (const auto& [path, value] : run.settings) settings[path] = value;
-    const auto folder = std::filesystem::path(run.loaded.experiment.run_dir).filename().string();
-    runs.push_back({{"folder", folder}, {"settings", settings}});
-  }
-  const nlohmann::ordered_json json = {{"name", study.name}, {"runs", runs}};
   std::filesystem::create_directories(study.run_dir);
-  write_whole(std::filesystem::path(study.run_dir) / "study.json", json.dump(2) + "\n",
-              "choose another run_dir");
+  write_whole(std::filesystem::path(study.run_dir) / "study.json",
+              study_json(study, study_results(study)), "choose another run_dir");
 }
 
 }  // namespace
@@ -78,8 +69,11 @@ int run_compare(const CommandLine& line, Communicator& comm) {
         train_experiment(loaded, own, comm);
       },
       say);
+  agree(comm, [&] {
+    if (comm.rank() == 0) write_description(study);
+  });
   if (comm.rank() != 0) return 0;
-  const std::string table = study_table(study_results(study));
+  const std::string table = study_table(study_results(study), study.best_of);
   std::cout << "\n" << table << std::flush;
   std::ofstream(std::filesystem::path(study.run_dir) / "table.md") << table;
   return 0;

@@ -1,54 +1,42 @@
-// A block is the step, then for each layer five numbers and six vectors over its channels.
-//
-// With μ and σ² of all replicas together, Σ (m − μ)² = Σ m² − 2μ Σ m + R μ², and the same for the
-// variances: sums are enough, so a rank need not know the others' statistics.
+// A block is the step, then for each layer five numbers and six vectors over its channels, of which
+// ranks' sums are enough (engine/train/replica_spread.h).
 #include "monitoring/layer_metrics.h"
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
 
+#include "engine/train/replica_spread.h"
 #include "kernels/norm_math.h"
 
 namespace syncnorm {
 namespace {
 
 constexpr std::size_t kScalars = 5;
-constexpr std::size_t kVectors = 6;
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
 std::size_t size_of(const LayerInfo& layer) {
-  return kScalars + kVectors * static_cast<std::size_t>(layer.channels);
+  return kScalars + kReplicaVectors * static_cast<std::size_t>(layer.channels);
 }
 
-/// Of sums over `n` values, relative to `scale`²; rounding may take it below zero.
-double spread(double n, double sum, double square, double center, double scale2) {
-  return std::max(0.0, square / n - 2.0 * center * sum / n + center * center) / scale2;
-}
-
-LayerReading reading(const LayerInfo& layer, const double* sums) {
+LayerReading reading(const LayerInfo& layer, double* sums) {
   const double replicas = sums[0], count = sums[1], effective = sums[2];
   const auto channels = static_cast<std::size_t>(layer.channels);
-  const auto vector = [&](std::size_t index) { return sums + kScalars + index * channels; };
-  double total = 0.0, squares = 0.0, mean_spread = 0.0, variance_spread = 0.0, terms = 0.0;
+  const ReplicaSums over_replicas = replica_sums_in(sums + kScalars, channels);
+  double total = 0.0, squares = 0.0;
   for (std::size_t c = 0; c < channels; ++c) {
-    total += vector(0)[c];
-    squares += vector(1)[c];
-    const MeanVariance all = from_sums(count, vector(0)[c], vector(1)[c]);
-    if (all.variance <= 0.0) continue;  // a dead channel has no scale
-    mean_spread += spread(replicas, vector(2)[c], vector(3)[c], all.mean, all.variance);
-    variance_spread +=
-        spread(replicas, vector(4)[c], vector(5)[c], all.variance, all.variance * all.variance);
-    terms += 1.0;
+    total += over_replicas.sum[c];
+    squares += over_replicas.square[c];
   }
+  const ReplicaSpread spread = replica_spread(replicas, count, over_replicas);
   const MeanVariance layer_wide = from_sums(count * static_cast<double>(channels), total, squares);
   LayerReading result;
   result.name = layer.name;
   result.mean = layer_wide.mean;
   result.deviation = std::sqrt(layer_wide.variance);
   result.effective_count = effective;
-  result.mean_spread = std::sqrt(mean_spread / terms);
-  result.variance_spread = std::sqrt(variance_spread / terms);
+  result.mean_spread = spread.mean;
+  result.variance_spread = spread.variance;
   result.drift = std::sqrt(sums[3] / sums[4]);  // 0/0 in the first sample: not known
   return result;
 }

@@ -61,6 +61,11 @@ Json probe_json(const ProbeEvent& event) {
     json["covariate_shift"][c.layer] = {{"gradient_norm", number(c.gradient_norm)},
                                         {"distance", number(c.distance)},
                                         {"cosine", number(c.cosine)}};
+  for (const SignalToNoiseProbe& s : event.signal_to_noise)
+    json["signal_to_noise"][s.layer] = {
+        {"signal", number(s.signal)}, {"noise", number(s.noise)}, {"ratio", number(s.ratio)}};
+  for (const ReplicaSpreadProbe& r : event.replica_spread)
+    json["replica_spread"][r.layer] = {{"mean", number(r.mean)}, {"variance", number(r.variance)}};
   return json;
 }
 

@@ -167,6 +167,7 @@ void RunLog::on_end(const EndEvent& event) {
     json["test_loss"] = number(event.test_loss);
     json["test_accuracy"] = event.test_accuracy;
   }
+  if (event.validation_accuracy >= 0.0) json["validation_accuracy"] = event.validation_accuracy;
   if (event.best_step >= 0) {
     json["best_step"] = event.best_step;
     json["best_validation_accuracy"] = event.best_validation_accuracy;

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "engine/config/layers_of_files.h"
 #include "engine/config/suggest.h"
 
 namespace syncnorm::config {
@@ -32,7 +33,7 @@ std::string misplaced_hint(const Schema& schema, const std::string& name) {
 
 std::string unknown_hint(const Schema& schema, const std::string& section,
                          const std::string& name) {
-  if (name == "_base_" || name == "compare" || name == "runs") {
+  if (name == "_base_" || is_study_key(name)) {
     return "it may only stand at the top level of a file";
   }
   const std::string colon = colon_hint(name);

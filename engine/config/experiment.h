@@ -78,9 +78,9 @@ struct LayerSpec {
 struct ModelConfig {
   std::string architecture = "resnet20";  // a zoo name; ignored when `layers` is given
   std::vector<LayerSpec> layers;
-  std::vector<int> hidden = {256, 128, 64};                      // mlp: width of each hidden layer
-  ActivationKind activation = ActivationKind::relu;              // mlp, lenet, vgg
-  NormPosition norm_position = NormPosition::before_activation;  // mlp, lenet, vgg
+  std::vector<int> hidden = {256, 128, 64};  // mlp: width of each hidden layer
+  ActivationKind activation = ActivationKind::relu;
+  NormPosition norm_position = NormPosition::before_activation;  // not ResNets
   InitializationKind initialization = InitializationKind::he;
   double initialization_std = 0.01;  // gaussian only
   bool zero_gamma = false;           // γ = 0 in the last norm of every residual block
@@ -101,6 +101,10 @@ struct NormConfig {
   double r_max = 3.0, d_max = 5.0;
   int renormalize_start = 0, renormalize_ramp = 0;  // updates
   int precise_samples = 0;  // > 0: running statistics are taken anew before evaluations
+
+  bool noise = false;  // behind every norm; see NormNoise
+  double noise_mean = 0.5, noise_scale = 1.25;
+  double noise_sample_mean = 0.1, noise_sample_scale = 0.1;
 
   WeightsKind weights = WeightsKind::plain;
   double weights_eps = 1e-5;  // standardized: added to the variance of a filter
@@ -178,6 +182,8 @@ struct ProbesConfig {
   double landscape_from = 0.05, landscape_to = 0.4;  // steps along the gradient
   int landscape_points = 8;
   bool covariate_shift = false;
+  bool signal_to_noise = false;
+  bool replica_spread = false;
 };
 
 struct Experiment {

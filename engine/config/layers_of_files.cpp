@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 #include <memory>
 #include <system_error>
 
@@ -78,15 +79,13 @@ class BaseReader {
 
  private:
   void refuse_study_keys(ConfigNode& root) {
-    for (const char* key : {"compare", "runs"}) {
+    for (const char* key : kStudyKeys) {
       if (const ConfigEntry* entry = root.find(key)) {
         problems_.add(entry->position, key,
                       "a base is a plain experiment; move this key to the study's own file");
       }
     }
-    std::erase_if(root.entries, [](const ConfigEntry& entry) {
-      return entry.key == "compare" || entry.key == "runs";
-    });
+    std::erase_if(root.entries, [](const ConfigEntry& entry) { return is_study_key(entry.key); });
   }
 
   void follow_base(const ConfigNode& root, const fs::path& path) {
@@ -133,6 +132,10 @@ class BaseReader {
 };
 
 }  // namespace
+
+bool is_study_key(const std::string& key) {
+  return std::find(std::begin(kStudyKeys), std::end(kStudyKeys), key) != std::end(kStudyKeys);
+}
 
 FileLayers read_file_layers(const fs::path& path, Problems& problems) {
   FileLayers layers;

@@ -13,9 +13,12 @@ namespace syncnorm::config {
 
 inline constexpr int kLongestBaseChain = 16;  // files
 
+/// Keys that make a file a study, and those that only a study has; none is an experiment's.
+inline constexpr const char* kStudyKeys[] = {"compare", "runs", "best_of", "target_accuracy"};
+bool is_study_key(const std::string& key);
+
 /// The trees of a file and its bases, deepest base first, without their `_base_` keys. The last one
-/// is the file itself, and it alone may still have `compare` and `runs`. Problems say what is
-/// missing.
+/// is the file itself, and it alone may still have keys of a study. Problems say what is missing.
 struct FileLayers {
   std::string name;  // of the file, for messages
   SourcePointer source;

@@ -16,14 +16,13 @@ namespace {
 void refuse_study(config::FileLayers& files, config::Problems& problems) {
   if (files.trees.empty()) return;
   config::ConfigNode& root = files.trees.back();
-  for (const char* key : {"compare", "runs"}) {
+  for (const char* key : config::kStudyKeys) {
     if (const config::ConfigEntry* entry = root.find(key)) {
       problems.add(entry->position, key, "this file is a study; use `syncnorm compare`");
     }
   }
-  std::erase_if(root.entries, [](const config::ConfigEntry& entry) {
-    return entry.key == "compare" || entry.key == "runs";
-  });
+  std::erase_if(root.entries,
+                [](const config::ConfigEntry& entry) { return config::is_study_key(entry.key); });
 }
 
 LoadedExperiment load_layers(config::FileLayers files, const std::vector<std::string>& arguments,

@@ -65,7 +65,7 @@ inline constexpr Choice<AugmentKind> kAugmentKinds[] = {
 inline constexpr std::string_view kDatasets[] = {"fashion_mnist", "mnist", "cifar10", "cifar100",
                                                  "synthetic"};
 inline constexpr std::string_view kArchitectures[] = {
-    "mlp",      "lenet",    "vgg11",    "vgg13",    "vgg16",    "resnet8",
+    "mlp",      "convnet",  "lenet",    "vgg11",    "vgg13",    "vgg16",   "resnet8",
     "resnet20", "resnet32", "resnet56", "resnet18", "resnet34", "resnet50"};
 
 constexpr std::span<const Choice<DeviceKind>> choices(DeviceKind) { return kDeviceKinds; }

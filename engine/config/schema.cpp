@@ -232,10 +232,10 @@ Rows model_rows() {
           "mlp: width of each hidden layer"),
       choice_key(
           "model.activation", [](auto& e) -> auto& { return e.model.activation; },
-          "mlp, lenet, vgg: the nonlinearity"),
+          "the nonlinearity of a network of the zoo"),
       choice_key(
           "model.norm_position", [](auto& e) -> auto& { return e.model.norm_position; },
-          "mlp, lenet, vgg: where the normalization stands"),
+          "mlp, convnet, lenet, vgg: where the normalization stands"),
       choice_key(
           "model.initialization", [](auto& e) -> auto& { return e.model.initialization; },
           "distribution of the first weights"),
@@ -300,6 +300,24 @@ Rows norm_rows() {
           at_least(0),
           "batch: training samples from which running statistics are taken anew before every "
           "evaluation; 0: the running average serves"),
+      switch_key(
+          "norm.noise", [](auto& e) -> auto& { return e.norm.noise; },
+          "training: what every norm gives is multiplied and shifted at random, anew in every "
+          "step; "
+          "evaluations do what that does on average"),
+      number_key(
+          "norm.noise_mean", [](auto& e) -> auto& { return e.norm.noise_mean; }, kNotNegative,
+          "noise: largest mean shift of a channel in a step, either way"),
+      number_key(
+          "norm.noise_scale", [](auto& e) -> auto& { return e.norm.noise_scale; },
+          NumberRange{1.0, std::numeric_limits<double>::infinity(), true, true},
+          "noise: largest mean factor of a channel in a step; the smallest is 1"),
+      number_key(
+          "norm.noise_sample_mean", [](auto& e) -> auto& { return e.norm.noise_sample_mean; },
+          kNotNegative, "noise: largest distance of a sample's shift from its channel's"),
+      number_key(
+          "norm.noise_sample_scale", [](auto& e) -> auto& { return e.norm.noise_sample_scale; },
+          kNotNegative, "noise: standard deviation of a sample's factor about its channel's"),
       choice_key(
           "norm.weights", [](auto& e) -> auto& { return e.norm.weights; },
           "how layers get their weights; normalized: conv and linear learn w = g·v/‖v‖ per output; "
@@ -508,6 +526,14 @@ Rows probes_rows() {
           "probes.covariate_shift", [](auto& e) -> auto& { return e.probes.covariate_shift; },
           "change of every layer's gradient by the update of the layers before it; a forward and "
           "backward pass per layer"),
+      switch_key(
+          "probes.signal_to_noise", [](auto& e) -> auto& { return e.probes.signal_to_noise; },
+          "signal and noise of every layer's gradient, from two halves of the batch; two forward "
+          "and backward passes"),
+      switch_key(
+          "probes.replica_spread", [](auto& e) -> auto& { return e.probes.replica_spread; },
+          "how far the statistics of replicas lie from those of all, at the input of every norm; a "
+          "forward pass, or none with `activations`"),
   };
 }
 

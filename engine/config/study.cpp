@@ -13,6 +13,7 @@
 #include "engine/config/assemble.h"
 #include "engine/config/layers_of_files.h"
 #include "engine/config/overrides.h"
+#include "engine/config/read_values.h"
 #include "engine/config/run_name.h"
 #include "engine/config/suggest.h"
 
@@ -39,28 +40,45 @@ struct Axis {
 /// Keys with the place where they are varied.
 using VariedKeys = std::map<std::string, Position>;
 
+std::string too_many_runs() {
+  return fmt::format("the study has more than {} runs; make it smaller", kMostStudyRuns);
+}
+
 class StudyReader {
  public:
   StudyReader(const Schema& schema, Problems& problems) : schema_(schema), problems_(problems) {}
 
   std::vector<Axis> read(const ConfigNode& root) {
     std::vector<Axis> axes;
-    if (const ConfigEntry* compare = root.find("compare")) read_compare(*compare, axes);
+    if (const ConfigEntry* compare = root.find("compare"))
+      for (Axis& axis : read_lists(*compare, "compare")) add_axis(std::move(axis), axes);
     if (const ConfigEntry* runs = root.find("runs")) read_runs(*runs, axes);
+    if (const ConfigEntry* best_of = root.find("best_of")) read_best_of(*best_of, axes);
+    if (const ConfigEntry* target = root.find("target_accuracy"))
+      target_accuracy_ = read_number(target->value, {"target_accuracy", &problems_},
+                                     NumberRange{0.0, 1.0, false, true})
+                             .value_or(0.0);
     return axes;
   }
 
   const VariedKeys& varied_keys() const { return varied_; }
+  /// The keys of best_of.
+  const VariedKeys& chosen_keys() const { return chosen_; }
+  double target_accuracy() const { return target_accuracy_; }
 
  private:
-  void read_compare(const ConfigEntry& compare, std::vector<Axis>& axes) {
-    if (compare.value.kind != NodeKind::map || compare.value.entries.empty()) {
-      problems_.add(compare.value.position, "compare",
-                    "expected a map from key paths to lists; write `norm: [bn, syncbn]` under it");
-      return;
+  /// An axis for every list of a map from key paths to lists, which stands under `name`.
+  std::vector<Axis> read_lists(const ConfigEntry& map, const std::string& name) {
+    std::vector<Axis> axes;
+    if (map.value.kind != NodeKind::map || map.value.entries.empty()) {
+      problems_.add(
+          map.value.position, name,
+          fmt::format("expected a map from key paths to lists; write `{}` under it",
+                      name == "best_of" ? "optimizer.lr: [0.01, 0.1]" : "norm: [bn, syncbn]"));
+      return axes;
     }
-    for (const ConfigEntry& entry : compare.value.entries) {
-      const std::string key = "compare." + entry.key;
+    for (const ConfigEntry& entry : map.value.entries) {
+      const std::string key = name + "." + entry.key;
       if (entry.value.kind != NodeKind::list) {
         expect_list(entry.value, {key, &problems_});
         continue;
@@ -79,8 +97,49 @@ class StudyReader {
         }
         axis.alternatives.push_back({{entry.key, entry.position, &item}});
       }
+      axes.push_back(std::move(axis));
+    }
+    return axes;
+  }
+
+  void read_best_of(const ConfigEntry& best_of, std::vector<Axis>& axes) {
+    for (Axis& axis : read_lists(best_of, "best_of")) {
+      const Position where = axis.alternatives[0][0].path_position;
+      if (axis.key == "seed") {
+        problems_.add(where, "best_of.seed",
+                      "a seed is no setting to choose; seeds are repetitions, list them under "
+                      "compare");
+        continue;
+      }
+      chosen_.emplace(axis.key, where);
       add_axis(std::move(axis), axes);
     }
+  }
+
+  /// The settings of an entry of runs: one, or the product of the lists of its `compare`.
+  std::vector<Settings> read_run(const ConfigNode& run, const std::string& key) {
+    std::vector<Settings> product = {{}};
+    for (const ConfigEntry& entry : run.entries) {
+      if (entry.key != "compare") {
+        for (Settings& settings : product)
+          settings.push_back({entry.key, entry.position, &entry.value});
+        continue;
+      }
+      for (const Axis& axis : read_lists(entry, key + ".compare")) {
+        if (axis.alternatives.size() > kMostStudyRuns / product.size()) {
+          problems_.add(entry.position, key + ".compare", too_many_runs());
+          return {};
+        }
+        std::vector<Settings> longer;
+        for (const Settings& settings : product)
+          for (const Settings& more : axis.alternatives) {
+            longer.push_back(settings);
+            longer.back().insert(longer.back().end(), more.begin(), more.end());
+          }
+        product = std::move(longer);
+      }
+    }
+    return product;
   }
 
   void read_runs(const ConfigEntry& runs, std::vector<Axis>& axes) {
@@ -104,11 +163,7 @@ class StudyReader {
         problems_.add(run.position, key,
                       fmt::format("the same run is at {}; list it once", first->second.text()));
       }
-      Settings settings;
-      for (const ConfigEntry& entry : run.entries) {
-        settings.push_back({entry.key, entry.position, &entry.value});
-      }
-      axis.alternatives.push_back(std::move(settings));
+      for (Settings& settings : read_run(run, key)) axis.alternatives.push_back(settings);
     }
     add_axis(std::move(axis), axes);
   }
@@ -149,7 +204,8 @@ class StudyReader {
 
   const Schema& schema_;
   Problems& problems_;
-  VariedKeys varied_;
+  VariedKeys varied_, chosen_;
+  double target_accuracy_ = 0.0;
 };
 
 void refuse_overrides_of_varied_keys(const Schema& schema, const std::vector<Override>& overrides,
@@ -240,6 +296,18 @@ StudyRun make_run(const StudyBase& base, const Settings& settings, std::set<std:
   return run;
 }
 
+/// What is chosen is chosen on images that are neither trained on nor tested with.
+void check_validation(const Study& study, const VariedKeys& chosen, Problems& problems) {
+  if (chosen.empty()) return;
+  const auto without = std::find_if(study.runs.begin(), study.runs.end(), [](const StudyRun& run) {
+    return run.loaded.experiment.data.validation == 0;
+  });
+  if (without != study.runs.end())
+    problems.add(chosen.begin()->second, "best_of",
+                 "chooses on the validation split, and data.validation is 0; hold training images "
+                 "out, as `data: {validation: 5000}`");
+}
+
 Study load(const std::filesystem::path& path, const std::vector<std::string>& arguments) {
   Problems problems;
   const Schema schema = make_schema();
@@ -248,9 +316,8 @@ Study load(const std::filesystem::path& path, const std::vector<std::string>& ar
   if (files.trees.empty()) problems.throw_if_any();
 
   const ConfigNode root = files.trees.back();  // the settings point into it
-  std::erase_if(files.trees.back().entries, [](const ConfigEntry& entry) {
-    return entry.key == "compare" || entry.key == "runs";
-  });
+  std::erase_if(files.trees.back().entries,
+                [](const ConfigEntry& entry) { return is_study_key(entry.key); });
   if (root.find("compare") == nullptr && root.find("runs") == nullptr && problems.empty()) {
     problems.add(
         {files.source, 1, 1}, "",
@@ -260,8 +327,7 @@ Study load(const std::filesystem::path& path, const std::vector<std::string>& ar
   const std::vector<Axis> axes = reader.read(root);
   const std::optional<std::size_t> count = count_runs(axes);
   if (!count) {
-    problems.add(root.position, "",
-                 fmt::format("the study has more than {} runs; make it smaller", kMostStudyRuns));
+    problems.add(root.position, "", too_many_runs());
   }
   BaseDraft base = draft_of(schema, files, problems);
   Draft with_overrides = base.draft;
@@ -274,6 +340,9 @@ Study load(const std::filesystem::path& path, const std::vector<std::string>& ar
   const std::string& given = with_overrides.experiment.run_dir;
   study.run_dir = given.empty() ? "runs/" + study.name : given;
   study.varied = varied_paths(axes);
+  study.target_accuracy = reader.target_accuracy();
+  for (const std::string& key : study.varied)
+    if (reader.chosen_keys().contains(key)) study.best_of.push_back(key);
   // The run's folder is the study's to give, so an override of it stops here.
   std::vector<Override> for_runs = overrides;
   std::erase_if(for_runs, [](const Override& one) { return one.path == "run_dir"; });
@@ -288,6 +357,8 @@ Study load(const std::filesystem::path& path, const std::vector<std::string>& ar
     const std::string without_run = text.substr(0, text.find(" (in the run "));
     if (!found.empty() && reported.insert(without_run).second) problems.add_all(found);
   }
+  problems.throw_if_any();
+  check_validation(study, reader.chosen_keys(), problems);
   problems.throw_if_any();
   return study;
 }

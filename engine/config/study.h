@@ -2,7 +2,8 @@
 // runs.
 //
 // The runs are the product of the compare lists, in order, the last key fastest, times the entries
-// of runs. Each run is a full experiment, checked before the first one starts.
+// of runs, times the lists of `best_of:`. An entry of runs may hold a `compare:` of its own, which
+// multiplies that entry alone. Each run is a full experiment, checked before the first one starts.
 #pragma once
 
 #include <filesystem>
@@ -25,7 +26,9 @@ struct StudyRun {
 struct Study {
   std::string name;
   std::string run_dir;
-  std::vector<std::string> varied;  // key paths, in order
+  std::vector<std::string> varied;   // key paths, in order
+  std::vector<std::string> best_of;  // those whose value is chosen; see engine/study/variants.h
+  double target_accuracy = 0.0;      // updates to reach it are told; 0: none
   std::vector<StudyRun> runs;
 };
 

@@ -135,6 +135,10 @@ void check_optimizer(const Draft& draft, Problems& problems) {
 
 void check_norm(const Draft& draft, Problems& problems) {
   const NormConfig& norm = draft.experiment.norm;
+  if (norm.noise && norm.kind == NormKind::none && all_good(draft, {"norm.kind", "norm.noise"}))
+    problems.add(latest(draft, {"norm.kind", "norm.noise"}), "norm.noise",
+                 "stands behind a normalization, and kind: none has none; give another kind, or "
+                 "leave noise out");
   if (norm.kind != NormKind::batch || norm.deviation == Deviation::l2) return;
   const auto needs_l2 = [&](const char* key, bool wanted) {
     if (wanted && all_good(draft, {"norm.kind", "norm.deviation", key}))

@@ -42,16 +42,18 @@ bool needs_bias(const GraphBuilder& b, const ModelConfig& m) {
   return !replaces_bias(b.norm()) || m.norm_position == NormPosition::after_activation;
 }
 
+void activate(GraphBuilder& b, const ModelConfig& m, const std::string& name) {
+  if (m.activation != ActivationKind::identity)
+    b.add(name, ActivationLayer{activation_op(m.activation)});
+}
+
 /// Norm and activation in the configured order; `norm: none` leaves the norm out.
 void norm_and_activation(GraphBuilder& b, const ModelConfig& m, const std::string& norm,
                          const std::string& activation) {
   const auto add_norm = [&] {
     if (b.norm().kind != NormKind::none) b.add(norm, NormLayer{});
   };
-  const auto add_activation = [&] {
-    if (m.activation != ActivationKind::identity)
-      b.add(activation, ActivationLayer{activation_op(m.activation)});
-  };
+  const auto add_activation = [&] { activate(b, m, activation); };
   if (m.norm_position == NormPosition::before_activation) {
     add_norm();
     add_activation();
@@ -73,6 +75,18 @@ void mlp(GraphBuilder& b, const ModelConfig& m, int classes) {
     b.add("fc" + n, LinearLayer{m.hidden[i], needs_bias(b, m)});
     norm_and_activation(b, m, "bn" + n, "act" + n);
   }
+  add_dropout(b, m);
+  b.add("fc", LinearLayer{classes, true});
+}
+
+/// Three strided convolutions, normalized like those of larger networks: for studies of many runs.
+void convnet(GraphBuilder& b, const ModelConfig& m, int classes) {
+  for (int i = 0; i < 3; ++i) {
+    const std::string n = std::to_string(i + 1);
+    b.add("conv" + n, ConvLayer{16 << i, 3, 2, 1, needs_bias(b, m)});
+    norm_and_activation(b, m, "bn" + n, "act" + n);
+  }
+  b.add("avgpool", PoolLayer{PoolKind::average, 0, 1, 0});
   add_dropout(b, m);
   b.add("fc", LinearLayer{classes, true});
 }
@@ -131,45 +145,41 @@ int conv_norm(GraphBuilder& b, const std::string& conv, const std::string& norm,
   return b.norm().kind == NormKind::none ? index : b.add(norm, NormLayer{zero_gamma});
 }
 
-int relu(GraphBuilder& b, const std::string& name) {
-  return b.add(name, ActivationLayer{Activation::relu});
-}
-
 /// The shortcut of a block: the input itself, or a 1×1 projection where shapes differ.
 int shortcut(GraphBuilder& b, const std::string& p, int input, int out, int stride) {
   if (stride == 1 && b.shape(input).channels == out) return input;
   return conv_norm(b, p + ".downsample.0", p + ".downsample.1", {out, 1, stride, 0}, false, input);
 }
 
-void basic_block(GraphBuilder& b, const std::string& p, int width, int stride, bool zero_gamma) {
+void basic_block(GraphBuilder& b, const ModelConfig& m, const std::string& p, int width,
+                 int stride) {
   const int input = b.last();
   conv_norm(b, p + ".conv1", p + ".bn1", {width, 3, stride, 1}, false, input);
-  relu(b, p + ".relu1");
-  const int main = conv_norm(b, p + ".conv2", p + ".bn2", {width, 3, 1, 1}, zero_gamma, -1);
+  activate(b, m, p + ".relu1");
+  const int main = conv_norm(b, p + ".conv2", p + ".bn2", {width, 3, 1, 1}, m.zero_gamma, -1);
   b.add_sum(p + ".add", main, shortcut(b, p, input, width, stride));
-  relu(b, p + ".relu2");
+  activate(b, m, p + ".relu2");
 }
 
-void bottleneck_block(GraphBuilder& b, const std::string& p, int width, int stride,
-                      bool zero_gamma) {
+void bottleneck_block(GraphBuilder& b, const ModelConfig& m, const std::string& p, int width,
+                      int stride) {
   const int input = b.last();
   conv_norm(b, p + ".conv1", p + ".bn1", {width, 1, 1, 0}, false, input);
-  relu(b, p + ".relu1");
+  activate(b, m, p + ".relu1");
   conv_norm(b, p + ".conv2", p + ".bn2", {width, 3, stride, 1}, false, -1);
-  relu(b, p + ".relu2");
-  const int main = conv_norm(b, p + ".conv3", p + ".bn3", {4 * width, 1, 1, 0}, zero_gamma, -1);
+  activate(b, m, p + ".relu2");
+  const int main = conv_norm(b, p + ".conv3", p + ".bn3", {4 * width, 1, 1, 0}, m.zero_gamma, -1);
   b.add_sum(p + ".add", main, shortcut(b, p, input, 4 * width, stride));
-  relu(b, p + ".relu3");
+  activate(b, m, p + ".relu3");
 }
 
-using Block = void (*)(GraphBuilder&, const std::string&, int, int, bool);
+using Block = void (*)(GraphBuilder&, const ModelConfig&, const std::string&, int, int);
 
 void residual_stages(GraphBuilder& b, const ModelConfig& m, Block block,
                      const std::vector<int>& stages, int width, int classes) {
   for (std::size_t s = 0; s < stages.size(); ++s)
     for (int i = 0; i < stages[s]; ++i)
-      block(b, fmt::format("layer{}.{}", s + 1, i), width << s, s > 0 && i == 0 ? 2 : 1,
-            m.zero_gamma);
+      block(b, m, fmt::format("layer{}.{}", s + 1, i), width << s, s > 0 && i == 0 ? 2 : 1);
   b.add("avgpool", PoolLayer{PoolKind::average, 0, 1, 0});
   add_dropout(b, m);
   b.add("fc", LinearLayer{classes, true});
@@ -179,7 +189,7 @@ void residual_stages(GraphBuilder& b, const ModelConfig& m, Block block,
 Maker cifar_resnet(int n) {
   return [n](GraphBuilder& b, const ModelConfig& m, int classes) {
     conv_norm(b, "conv1", "bn1", {16, 3, 1, 1}, false, 0);
-    relu(b, "relu");
+    activate(b, m, "relu");
     residual_stages(b, m, basic_block, {n, n, n}, 16, classes);
   };
 }
@@ -188,7 +198,7 @@ Maker cifar_resnet(int n) {
 Maker imagenet_resnet(Block block, const std::vector<int>& stages) {
   return [block, stages](GraphBuilder& b, const ModelConfig& m, int classes) {
     conv_norm(b, "conv1", "bn1", {64, 7, 2, 3}, false, 0);
-    relu(b, "relu");
+    activate(b, m, "relu");
     b.add("maxpool", PoolLayer{PoolKind::max, 3, 2, 1});
     residual_stages(b, m, block, stages, 64, classes);
   };
@@ -196,6 +206,7 @@ Maker imagenet_resnet(Block block, const std::vector<int>& stages) {
 
 std::vector<std::pair<std::string, Maker>> zoo() {
   return {{"mlp", mlp},
+          {"convnet", convnet},
           {"lenet", lenet},
           {"vgg11", vgg({64, 0, 128, 0, 256, 256, 0, 512, 512, 0, 512, 512, 0})},
           {"vgg13", vgg({64, 64, 0, 128, 128, 0, 256, 256, 0, 512, 512, 0, 512, 512, 0})},

@@ -87,6 +87,16 @@ class Backward {
   }
   int gradient(const Node& node) { return gathered(node, 1)[0]; }
 
+  /// The gradient of what a norm gave, in at most two tensors: behind noise it passes that first.
+  std::vector<int> norm_gradient(std::size_t n) {
+    const Node& node = e_.nodes[n];
+    if (!e_.program.options.norm.noise) return gathered(node, 2);
+    const int dy = gradient(node), dx = like(node.output, " gradient before noise");
+    e_.emit(Pass::backward, e_.scope(), e_.name(node), e_.norm_noise(node, true, false),
+            {dy, e_.saved[n].workspace, dx}, 2);
+    return {dx};
+  }
+
   void emit(const Node&, const InputLayer&) {}
 
   void emit(const Node& node, const ConvLayer&) {
@@ -195,7 +205,7 @@ class Backward {
     const Node& node = e_.nodes[n];
     const Emission::Saved& saved = e_.saved[n];
     const int channels = shape(node.layer).channels, pixels = shape(node.layer).pixels();
-    const std::vector<int> dy = gathered(node, 2);
+    const std::vector<int> dy = norm_gradient(n);
     NormGradient out;
     out.dy = dy[0];
     if (dy.size() > 1 || needed(node.residual)) out.g = like(node.output, " masked gradient");
@@ -235,7 +245,7 @@ class Backward {
   /// The statistics are constants: only the masked gradient, scaled, goes on.
   void frozen_norm(const Node& node) {
     const int channels = shape(node.layer).channels, pixels = shape(node.layer).pixels();
-    const std::vector<int> dy = gathered(node, 2);
+    const std::vector<int> dy = norm_gradient(index_);
     const int gamma = e_.parameter(node, ParameterRole::gamma);
     const int beta = e_.parameter(node, ParameterRole::beta);
     int g = -1;
@@ -266,7 +276,7 @@ class Backward {
   int mask(const Node& node) { return node.relu && node.residual >= 0 ? value(node.output) : -1; }
 
   void group_norm(const Node& node) {
-    const std::vector<int> dy = gathered(node, 2);
+    const std::vector<int> dy = norm_gradient(index_);
     const int g =
         dy.size() > 1 || needed(node.residual) ? like(node.output, " masked gradient") : -1;
     // The kernel writes dx always; a norm on the images themselves has no use for it.

@@ -44,7 +44,7 @@ Program compile_program(const Graph& graph, Device& device, const ProgramOptions
   std::vector<int> alias;
   Emission emission{graph, device, program, {}, {}, {}, {}, {}, {}, {}, -1};
   emission.nodes = lower(graph, options, alias);
-  fuse(graph, emission.nodes);
+  if (!options.norm.noise) fuse(graph, emission.nodes);  // noise stands behind the norm itself
   emission.messages = share(graph, options, emission.nodes);
   add_parameter_tensors(emission);
   emit_forward(emission);

@@ -153,6 +153,14 @@ PoolShape Emission::pool_shape(const Node& node) const {
           pool.padding};
 }
 
+Op Emission::norm_noise(const Node& node, bool backward, bool expected) const {
+  const Shape& shape = graph.layers[static_cast<std::size_t>(node.layer)].shape;
+  const NormConfig& norm = program.options.norm;
+  return stored(NormNoise{samples(), shape.pixels(), shape.channels, norm.noise_mean,
+                          norm.noise_scale, norm.noise_sample_mean, norm.noise_sample_scale,
+                          node.layer, backward, expected});
+}
+
 int Emission::groups(const Node& node) const {
   const int channels = graph.layers[static_cast<std::size_t>(node.layer)].shape.channels;
   switch (program.options.norm.kind) {

@@ -41,6 +41,11 @@ class Forward {
     return tensor;
   }
 
+  int sample_ids() {
+    return e_.add_tensor("sample ids", sizeof(std::uint32_t) * e_.samples(), Per::replica,
+                         Space::sample_id, 'o');
+  }
+
   int pack(const Node& node, bool for_dgrad) {
     const ConvPack op{e_.samples(), e_.conv_shape(node), for_dgrad, options_.storage};
     const std::size_t size = (e_.device.packed_bytes(op) + 63) / 64 * 64;
@@ -247,6 +252,17 @@ class Forward {
             {x, saved_->mean, saved_->inv_std, e_.parameter(node, ParameterRole::gamma),
              e_.parameter(node, ParameterRole::beta), add, saved_->correction, y},
             7);
+    if (options_.norm.noise) emit_noise(node, y);
+  }
+
+  /// The value of the node is then what the noise makes of `quiet`, its own output.
+  void emit_noise(const Node& node, int quiet) {
+    const bool expected = options_.mode == ProgramMode::evaluation;
+    saved_->workspace = expected ? -1 : sample_ids();
+    const int y = e_.add_values(e_.name(node) + " with noise", node.output, options_.storage);
+    e_.emit(Pass::forward, e_.scope(), e_.name(node), e_.norm_noise(node, false, expected),
+            {quiet, saved_->workspace, y}, 2);
+    e_.value[static_cast<std::size_t>(node.output)] = y;
   }
 
   RunningSlot add_running(const Node& node, int channels) {
@@ -277,6 +293,7 @@ class Forward {
         {x, e_.parameter(node, ParameterRole::gamma), e_.parameter(node, ParameterRole::beta), add,
          y, saved_->mean, saved_->inv_std},
         4);
+    if (options_.norm.noise) emit_noise(node, y);
   }
 
   void emit(const Node& node, const ActivationLayer& layer) {
@@ -287,9 +304,7 @@ class Forward {
   }
 
   void emit(const Node& node, const DropoutLayer& layer) {
-    const int x = input(node), y = output(node);
-    const int ids = e_.add_tensor("sample ids", sizeof(std::uint32_t) * e_.samples(), Per::replica,
-                                  Space::sample_id, 'o');
+    const int x = input(node), y = output(node), ids = sample_ids();
     saved_->workspace = ids;
     e_.emit(Pass::forward, e_.scope(), e_.name(node),
             e_.stored(

@@ -93,7 +93,9 @@ struct Emission {
   ConvShape conv_shape(const Node& node) const;
   PoolShape pool_shape(const Node& node) const;
   int groups(const Node& node) const;  // of a norm within samples
-  bool trained(int parameter) const;   // a graph parameter that gets a gradient
+  /// The noise behind a norm, forward (what it is on average, when `expected`) or backward.
+  Op norm_noise(const Node& node, bool backward, bool expected) const;
+  bool trained(int parameter) const;  // a graph parameter that gets a gradient
 };
 
 /// weights.cpp: what a conv or linear layer computes with where it is not a parameter itself. The

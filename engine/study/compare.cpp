@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
 #include "engine/train/agreement.h"
@@ -43,13 +44,6 @@ std::string state_of(const StudyRun& run) {
                     folder.string()));
   const std::string status = summary_of(run).value("status", "");
   return status == "done" || status == "diverged" ? "done" : "auto";
-}
-
-std::string setting_text(const StudyRun& run) {
-  std::string text;
-  for (const auto& [path, value] : run.settings)
-    if (path != "seed") text += (text.empty() ? "" : ", ") + path + "=" + value;
-  return text.empty() ? "(base)" : text;
 }
 
 struct Statistics {
@@ -99,56 +93,152 @@ std::vector<RunResult> study_results(const Study& study) {
       return summary.contains(key) && summary[key].is_number() ? summary[key].get<double>()
                                                                : std::nan("");
     };
-    results.push_back({setting_text(run), summary.value("status", "missing"),
-                       number("test_accuracy"), number("final_loss"), number("samples_per_second"),
+    results.push_back({{run.settings, summary.value("status", "missing"), number("test_accuracy"),
+                        number("validation_accuracy")},
+                       number("final_loss"),
+                       number("samples_per_second"),
                        number("reduction_share")});
   }
   return results;
 }
 
-std::string study_table(const std::vector<RunResult>& results) {
-  std::vector<std::string> settings;
-  std::size_t width = std::string("setting").size();
-  for (const RunResult& result : results) {
-    if (std::find(settings.begin(), settings.end(), result.setting) == settings.end())
-      settings.push_back(result.setting);
-    width = std::max(width, result.setting.size());
+namespace {
+
+std::vector<Variant> variants_of(const std::vector<RunResult>& results,
+                                 const std::vector<std::string>& best_of) {
+  std::vector<StudyOutcome> outcomes;
+  for (const RunResult& result : results) outcomes.push_back(result.outcome);
+  return make_variants(outcomes, best_of);
+}
+
+std::string label_of(const Variant& variant) {
+  const std::string text = settings_text(variant.settings);
+  return text.empty() ? "(base)" : text;
+}
+
+/// One line of the table: what is known of a variant, as far as it was run.
+struct Row {
+  std::string setting, accuracy, loss = "-", rate = "-", share = "-", chosen, difference;
+};
+
+Row row_of(const Variant& variant, const std::vector<RunResult>& results) {
+  std::vector<double> accuracy, loss, rate, share;
+  int diverged = 0, missing = 0;
+  for (const std::size_t run : variant.runs) {
+    const RunResult& result = results[run];
+    diverged += result.outcome.status == "diverged";
+    missing += result.outcome.status != "diverged" && result.outcome.status != "done";
+    if (result.outcome.status != "done") continue;
+    accuracy.push_back(100.0 * result.outcome.accuracy);
+    loss.push_back(result.final_loss);
+    rate.push_back(result.samples_per_second);
+    share.push_back(100.0 * result.reduction_share);
   }
-  std::string table =
-      fmt::format("| {:<{}} | test accuracy    | final loss | images/s | exposed reductions |\n",
-                  "setting", width);
-  table += fmt::format(
-      "|{:-<{}}|------------------|------------|----------|--------------------|\n", "", width + 2);
-  for (const std::string& setting : settings) {
-    std::vector<double> accuracy, loss, rate, share;
-    int diverged = 0, missing = 0;
-    for (const RunResult& result : results) {
-      if (result.setting != setting) continue;
-      diverged += result.status == "diverged";
-      missing += result.status != "diverged" && result.status != "done";
-      if (result.status != "done") continue;
-      accuracy.push_back(100.0 * result.accuracy);
-      loss.push_back(result.final_loss);
-      rate.push_back(result.samples_per_second);
-      share.push_back(100.0 * result.reduction_share);
-    }
-    std::string note;
-    if (diverged > 0) note += fmt::format(" {} diverged", diverged);
-    if (missing > 0) note += fmt::format(" {} not run", missing);
-    if (accuracy.empty()) {
-      table += fmt::format("| {:<{}} |{:<17} | {:>10} | {:>8} | {:>18} |\n", setting, width, note,
-                           "-", "-", "-");
-      continue;
-    }
+  Row row;
+  row.setting = label_of(variant);
+  row.chosen = settings_text(variant.chosen);
+  row.difference = difference_text(variant);
+  std::vector<std::string> words;
+  if (!accuracy.empty()) {
     const Statistics a = statistics(accuracy);
-    const std::string cell = accuracy.size() > 1
-                                 ? fmt::format("{:.2f}% ± {:.2f}", a.mean, a.deviation)
-                                 : fmt::format("{:.2f}%", a.mean);
-    table += fmt::format("| {:<{}} | {:<16} | {:>10.4f} | {:>8.0f} | {:>17.1f}% |\n", setting,
-                         width, cell + note, statistics(loss).mean, statistics(rate).mean,
-                         statistics(share).mean);
+    words.push_back(accuracy.size() > 1 ? fmt::format("{:.2f}% ± {:.2f}", a.mean, a.deviation)
+                                        : fmt::format("{:.2f}%", a.mean));
+    row.loss = fmt::format("{:.4f}", statistics(loss).mean);
+    row.rate = fmt::format("{:.0f}", statistics(rate).mean);
+    row.share = fmt::format("{:.1f}%", statistics(share).mean);
   }
-  return table;
+  if (diverged > 0) words.push_back(fmt::format("{} diverged", diverged));
+  if (missing > 0) words.push_back(fmt::format("{} not run", missing));
+  row.accuracy = fmt::format("{}", fmt::join(words, " "));
+  return row;
+}
+
+struct Column {
+  const char* title;
+  std::string Row::*text;
+  bool right;  // aligned
+};
+
+/// A column whose cells are all empty is left out.
+std::vector<Column> columns_of(const std::vector<Row>& rows) {
+  std::vector<Column> columns = {
+      {"setting", &Row::setting, false},        {"chosen", &Row::chosen, false},
+      {"test accuracy", &Row::accuracy, false}, {"difference, 95%", &Row::difference, false},
+      {"final loss", &Row::loss, true},         {"images/s", &Row::rate, true},
+      {"exposed reductions", &Row::share, true}};
+  std::erase_if(columns, [&](const Column& column) {
+    return std::all_of(rows.begin(), rows.end(),
+                       [&](const Row& row) { return (row.*column.text).empty(); });
+  });
+  return columns;
+}
+
+/// Of a text in UTF-8, in characters.
+std::size_t width_of(const std::string& text) {
+  return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) {
+    return (static_cast<unsigned char>(c) & 0xC0u) != 0x80u;
+  }));
+}
+
+std::string padded(const std::string& text, std::size_t width, bool right) {
+  const std::string space(width - std::min(width, width_of(text)), ' ');
+  return right ? space + text : text + space;
+}
+
+}  // namespace
+
+std::string study_table(const std::vector<RunResult>& results,
+                        const std::vector<std::string>& best_of) {
+  constexpr std::size_t kLeastWidth = 16;  // of the accuracy: the table keeps its shape as it fills
+  std::vector<Row> rows;
+  for (const Variant& variant : variants_of(results, best_of))
+    rows.push_back(row_of(variant, results));
+  std::string head = "|", rule = "|";
+  std::vector<std::string> lines(rows.size(), "|");
+  for (const Column& column : columns_of(rows)) {
+    std::size_t width = width_of(column.title);
+    if (column.text == &Row::accuracy) width = kLeastWidth;
+    for (const Row& row : rows) width = std::max(width, width_of(row.*column.text));
+    head += " " + padded(column.title, width, false) + " |";
+    rule += std::string(width + 2, '-') + "|";
+    for (std::size_t i = 0; i < rows.size(); ++i)
+      lines[i] += " " + padded(rows[i].*column.text, width, column.right) + " |";
+  }
+  return fmt::format("{}\n{}\n{}\n", head, rule, fmt::join(lines, "\n"));
+}
+
+std::string study_json(const Study& study, const std::vector<RunResult>& results) {
+  using Json = nlohmann::ordered_json;
+  const auto map_of = [](const StudySettings& settings) {
+    Json json = Json::object();
+    for (const auto& [path, value] : settings) json[path] = value;
+    return json;
+  };
+  Json runs = Json::array(), variants = Json::array();
+  for (const StudyRun& run : study.runs)
+    runs.push_back({{"folder", fs::path(run.loaded.experiment.run_dir).filename().string()},
+                    {"settings", map_of(run.settings)}});
+  const std::vector<Variant> made = variants_of(results, study.best_of);
+  for (const Variant& variant : made) {
+    Json json = {{"settings", map_of(variant.settings)}};
+    if (!variant.chosen.empty()) json["chosen"] = map_of(variant.chosen);
+    if (variant.difference) {
+      const PairedDifference& d = *variant.difference;
+      json["against"] = map_of(made[static_cast<std::size_t>(variant.reference)].settings);
+      json["test_accuracy_difference"] = {{"mean", d.mean},
+                                          {"low", d.mean - d.half_width},
+                                          {"high", d.mean + d.half_width},
+                                          {"confidence", kConfidence},
+                                          {"pairs", d.pairs}};
+    }
+    variants.push_back(std::move(json));
+  }
+  Json json = {{"name", study.name}};
+  if (!study.best_of.empty()) json["best_of"] = study.best_of;
+  if (study.target_accuracy > 0.0) json["target_accuracy"] = study.target_accuracy;
+  json["runs"] = runs;
+  json["variants"] = variants;
+  return json.dump(2) + "\n";
 }
 
 }  // namespace syncnorm

@@ -7,14 +7,13 @@
 
 #include "comm/communicator.h"
 #include "engine/config/study.h"
+#include "engine/study/variants.h"
 
 namespace syncnorm {
 
-/// What a finished run left in its summary.json.
+/// What a finished run left in its summary.json; numbers that are not there are nan.
 struct RunResult {
-  std::string setting;  // "norm=bn", without the seed
-  std::string status;   // "done", "diverged", or "missing"
-  double accuracy = 0.0;
+  StudyOutcome outcome;
   double final_loss = 0.0;
   double samples_per_second = 0.0;
   double reduction_share = 0.0;
@@ -33,7 +32,12 @@ void run_study(const Study& study, int part, int parts, Communicator& comm,
 /// The results so far, of all runs.
 std::vector<RunResult> study_results(const Study& study);
 
-/// A Markdown table: one row per setting, mean ± sample standard deviation over seeds.
-std::string study_table(const std::vector<RunResult>& results);
+/// A Markdown table: one row per variant, mean ± sample standard deviation over seeds; the values
+/// chosen by `best_of` and the paired difference to the reference where there are any.
+std::string study_table(const std::vector<RunResult>& results,
+                        const std::vector<std::string>& best_of = {});
+
+/// study.json: which runs belong to the study, for its report, and what is known of its variants.
+std::string study_json(const Study& study, const std::vector<RunResult>& results);
 
 }  // namespace syncnorm

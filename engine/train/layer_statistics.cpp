@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <map>
 
+#include "engine/train/replica_spread.h"
 #include "kernels/norm_math.h"
 
 namespace syncnorm {
@@ -72,18 +73,10 @@ void LayerStatistics::replica_sums(std::size_t instruction, std::span<const doub
   if (index < 0 || n <= 0.0) return;  // an empty replica of a smaller last batch
   Layer& layer = state_[static_cast<std::size_t>(index)];
   LayerSums& total = sums_[static_cast<std::size_t>(index)];
-  const std::size_t channels = layer.sum.size();
   total.replicas += 1.0;
   total.count += n;
-  for (std::size_t c = 0; c < channels; ++c) {
-    const MeanVariance m = from_sums(n, sums[1 + c], sums[1 + channels + c]);
-    layer.sum[c] += sums[1 + c];
-    layer.square[c] += sums[1 + channels + c];
-    layer.means[c] += m.mean;
-    layer.means2[c] += m.mean * m.mean;
-    layer.variances[c] += m.variance;
-    layer.variances2[c] += m.variance * m.variance;
-  }
+  add_replica(sums, {layer.sum, layer.square, layer.means, layer.means2, layer.variances,
+                     layer.variances2});
 }
 
 void LayerStatistics::group_sums(std::size_t instruction, std::span<const double> sums) {

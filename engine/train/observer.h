@@ -106,6 +106,17 @@ struct CovariateShiftProbe {
   double gradient_norm = 0.0, distance = 0.0, cosine = 1.0;
 };
 
+/// See engine/train/gradient_noise.h.
+struct SignalToNoiseProbe {
+  std::string layer;
+  double signal = 0.0, noise = 0.0, ratio = 0.0;
+};
+/// Of the input of a norm layer; see engine/train/replica_spread.h.
+struct ReplicaSpreadProbe {
+  std::string layer;
+  double mean = 0.0, variance = 0.0;
+};
+
 struct ProbeEvent {
   std::int64_t step = 0;  // the update that was looked at, counted from 1
   double seconds = 0.0;   // spent on it, beside the step's own
@@ -113,6 +124,8 @@ struct ProbeEvent {
   std::vector<GradientProbe> gradients;
   LandscapeProbe landscape;
   std::vector<CovariateShiftProbe> covariate_shift;
+  std::vector<SignalToNoiseProbe> signal_to_noise;
+  std::vector<ReplicaSpreadProbe> replica_spread;
 };
 
 struct ResumeEvent {
@@ -133,7 +146,8 @@ struct EndEvent {
   double checkpoint_seconds = 0.0;
   double final_loss = 0.0;  // mean over the last steps, at most 100
   double test_loss = 0.0;
-  double test_accuracy = -1.0;  // last evaluation; negative: none
+  double test_accuracy = -1.0;        // last evaluation; negative: none
+  double validation_accuracy = -1.0;  // last evaluation; negative: no such split
   double best_validation_accuracy = -1.0;
   std::int64_t best_step = -1;  // of the best validation accuracy
 };

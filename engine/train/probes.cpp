@@ -6,12 +6,15 @@
 #include <cmath>
 
 #include "engine/train/distribution.h"
+#include "engine/train/gradient_noise.h"
+#include "engine/train/replica_spread.h"
 
 namespace syncnorm {
 namespace {
 
 constexpr std::size_t kSums = 4;  // of a leaf: count, Σx, Σx², saturated values
 constexpr std::size_t kHistogramBins = 32;
+constexpr std::size_t kSpreadScalars = 2;  // of a leaf, per norm: replicas, count per channel
 
 /// A value within a twentieth of its function's range of a limit counts as saturated.
 constexpr double kSigmoidLow = 0.05, kSigmoidHigh = 0.95;
@@ -52,18 +55,52 @@ std::size_t input_channels(const Op& op) {
   return 0;
 }
 
+/// Channels of the input of a normalization by statistics of the batch or of samples; 0: the
+/// operation is not where one begins.
+std::size_t norm_channels(const Op& op) {
+  if (const auto* moments = std::get_if<BatchMoments>(&op))
+    return static_cast<std::size_t>(moments->channels);
+  if (const auto* group = std::get_if<GroupNormForward>(&op))
+    return static_cast<std::size_t>(group->channels);
+  return 0;
+}
+
+/// n, n·mean and M2 + n·mean² per channel, in two passes in f64.
+std::vector<double> moments_of_channels(const std::vector<float>& values, std::size_t channels) {
+  std::vector<double> sums(2 * channels + 1, 0.0), mean(channels, 0.0);
+  const double n = sums[0] = static_cast<double>(values.size() / channels);
+  for (std::size_t i = 0; i < values.size(); ++i)
+    mean[i % channels] += static_cast<double>(values[i]) / n;
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const double rest = static_cast<double>(values[i]) - mean[i % channels];
+    sums[1 + channels + i % channels] += rest * rest;
+  }
+  for (std::size_t c = 0; c < channels; ++c) {
+    sums[1 + c] = n * mean[c];
+    sums[1 + channels + c] += n * mean[c] * mean[c];
+  }
+  return sums;
+}
+
 }  // namespace
 
 Probes::Probes(const Graph& graph, const ProbesConfig& config, Executor& executor, Device& device,
                Communicator& comm, const Placement& placement, Memory& memory)
-    : config_(config), executor_(executor), device_(device), memory_(memory) {
+    : config_(config),
+      executor_(executor),
+      device_(device),
+      memory_(memory),
+      first_position_(static_cast<std::int64_t>(placement.block(comm.rank()).begin) *
+                      executor.program().options.batch_per_replica) {
   find_inputs(graph);
+  find_norm_inputs();
   find_layers(graph);
   if (leaf_size_ == 0) return;
   std::vector<Interval> blocks;
   for (int r = 0; r < placement.ranks; ++r) blocks.push_back(placement.block(r));
-  reduction_ = std::make_unique<Reduction<double>>(
-      comm, std::move(blocks), leaf_size_, ReductionAlgorithm::tree, "probe of activations");
+  reduction_ = std::make_unique<Reduction<double>>(comm, std::move(blocks), leaf_size_,
+                                                   ReductionAlgorithm::tree,
+                                                   "probe of activations and statistics");
 }
 
 void Probes::find_inputs(const Graph& graph) {
@@ -87,6 +124,18 @@ void Probes::find_inputs(const Graph& graph) {
     input.offset = leaf_size_;
     leaf_size_ += kSums + kDistributionBins + input.channels;
     inputs_.push_back(std::move(input));
+  }
+}
+
+void Probes::find_norm_inputs() {
+  const Program& program = executor_.program();
+  for (std::size_t i = 0; i < program.instructions.size() && config_.replica_spread; ++i) {
+    const Instruction& instruction = program.instructions[i];
+    if (instruction.kind != InstructionKind::compute) continue;
+    const std::size_t channels = norm_channels(instruction.op);
+    if (channels == 0) continue;
+    norm_inputs_.push_back({instruction.layer, i, instruction.args[0], channels, leaf_size_});
+    leaf_size_ += kSpreadScalars + kReplicaVectors * channels;
   }
 }
 
@@ -139,13 +188,18 @@ ProbeEvent Probes::measure(StepState state, const BatchView& batch, double sampl
   gradient_ = gradient();
   ProbeEvent event;
   if (leaf_size_ > 0) {
-    const Leaf old_values = distributions(before_), new_values = distributions(after);
-    for (const Input& input : inputs_)
-      event.activations.push_back(compare(input, old_values, new_values));
+    Leaf old_values = distributions(before_);
+    event.replica_spread = replica_spread(old_values);
+    if (!inputs_.empty()) {
+      const Leaf new_values = distributions(after);
+      for (const Input& input : inputs_)
+        event.activations.push_back(compare(input, old_values, new_values));
+    }
   }
   if (config_.gradients) event.gradients = gradients(after);
   if (config_.landscape) event.landscape = landscape(loss);
   if (config_.covariate_shift) event.covariate_shift = covariate_shift(after);
+  if (config_.signal_to_noise) event.signal_to_noise = signal_to_noise();
   set_parameters(after);
   event.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   return event;
@@ -159,6 +213,9 @@ Probes::Leaf Probes::distributions(std::span<const float> parameters) {
     for (const Input& input : inputs_)
       if (input.instruction == instruction)
         add_values(input, replica, leaves[static_cast<std::size_t>(replica)]);
+    for (const NormInput& input : norm_inputs_)
+      if (input.instruction == instruction)
+        add_norm_values(input, replica, leaves[static_cast<std::size_t>(replica)]);
   });
   return reduced(leaves);
 }
@@ -177,6 +234,15 @@ void Probes::add_values(const Input& input, int replica, Leaf& leaf) const {
     bins[bin_of(values[i])] += 1.0;
     alive[i % input.channels] += v != 0.0 ? 1.0 : 0.0;
   }
+}
+
+void Probes::add_norm_values(const NormInput& input, int replica, Leaf& leaf) const {
+  const std::vector<double> moments =
+      moments_of_channels(executor_.floats(input.tensor, replica), input.channels);
+  double* sums = leaf.data() + input.offset;
+  sums[0] += 1.0;
+  sums[1] += moments[0];
+  add_replica(moments, replica_sums_in(sums + kSpreadScalars, input.channels));
 }
 
 /// The sum of all replicas' leaves, in tree order.
@@ -257,15 +323,60 @@ LandscapeProbe Probes::landscape(double loss) {
   return {l.alpha, l.loss, l.predictiveness, l.loss_low, l.loss_high, l.smoothness, l.lipschitz};
 }
 
-std::vector<CovariateShiftProbe> Probes::covariate_shift(std::span<const float> after) {
+std::vector<std::vector<Range>> Probes::layer_ranges() const {
   std::vector<std::vector<Range>> ranges;
   for (const Layer& layer : layers_) ranges.push_back(layer.ranges);
-  const std::vector<CovariateShift> shifts = measure_covariate_shift(
-      before_, after, gradient_, ranges, [&](std::span<const float> x) { return evaluate(x); });
+  return ranges;
+}
+
+std::vector<CovariateShiftProbe> Probes::covariate_shift(std::span<const float> after) {
+  const std::vector<CovariateShift> shifts =
+      measure_covariate_shift(before_, after, gradient_, layer_ranges(),
+                              [&](std::span<const float> x) { return evaluate(x); });
   std::vector<CovariateShiftProbe> probes;
   for (std::size_t i = 0; i < shifts.size(); ++i)
     probes.push_back(
         {layers_[i].name, shifts[i].gradient_norm, shifts[i].distance, shifts[i].cosine});
+  return probes;
+}
+
+/// The gradient of the mean loss over every other sample of the global batch, `samples` in all,
+/// from place `which` on: without a label, the others have no loss.
+std::vector<float> Probes::gradient_of_half(std::int64_t which, double samples) {
+  const auto count = static_cast<std::int64_t>(executor_.local_replicas()) *
+                     executor_.program().options.batch_per_replica;
+  std::vector<std::int32_t> labels(batch_.labels, batch_.labels + count);
+  for (std::int64_t i = 0; i < count; ++i)
+    if ((first_position_ + i) % 2 != which) labels[static_cast<std::size_t>(i)] = -1;
+  BatchView half = batch_;
+  half.labels = labels.data();
+  executor_.run(state_, half);
+  std::vector<float> found = gradient();
+  for (float& g : found) g = static_cast<float>(static_cast<double>(g) * samples_ / samples);
+  return found;
+}
+
+std::vector<SignalToNoiseProbe> Probes::signal_to_noise() {
+  const double first = std::ceil(samples_ / 2.0), second = samples_ - first;
+  if (second == 0.0) return {};  // one image has no halves
+  set_parameters(before_);
+  const std::vector<float> a = gradient_of_half(0, first), b = gradient_of_half(1, second);
+  const std::vector<GradientNoise> found =
+      measure_gradient_noise({a, first}, {b, second}, layer_ranges());
+  std::vector<SignalToNoiseProbe> probes;
+  for (std::size_t i = 0; i < found.size(); ++i)
+    probes.push_back({layers_[i].name, found[i].signal, found[i].noise, found[i].ratio});
+  return probes;
+}
+
+std::vector<ReplicaSpreadProbe> Probes::replica_spread(Leaf& sums) const {
+  std::vector<ReplicaSpreadProbe> probes;
+  for (const NormInput& input : norm_inputs_) {
+    double* at = sums.data() + input.offset;
+    const ReplicaSpread found = syncnorm::replica_spread(
+        at[0], at[1], replica_sums_in(at + kSpreadScalars, input.channels));
+    probes.push_back({input.layer, found.mean, found.variance});
+  }
   return probes;
 }
 

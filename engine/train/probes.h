@@ -42,6 +42,14 @@ class Probes {
     double low = 0.0, high = 0.0;          // values beyond are saturated
     std::size_t offset = 0;  // in a leaf: sums, bins, values that are not 0 by channel
   };
+  /// The input of a norm layer.
+  struct NormInput {
+    std::string layer;
+    std::size_t instruction = 0;
+    int tensor = -1;
+    std::size_t channels = 0;
+    std::size_t offset = 0;  // in a leaf: replicas, count, then the vectors of ReplicaSums
+  };
   /// The parameters of one conv or linear layer and of the norms that read from it.
   struct Layer {
     std::string name;
@@ -50,23 +58,31 @@ class Probes {
   using Leaf = std::vector<double>;
 
   void find_inputs(const Graph& graph);
+  void find_norm_inputs();
   void find_layers(const Graph& graph);
   void set_parameters(std::span<const float> values);
   LossAndGradient evaluate(std::span<const float> parameters);
   std::vector<float> gradient() const;
   Leaf distributions(std::span<const float> parameters);
   void add_values(const Input& input, int replica, Leaf& leaf) const;
+  void add_norm_values(const NormInput& input, int replica, Leaf& leaf) const;
   Leaf reduced(std::vector<Leaf>& leaves);
   ActivationProbe compare(const Input& input, const Leaf& before, const Leaf& after) const;
   std::vector<GradientProbe> gradients(std::span<const float> after) const;
   LandscapeProbe landscape(double loss);
+  std::vector<std::vector<Range>> layer_ranges() const;
   std::vector<CovariateShiftProbe> covariate_shift(std::span<const float> after);
+  std::vector<float> gradient_of_half(std::int64_t which, double samples);
+  std::vector<SignalToNoiseProbe> signal_to_noise();
+  std::vector<ReplicaSpreadProbe> replica_spread(Leaf& sums) const;
 
   ProbesConfig config_;
   Executor& executor_;
   Device& device_;
   Memory& memory_;
+  std::int64_t first_position_ = 0;  // of this rank's samples in the global batch
   std::vector<Input> inputs_;
+  std::vector<NormInput> norm_inputs_;
   std::vector<Layer> layers_;
   std::size_t leaf_size_ = 0;
   std::unique_ptr<Reduction<double>> reduction_;

@@ -454,9 +454,12 @@ void Trainer::evaluate_split(std::int64_t step, const std::string& split, const 
   if (split == "test") {
     last_test_ = event;
     tested_ = true;
-  } else if (result.accuracy > best_accuracy_) {
-    best_accuracy_ = result.accuracy;
-    best_step_ = step;
+  } else {
+    validation_accuracy_ = result.accuracy;
+    if (result.accuracy > best_accuracy_) {
+      best_accuracy_ = result.accuracy;
+      best_step_ = step;
+    }
   }
   notify(&Observer::on_eval, event);
 }
@@ -490,6 +493,7 @@ EndEvent Trainer::finish(std::int64_t step, const std::string& status, const std
     end.test_loss = last_test_.loss;
     end.test_accuracy = last_test_.accuracy;
   }
+  end.validation_accuracy = validation_accuracy_;
   end.best_validation_accuracy = best_accuracy_;
   end.best_step = best_step_;
   notify(&Observer::on_end, end);

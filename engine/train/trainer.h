@@ -172,6 +172,7 @@ class Trainer {
   bool stop_agreed_ = false;
   std::int64_t best_step_ = -1;
   double best_accuracy_ = -1.0;
+  double validation_accuracy_ = -1.0;  // of the last evaluation
   std::int64_t saved_step_ = -1;
   EvalEvent last_test_;
   bool tested_ = false;

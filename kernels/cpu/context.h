@@ -96,6 +96,7 @@ KernelPtr compile(Context&, const ActivationForward&);
 KernelPtr compile(Context&, const ActivationBackward&);
 KernelPtr compile(Context&, const Add&);
 KernelPtr compile(Context&, const Dropout&);
+KernelPtr compile(Context&, const NormNoise&);
 KernelPtr compile(Context&, const ToChannelsFirst&);
 KernelPtr compile(Context&, const Convert&);
 KernelPtr compile(Context&, const SoftmaxCrossEntropy&);

@@ -1,4 +1,4 @@
-// Pointwise operations: activations, addition, dropout, and the transpose behind `flatten`.
+// Pointwise operations: activations, addition, dropout, noise, and the transpose behind `flatten`.
 #include "kernels/bfloat16.h"
 #include "kernels/cpu/context.h"
 #include "kernels/philox.h"
@@ -63,6 +63,23 @@ KernelPtr make_dropout(const Dropout& op) {
 }
 
 template <class S>
+KernelPtr make_noise(const NormNoise& op) {
+  return make_kernel([op](std::span<void* const> args, const StepState& state) {
+    const auto* x = arg<const S>(args, 0);
+    const auto* ids = arg<const std::uint32_t>(args, 1);
+    auto* y = arg<S>(args, 2);
+    const NoiseLine expected = expected_noise(op);
+    for (int n = 0; n < op.samples; ++n, x += op.pixels * op.channels, y += op.pixels * op.channels)
+      for (int c = 0; c < op.channels; ++c) {
+        const NoiseLine line =
+            op.expected ? expected : noise_line(op, state.seed, state.step, ids[n], c);
+        for (int i = c; i < op.pixels * op.channels; i += op.channels)
+          write(y[i], read(x[i]) * line.scale + line.shift);
+      }
+  });
+}
+
+template <class S>
 KernelPtr make_transpose(const ToChannelsFirst& op) {
   return make_kernel([op](std::span<void* const> args, const StepState&) {
     const auto* x = arg<const S>(args, 0);
@@ -98,6 +115,10 @@ KernelPtr compile(Context& context, const Add& op) {
 
 KernelPtr compile(Context&, const Dropout& op) {
   return with_storage(op.storage, [&]<class S>() { return make_dropout<S>(op); });
+}
+
+KernelPtr compile(Context&, const NormNoise& op) {
+  return with_storage(op.storage, [&]<class S>() { return make_noise<S>(op); });
 }
 
 KernelPtr compile(Context&, const ToChannelsFirst& op) {

@@ -1,4 +1,5 @@
-// Pointwise operations on CUDA: activations, addition, dropout, and conversion between storages.
+// Pointwise operations on CUDA: activations, addition, dropout, noise, and conversion between
+// storages.
 #include "kernels/pointwise_math.h"
 
 #include "kernels/cuda/flat.h"
@@ -102,6 +103,20 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
+/// A thread takes all pixels of one channel of one sample.
+template <class T>
+__global__ void __launch_bounds__(kThreads)
+    add_noise(NormNoise op, NoiseLine expected, const StepState* state, const T* x,
+              const std::uint32_t* ids, T* y) {
+  const int channel = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
+  if (channel >= op.channels) return;
+  const NoiseLine line =
+      op.expected ? expected : noise_line(op, state->seed, state->step, ids[blockIdx.y], channel);
+  std::size_t at = blockIdx.y * values(op.pixels, op.channels) + static_cast<std::size_t>(channel);
+  for (int pixel = 0; pixel < op.pixels; ++pixel, at += static_cast<std::size_t>(op.channels))
+    y[at] = as_stored<T>(as_float(x[at]) * line.scale + line.shift);
+}
+
 }  // namespace
 
 KernelPtr compile(Context& context, const ActivationForward& op) {
@@ -150,6 +165,24 @@ KernelPtr compile(Context& context, const Dropout& op) {
         else
           run(static_cast<BFloat16*>(nullptr));
       });
+}
+
+KernelPtr compile(Context& context, const NormNoise& op) {
+  return make_kernel([op, expected = expected_noise(op), &context](std::span<void* const> args,
+                                                                   const StepState& state) {
+    if (op.samples == 0) return;
+    const dim3 grid((static_cast<unsigned>(op.channels) + kThreads - 1) / kThreads,
+                    static_cast<unsigned>(op.samples));
+    const auto run = [&]<class T>(T*) {
+      launch(add_noise<T>, grid, dim3(kThreads), 0, context.stream, op, expected,
+             context.use(state), arg<const T>(args, 0), arg<const std::uint32_t>(args, 1),
+             arg<T>(args, 2));
+    };
+    if (op.storage == Storage::f32)
+      run(static_cast<float*>(nullptr));
+    else
+      run(static_cast<BFloat16*>(nullptr));
+  });
 }
 
 KernelPtr compile(Context& context, const Convert& op) {

@@ -61,6 +61,7 @@ std::string report_page(const std::filesystem::path& folder) {
                {"warnings", report::warnings_of(study)},
                {"by_batch", table_json(report::accuracy_by_batch(study))},
                {"every_setting", table_json(report::every_setting(study))},
+               {"to_target", table_json(report::updates_to_target(study))},
                {"settings", table_json(report::changed_settings(study))},
                {"figures", Json::array()}};
   for (const report::Figure& figure : report::make_figures(study))

@@ -325,6 +325,9 @@ function addFigure(figure, parent) {
     width = holder.clientWidth;
     requestAnimationFrame(redraw);  // not in here: it may change the width of others
   }).observe(holder);
+  // On paper, columns are narrow: a figure that was drawn for a screen would have tiny letters there.
+  addEventListener("beforeprint", () => plot.draw(figure.small ? 240 : 360));
+  addEventListener("afterprint", redraw);
 }
 
 function addTable(table, name, parent) {
@@ -367,6 +370,7 @@ function draw() {
   titles.delete("Result");
   for (const title of titles) addFigures(title, addSection(title, main));
   if (byBatch) addTable(report.every_setting, "headline", addSection("Every setting", main));
+  if (report.to_target.rows.length) addTable(report.to_target, "headline", addSection("Updates to a given accuracy", main));
   const settings = addSection(report.kind === "study" ? "Settings that differ, from each other or from the default" : "Settings that differ from the default", main);
   addTable(report.settings, "settings", settings);
 }

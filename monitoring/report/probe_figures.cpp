@@ -226,13 +226,28 @@ std::vector<Figure> make_probe_figures(const StudyData& study) {
                            "covariate_shift",
                            "cosine",
                            {"cos(G, G')", "plain", "linear"}};
+  const LayerFigure ratio_of_noise{"Signal to noise of the gradient of ",
+                                   "signal_to_noise",
+                                   "ratio",
+                                   {"‖signal‖² / ‖noise‖² in the batch", "plain", "auto"}};
+  const LayerFigure mean_spread{"Means of single replicas before ",
+                                "replica_spread",
+                                "mean",
+                                {"distance from the mean of all, in deviations", "plain", "auto"}};
+  const LayerFigure variance_spread{
+      "Variances of single replicas before ",
+      "replica_spread",
+      "variance",
+      {"distance from the variance of all, relative", "plain", "auto"}};
   std::vector<Figure> figures;
   add_percentiles(study, figures);
   add_histograms(study, figures);
   for (const LayerFigure& what : {saturated, dead, shift})
     add_layer_figures(study, "Activations", what, figures);
-  for (const LayerFigure& what : {norm, ratio})
+  for (const LayerFigure& what : {norm, ratio, ratio_of_noise})
     add_layer_figures(study, "Gradients", what, figures);
+  for (const LayerFigure& what : {mean_spread, variance_spread})
+    add_layer_figures(study, "Statistics of single replicas", what, figures);
   add_landscape(study, figures);
   for (const LayerFigure& what : {distance, cosine})
     add_layer_figures(study, "Internal covariate shift", what, figures);

@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include "engine/study/variants.h"
 #include "kernels/error.h"
 
 namespace syncnorm::report {
@@ -15,24 +16,14 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
-void add_run(StudyData& study, Setting named, RunData run) {
-  const auto same = std::find_if(study.settings.begin(), study.settings.end(),
-                                 [&](const Setting& s) { return s.label == named.label; });
-  Setting& setting =
-      same != study.settings.end() ? *same : study.settings.emplace_back(std::move(named));
-  setting.runs.push_back(std::move(run));
-}
-
 void append(std::string& text, const std::string& more) {
   text += (text.empty() ? "" : ", ") + more;
 }
 
 /// "bn" for the norm, "optimizer.lr=0.1" for everything else.
-Setting named_setting(const Json& settings) {
+Setting named_setting(const StudySettings& settings) {
   Setting setting;
-  for (const auto& [path, value] : settings.items()) {
-    if (path == "seed") continue;
-    const std::string text = value.get<std::string>();
+  for (const auto& [path, text] : settings) {
     if (path == "batch_per_replica") {
       setting.batch = text;
     } else {
@@ -49,9 +40,30 @@ StudyData read_described(const fs::path& folder, const Json& description) {
   StudyData study;
   study.is_study = true;
   study.name = description.at("name").get<std::string>();
-  for (const auto& run : description.at("runs"))
-    add_run(study, named_setting(run.at("settings")),
-            read_run(folder / run.at("folder").get<std::string>()));
+  study.target_accuracy = description.value("target_accuracy", 0.0);
+  std::vector<RunData> runs;
+  std::vector<StudyOutcome> outcomes;
+  for (const auto& run : description.at("runs")) {
+    runs.push_back(read_run(folder / run.at("folder").get<std::string>()));
+    StudySettings settings;
+    for (const auto& [path, value] : run.at("settings").items())
+      settings.emplace_back(path, value.get<std::string>());
+    outcomes.push_back({settings, runs.back().status,
+                        number_of(runs.back().summary, "test_accuracy"),
+                        number_of(runs.back().summary, "validation_accuracy")});
+  }
+  const std::vector<Variant> variants =
+      make_variants(outcomes, description.value("best_of", std::vector<std::string>()));
+  for (const Variant& variant : variants) {
+    Setting setting = named_setting(variant.settings);
+    setting.chosen = settings_text(variant.chosen);
+    setting.difference = difference_text(variant);
+    if (variant.difference)
+      setting.reference =
+          named_setting(variants[static_cast<std::size_t>(variant.reference)].settings).label;
+    for (const std::size_t run : variant.runs) setting.runs.push_back(std::move(runs[run]));
+    study.settings.push_back(std::move(setting));
+  }
   return study;
 }
 
@@ -69,7 +81,7 @@ StudyData read_runs(const fs::path& folder) {
   std::sort(found.begin(), found.end());
   for (const fs::path& path : found) {
     const std::string label = path.lexically_relative(folder).generic_string();
-    add_run(study, {label, label, "", {}}, read_run(path));
+    study.settings.push_back({label, label, "", {read_run(path)}, "", "", ""});
   }
   return study;
 }
@@ -80,7 +92,7 @@ StudyData read_study(const fs::path& given) {
   const fs::path folder = fs::absolute(given / ".").lexically_normal().parent_path();
   StudyData study;
   if (is_run_folder(folder)) {
-    study.settings.push_back({"", "", "", {read_run(folder)}});
+    study.settings.push_back({"", "", "", {read_run(folder)}, "", "", ""});
     study.name = study.first_run().start.value("name", folder.filename().string());
     return study;
   }

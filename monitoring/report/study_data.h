@@ -14,6 +14,9 @@ struct Setting {
   std::string line;   // the label without the batch: "bn"; one line of a figure over batches
   std::string batch;  // "2" when the study varies batch_per_replica, else ""
   std::vector<RunData> runs;
+  std::string chosen;      // the values of best_of, "optimizer.lr=0.1", or ""
+  std::string difference;  // of the accuracy to the reference, "+1.2 ± 0.4" in points, or ""
+  std::string reference;   // its label, where there is a difference
 
   /// Values of `number(run)` that are not nan.
   template <class F>
@@ -28,6 +31,7 @@ struct Setting {
 struct StudyData {
   std::string name;
   bool is_study = false;
+  double target_accuracy = 0.0;   // 0: none
   std::vector<Setting> settings;  // never empty
 
   const RunData& first_run() const { return settings.front().runs.front(); }

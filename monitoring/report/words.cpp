@@ -122,6 +122,26 @@ std::string cell(const std::vector<double>& values, double scale, int digits, co
   return s.count == 1 ? mean : mean + fmt::format(" ± {:.{}f}", scale * s.deviation, digits);
 }
 
+/// Columns behind the first that have no text in any row.
+void drop_empty_columns(Table& table) {
+  for (std::size_t c = table.columns.size(); c-- > 1;) {
+    const bool empty = std::all_of(table.rows.begin(), table.rows.end(),
+                                   [&](const auto& row) { return row[c].empty(); });
+    if (!empty) continue;
+    const auto at = static_cast<std::ptrdiff_t>(c);
+    table.columns.erase(table.columns.begin() + at);
+    for (auto& row : table.rows) row.erase(row.begin() + at);
+  }
+}
+
+/// At the first evaluation on the test set with at least this accuracy; nan: at none.
+double first_update(const RunData& run, double accuracy) {
+  const auto found = std::find_if(run.evals.begin(), run.evals.end(), [&](const EvalRow& row) {
+    return row.split == "test" && row.accuracy >= accuracy;
+  });
+  return found == run.evals.end() ? std::nan("") : found->step;
+}
+
 /// All keys that any run has, in the order of the schema as far as the runs agree.
 std::vector<std::string> paths_of(const StudyData& study) {
   std::vector<std::string> paths;
@@ -182,8 +202,8 @@ Table accuracy_by_batch(const StudyData& study) {
 }
 
 Table every_setting(const StudyData& study) {
-  Table table{{"setting", "runs done", "test accuracy", "last training loss", "images/s",
-               "exposed reductions"},
+  Table table{{"setting", "runs done", "chosen", "test accuracy", "difference, 95%", "against",
+               "last training loss", "images/s", "exposed reductions"},
               {}};
   for (const Setting& setting : study.settings) {
     const auto column = [&](const char* key) {
@@ -194,11 +214,26 @@ Table every_setting(const StudyData& study) {
     const auto done = std::count_if(setting.runs.begin(), setting.runs.end(),
                                     [](const RunData& run) { return run.status == "done"; });
     table.rows.push_back({setting.label.empty() ? study.name : setting.label,
-                          fmt::format("{} of {}", done, setting.runs.size()),
-                          cell(column("test_accuracy"), 100.0, 2, "%"),
-                          cell(column("final_loss"), 1.0, 4, ""),
+                          fmt::format("{} of {}", done, setting.runs.size()), setting.chosen,
+                          cell(column("test_accuracy"), 100.0, 2, "%"), setting.difference,
+                          setting.reference, cell(column("final_loss"), 1.0, 4, ""),
                           cell(column("samples_per_second"), 1.0, 0, ""),
                           cell(column("reduction_share"), 100.0, 1, "%")});
+  }
+  drop_empty_columns(table);
+  return table;
+}
+
+Table updates_to_target(const StudyData& study) {
+  const std::string target = fmt::format("{:g}% test accuracy", 100.0 * study.target_accuracy);
+  Table table{{"setting", "runs that reach " + target, "updates to it"}, {}};
+  for (const Setting& setting : study.settings) {
+    if (study.target_accuracy == 0.0) break;
+    const std::vector<double> updates = setting.numbers(
+        [&](const RunData& run) { return first_update(run, study.target_accuracy); });
+    table.rows.push_back({setting.label,
+                          fmt::format("{} of {}", updates.size(), setting.runs.size()),
+                          cell(updates, 1.0, 0, "")});
   }
   return table;
 }

@@ -20,8 +20,12 @@ struct Table {
 /// Of a study that varies the batch per replica: its columns; rows are what else varies.
 Table accuracy_by_batch(const StudyData& study);
 
-/// One row per setting: accuracy, loss, speed; mean ± sample standard deviation over seeds.
+/// One row per setting: accuracy, loss, speed; mean ± sample standard deviation over seeds. With
+/// seeds, the paired difference to the reference (engine/study/variants.h), in points.
 Table every_setting(const StudyData& study);
+
+/// One row per setting: updates to the study's target accuracy; no rows without a target.
+Table updates_to_target(const StudyData& study);
 
 /// Keys of the configuration that are not at their default, or differ between the runs.
 Table changed_settings(const StudyData& study);

@@ -4,7 +4,8 @@ import json
 import harness
 
 ALL = {"probes.every_steps": 2, "probes.landscape": True, "probes.landscape_points": 3,
-       "probes.covariate_shift": True}
+       "probes.covariate_shift": True, "probes.signal_to_noise": True,
+       "probes.replica_spread": True}
 NETWORKS = {
     "bn in a resnet": {"norm": "bn"},
     "syncbn with dropout": {"norm": "syncbn", "model.dropout": 0.3, "data.augment": ["cutout"]},
@@ -14,6 +15,7 @@ NETWORKS = {
     "lenet in bf16": {"model.architecture": "lenet", "data.synthetic.height": 12,
                       "data.synthetic.width": 14, "precision": harness.bf16(),
                       "norm": {"kind": "group", "groups": 2}},
+    "syncbn with noise": {"norm": {"kind": "batch", "noise": True}},
     "uneven": {"drop_last": False, "steps": 6, "data.synthetic.train_samples": 37,
                "norm": {"kind": "batch", "synced_replicas": 4}},
 }
@@ -61,6 +63,14 @@ class Probes(harness.TestCase):
             first = event["covariate_shift"]["conv1"]
             self.assertEqual(first["distance"], 0.0)  # nothing before it was updated
             self.assertGreater(event["covariate_shift"]["fc"]["distance"], 0.0)
+            self.assertEqual(list(event["signal_to_noise"]), layers)
+            for found in event["signal_to_noise"].values():
+                self.assertGreater(found["noise"], 0.0)
+            self.assertEqual(sorted(event["replica_spread"])[:3],
+                             ["bn1", "layer1.0.bn1", "layer1.0.bn2"])
+            for found in event["replica_spread"].values():
+                self.assertGreater(found["mean"], 0.0)
+                self.assertGreater(found["variance"], 0.0)
             self.assertAlmostEqual(
                 sum(g["gradient_norm"] ** 2 for g in event["gradients"].values()),
                 sum(g["gradient_norm"] ** 2 for g in event["covariate_shift"].values()), places=9)
@@ -69,6 +79,21 @@ class Probes(harness.TestCase):
         self.assertEqual(sorted(event), ["event", "gradients", "seconds", "step"])
         only = self.train("other", {"probes.every_steps": 4, "probes.gradients": False})
         self.assertEqual(sorted(only.of("probe")[0]), ["activations", "event", "seconds", "step"])
+
+    def test_one_replica_has_no_spread_and_one_image_no_halves(self):
+        run = self.train("run", {**ALL, "replicas": 1, "norm": "gn"})
+        self.assertTrue(run.of("probe"))
+        for event in run.of("probe"):
+            for found in event["replica_spread"].values():
+                self.assertAlmostEqual(found["mean"], 0.0, places=6)
+                self.assertAlmostEqual(found["variance"], 0.0, places=6)
+        run = self.train("one", {**ALL, "replicas": 1, "batch_per_replica": 1, "norm": "gn"})
+        self.assertTrue(run.of("probe"))
+        for event in run.of("probe"):
+            self.assertNotIn("signal_to_noise", event)
+        only = self.train("only", {"probes.every_steps": 4, "probes.activations": False,
+                                   "probes.replica_spread": True, "norm": "none"})
+        self.assertNotIn("replica_spread", only.of("probe")[0])
 
     def test_a_resumed_run_may_have_other_probes(self):
         settings = {"steps": 6, "checkpoint.every_steps": 3, "checkpoint.every_epochs": 0,

@@ -182,6 +182,12 @@ setTimeout(() => {
   button.click();
   told.lines.push(lines());
   for (const save of node.querySelectorAll(".save button")) save.click();
+  const drawn = () => svg().viewBox.baseVal.width;
+  told.drawn = [drawn()];
+  for (const event of ["beforeprint", "afterprint"]) {
+    dispatchEvent(new Event(event));
+    told.drawn.push(drawn());
+  }
   const root = document.documentElement;
   told.width = [innerWidth, root.scrollWidth - root.clientWidth];
   told.colors = [getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color];
@@ -238,6 +244,7 @@ class Page(Report):
                 value = f"{100 * line['y'][-1]:.2f}".rstrip("0").rstrip(".")
                 self.assertIn(f"{line['name']}: {value}%", told["tip"])
             self.assertEqual((told["lines"], told["pressed"]), ([2, 1, 2], "false"))
+            self.assertEqual(told["drawn"], [told["drawn"][0], 360, told["drawn"][0]])  # on paper
             rows = list(csv.DictReader(io.StringIO(told["saved"]["accuracy-over-updates.csv"])))
             self.assertEqual([float(r["share of images that are right"]) for r in rows],
                              [y for line in lines for y in line["y"]])

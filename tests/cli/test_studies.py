@@ -17,6 +17,8 @@ class Studies(harness.TestCase):
         settings = {**SMALL, "run_dir": self.folder / path.stem}
         if "probes:" in path.read_text():
             settings |= {"probes.every_steps": 1, "probes.landscape_points": 2}
+        if "best_of:" in path.read_text():
+            settings["data.validation"] = 32
         if "global_batch" not in path.read_text():
             settings |= {"replicas": 2, "batch_per_replica": 4}
         if "precise_samples" in path.read_text():

@@ -1,4 +1,5 @@
 """`compare` and what a run shows: the table, the run folder, the console, the other commands."""
+import json
 import math
 import os
 import pty
@@ -114,6 +115,51 @@ class Compare(harness.TestCase):
         self.assertRegex(rows[1]["test accuracy"], r"^\d+\.\d\d%$")
         again = self.compare()  # and is not tried again
         self.assertEqual(again.out.count("done before, skipped"), 2)
+
+    def test_the_best_rate_is_chosen_on_the_validation_split(self):
+        grid = [0.0, 0.05]
+        self.study(compare={"norm": ["bn", "gn"], "seed": [1, 2]}, best_of={"optimizer.lr": grid},
+                   target_accuracy=0.05,
+                   settings={"data.validation": 32, "steps": 8})
+        result = self.compare()
+        described = json.loads((self.folder / "out" / "study.json").read_text())
+        self.assertEqual(described["best_of"], ["optimizer.lr"])
+        self.assertEqual(described["target_accuracy"], 0.05)
+        tests = {}
+        for norm, variant in zip(("bn", "gn"), described["variants"]):
+            runs = {rate: self.runs(*[f"norm={norm},seed={seed},optimizer.lr={rate}"
+                                      for seed in (1, 2)]) for rate in grid}
+            scores = {rate: mean([r.summary["validation_accuracy"] for r in runs[rate]])
+                      for rate in grid}
+            for run in runs[0.05]:
+                self.assertEqual(run.summary["validation_accuracy"], [
+                    e["accuracy"] for e in run.evals if e["split"] == "validation"][-1])
+            best = max(grid, key=scores.get)  # of equal ones the first
+            self.assertEqual(variant["chosen"], {"optimizer.lr": str(best)})
+            tests[norm] = [run.summary["test_accuracy"] for run in runs[best]]
+            self.assertRegex(result.out, rf"norm={norm} +\| optimizer.lr={best} +\| "
+                                         rf"{100 * mean(tests[norm]):.2f}% ± ")
+        self.assertNotIn("test_accuracy_difference", described["variants"][0])
+        found = described["variants"][1]["test_accuracy_difference"]
+        differences = [b - a for a, b in zip(tests["bn"], tests["gn"])]
+        self.assertAlmostEqual(found["mean"], mean(differences), places=12)
+        # Student's t of one degree of freedom, and the deviation of two values over √2.
+        width = 12.7062047 * abs(differences[0] - differences[1]) / 2
+        self.assertAlmostEqual(found["high"] - found["mean"], width, places=6)
+        self.assertEqual((described["variants"][1]["against"], found["pairs"]), ({"norm": "bn"}, 2))
+        report = harness.run("report", self.folder / "out")
+        self.assertEqual(report.code, 0, report.err)
+        page = (self.folder / "out" / "report.html").read_text()
+        data = json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL).group(1))
+        rows = data["every_setting"]["rows"]
+        self.assertEqual(data["every_setting"]["columns"][2:6],
+                         ["chosen", "test accuracy", "difference, 95%", "against"])
+        self.assertEqual([row[0] for row in rows], ["bn", "gn"])
+        self.assertEqual([row[1] for row in rows], ["2 of 2", "2 of 2"])
+        self.assertEqual(rows[1][4], f"{100 * mean(differences):+.2f} ± {100 * width:.2f}")
+        self.assertEqual([row[5] for row in rows], ["", "bn"])
+        self.assertEqual([row[:2] for row in data["to_target"]["rows"]],
+                         [["bn", "2 of 2"], ["gn", "2 of 2"]])
 
     def test_it_goes_on_after_an_interruption(self):
         settings = {"steps": 400, "checkpoint.every_steps": 50, "checkpoint.every_epochs": 0,

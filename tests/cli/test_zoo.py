@@ -53,6 +53,12 @@ def lenet_size(side, channels, classes, norm):
             conv(120, 84, 1, norm) + (84 + 1) * classes)
 
 
+def convnet_size(channels, classes, norm):
+    widths = [channels, 16, 32, 64]
+    return (sum(conv(a, b, 3, norm) for a, b in zip(widths, widths[1:])) +
+            (widths[-1] + 1) * classes)
+
+
 def mlp_size(hidden, side, channels, classes, norm):
     widths = [side * side * channels, *hidden]
     return (sum(conv(a, b, 1, norm) for a, b in zip(widths, widths[1:])) +
@@ -69,10 +75,12 @@ def expected_size(model, side, channels, classes, norm):
         return vgg_size(VGGS[model], side, channels, classes, norm)
     if model == "lenet":
         return lenet_size(side, channels, classes, norm)
+    if model == "convnet":
+        return convnet_size(channels, classes, norm)
     return mlp_size([256, 128, 64], side, channels, classes, norm)
 
 
-ALL = ["mlp", "lenet", *VGGS, *RESNETS, *IMAGENET]
+ALL = ["mlp", "convnet", "lenet", *VGGS, *RESNETS, *IMAGENET]
 HEAVY = ["vgg13", "vgg16", "resnet34", "resnet50"]
 LAYERS = [{"type": "conv", "out": 8, "kernel": 3, "padding": 1, "bias": False}, "norm",
           {"type": "relu", "name": "stem"}, {"type": "max_pool", "kernel": 2, "name": "half"},

@@ -176,6 +176,14 @@ TEST(OpText, TellsPointwiseOperationsApart) {
       with_count<Dropout>({[](auto& o) { o.size = 11; }, [](auto& o) { o.p = 0.50000001; },
                            [](auto& o) { o.layer = 1; }, [](auto& o) { o.alpha = true; },
                            [](auto& o) { o.backward = true; }}));
+  auto noise = norm_fields<NormNoise>();
+  for (double NormNoise::*field :
+       {&NormNoise::mean, &NormNoise::scale, &NormNoise::sample_mean, &NormNoise::sample_scale})
+    noise.push_back([field](NormNoise& o) { o.*field += 1e-9; });
+  noise.push_back([](NormNoise& o) { o.layer = 1; });
+  noise.push_back([](NormNoise& o) { o.backward = true; });
+  noise.push_back([](NormNoise& o) { o.expected = true; });
+  expect_all_different(NormNoise{1, 4, 8}, noise);
   auto transpose = norm_fields<ToChannelsFirst>();
   transpose.push_back([](ToChannelsFirst& o) { o.inverse = true; });
   expect_all_different(ToChannelsFirst{1, 4, 8, false}, transpose);

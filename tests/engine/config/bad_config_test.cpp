@@ -239,7 +239,8 @@ TEST(BadConfig, WordsTextsAndSwitches) {
        "a.yaml:1:19: optimizer.kind: 'lion' is not a choice; give sgd, adam or adamw"},
       {"model: {architecture: resnet21}\n",
        "a.yaml:1:23: model.architecture: 'resnet21' is not a choice; did you mean resnet20? The "
-       "choices are mlp, lenet, vgg11, vgg13, vgg16, resnet8, resnet20, resnet32, resnet56, "
+       "choices are mlp, convnet, lenet, vgg11, vgg13, vgg16, resnet8, resnet20, resnet32, "
+       "resnet56, "
        "resnet18, resnet34, resnet50"},
       {"data: {dataset: imagenet}\n",
        "a.yaml:1:17: data.dataset: 'imagenet' is not a choice; give fashion_mnist, mnist, "
@@ -361,6 +362,11 @@ TEST(BadConfig, RulesBetweenKeys) {
       {"schedule: {kind: cosine, milestones: [5]}\n",
        "a.yaml:1:38: schedule.milestones: only kind: step reads milestones; set `schedule.kind: "
        "step`, or remove them"},
+      {"norm: {kind: none, noise: true}\n",
+       "a.yaml:1:27: norm.noise: stands behind a normalization, and kind: none has none; give "
+       "another kind, or leave noise out"},
+      {"norm: {noise_scale: 0.9}\n",
+       "a.yaml:1:21: norm.noise_scale: '0.9' is out of range; give a number ≥ 1"},
       {"optimizer: {nesterov: true, momentum: 0}\n",
        "a.yaml:1:39: optimizer.nesterov: needs a momentum above 0; set `optimizer.momentum: 0.9`, "
        "or nesterov to false"},

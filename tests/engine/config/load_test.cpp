@@ -283,7 +283,7 @@ TEST(Reference, TheBlocksOfThePageAreValid) {
     const std::size_t begin = at + opening.size();
     blocks.push_back(page.substr(begin, page.find("```", begin) - begin));
   }
-  ASSERT_EQ(blocks.size(), 4u);  // the last is a trace: tests/cli/test_trace.py
+  ASSERT_EQ(blocks.size(), 5u);  // two are studies, the last is a trace: tests/cli/test_trace.py
   EXPECT_EQ(parse(blocks[0]).yaml, parse("{}").yaml);
   EXPECT_EQ(parse(blocks[1]).experiment.model.layers.size(), 9u);
 }

@@ -14,7 +14,8 @@ ProbesConfig probes_of(const std::string& text) {
 TEST(ProbesConfig, EveryKeyIsRead) {
   const ProbesConfig p = probes_of(
       "probes: {every_steps: 7, activations: false, gradients: false, landscape: true,\n"
-      "  landscape_from: 0.1, landscape_to: 0.5, landscape_points: 3, covariate_shift: true}\n");
+      "  landscape_from: 0.1, landscape_to: 0.5, landscape_points: 3, covariate_shift: true,\n"
+      "  signal_to_noise: true, replica_spread: true}\n");
   EXPECT_EQ(p.every_steps, 7);
   EXPECT_FALSE(p.activations);
   EXPECT_FALSE(p.gradients);
@@ -23,10 +24,14 @@ TEST(ProbesConfig, EveryKeyIsRead) {
   EXPECT_EQ(p.landscape_to, 0.5);
   EXPECT_EQ(p.landscape_points, 3);
   EXPECT_TRUE(p.covariate_shift);
+  EXPECT_TRUE(p.signal_to_noise);
+  EXPECT_TRUE(p.replica_spread);
 }
 
 TEST(ProbesConfig, NothingIsMeasuredUnlessAskedFor) {
   EXPECT_EQ(probes_of("{}").every_steps, 0);
+  EXPECT_FALSE(probes_of("{}").signal_to_noise);
+  EXPECT_FALSE(probes_of("{}").replica_spread);
   EXPECT_EQ(probes_of("{}").landscape_from, 0.05);  // Santurkar et al. 2018
   EXPECT_EQ(probes_of("{}").landscape_to, 0.4);
 }

@@ -62,6 +62,49 @@ TEST_F(StudyFiles, RunsListAndProductTimesRuns) {
                                                    "st/seed=2,norm=bn", "st/seed=2,norm=ln"}));
 }
 
+TEST_F(StudyFiles, AnEntryOfRunsMayHaveAProductOfItsOwn) {
+  const Study study = load(
+      "name: st\nruns:\n"
+      "  - {norm: bn, compare: {batch_per_replica: [1, 2], seed: [1, 2]}}\n"
+      "  - {norm: gn, batch_per_replica: 4}\n");
+  EXPECT_EQ(names(study),
+            (std::vector<std::string>{
+                "st/norm=bn,batch_per_replica=1,seed=1", "st/norm=bn,batch_per_replica=1,seed=2",
+                "st/norm=bn,batch_per_replica=2,seed=1", "st/norm=bn,batch_per_replica=2,seed=2",
+                "st/norm=gn,batch_per_replica=4"}));
+  EXPECT_EQ(study.runs[2].loaded.experiment.batch_per_replica, 2);
+}
+
+TEST_F(StudyFiles, BestOfIsTheFastestAxisAndIsNamed) {
+  const Study study = load(
+      "name: st\n"
+      "data: {validation: 10}\n"
+      "target_accuracy: 0.5\n"
+      "best_of: {optimizer.lr: [0.1, 0.2]}\n"
+      "runs: [{norm: bn}, {norm: gn}]\n");
+  EXPECT_EQ(names(study), (std::vector<std::string>{
+                              "st/norm=bn,optimizer.lr=0.1", "st/norm=bn,optimizer.lr=0.2",
+                              "st/norm=gn,optimizer.lr=0.1", "st/norm=gn,optimizer.lr=0.2"}));
+  EXPECT_EQ(study.best_of, std::vector<std::string>{"optimizer.lr"});
+  EXPECT_EQ(study.varied, (std::vector<std::string>{"norm", "optimizer.lr"}));
+  EXPECT_EQ(study.target_accuracy, 0.5);
+  EXPECT_EQ(study.runs[1].loaded.experiment.optimizer.lr, 0.2);
+  const Study plain = load("compare: {seed: [1]}\n");
+  EXPECT_TRUE(plain.best_of.empty());
+  EXPECT_EQ(plain.target_accuracy, 0.0);
+}
+
+TEST_F(StudyFiles, ThoseOfTheReferenceAreValid) {
+  const std::string page = config_reference_markdown(), opening = "```yaml\n";
+  const std::size_t chapter = page.find("## Studies"), end = page.find("\n## ", chapter);
+  std::vector<std::size_t> runs;
+  for (std::size_t at = page.find(opening, chapter); at < end; at = page.find(opening, at + 1)) {
+    const std::size_t begin = at + opening.size();
+    runs.push_back(load(page.substr(begin, page.find("```", begin) - begin)).runs.size());
+  }
+  EXPECT_EQ(runs, (std::vector<std::size_t>{8, 36}));
+}
+
 TEST_F(StudyFiles, SettingsReplaceTheFileAndTheCommandLineReplacesTheRest) {
   folder_.write("base.yaml", "epochs: 5\nreplicas: 4\noptimizer: {lr: 0.5}\n");
   const Study study = load(
@@ -132,6 +175,28 @@ TEST_F(StudyFiles, Mistakes) {
        "s.yaml:1:23: norm.kind: norm.kind is varied at s.yaml:1:11 already; vary it in one place"},
       {"compare: {epochs: [1], steps: [2]}\n",
        "s.yaml:1:24: steps: epochs is varied at s.yaml:1:11 already; vary it in one place"},
+      {"compare: {seed: [1]}\nbest_of: {optimizer.lr: [0.1, 0.2]}\n",
+       "s.yaml:2:11: best_of: chooses on the validation split, and data.validation is 0; hold "
+       "training images out, as `data: {validation: 5000}`"},
+      {"best_of: {optimizer.lr: [0.1]}\n",
+       "s.yaml:1:1: this file is no study, it has neither `compare` nor `runs`; use `syncnorm "
+       "train`"},
+      {"compare: {norm: [bn]}\nbest_of: {seed: [1, 2]}\n",
+       "s.yaml:2:11: best_of.seed: a seed is no setting to choose; seeds are repetitions, list "
+       "them under compare"},
+      {"compare: {norm: [bn]}\nbest_of: [1]\n",
+       "s.yaml:2:10: best_of: expected a map from key paths to lists; write `optimizer.lr: [0.01, "
+       "0.1]` under it"},
+      {"compare: {optimizer.lr: [1]}\ndata: {validation: 5}\nbest_of: {optimizer.lr: [2]}\n",
+       "s.yaml:3:11: optimizer.lr: optimizer.lr is varied at s.yaml:1:11 already; vary it in one "
+       "place"},
+      {"compare: {norm: [bn]}\ntarget_accuracy: 85\n",
+       "s.yaml:2:18: target_accuracy: '85' is out of range; give a number in (0, 1]"},
+      {"runs: [{norm: bn, compare: {seed: 1}}]\n",
+       "s.yaml:1:35: runs[0].compare.seed: expected a list, got '1'; write [1]"},
+      {"runs: [{norm: bn, compare: 3}]\n",
+       "s.yaml:1:28: runs[0].compare: expected a map from key paths to lists; write `norm: [bn, "
+       "syncbn]` under it"},
       {"runs: {seed: 1}\n", "s.yaml:1:7: runs: expected a list, got a map; write [a, b]"},
       {"runs: []\n", "s.yaml:1:7: runs: the list is empty; give it runs"},
       {"runs: [1, {}]\n",
@@ -175,6 +240,8 @@ TEST_F(StudyFiles, TooManyRuns) {
   list += "]";
   EXPECT_EQ(load_error("compare: {seed: " + list + ", epochs: " + list + "}\n"),
             "s.yaml:1:1: the study has more than 10000 runs; make it smaller");
+  EXPECT_EQ(load_error("runs: [{norm: bn, compare: {seed: " + list + ", epochs: " + list + "}}]\n"),
+            "s.yaml:1:19: runs[0].compare: the study has more than 10000 runs; make it smaller");
 }
 
 }  // namespace

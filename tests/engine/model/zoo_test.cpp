@@ -48,6 +48,8 @@ TEST(Zoo, HasTheKnownNumbersOfParameters) {
   EXPECT_EQ(parameters(model("model: {architecture: mlp, hidden: [100]}\nnorm: none", mnist, 10)),
             784u * 100 + 100 + 100 * 10 + 10);
   EXPECT_EQ(parameters(model("model: {architecture: lenet}\nnorm: none", mnist, 10)), 61'706u);
+  EXPECT_EQ(parameters(model("model: {architecture: convnet}", mnist, 10)),
+            9u * 16 + 32 + 9 * 16 * 32 + 64 + 9 * 32 * 64 + 128 + 64 * 10 + 10);
   // VGG-16 without norm: torchvision's features (14,714,688) and one classifier.
   EXPECT_EQ(parameters(model("model: {architecture: vgg16}\nnorm: none", cifar, 10)),
             14'714'688u + 512 * 10 + 10);

@@ -103,7 +103,9 @@ INSTANTIATE_TEST_SUITE_P(
                       "{kind: layer, affine: false}", "{kind: rms, affine: false}",
                       "{kind: none, weights: normalized}", "{kind: batch, weights: normalized}",
                       "{kind: group, groups: 2, weights: standardized}",
-                      "{kind: rms, weights: standardized}"));
+                      "{kind: rms, weights: standardized}", "{kind: batch, noise: true}",
+                      "{kind: batch, synced_replicas: 1, noise: true}",
+                      "{kind: group, groups: 2, noise: true}"));
 
 TEST(Gradient, MaxPoolingPassesItToThePlaceOfTheMaximum) {
   Workbench setup(

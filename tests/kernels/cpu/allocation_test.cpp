@@ -54,6 +54,7 @@ std::vector<OpArguments> all_operations() {
           {Add{3, 37}, 3},
           {Dropout{3, 37, 0.5, 1}, 3},
           {Dropout{3, 37, 0.5, 1, true}, 3},
+          {NormNoise{3, 7, 5}, 3},
           {ToChannelsFirst{3, 7, 5, false}, 2},
           {Convert{3, 37, Storage::f32}, 2},
           {Convert{3, 37, Storage::bf16}, 2},

@@ -220,6 +220,9 @@ TEST_P(BFloat16Test, PointwiseOperations) {
   expect_rounded_f32(Add{3, 37}, {read(n), read(n), written(n)});
   expect_rounded_f32(Dropout{3, 37, 0.4, 1}, {read(n), read(3, Element::id), written(n)});
   expect_rounded_f32(Dropout{3, 37, 0.4, 1, true}, {read(n), read(3, Element::id), written(n)});
+  for (const bool backward : {false, true})
+    expect_rounded_f32(NormNoise{3, 5, 7, 0.5, 1.25, 0.1, 0.1, 2, backward},
+                       {read(105), read(3, Element::id), written(105)});
   expect_rounded_f32(ToChannelsFirst{3, 5, 7, false}, {read(105), written(105)});
   expect_rounded_f32(ToChannelsFirst{3, 5, 7, true}, {read(105), written(105)});
 }

@@ -180,7 +180,7 @@ TEST_P(FiniteDifferenceTest, Activations) {
   }
 }
 
-TEST_P(FiniteDifferenceTest, DropoutAddAndFlatten) {
+TEST_P(FiniteDifferenceTest, DropoutNoiseAddAndFlatten) {
   const auto x = random_normal(2 * 30, 1), w = random_normal(2 * 30, 2);
   const auto through = [&](const Op& op) {
     return [&, op](const std::vector<float>& v) {
@@ -194,6 +194,9 @@ TEST_P(FiniteDifferenceTest, DropoutAddAndFlatten) {
   Dropout alpha = dropout, alpha_backward = dropout;
   alpha.alpha = alpha_backward.alpha = alpha_backward.backward = true;
   expect_gradient("alpha dropout", through(alpha), x, w, through(alpha_backward)(w));
+  NormNoise noise{2, 5, 3}, noise_backward = noise;
+  noise_backward.backward = true;
+  expect_gradient("noise", through(noise), x, w, through(noise_backward)(w));
   const auto add = [&](const auto& a, const auto& b) {
     const Floats y = floats(60u);
     run(Add{2, 30}, {floats(a), floats(b), y});

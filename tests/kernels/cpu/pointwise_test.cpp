@@ -1,4 +1,4 @@
-// Activations against PyTorch, addition, dropout's mask, and the transpose of `flatten`.
+// Activations against PyTorch, addition, dropout's mask, noise, and the transpose of `flatten`.
 #include <limits>
 #include <set>
 
@@ -18,6 +18,10 @@ class PointwiseTest : public KernelTest {
  protected:
   std::vector<float> dropout(const Dropout& op, const std::vector<float>& x,
                              const std::vector<std::uint32_t>& ids, const StepState& state) {
+    return of_samples(op, x, ids, state);
+  }
+  std::vector<float> of_samples(const Op& op, const std::vector<float>& x,
+                                const std::vector<std::uint32_t>& ids, const StepState& state) {
     const Floats in = floats(x), out = floats(x.size());
     run(op, {in, Array<std::uint32_t>(*device_, ids), out}, state);
     return out.values();
@@ -231,6 +235,100 @@ TEST_P(PointwiseTest, AlphaDropoutKeepsMeanZeroAndVarianceOne) {
     EXPECT_NEAR(mean, 0.0, 5.0 / std::sqrt(size));
     EXPECT_NEAR(square, 1.0, 0.02);
   }
+}
+
+// x = 0 shows the shift of a noise, and x = 1 shift and factor.
+TEST_P(PointwiseTest, NoiseIsTheSameLineForAllPixelsOfASampleAndChannel) {
+  const NormNoise op{3, 5, 7, 0.5, 1.25, 0.1, 0.1, 2};
+  const std::vector<std::uint32_t> ids = {31, 4, 15};
+  StepState state;
+  state.seed = 9;
+  state.step = 6;
+  const std::size_t count = 3 * 5 * 7;
+  const auto shift = of_samples(op, std::vector<float>(count, 0.0f), ids, state);
+  const auto sum = of_samples(op, std::vector<float>(count, 1.0f), ids, state);
+  const auto x = random_normal(count, 1);
+  const auto y = of_samples(op, x, ids, state);
+  NormNoise backward = op;
+  backward.backward = true;
+  const auto dx = of_samples(backward, x, ids, state);
+  std::set<float> shifts;
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::size_t first_pixel = i / 35 * 35 + i % 7;
+    EXPECT_EQ(shift[i], shift[first_pixel]);
+    EXPECT_EQ(sum[i], sum[first_pixel]);
+    EXPECT_NEAR(y[i], (sum[i] - shift[i]) * x[i] + shift[i], 1e-6);
+    EXPECT_NEAR(dx[i], (sum[i] - shift[i]) * x[i], 1e-6);
+    shifts.insert(shift[i]);
+  }
+  EXPECT_EQ(shifts.size(), 3u * 7u);
+
+  // A sample's noise is its own: alone, and wherever it stands.
+  NormNoise one = op;
+  one.samples = 1;
+  const auto alone = of_samples(one, std::vector<float>(35, 0.0f), {4}, state);
+  EXPECT_EQ(alone, std::vector<float>(shift.begin() + 35, shift.begin() + 70));
+  const auto differs = [&](const NormNoise& other, const StepState& then) {
+    const auto found = of_samples(other, std::vector<float>(count, 0.0f), ids, then);
+    for (std::size_t i = 0; i < count; ++i) EXPECT_NE(found[i], shift[i]);
+  };
+  StepState then = state;
+  then.step = 7;
+  differs(op, then);
+  then = state;
+  then.seed = 10;
+  differs(op, then);
+  NormNoise elsewhere = op;
+  elsewhere.layer = 3;
+  differs(elsewhere, state);
+}
+
+// Santurkar et al. 2018, appendix A: what is drawn per channel and step, and per sample around it.
+TEST_P(PointwiseTest, NoiseHasItsDistributions) {
+  const int samples = 200, channels = 300;
+  const NormNoise op{samples, 1, channels, 0.5, 1.25, 0.1, 0.1, 1};
+  const auto count = static_cast<std::size_t>(samples) * channels;
+  std::vector<std::uint32_t> ids(static_cast<std::size_t>(samples));
+  for (std::size_t n = 0; n < ids.size(); ++n) ids[n] = static_cast<std::uint32_t>(7 * n);
+  const auto shift = of_samples(op, std::vector<float>(count, 0.0f), ids, {});
+  const auto sum = of_samples(op, std::vector<float>(count, 1.0f), ids, {});
+  double means = 0.0, means2 = 0.0, factors = 0.0, factors2 = 0.0, spread = 0.0;
+  for (std::size_t c = 0; c < to_count(channels); ++c) {
+    double mean = 0.0, factor = 0.0, factor2 = 0.0;
+    float low = INFINITY, high = -INFINITY;
+    for (std::size_t i = c; i < count; i += to_count(channels)) {
+      const double s = static_cast<double>(sum[i]) - shift[i];
+      mean += shift[i] / samples;
+      factor += s / samples;
+      factor2 += s * s / samples;
+      low = std::min(low, shift[i]);
+      high = std::max(high, shift[i]);
+    }
+    EXPECT_LE(high - low, 0.2f + 1e-6f);  // U(μ ± 0.1)
+    EXPECT_GE(high - low, 0.15f);
+    EXPECT_LE(std::abs(mean), 0.5 + 0.03);
+    EXPECT_GE(factor, 1.0 - 0.04);  // U(1, 1.25), and five deviations of a mean of 200
+    EXPECT_LE(factor, 1.25 + 0.04);
+    means += mean / channels;
+    means2 += mean * mean / channels;
+    factors += factor / channels;
+    factors2 += factor * factor / channels;
+    spread += (factor2 - factor * factor) / channels;
+  }
+  EXPECT_NEAR(means, 0.0, 5.0 * 0.289 / std::sqrt(channels));  // of U(±0.5)
+  EXPECT_NEAR(means2, 1.0 / 12.0, 0.03);
+  EXPECT_NEAR(factors, 1.125, 5.0 * 0.0722 / std::sqrt(channels));
+  EXPECT_NEAR(factors2 - factors * factors, 0.25 * 0.25 / 12.0, 0.002);
+  EXPECT_NEAR(spread, 0.01, 0.0005);  // N(σ, 0.1²)
+}
+
+TEST_P(PointwiseTest, NoiseOfNoSizeChangesNothingAndEvaluationsSeeItsMean) {
+  const auto x = random_normal(2 * 3 * 4, 3);
+  EXPECT_EQ(of_samples(NormNoise{2, 3, 4, 0.0, 1.0, 0.0, 0.0, 1}, x, {1, 2}, {}), x);
+  NormNoise expected{2, 3, 4};
+  expected.expected = true;
+  const auto y = of_samples(expected, x, {1, 2}, {});
+  for (std::size_t i = 0; i < x.size(); ++i) EXPECT_EQ(y[i], 1.125f * x[i]);
 }
 
 SYNCNORM_FOR_ALL_BACK_ENDS(PointwiseTest);
