@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include "comm/json_values.h"
 #include "kernels/error.h"
 
 namespace syncnorm::report {
@@ -49,9 +50,13 @@ StudyData read_described(const fs::path& folder, const Json& description) {
   StudyData study;
   study.is_study = true;
   study.name = description.at("name").get<std::string>();
-  for (const auto& run : description.at("runs"))
-    add_run(study, named_setting(run.at("settings")),
-            read_run(folder / run.at("folder").get<std::string>()));
+  for (const auto& run : description.at("runs")) {
+    const auto name = run.at("folder").get<std::string>();
+    if (name.find('/') != std::string::npos || name.starts_with("."))
+      throw InputError(fmt::format("{}: the run '{}' leaves the folder; give one folder's name",
+                                   (folder / "study.json").string(), name));
+    add_run(study, named_setting(run.at("settings")), read_run(folder / name));
+  }
   return study;
 }
 
@@ -81,7 +86,7 @@ StudyData read_study(const fs::path& given) {
   StudyData study;
   if (is_run_folder(folder)) {
     study.settings.push_back({"", "", "", {read_run(folder)}});
-    study.name = study.first_run().start.value("name", folder.filename().string());
+    study.name = text_of(study.first_run().start, "name", folder.filename().string());
     return study;
   }
   if (std::ifstream in(folder / "study.json"); in) {
