@@ -9,7 +9,6 @@
 #include <filesystem>
 #include <iostream>
 
-#include "comm/watchdog.h"
 #include "engine/train/agreement.h"
 #include "engine/train/trainer.h"
 #include "kernels/error.h"
@@ -74,8 +73,6 @@ std::unique_ptr<Device> make_device(const Experiment& experiment, Communicator& 
   return device;
 }
 
-namespace {
-
 std::unique_ptr<Watchdog> make_watchdog(const Experiment& experiment,
                                         const FlightRecorder& recorder, Communicator& comm) {
   const Meeting meeting;
@@ -83,8 +80,6 @@ std::unique_ptr<Watchdog> make_watchdog(const Experiment& experiment,
                                     experiment.metrics.linger + kPatience,
                                     std::filesystem::path(experiment.run_dir) / "flight");
 }
-
-}  // namespace
 
 void train_experiment(const LoadedExperiment& loaded, const CommandLine& line, Communicator& comm) {
   std::signal(SIGTERM, request_stop);

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "comm/communicator.h"
+#include "comm/watchdog.h"
 #include "engine/config/load.h"
 #include "engine/data/dataset.h"
 #include "kernels/device.h"
@@ -18,6 +19,10 @@ Dataset load_data_on_all_ranks(const LoadedExperiment& loaded, Communicator& com
 
 /// The device that the experiment asks for, for this rank.
 std::unique_ptr<Device> make_device(const Experiment& experiment, Communicator& comm);
+
+/// Watches this thread until the job's end. Collective.
+std::unique_ptr<Watchdog> make_watchdog(const Experiment& experiment,
+                                        const FlightRecorder& recorder, Communicator& comm);
 
 /// Trains one experiment with the run log and the console attached; what `train` does and `compare`
 /// repeats; `line` says how to resume, what to begin with and what to break. Throws as Trainer::run

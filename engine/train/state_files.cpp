@@ -130,8 +130,7 @@ void fill(const std::vector<Place>& places, const std::string& file, const std::
 
 const std::string& file_of(const std::map<std::string, std::string>& files, const char* name) {
   const auto found = files.find(name);
-  if (found == files.end())
-    throw CheckpointError(fmt::format("the checkpoint has no {}; it cannot be resumed", name));
+  if (found == files.end()) throw CheckpointError(fmt::format("the checkpoint has no {}", name));
   return found->second;
 }
 
@@ -213,11 +212,13 @@ bool is_pickle(const std::string& bytes) {
 
 std::string read_weights(const std::string& path) {
   if (std::filesystem::is_directory(path)) {
-    Checkpoint checkpoint = read_checkpoint(path);
-    const auto model = checkpoint.files.find(kModel);
-    if (model == checkpoint.files.end())
-      throw CheckpointError(path + ": the checkpoint has no model.safetensors");
-    return model->second;
+    try {
+      const Checkpoint checkpoint = read_checkpoint(path);
+      return file_of(checkpoint.files, kModel);
+    } catch (const CheckpointError& error) {
+      throw CheckpointError(std::string(error.what()) +
+                            "; give another checkpoint or a .safetensors file");
+    }
   }
   std::ifstream in(path, std::ios::binary);
   if (!in || !std::filesystem::is_regular_file(path))
