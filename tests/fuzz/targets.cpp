@@ -16,7 +16,7 @@ namespace {
 constexpr std::array kTargets = {
     NamedTarget{"experiment", experiment, "configs"},
     NamedTarget{"override", override_arguments, nullptr},
-    NamedTarget{"study", study, "configs/studies"},
+    NamedTarget{"study", study, nullptr},
     NamedTarget{"trace", trace, nullptr},
     NamedTarget{"listen", listen_address, nullptr},
     NamedTarget{"fault", fault, nullptr},
