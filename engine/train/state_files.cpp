@@ -130,7 +130,8 @@ void fill(const std::vector<Place>& places, const std::string& file, const std::
 
 const std::string& file_of(const std::map<std::string, std::string>& files, const char* name) {
   const auto found = files.find(name);
-  if (found == files.end()) throw CheckpointError(fmt::format("the checkpoint has no {}", name));
+  if (found == files.end())
+    throw CheckpointError(fmt::format("the checkpoint has no {}; it cannot be resumed", name));
   return found->second;
 }
 
@@ -214,7 +215,10 @@ std::string read_weights(const std::string& path) {
   if (std::filesystem::is_directory(path)) {
     try {
       const Checkpoint checkpoint = read_checkpoint(path);
-      return file_of(checkpoint.files, kModel);
+      const auto model = checkpoint.files.find(kModel);
+      if (model == checkpoint.files.end())
+        throw CheckpointError(fmt::format("{}: the checkpoint has no {}", path, kModel));
+      return model->second;
     } catch (const CheckpointError& error) {
       throw CheckpointError(std::string(error.what()) +
                             "; give another checkpoint or a .safetensors file");
