@@ -12,6 +12,7 @@
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
+#include "comm/json_values.h"
 #include "kernels/error.h"
 
 namespace syncnorm {
@@ -19,6 +20,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
+constexpr int kMostRanks = 1 << 16;  // that a record is believed to have; all are listed by number
 
 std::string dump(const Json& json) {
   return json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
@@ -46,19 +48,20 @@ std::string text_of(const FlightRecord& record) {
 void read_line(const Json& json, FlightRecord& record) {
   const auto event = json.at("event").get<std::string>();
   if (event == "flight") {
-    record.launch = json.at("launch").get<std::string>();
-    record.rank = json.at("rank").get<int>();
-    record.ranks = json.at("ranks").get<int>();
+    record.ranks = static_cast<int>(whole_number(json, "ranks", 1, kMostRanks));
+    record.rank = static_cast<int>(whole_number(json, "rank", 0, record.ranks - 1));
     record.time = json.at("time").get<double>();
     record.reason = json.at("reason").get<std::string>();
+    record.launch = json.at("launch").get<std::string>();  // last: the record counts
   } else if (event == "stack") {
     record.stack.push_back(json.at("frame").get<std::string>());
   } else {
     const auto kind = std::find(kFlightKinds.begin(), kFlightKinds.end(), event);
     if (kind == kFlightKinds.end()) return;
-    record.events.push_back({json.at("number").get<std::int64_t>(), json.at("time").get<double>(),
+    record.events.push_back({whole_number(json, "number", 0), json.at("time").get<double>(),
                              static_cast<FlightKind>(kind - kFlightKinds.begin()),
-                             json.at("step").get<std::int64_t>(), json.at("instruction").get<int>(),
+                             whole_number(json, "step", 0),
+                             static_cast<int>(whole_number(json, "instruction", -1, INT32_MAX)),
                              json.at("name").get<std::string>()});
   }
 }
@@ -70,6 +73,8 @@ FlightRecord read_record(const fs::path& path) {
       read_line(Json::parse(line), record);
     } catch (const nlohmann::json::exception&) {
       // A torn line says nothing.
+    } catch (const InputError&) {
+      // Nor does one with numbers that cannot be.
     }
   return record;
 }

@@ -16,6 +16,10 @@
 
 namespace syncnorm {
 
+/// Seconds by which a message's own deadline should be longer than a watchdog's, which says more of
+/// what is missing.
+inline constexpr double kWatchdogFirst = 20.0;
+
 class Watchdog {
  public:
   /// Watches the calling thread by what `recorder` gets from it: after `deadline` seconds without

@@ -26,6 +26,14 @@ void add_experiment(CLI::App* command, CommandLine& line, const char* what) {
   command->add_option("file", line.file, what)->required();
 }
 
+void add_faults(CLI::App* command, CommandLine& line) {
+  if (!kHasFaults) return;
+  command
+      ->add_option("--fault", line.faults,
+                   "Break the run on purpose: kind@rank:step[:place]; can be repeated")
+      ->allow_extra_args(false);
+}
+
 void add_bench_output(CLI::App* command, CommandLine& line) {
   command->add_option("--rounds", line.bench.rounds, "Rounds whose median is quoted")
       ->check(CLI::Range(1, 100000))
@@ -48,11 +56,7 @@ CommandLine parse_command_line(int argc, char** argv) {
                     "auto (newest valid checkpoint of run_dir) or a checkpoint folder");
   train->add_option("--init-from", line.init_from,
                     "Begin with the weights of a .safetensors file or a checkpoint folder");
-  if (kHasFaults)
-    train
-        ->add_option("--fault", line.faults,
-                     "Break the run on purpose: kind@rank:step[:place]; can be repeated")
-        ->allow_extra_args(false);
+  add_faults(train, line);
   train->add_flag("--dry-run", line.dry_run, "Check everything, compile, train nothing");
   train->add_flag("--print-config", line.print_config,
                   "Print every value and where it came from, then stop");
@@ -74,6 +78,7 @@ CommandLine parse_command_line(int argc, char** argv) {
   CLI::App* eval = app.add_subcommand("eval", "Evaluate weights on the test set");
   add_experiment(eval, line, "EXPERIMENT.yaml");
   add_overrides(eval, line);
+  add_faults(eval, line);
   eval->add_option("--weights", line.weights, "checkpoint folder or .safetensors file")->required();
 
   CLI::App* bench = app.add_subcommand("bench", "Measure, without writing anything");

@@ -30,7 +30,7 @@ struct CommandLine {
   std::string resume;
   std::string weights;
   std::string init_from;
-  std::vector<std::string> faults;  // train, in builds with faults
+  std::vector<std::string> faults;  // train and eval, in builds with faults
   std::string only;                 // I/N
   BenchLine bench;
   bool csv = false;     // report: values instead of the page

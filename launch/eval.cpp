@@ -13,8 +13,13 @@
 #include "launch/session.h"
 
 namespace syncnorm {
-int run_eval(const CommandLine& line, Communicator& comm) {
-  const LoadedExperiment loaded = load_on_all_ranks(line, comm);
+namespace {
+
+/// The weights of the command line, evaluated on all ranks.
+void evaluate(const LoadedExperiment& loaded, const CommandLine& line, Communicator& comm,
+              FlightRecorder& recorder) {
+  std::unique_ptr<Faults> faults;
+  agree(comm, [&] { faults = make_faults(line.faults, comm.rank()); });
   const std::unique_ptr<Device> device = make_device(loaded.experiment, comm);
   const Dataset dataset = load_data_on_all_ranks(loaded, comm);
   Graph graph;
@@ -27,6 +32,7 @@ int run_eval(const CommandLine& line, Communicator& comm) {
   }
   Memory memory;
   Evaluator evaluator(graph, loaded.experiment, layout, dataset, *device, comm, memory);
+  evaluator.set_recorder(&recorder);
   std::string weights;
   agree(comm, [&] {
     if (comm.rank() == 0) weights = read_weights(line.weights);
@@ -35,10 +41,27 @@ int run_eval(const CommandLine& line, Communicator& comm) {
   agree(comm, [&] { model_from_file(graph, evaluator.program(), memory, weights, line.weights); });
   std::vector<std::uint32_t> all(dataset.test.size());
   std::iota(all.begin(), all.end(), 0u);
+  if (faults != nullptr) faults->at(FaultPlace::evaluation, 0);
   const EvaluationResult result = evaluator.run(dataset.test, all);
   if (comm.rank() == 0)
     std::cout << fmt::format("test accuracy {:.2f}%, loss {}, {} samples\n",
                              100.0 * result.accuracy, result.loss, all.size());
+}
+
+}  // namespace
+
+int run_eval(const CommandLine& line, Communicator& comm) {
+  const LoadedExperiment loaded = load_on_all_ranks(line, comm);
+  FlightRecorder recorder;
+  const std::unique_ptr<Watchdog> watchdog = make_watchdog(loaded.experiment, recorder, comm);
+  comm.set_deadline(loaded.experiment.fault.deadline + kWatchdogFirst);
+  recorder.record(FlightKind::mark, recorder.name("loading weights and data"), 0);
+  try {
+    evaluate(loaded, line, comm, recorder);
+  } catch (const PeerLostError& error) {
+    watchdog->leave_record(error.what());
+    throw;
+  }
   return 0;
 }
 

@@ -24,10 +24,17 @@ void left_behind(int) {
   _exit(exit_code(ExitCode::peer_lost));
 }
 
-/// Leaves the job, which waits for all ranks: one that was stopped must not hold up the others.
-void leave(std::unique_ptr<Communicator>& comm) {
+volatile std::sig_atomic_t leaving_code = 0;
+
+void leave_at_once(int) { _exit(static_cast<int>(leaving_code)); }
+
+/// Leaves the job with `code`, which waits for all ranks: one that was stopped must not hold up the
+/// others. What there was to save is saved, so another signal only makes it quicker.
+void leave(std::unique_ptr<Communicator>& comm, int code) {
   if (comm->size() == 1) return;
-  std::signal(SIGTERM, SIG_DFL);
+  std::cout.flush();
+  leaving_code = code;
+  std::signal(SIGTERM, leave_at_once);
   std::signal(SIGALRM, left_behind);
   alarm(kLeavingSeconds);
   comm.reset();
@@ -57,7 +64,7 @@ int run(const CommandLine& line) {
   std::unique_ptr<Communicator> comm =
       launched_by_mpi() && line.uses_ranks ? make_mpi_communicator() : make_self_communicator();
   const int code = run_on_all_ranks(line, *comm);
-  leave(comm);
+  leave(comm, code);
   return code;
 }
 

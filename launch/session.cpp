@@ -14,7 +14,6 @@
 
 #include "comm/nccl/nccl.h"
 #include "comm/node.h"
-#include "comm/watchdog.h"
 #include "engine/train/agreement.h"
 #include "engine/train/trainer.h"
 #include "kernels/error.h"
@@ -91,8 +90,6 @@ std::unique_ptr<Communicator> make_device_communicator(Device& device, Communica
   return make_nccl_communicator(comm, device.native_queue(Queue::communication));
 }
 
-namespace {
-
 std::unique_ptr<Watchdog> make_watchdog(const Experiment& experiment,
                                         const FlightRecorder& recorder, Communicator& comm) {
   const Meeting meeting;
@@ -100,8 +97,6 @@ std::unique_ptr<Watchdog> make_watchdog(const Experiment& experiment,
                                     experiment.metrics.linger + kPatience,
                                     std::filesystem::path(experiment.run_dir) / "flight");
 }
-
-}  // namespace
 
 void train_experiment(const LoadedExperiment& loaded, const CommandLine& line, Communicator& comm) {
   std::signal(SIGTERM, request_stop);

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "comm/communicator.h"
+#include "comm/watchdog.h"
 #include "engine/config/load.h"
 #include "engine/data/dataset.h"
 #include "kernels/device.h"
@@ -23,6 +24,10 @@ std::unique_ptr<Device> make_device(const Experiment& experiment, Communicator& 
 /// rank unless `force`. Collective; ranks on one GPU take a detour that is right and slow.
 std::unique_ptr<Communicator> make_device_communicator(Device& device, Communicator& comm,
                                                        bool force = false);
+
+/// Watches this thread until the job's end. Collective.
+std::unique_ptr<Watchdog> make_watchdog(const Experiment& experiment,
+                                        const FlightRecorder& recorder, Communicator& comm);
 
 /// Trains one experiment with the run log and the console attached; what `train` does and `compare`
 /// repeats; `line` says how to resume, what to begin with and what to break. Throws as Trainer::run

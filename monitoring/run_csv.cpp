@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "comm/json_values.h"
 #include "kernels/error.h"
 
 namespace syncnorm {
@@ -39,7 +40,7 @@ std::string run_csv(const std::filesystem::path& run_dir) {
   for (std::string line; std::getline(in, line);) {
     Json event = Json::parse(line, nullptr, false);
     if (!event.is_object()) continue;  // the torn last line of a run that was killed, or still runs
-    const std::string kind = event.value("event", "");
+    const std::string kind = text_of(event, "event");
     if (kind != "step" && kind != "eval") continue;
     for (const auto& entry : event.items())
       if (std::find(columns.begin(), columns.end(), entry.key()) == columns.end())

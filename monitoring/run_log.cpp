@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "comm/json_values.h"
 #include "kernels/error.h"
 #include "monitoring/probe_json.h"
 #include "monitoring/whole_file.h"
@@ -86,7 +87,7 @@ void RunLog::cut_back(std::int64_t step) {
   for (std::string line; std::getline(in, line);) {
     const Json json = Json::parse(line, nullptr, false);
     if (json.is_discarded() || !json.is_object()) continue;
-    const std::string event = json.value("event", "");
+    const std::string event = text_of(json, "event");
     // A run that is resumed at its end is evaluated once more.
     const bool again = event == "eval" && step == start_.total_steps;
     const bool behind = json.contains("step") && json["step"].is_number_integer() &&

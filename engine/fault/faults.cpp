@@ -42,7 +42,7 @@ enum class FaultKind {
 // In the order of the enumerations.
 constexpr std::array kKinds = {"kill", "stop", "segv", "exit",  "exception", "slow", "nan",
                                "skip", "flip", "torn", "short", "enospc",    "eio"};
-constexpr std::array kPlaces = {"forward", "statistics", "gradient",
+constexpr std::array kPlaces = {"forward", "statistics", "gradient", "update",
                                 "save",    "evaluation", "shutdown"};
 
 struct Fault {
@@ -58,7 +58,8 @@ bool can_be_at(FaultKind kind, FaultPlace place) {
   if (kind < FaultKind::nan) return true;
   const bool reduction = place == FaultPlace::statistics || place == FaultPlace::gradient;
   if (kind == FaultKind::nan) return reduction || place == FaultPlace::forward;
-  return kind == FaultKind::skip ? reduction : place == FaultPlace::save;
+  if (kind == FaultKind::skip) return reduction;
+  return place == FaultPlace::save || (kind == FaultKind::flip && place == FaultPlace::update);
 }
 
 [[noreturn]] void refuse(const std::string& text, const std::string& why) {

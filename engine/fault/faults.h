@@ -11,15 +11,16 @@
 
 namespace syncnorm {
 
-/// `save` has a number for each write boundary, counted from 1 within one checkpoint.
-enum class FaultPlace { forward, statistics, gradient, save, evaluation, shutdown };
+/// `update` is when the parameters have their new values. `save` has a number for each write
+/// boundary, counted from 1 within one checkpoint.
+enum class FaultPlace { forward, statistics, gradient, update, save, evaluation, shutdown };
 
 /// What the caller must do itself; all other kinds of faults happen inside Faults::at().
 enum class FaultEffect {
   none,
   nan,          // one value becomes a nan
   skip,         // the collective is not started on this rank
-  flip,         // a bit of the file is flipped
+  flip,         // a bit is flipped: of the file, or of this rank's parameters
   torn,         // half of the file is written, and no error is seen
   short_write,  // the first write takes half of its bytes
   no_space,     // ENOSPC

@@ -12,6 +12,7 @@
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
+#include "comm/json_values.h"
 #include "engine/train/agreement.h"
 #include "kernels/error.h"
 
@@ -42,7 +43,7 @@ std::string state_of(const StudyRun& run) {
     throw InputError(
         fmt::format("{}: holds a run with other settings; remove it, or choose another run_dir",
                     folder.string()));
-  const std::string status = summary_of(run).value("status", "");
+  const std::string status = text_of(summary_of(run), "status");
   return status == "done" || status == "diverged" ? "done" : "auto";
 }
 
@@ -93,8 +94,8 @@ std::vector<RunResult> study_results(const Study& study) {
       return summary.contains(key) && summary[key].is_number() ? summary[key].get<double>()
                                                                : std::nan("");
     };
-    results.push_back({{run.settings, summary.value("status", "missing"), number("test_accuracy"),
-                        number("validation_accuracy")},
+    results.push_back({{run.settings, text_of(summary, "status", "missing"),
+                        number("test_accuracy"), number("validation_accuracy")},
                        number("final_loss"),
                        number("samples_per_second"),
                        number("reduction_share")});

@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "comm/json_values.h"
 #include "engine/train/checkpoint_files.h"
 #include "kernels/error.h"
 
@@ -98,6 +99,12 @@ std::int64_t step_of(const std::string& name) {
   return error == std::errc() && rest == end ? step : -1;
 }
 
+/// Whether a file of that name lies in its folder, and is not hidden.
+bool is_plain_name(const std::string& name) {
+  constexpr std::string_view kNot("/\0", 2);
+  return !name.empty() && name[0] != '.' && name.find_first_of(kNot) == std::string::npos;
+}
+
 }  // namespace
 
 Checkpoint read_checkpoint(const fs::path& folder) {
@@ -107,31 +114,34 @@ Checkpoint read_checkpoint(const fs::path& folder) {
   Checkpoint c;
   try {
     const Json manifest = Json::parse(text);
-    if (manifest.at("format_version").get<int>() != kFormatVersion)
+    const std::int64_t version = whole_number(manifest, "format_version", 0);
+    if (version != kFormatVersion)
       fail(path,
            fmt::format("format version {} is not {}; use the version of syncnorm that wrote it",
-                       manifest.at("format_version").get<int>(), kFormatVersion));
-    c.step = manifest.at("step").get<std::int64_t>();
-    c.epoch = manifest.at("epoch").get<std::int64_t>();
-    c.sample_position = manifest.at("sample_position").get<std::int64_t>();
+                       version, kFormatVersion));
+    c.step = whole_number(manifest, "step", 0);
+    c.epoch = whole_number(manifest, "epoch", 0);
+    c.sample_position = whole_number(manifest, "sample_position", 0);
     c.last = manifest.at("last").get<bool>();
-    c.best_step = manifest.at("best_step").get<std::int64_t>();
+    c.best_step = whole_number(manifest, "best_step", -1);
     c.best_accuracy = manifest.at("best_validation_accuracy").get<double>();
     c.data_fingerprint = manifest.at("data_fingerprint").get<std::string>();
     c.config = manifest.at("config").get<std::string>();
     for (const auto& [name, entry] : manifest.at("files").items()) {
-      if (name.empty() || name.find('/') != std::string::npos || name[0] == '.')
-        fail(path, fmt::format("file name '{}' leaves the folder", name));
+      if (!is_plain_name(name)) fail(path, fmt::format("file name '{}' leaves the folder", name));
       std::string bytes = read_file(folder / name);
-      if (bytes.size() != entry.at("bytes").get<std::size_t>())
-        fail(folder / name, fmt::format("{} bytes instead of {}; the file is damaged", bytes.size(),
-                                        entry.at("bytes").get<std::size_t>()));
+      const std::int64_t size = whole_number(entry, "bytes", 0);
+      if (static_cast<std::int64_t>(bytes.size()) != size)
+        fail(folder / name,
+             fmt::format("{} bytes instead of {}; the file is damaged", bytes.size(), size));
       if (checksum(bytes) != entry.at("crc32").get<std::string>())
         fail(folder / name, fmt::format("checksum {} instead of {}; the file is damaged",
                                         checksum(bytes), entry.at("crc32").get<std::string>()));
       c.files.emplace(name, std::move(bytes));
     }
   } catch (const nlohmann::json::exception& error) {
+    fail(path, fmt::format("not a usable manifest ({})", error.what()));
+  } catch (const InputError& error) {
     fail(path, fmt::format("not a usable manifest ({})", error.what()));
   }
   return c;

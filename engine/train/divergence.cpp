@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "engine/train/agreement.h"
 #include "engine/train/trainer.h"
@@ -35,6 +36,24 @@ std::uint64_t hash_of(std::span<const std::byte> bytes) {
   std::uint64_t hash = bytes.size();
   for (const std::uint64_t lane : lanes) hash = (hash ^ lane) * kPrime;
   return hash;
+}
+
+/// Which ranks have other texts than most, in words; "" when all are equal. Without a majority
+/// nobody can say who is right.
+std::string who_differs(const std::vector<std::string>& texts) {
+  const auto count = [&](const std::string& text) {
+    return static_cast<std::size_t>(std::count(texts.begin(), texts.end(), text));
+  };
+  const std::string& usual =
+      *std::max_element(texts.begin(), texts.end(),
+                        [&](const auto& a, const auto& b) { return count(a) < count(b); });
+  if (count(usual) == texts.size()) return "";
+  if (2 * count(usual) <= texts.size()) return "the ranks have different bits";
+  std::vector<std::size_t> odd;
+  for (std::size_t rank = 0; rank < texts.size(); ++rank)
+    if (texts[rank] != usual) odd.push_back(rank);
+  return fmt::format("rank{} {} have other bits than those of the others",
+                     odd.size() == 1 ? "" : "s", fmt::join(odd, ", "));
 }
 
 }  // namespace
@@ -106,12 +125,11 @@ void Trainer::compare_parameters(std::int64_t step) {
   memory_.parameters.pull();
   const std::vector<std::string> hashes = comm_.all_gather_text(
       fmt::format("{:016x}", hash_of(std::as_bytes(memory_.parameters.host<float>()))));
-  for (std::size_t rank = 1; rank < hashes.size(); ++rank)
-    if (hashes[rank] != hashes[0])
-      throw Error(ExitCode::peer_lost,
-                  fmt::format("after step {} the parameters of rank {} have other bits than those "
-                              "of rank 0; go on from the newest checkpoint with --resume auto",
-                              step, rank));
+  if (const std::string odd = who_differs(hashes); !odd.empty())
+    throw Error(ExitCode::peer_lost,
+                fmt::format("after step {} the parameters of {}; go on from the newest checkpoint "
+                            "with --resume auto",
+                            step, odd));
 }
 
 }  // namespace syncnorm

@@ -31,7 +31,8 @@ Evaluator::Evaluator(const Graph& graph, const Experiment& experiment,
   labels_.resize(kEvaluationChunk);
 }
 
-EvaluationResult Evaluator::run(const ImageSet& images, std::span<const std::uint32_t> samples) {
+EvaluationResult Evaluator::run(const ImageSet& images, std::span<const std::uint32_t> samples,
+                                std::int64_t step) {
   const EvalChunks chunks{static_cast<int>(samples.size()), kEvaluationChunk};
   const auto first_chunk = [&](int rank) {
     return static_cast<int>(std::int64_t{chunks.count()} * rank / comm_.size());
@@ -54,6 +55,9 @@ EvaluationResult Evaluator::run(const ImageSet& images, std::span<const std::uin
   std::vector<int> counts;
   for (int r = 0; r < comm_.size(); ++r)
     counts.push_back((first_chunk(r + 1) - first_chunk(r)) * static_cast<int>(kValues));
+  if (recorder_ != nullptr)
+    recorder_->record(FlightKind::mark, recorder_->name("reduction of the evaluation's sums"),
+                      step);
   const auto request = comm_.make_request();
   comm_.start_all_gather<double>(*request, sums, all, counts);
   comm_.wait(*request, "evaluation sums");

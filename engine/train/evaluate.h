@@ -25,10 +25,15 @@ class Evaluator {
             const Dataset& dataset, Device& device, Communicator& comm, Memory& memory);
 
   /// Evaluates `samples` (indices into `images`) with memory.parameters and memory.averaged.
-  /// Collective.
-  EvaluationResult run(const ImageSet& images, std::span<const std::uint32_t> samples);
+  /// `step` is for the recorder. Collective.
+  EvaluationResult run(const ImageSet& images, std::span<const std::uint32_t> samples,
+                       std::int64_t step = 0);
 
-  void set_recorder(FlightRecorder* recorder) { executor_->set_recorder(recorder); }
+  /// Told of every operation, and of the reduction of the sums. May be null.
+  void set_recorder(FlightRecorder* recorder) {
+    recorder_ = recorder;
+    executor_->set_recorder(recorder);
+  }
   const Program& program() const { return executor_->program(); }
 
  private:
@@ -36,6 +41,7 @@ class Evaluator {
   std::unique_ptr<Communicator> self_;
   NormalizationTable normalization_;
   std::unique_ptr<Executor> executor_;
+  FlightRecorder* recorder_ = nullptr;
   Buffer images_;
   std::vector<std::int32_t> labels_;
 };

@@ -68,6 +68,16 @@ void check_config(const Checkpoint& checkpoint, const LoadedExperiment& loaded,
   }
 }
 
+/// A checkpoint that the user chose: there may be others.
+Checkpoint read_named(const fs::path& folder) {
+  try {
+    return read_checkpoint(folder);
+  } catch (const CheckpointError& error) {
+    throw CheckpointError(fmt::format(
+        "{}; give another checkpoint, or --resume auto for the newest usable one", error.what()));
+  }
+}
+
 std::string pack(const ResumePoint& point) {
   const Checkpoint& c = point.checkpoint;
   nlohmann::json json = {{"folder", point.folder},
@@ -129,12 +139,14 @@ std::optional<ResumePoint> find_resume_point(Communicator& comm, const LoadedExp
                         (run_dir / "checkpoints").string()));
       if (folder.empty()) return;
     }
-    ResumePoint point{read_checkpoint(folder), folder.string()};
+    ResumePoint point{resume == "auto" ? read_checkpoint(folder) : read_named(folder),
+                      folder.string()};
     check_config(point.checkpoint, loaded, point.folder);
     if (point.checkpoint.data_fingerprint != dataset.fingerprint)
-      throw CheckpointError(fmt::format("{}: was trained on other data (fingerprint {}, now {})",
-                                        point.folder, point.checkpoint.data_fingerprint,
-                                        dataset.fingerprint));
+      throw CheckpointError(
+          fmt::format("{}: was trained on other data (fingerprint {}, now {}); put the data back, "
+                      "or start a new run in another run_dir",
+                      point.folder, point.checkpoint.data_fingerprint, dataset.fingerprint));
     packed = pack(point);
   });
   packed = from_rank_0(comm, packed);

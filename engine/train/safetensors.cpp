@@ -13,7 +13,9 @@
 namespace syncnorm {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using Json = nlohmann::json;
+using OrderedJson = nlohmann::ordered_json;  // linear in the names for each: not for reading
+constexpr const char* kMetadata = "__metadata__";
 constexpr std::uint64_t kLengthBytes = 8;
 constexpr std::uint64_t kMostHeaderBytes = 100'000'000;
 
@@ -42,6 +44,25 @@ Json parse_header(std::string_view text, const std::string& file) {
   } catch (const nlohmann::json::exception& error) {
     fail(file, fmt::format("the header is not JSON ({})", error.what()));
   }
+}
+
+void check_metadata(const Json& metadata, const std::string& file) {
+  const auto is_text = [](const Json& value) { return value.is_string(); };
+  if (!metadata.is_object() || !std::all_of(metadata.begin(), metadata.end(), is_text))
+    fail(file, fmt::format("{} is not a map of texts", kMetadata));
+}
+
+using Offsets = std::pair<std::uint64_t, std::uint64_t>;
+
+/// To sort by; what is no offset is refused later.
+Offsets offsets_of(const Json& entry) {
+  const auto found = entry.find("data_offsets");
+  if (found == entry.end() || !found->is_array() || found->size() != 2) return {};
+  const auto offset = [&](std::size_t i) {
+    const Json& value = (*found)[i];
+    return value.is_number_unsigned() ? value.get<std::uint64_t>() : 0;
+  };
+  return {offset(0), offset(1)};
 }
 
 std::uint64_t unsigned_value(const Json& value, const std::string& file, const std::string& what) {
@@ -94,7 +115,7 @@ template std::vector<double> TensorView::values<double>() const;
 template std::vector<std::int64_t> TensorView::values<std::int64_t>() const;
 
 std::string write_safetensors(std::span<const TensorView> tensors) {
-  Json header = Json::object();
+  OrderedJson header = OrderedJson::object();
   std::uint64_t at = 0;
   for (const TensorView& tensor : tensors) {
     header[tensor.name] = {{"dtype", tensor.dtype},
@@ -120,26 +141,27 @@ std::vector<TensorView> parse_safetensors(std::string_view file, const std::stri
   std::memcpy(&length, file.data(), kLengthBytes);
   if (length > kMostHeaderBytes || length > file.size() - kLengthBytes)
     fail(name, fmt::format("the header claims {} bytes of {}", length, file.size()));
-  const Json header = parse_header(file.substr(kLengthBytes, length), name);
-  if (!header.is_object()) fail(name, "the header is not a JSON object");
+  const std::string_view text = file.substr(kLengthBytes, length);
+  const Json header = parse_header(text, name);
+  if (!header.is_object() || text.front() != '{')
+    fail(name, "the header is not a JSON object from its first byte");
   const std::string_view data = file.substr(kLengthBytes + length);
 
-  // The format orders tensors by offset, not by their place in the header.
-  std::vector<std::pair<std::uint64_t, std::string>> order;
-  for (const auto& [key, entry] : header.items()) {
-    if (key == "__metadata__") continue;
-    std::uint64_t begin = 0;
-    if (entry.is_object() && entry.contains("data_offsets") && entry["data_offsets"].is_array() &&
-        !entry["data_offsets"].empty() && entry["data_offsets"][0].is_number_unsigned())
-      begin = entry["data_offsets"][0].get<std::uint64_t>();
-    order.emplace_back(begin, key);
+  // The format orders tensors by offset, not by their place in the header; an empty tensor comes
+  // before the one that begins where it does.
+  std::vector<std::pair<Offsets, Json::const_iterator>> order;
+  for (auto entry = header.begin(); entry != header.end(); ++entry) {
+    if (entry.key() == kMetadata)
+      check_metadata(*entry, name);
+    else
+      order.emplace_back(offsets_of(*entry), entry);
   }
   std::stable_sort(order.begin(), order.end(),
                    [](const auto& a, const auto& b) { return a.first < b.first; });
   std::vector<TensorView> tensors;
   std::uint64_t at = 0;
-  for (const auto& [begin, key] : order) {
-    tensors.push_back(parse_entry(key, header[key], data, at, name));
+  for (const auto& [offsets, entry] : order) {
+    tensors.push_back(parse_entry(entry.key(), *entry, data, at, name));
     at += tensors.back().bytes.size();
   }
   if (at != data.size())

@@ -213,11 +213,16 @@ bool is_pickle(const std::string& bytes) {
 
 std::string read_weights(const std::string& path) {
   if (std::filesystem::is_directory(path)) {
-    Checkpoint checkpoint = read_checkpoint(path);
-    const auto model = checkpoint.files.find(kModel);
-    if (model == checkpoint.files.end())
-      throw CheckpointError(path + ": the checkpoint has no model.safetensors");
-    return model->second;
+    try {
+      const Checkpoint checkpoint = read_checkpoint(path);
+      const auto model = checkpoint.files.find(kModel);
+      if (model == checkpoint.files.end())
+        throw CheckpointError(fmt::format("{}: the checkpoint has no {}", path, kModel));
+      return model->second;
+    } catch (const CheckpointError& error) {
+      throw CheckpointError(std::string(error.what()) +
+                            "; give another checkpoint or a .safetensors file");
+    }
   }
   std::ifstream in(path, std::ios::binary);
   if (!in || !std::filesystem::is_regular_file(path))

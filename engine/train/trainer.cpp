@@ -2,6 +2,7 @@
 #include "engine/train/trainer.h"
 
 #include <algorithm>
+#include <bit>
 #include <chrono>
 #include <cmath>
 #include <filesystem>
@@ -10,6 +11,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "comm/watchdog.h"
 #include "engine/model/initialize.h"
 #include "engine/model/zoo.h"
 #include "engine/program/compile.h"
@@ -77,8 +79,8 @@ Trainer::Trainer(const LoadedExperiment& loaded, const Dataset& dataset, Device&
              static_cast<std::int64_t>(splits_.train.size())};
     length_ = run_length(experiment_, plan_.samples);
   });
-  // A watchdog says more of what is missing; give it the time.
-  comm_.set_deadline(experiment_.fault.deadline + (options_.recorder != nullptr ? 20.0 : 0.0));
+  comm_.set_deadline(experiment_.fault.deadline +
+                     (options_.recorder != nullptr ? kWatchdogFirst : 0.0));
   build_programs();
   compare_ranks();
 }
@@ -347,6 +349,7 @@ StepEvent Trainer::finish_step() {
     diverged(step, batch, *pending.executor, loss);
   pending_.pop_front();
   stop_agreed_ = stop_agreed_ || result.loss[2] > 0.0;
+  if (meet_fault(FaultPlace::update, step + 1) == FaultEffect::flip) flip_parameter();
   const bool clipped = experiment_.optimizer.clip_norm > 0.0;
   const bool measured = pending.sampled || clipped;
   StepEvent event;
@@ -427,8 +430,16 @@ void Trainer::record(FlightKind kind, const char* what, std::int64_t step) {
     options_.recorder->record(kind, options_.recorder->name(what), step);
 }
 
-void Trainer::meet_fault(FaultPlace place, std::int64_t step) {
-  if (options_.faults != nullptr) options_.faults->at(place, step);
+FaultEffect Trainer::meet_fault(FaultPlace place, std::int64_t step) {
+  return options_.faults == nullptr ? FaultEffect::none : options_.faults->at(place, step);
+}
+
+/// The lowest bit of the first parameter, as a memory that fails might.
+void Trainer::flip_parameter() {
+  memory_.parameters.pull();
+  float& value = memory_.parameters.host<float>().front();
+  value = std::bit_cast<float>(std::bit_cast<std::uint32_t>(value) ^ 1u);
+  memory_.parameters.push();
 }
 
 void Trainer::evaluate(std::int64_t step) {
@@ -449,7 +460,7 @@ void Trainer::evaluate(std::int64_t step) {
 void Trainer::evaluate_split(std::int64_t step, const std::string& split, const ImageSet& images,
                              std::span<const std::uint32_t> samples) {
   const auto begin = Clock::now();
-  const EvaluationResult result = evaluator_->run(images, samples);
+  const EvaluationResult result = evaluator_->run(images, samples, step);
   const EvalEvent event{step, epoch_of(step), split, result.loss, result.accuracy, since(begin)};
   if (split == "test") {
     last_test_ = event;

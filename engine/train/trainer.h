@@ -101,7 +101,8 @@ class Trainer {
   void tell_rank_step(const StepEvent& event, const RankStepEvent& before, double gradient_norm);
   void after_step(std::int64_t step, bool stop);
   void record(FlightKind kind, const char* what, std::int64_t step);
-  void meet_fault(FaultPlace place, std::int64_t step);
+  FaultEffect meet_fault(FaultPlace place, std::int64_t step);
+  void flip_parameter();
   void evaluate(std::int64_t step);
   void evaluate_split(std::int64_t step, const std::string& split, const ImageSet& images,
                       std::span<const std::uint32_t> samples);

@@ -10,8 +10,10 @@ namespace syncnorm::report {
 Curve curve_of_steps(const RunData& run, double StepRow::*number) {
   Curve curve;
   // By the run's whole length, so that seeds have the same points however far each of them came.
+  constexpr double kLongest = 1e15;  // what a log says beyond that is not believed
+  const double told = number_of(run.start, "total_steps");
   const double length =
-      std::max(number_of(run.start, "total_steps"), static_cast<double>(run.steps.size()));
+      std::max(static_cast<double>(run.steps.size()), told <= kLongest ? told : 0.0);
   const auto size = static_cast<std::size_t>(std::ceil(length / kMostPoints));
   for (std::size_t begin = 0; begin < run.steps.size(); begin += size) {
     const std::size_t end = std::min(begin + size, run.steps.size());

@@ -6,6 +6,7 @@
 #include <fmt/chrono.h>
 #include <nlohmann/json.hpp>
 
+#include "comm/json_values.h"
 #include "monitoring/report/assets.h"
 #include "monitoring/report/figures.h"
 #include "monitoring/report/words.h"
@@ -19,31 +20,39 @@ Json table_json(const report::Table& table) {
   return {{"columns", table.columns}, {"rows", table.rows}};
 }
 
+/// Of a Unix time that the calendar has.
+std::string time_text(double seconds) {
+  constexpr double kYear9999 = 253402300799.0;
+  if (!(seconds >= 0.0 && seconds <= kYear9999)) return "time unknown";
+  return fmt::format("{:%Y-%m-%d %H:%M} UTC", fmt::gmtime(static_cast<std::time_t>(seconds)));
+}
+
 /// What was run, where and when: from the first run that says so.
 std::vector<std::string> facts(const report::StudyData& study) {
   std::vector<std::string> lines;
   for (const report::Setting& setting : study.settings) {
     for (const report::RunData& run : setting.runs) {
       if (run.start.empty()) continue;
-      const auto time = static_cast<std::time_t>(run.start.value("time", 0.0));
-      lines.push_back(run.start.value("model", ""));
+      const double ranks = report::number_of(run.start, "ranks");
+      lines.push_back(text_of(run.start, "model"));
       lines.push_back(fmt::format("data: {}, {} training images", run.value("data.dataset"),
-                                  run.start.value("train_samples", 0)));
-      lines.push_back(fmt::format("{} rank{} on {}", run.start.value("ranks", 1),
-                                  run.start.value("ranks", 1) == 1 ? "" : "s",
-                                  run.start.value("device", "")));
-      lines.push_back(fmt::format("syncnorm {}, {:%Y-%m-%d %H:%M} UTC",
-                                  run.start.value("version", ""), fmt::gmtime(time)));
+                                  report::number_of(run.start, "train_samples")));
+      lines.push_back(fmt::format("{} rank{} on {}", ranks, ranks == 1.0 ? "" : "s",
+                                  text_of(run.start, "device")));
+      lines.push_back(fmt::format("syncnorm {}, {}", text_of(run.start, "version"),
+                                  time_text(report::number_of(run.start, "time"))));
       return lines;
     }
   }
   return lines;
 }
 
-/// JSON that may stand inside a script element: it cannot end it.
+/// JSON that may stand inside a script element: it cannot end it. Names of folders need not be
+/// UTF-8.
 std::string script_text(const Json& json) {
   std::string text;
-  for (const char c : json.dump()) text += c == '<' ? std::string("\\u003c") : std::string(1, c);
+  for (const char c : json.dump(-1, ' ', false, Json::error_handler_t::replace))
+    text += c == '<' ? std::string("\\u003c") : std::string(1, c);
   return text;
 }
 

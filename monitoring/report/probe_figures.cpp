@@ -71,6 +71,15 @@ const Json& part(const Json& probe, const char* what, const std::string& layer) 
   return found == section->end() ? kNone : *found;
 }
 
+/// The list under a key, nan for what is no number; empty when there is none.
+std::vector<double> numbers_of(const Json& json, const char* key) {
+  std::vector<double> numbers;
+  const auto found = json.find(key);
+  if (found == json.end() || !found->is_array()) return numbers;
+  for (const Json& v : *found) numbers.push_back(v.is_number() ? v.get<double>() : std::nan(""));
+  return numbers;
+}
+
 /// Layers that the probes have in a section, in the network's order; at most kMostLayers.
 std::vector<std::string> layers_of(const StudyData& study, const char* section) {
   std::vector<std::string> layers;
@@ -140,8 +149,8 @@ void add_histograms(const StudyData& study, std::vector<Figure>& figures) {
       ++color;
       if (setting.runs.front().probes.empty()) continue;
       const Json& a = part(setting.runs.front().probes.back(), "activations", layer);
-      if (!a.contains("histogram") || a["histogram"].empty()) continue;
-      const auto counts = a["histogram"].get<std::vector<double>>();
+      const std::vector<double> counts = numbers_of(a, "histogram");
+      if (counts.empty()) continue;
       const double low = number_of(a, "low"), high = number_of(a, "high");
       double all = 0.0;
       for (const double c : counts) all += c;
@@ -164,10 +173,8 @@ double loss_of_step(const RunData& run, double step) {
   return row == run.steps.end() ? std::nan("") : row->loss;
 }
 
-Banded range_of(const Json& values) {
-  if (!values.is_array() || values.empty()) return nothing();
-  std::vector<double> numbers;
-  for (const Json& v : values) numbers.push_back(v.is_number() ? v.get<double>() : std::nan(""));
+Banded range_of(const std::vector<double>& numbers) {
+  if (numbers.empty()) return nothing();
   const Spread s = spread_of(numbers);
   return {s.mean, s.low, s.high};
 }
@@ -190,7 +197,7 @@ void add_landscape(const StudyData& study, std::vector<Figure>& figures) {
       "less is better.",
       "‖∇L(x) − ∇L(x − α∇L)‖₂", [](const RunData&, const Json& probe) {
         const Json& l = part(probe, "landscape", "");
-        return l.contains("predictiveness") ? range_of(l["predictiveness"]) : nothing();
+        return range_of(numbers_of(l, "predictiveness"));
       });
   add("Effective β-smoothness", "Largest change of the gradient by distance.", "β",
       [](const RunData&, const Json& probe) {

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <fstream>
 
+#include "comm/json_values.h"
 #include "kernels/error.h"
 
 namespace syncnorm::report {
@@ -45,14 +46,14 @@ void read_log(RunData& run) {
   for (std::string line; std::getline(in, line);) {
     const Json event = Json::parse(line, nullptr, false);
     if (!event.is_object()) continue;
-    const std::string kind = event.value("event", "");
+    const std::string kind = text_of(event, "event");
     if (kind == "start") {
       run.start = event;
     } else if (kind == "step") {
       run.steps.push_back(step_row(event, elapsed));
       elapsed = run.steps.back().elapsed;
     } else if (kind == "eval") {
-      run.evals.push_back({number_of(event, "step"), elapsed, event.value("split", ""),
+      run.evals.push_back({number_of(event, "step"), elapsed, text_of(event, "split"),
                            number_of(event, "loss"), number_of(event, "accuracy")});
     } else if (kind == "probe") {
       run.probes.push_back(nlohmann::ordered_json::parse(line));
@@ -80,7 +81,7 @@ RunData read_run(const fs::path& folder) {
   run.folder = folder;
   run.start = Json::object();
   run.summary = read_object(folder / "summary.json");
-  run.status = run.summary.value("status", is_run_folder(folder) ? "unfinished" : "missing");
+  run.status = text_of(run.summary, "status", is_run_folder(folder) ? "unfinished" : "missing");
   read_log(run);
   try {
     run.values = load_experiment(folder / "config.yaml").values;

@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include "comm/json_values.h"
 #include "engine/study/variants.h"
 #include "kernels/error.h"
 
@@ -44,7 +45,11 @@ StudyData read_described(const fs::path& folder, const Json& description) {
   std::vector<RunData> runs;
   std::vector<StudyOutcome> outcomes;
   for (const auto& run : description.at("runs")) {
-    runs.push_back(read_run(folder / run.at("folder").get<std::string>()));
+    const auto name = run.at("folder").get<std::string>();
+    if (name.find('/') != std::string::npos || name.starts_with("."))
+      throw InputError(fmt::format("{}: the run '{}' leaves the folder; give one folder's name",
+                                   (folder / "study.json").string(), name));
+    runs.push_back(read_run(folder / name));
     StudySettings settings;
     for (const auto& [path, value] : run.at("settings").items())
       settings.emplace_back(path, value.get<std::string>());
@@ -93,7 +98,7 @@ StudyData read_study(const fs::path& given) {
   StudyData study;
   if (is_run_folder(folder)) {
     study.settings.push_back({"", "", "", {read_run(folder)}, "", "", ""});
-    study.name = study.first_run().start.value("name", folder.filename().string());
+    study.name = text_of(study.first_run().start, "name", folder.filename().string());
     return study;
   }
   if (std::ifstream in(folder / "study.json"); in) {

@@ -25,6 +25,8 @@ class Checkpoints(harness.TestCase):
     def resume(self, experiment, resume, *overrides, ranks=0):
         return harness.run("train", experiment, *overrides, "--resume", resume, ranks=ranks)
 
+    ANOTHER = "; give another checkpoint, or --resume auto for the newest usable one"
+
     def refused(self, result, message):
         """Exit 3 with a message that `message` matches from end to end."""
         self.assertEqual(result.code, 3, result.out + result.err)
@@ -35,7 +37,7 @@ class Checkpoints(harness.TestCase):
         experiment, run = self.trained()
         path = self.folder / "step-5"
         self.refused(self.resume(experiment, path),
-                     re.escape(f"{path}: there is no such checkpoint folder"))
+                     re.escape(f"{path}: there is no such checkpoint folder{self.ANOTHER}"))
 
     def test_damage_is_found(self):
         experiment, run = self.trained()
@@ -65,8 +67,11 @@ class Checkpoints(harness.TestCase):
                     (folder / name).unlink(missing_ok=True)
                     if damaged is not None:
                         (folder / name).write_bytes(damaged)
-                    for result in (self.resume(experiment, folder), harness.run("inspect", folder)):
-                        self.refused(result, re.escape(str(folder / name)) + ": " + said)
+                    where = re.escape(str(folder / name)) + ": " + said
+                    self.refused(harness.run("inspect", folder), where)
+                    self.refused(self.resume(experiment, folder), where + self.ANOTHER)
+                    self.refused(harness.run("eval", experiment, "--weights", folder),
+                                 where + "; give another checkpoint or a .safetensors file")
                     shutil.copy(whole / name, folder / name)
         self.assertEqual(harness.run("inspect", folder).code, 0)  # put back, it is usable again
         self.assertEqual((run.folder / "metrics.jsonl").read_bytes(), events)
@@ -79,7 +84,7 @@ class Checkpoints(harness.TestCase):
             path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1:])
             self.refused(self.resume(experiment, run.checkpoint(6)),
                          re.escape(str(path)) + ": checksum .{8} instead of .{8}; the file is "
-                         "damaged")
+                         "damaged" + self.ANOTHER)
 
     def test_auto_passes_over_a_damaged_checkpoint(self):
         experiment, run = self.trained()

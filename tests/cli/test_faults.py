@@ -1,7 +1,12 @@
 """Runs that are broken on purpose: what each fault ends in, and that the run goes on to its bits."""
+import contextlib
 import json
+import os
 import pickle
 import shutil
+import signal
+import struct
+import time
 
 import harness
 
@@ -92,6 +97,106 @@ class Faults(harness.TestCase):
                              **{"fault.deadline": 10, "fault.check_every_steps": 1})
         self.assertEqual(result.code, 70, result.err)
         self.goes_on(3, norm="gn", **{"fault.deadline": 10, "fault.check_every_steps": 1})
+
+    def test_a_rank_whose_parameters_have_another_bit(self):
+        """One bit of one rank, which reductions do not show: found at the next comparison, by itself
+        or before a checkpoint; of three ranks, the odd one is named."""
+        said = "syncnorm: after step {} the parameters of {}; go on from the newest checkpoint with " \
+               "--resume auto\n"
+        odd = "rank 2 have other bits than those of the others"
+        for ranks, rank, every, step, who in [(3, 2, 1, 3, odd), (3, 2, 0, 4, odd),
+                                              (2, 0, 1, 3, "the ranks have different bits")]:
+            with self.subTest(ranks=ranks, every=every):
+                result = self.broken(f"flip@{rank}:3:update", ranks=ranks, norm="gn",
+                                     **{"fault.check_every_steps": every})
+                self.assertEqual(result.code, 70, result.err)
+                self.assertIn(said.format(step, who), result.err)
+                self.assertEqual(harness.Run(self.folder / "broken").checkpoints(), [0, 2])
+                self.goes_on(1, norm="gn")
+
+    def test_an_evaluation_is_watched(self):
+        """`eval` has the same watchdog: a silent rank is named, a dead one ends the job at once."""
+        self.whole()
+        path, weights = self.folder / "whole.yaml", self.folder / "whole" / "checkpoints" / "step-6"
+        for fault, said in [("stop@1:0:evaluation", "no progress for 8 s (fault.deadline); it is in "
+                             "reduction of the evaluation's sums, step 0; rank 1 left no record"),
+                            ("exit@1:0:evaluation", "rank 0: rank 1 has ended; it is in ")]:
+            with self.subTest(fault=fault):
+                result = harness.run("eval", path, "fault.deadline=8", "--weights", weights, "--fault",
+                                     fault, ranks=2)
+                self.assertIn(result.code, (70, 1) if fault.startswith("exit") else (70,), result.err)
+                self.assertIn(said, result.err)
+                shutil.rmtree(self.folder / "whole" / "flight", ignore_errors=True)
+
+    # ---- Data.
+
+    def idx_folder(self, name, label=1):
+        """Eight images of 4x4 in IDX files; `label` is that of the first."""
+        folder = self.folder / name
+        folder.mkdir(exist_ok=True)
+        for part in ("train", "t10k"):
+            images = bytes(i % 251 for i in range(8 * 16))
+            (folder / f"{part}-images-idx3-ubyte").write_bytes(
+                struct.pack(">BBBBIII", 0, 0, 8, 3, 8, 4, 4) + images)
+            (folder / f"{part}-labels-idx1-ubyte").write_bytes(
+                struct.pack(">BBBBI", 0, 0, 8, 1, 8) + bytes([label] + [0, 1] * 3 + [2]))
+        return folder
+
+    def on_files(self, name, data):
+        return harness.write_experiment(
+            self.folder / f"{name}.yaml", {**SETTINGS, "data.synthetic": None, "steps": 2, "replicas": 2,
+                                           "data.dataset": "mnist", "data.path": str(data),
+                                           "model.architecture": "mlp", "model.hidden": [4]},
+            run_dir=self.folder / "broken")
+
+    def test_other_data_than_the_checkpoint_s_is_refused(self):
+        path = self.on_files("run", self.idx_folder("data"))
+        self.assertEqual(harness.run("train", path).code, 0)
+        again = harness.run("train", path, "steps=4", "--resume", "auto", ranks=2)
+        self.assertEqual(again.code, 0, again.err)
+        self.idx_folder("data", label=2)
+        result = harness.run("train", path, "steps=6", "--resume", "auto", ranks=2)
+        self.assertEqual(result.code, 3, result.err)
+        self.assertRegex(result.err, "step-4: was trained on other data \\(fingerprint [0-9a-f]{16}, now "
+                                     "[0-9a-f]{16}\\); put the data back, or start a new run in another")
+
+    def test_other_data_on_another_rank_is_refused(self):
+        first = self.on_files("first", self.idx_folder("data"))
+        second = self.on_files("second", self.idx_folder("other", label=2))
+        result = harness.run("train", first, ":", "-n", 1, harness.PROGRAM, "train", second, ranks=1)
+        self.assertEqual(result.code, 2, result.err)
+        self.assertRegex(result.err, "syncnorm: ranks disagree on the data: '[0-9a-f]{16}' on rank 0, "
+                                     "'[0-9a-f]{16}' on rank 1; start all ranks with the same program")
+        self.assertFalse((self.folder / "broken").exists())
+
+    # ---- Signals.
+
+    def test_signals_while_saving(self):
+        """A signal while a slow save is written, and then one after the other until the end: one
+        checkpoint of one step on all ranks, exit 75, and the run goes on to its bits."""
+        slow = {"steps": 100000, "checkpoint.every_steps": 10}
+        path = harness.write_experiment(self.folder / "broken.yaml", {**SETTINGS, **slow},
+                                        run_dir=self.folder / "broken")
+        process = harness.start("train", path, "--fault", "slow@0:20:save.4", ranks=2)
+        self.addCleanup(lambda: process.poll() is None and harness.kill(process))
+        pids = harness.ranks_of(process, 2)
+        saving = self.folder / "broken" / "checkpoints" / ".step-20.tmp"
+        harness.wait_for(saving.exists, "a save")
+        sent = 0
+        while process.poll() is None and any(os.path.exists(f"/proc/{p}") for p in pids):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pids[sent % 2], (signal.SIGTERM, signal.SIGUSR2)[sent // 2 % 2])
+                sent += 1
+            time.sleep(0.02)
+        result = harness.finish(process, 30)
+        self.assertEqual(result.code, 75, result.err)
+        self.assertGreater(sent, 10)  # many of them while it saved
+        run = harness.Run(self.folder / "broken")
+        step = run.steps[-1]["step"]
+        self.assertEqual(run.checkpoints()[-1], step)
+        self.assertEqual(list((run.folder / "checkpoints").glob(".*")), [])
+        end = {"steps": step + 4, "checkpoint.every_steps": step + 2}
+        self.goes_on(3, **end)
 
     # ---- Checkpoints.
 

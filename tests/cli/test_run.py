@@ -2,9 +2,11 @@
 import os
 import shutil
 import signal
+import time
 from pathlib import Path
 
 import harness
+from harness import full
 
 RUN = Path(__file__).parents[2] / "launch" / "run"
 SETTINGS = {"steps": 6, "norm": "syncbn", "checkpoint.every_steps": 2, "checkpoint.every_epochs": 0,
@@ -28,6 +30,12 @@ class LaunchRun(harness.TestCase):
                         f'echo "$OMPI_COMM_WORLD_SIZE $*" >>{self.folder}/starts\n{text}\n')
         path.chmod(0o755)
         return path
+
+    def assert_same_bits_at(self, step, run, other):
+        def tensors(of):
+            return {p.name: p.read_bytes() for p in of.checkpoint(step).glob("*.safetensors")}
+        self.assertTrue(tensors(run))
+        self.assertTrue(tensors(run) == tensors(other))
 
     def starts(self):
         return (self.folder / "starts").read_text().splitlines()
@@ -73,6 +81,41 @@ class LaunchRun(harness.TestCase):
         run = harness.Run(self.folder / "run")
         self.assertEqual(len(run.of("resume")), 1)
         self.assert_same_bits(run, self.train("whole", SETTINGS))
+
+    @full
+    def test_a_rank_that_stays_gone_is_done_without(self):
+        """A rank is lost, and its node does not come back: every start that counts on it fails, until
+        --min-ranks lets the job do without it."""
+        gone = self.folder / "gone"
+        node = self.folder / "node"  # what starts a rank: on a node that is gone, nothing
+        node.write_text(f'#!/bin/sh\n[ -e {gone} ] && [ "$OMPI_COMM_WORLD_RANK" = 1 ] && exit 1\n'
+                        f'[ "$OMPI_COMM_WORLD_RANK" = 1 ] && touch {gone}\nexec {harness.PROGRAM} "$@"\n')
+        node.chmod(0o755)
+        result = harness.finish(self.launch("--restarts", 5, "--min-ranks", 1, 2, "train",
+                                            self.experiment("run"), "--fault", "kill@1:5", program=node))
+        self.assertEqual(result.code, 0, result.err)
+        self.assertIn("on 1 ranks in", result.err)
+        run = harness.Run(self.folder / "run")
+        self.assertEqual([e["ranks"] for e in run.of("start")], [2, 1])
+        self.assert_same_bits(run, self.train("whole", SETTINGS))
+
+    def test_a_second_signal_does_not_wait_but_loses_nothing(self):
+        """The second one takes the ranks down, perhaps while they save: a checkpoint is there whole or
+        not at all, and the run goes on to its bits."""
+        process = self.launch(2, "train", self.experiment("long", steps=100000), "--fault",
+                              "slow@0:20:save.5")
+        self.addCleanup(lambda: process.poll() is None and harness.kill(process))
+        checkpoints = self.folder / "long" / "checkpoints"
+        harness.wait_for((checkpoints / ".step-20.tmp").exists, "a save")
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        process.send_signal(signal.SIGTERM)
+        result = harness.finish(process)
+        self.assertIn(result.code, (70, 75), result.err)
+        end = max(harness.Run(self.folder / "long").checkpoints()) + 3
+        more = {"steps": end, "checkpoint.every_steps": end}
+        again = self.train("long", {**SETTINGS, **more}, 2, ("--resume", "auto"))
+        self.assert_same_bits_at(end, again, self.train("whole", {**SETTINGS, **more}))
 
     def test_a_signal_stops_the_whole_job(self):
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -49,6 +49,18 @@ TEST(FlightRecorder, RestsUntilTheNextEvent) {
   EXPECT_FALSE(recorder.rests());
 }
 
+TEST(FlightFiles, WithNumbersThatCannotBeAreNoRecords) {
+  std::string name = (fs::temp_directory_path() / "syncnorm-XXXXXX").string();
+  const fs::path folder = mkdtemp(name.data());
+  for (const char* numbers : {R"("rank":0,"ranks":2147483647)", R"("rank":2,"ranks":2)",
+                              R"("rank":-1,"ranks":2)", R"("rank":1e300,"ranks":2)"}) {
+    std::ofstream(folder / "rank-0.jsonl")
+        << R"({"event":"flight","launch":"a",)" << numbers << R"(,"time":1.0,"reason":"r"})";
+    EXPECT_THROW(read_flight(folder), InputError) << numbers;
+  }
+  fs::remove_all(folder);
+}
+
 TEST(FlightFiles, AreReadAsTheyWereWritten) {
   std::string name = (fs::temp_directory_path() / "syncnorm-XXXXXX").string();
   const fs::path folder = fs::path(mkdtemp(name.data())) / "flight";

@@ -64,6 +64,7 @@ TEST(Faults, AreReadStrictly) {
   refused("nan@0:1:save", "this kind cannot happen there");
   refused("skip@0:1:forward", "this kind cannot happen there");
   refused("flip@0:1:forward", "this kind cannot happen there");
+  refused("torn@0:1:update", "this kind cannot happen there");
 }
 
 }  // namespace

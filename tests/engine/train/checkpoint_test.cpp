@@ -121,6 +121,8 @@ TEST_F(Checkpoints, BadManifestsAreRefused) {
       R"("best_validation_accuracy":0,"data_fingerprint":"","config":"","files":)";
   expect(head + R"({"../../etc/passwd":{"bytes":1,"crc32":"0"}}})", "leaves the folder");
   expect(head + R"({"absent":{"bytes":1,"crc32":"0"}}})", "is missing");
+  expect(head + R"({"model.safetensors":{"bytes":-1,"crc32":"0"}}})", "bytes: expected a whole");
+  expect(R"({"format_version":1,"step":1e300})", "step: expected a whole number from 0");
   fs::create_symlink("/etc/hostname", path / "link");
   expect(head + R"({"link":{"bytes":1,"crc32":"0"}}})", "symbolic links are not followed");
   EXPECT_THROW(read_checkpoint(folder_ / "step-99"), CheckpointError);

@@ -44,6 +44,17 @@ TEST(Safetensors, HeaderIsAlignedAndHasThePublishedForm) {
             0u);
 }
 
+TEST(Safetensors, AnEmptyTensorMayShareItsPlace) {
+  const std::string header = R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},)"
+                             R"("b":{"dtype":"F32","shape":[0],"data_offsets":[0,0]},)"
+                             R"("__metadata__":{"format":"pt"}})";
+  const std::string file = file_of(header, std::string(4, '\0'));
+  const auto read = parse_safetensors(file, "f");
+  ASSERT_EQ(read.size(), 2u);
+  EXPECT_EQ(read[0].name, "b");
+  EXPECT_EQ(read[1].bytes.size(), 4u);
+}
+
 struct Broken {
   std::string file;
   const char* message;
@@ -72,6 +83,8 @@ INSTANTIATE_TEST_SUITE_P(
         Broken{std::string("\xff\xff\xff\xff\xff\xff\xff\xff", 8) + "{}", "the header claims"},
         Broken{file_of("{", ""), "the header is not JSON"},
         Broken{file_of("[1]", ""), "the header is not a JSON object"},
+        Broken{file_of(" {}", ""), "the header is not a JSON object from its first byte"},
+        Broken{file_of(R"({"__metadata__":{"a":1}})", ""), "__metadata__ is not a map of texts"},
         Broken{file_of(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", kEight),
                "4 bytes follow the last tensor"},
         Broken{file_of(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}})", kFour),
