@@ -177,29 +177,33 @@ void Executor::add_queued(const ReductionSpec& spec, Communicator& comm,
 }
 
 void Executor::reserve() {
-  const auto grow = [&]<class Memory>(Memory& memory, std::size_t bytes) {
+  const auto grow = [&]<class Memory>(Memory& memory, std::size_t bytes, const char* what) {
     if (memory.bytes() >= bytes) return;
-    if constexpr (std::is_same_v<Memory, Mirror>)
-      memory = Mirror(device_, bytes);
-    else
-      memory = device_.allocate(bytes);
+    try {
+      if constexpr (std::is_same_v<Memory, Mirror>)
+        memory = Mirror(device_, bytes);
+      else
+        memory = device_.allocate(bytes);
+    } catch (const InputError& error) {
+      throw InputError(fmt::format("no memory for {}: {}", what, error.what()));
+    }
   };
   const std::size_t flat = program_.parameter_floats * sizeof(float);
-  grow(memory_.parameters, flat);
-  grow(memory_.gradients, flat * static_cast<std::size_t>(gradient_plan_.slots));
+  grow(memory_.parameters, flat, "parameters");
+  grow(memory_.gradients, flat * static_cast<std::size_t>(gradient_plan_.slots), "gradients");
   memory_.gradient_slots = std::max(memory_.gradient_slots, gradient_plan_.slots);
   const std::size_t running = program_.running_floats * sizeof(float);
   if (program_.options.mode == ProgramMode::training)
-    grow(memory_.running, running * group_members_.size());
-  grow(memory_.averaged, running);
-  grow(memory_.packed, program_.packed_bytes);
-  grow(memory_.arena, arena_bytes_);
+    grow(memory_.running, running * group_members_.size(), "running statistics");
+  grow(memory_.averaged, running, "running statistics");
+  grow(memory_.packed, program_.packed_bytes, "packed weights");
+  grow(memory_.arena, arena_bytes_, "activations");
   if (device_.host_memory()) return;
   for (const Tensor& tensor : program_.tensors) {
     const std::size_t bytes = tensor.bytes * static_cast<std::size_t>(local_);
-    if (tensor.space == Space::image) grow(images_, bytes);
-    if (tensor.space == Space::label) grow(labels_, bytes);
-    if (tensor.space == Space::sample_id) grow(sample_ids_, bytes);
+    if (tensor.space == Space::image) grow(images_, bytes, "images");
+    if (tensor.space == Space::label) grow(labels_, bytes, "labels");
+    if (tensor.space == Space::sample_id) grow(sample_ids_, bytes, "labels");
   }
 }
 

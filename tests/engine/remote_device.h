@@ -23,6 +23,7 @@
 
 #include "comm/communicator.h"
 #include "kernels/device.h"
+#include "kernels/error.h"
 
 namespace syncnorm::test {
 
@@ -63,6 +64,7 @@ class RemoteDevice final : public Device {
     if (bytes == 0) return {};
     constexpr std::size_t kPage = 4096;
     std::byte* data = memory_ + used_;
+    if (used_ + bytes > most_bytes) throw InputError("the GPU is full");
     used_ += (bytes + kPage - 1) / kPage * kPage;
     if (used_ > kReserved) fail("the test's device is full");
     return {data, bytes, [](std::byte*) {}};
@@ -145,10 +147,10 @@ class RemoteDevice final : public Device {
   }
 
   int replays = 0;
+  static constexpr std::size_t kReserved = std::size_t{1} << 30;
+  std::size_t most_bytes = kReserved;  // less: it runs out of memory
 
  private:
-  static constexpr std::size_t kReserved = std::size_t{1} << 30;
-
   struct RemoteEvent final : Event {
     int issued = 0, reached = 0;  // how often it was recorded, and which of these was reached
   };

@@ -1,6 +1,8 @@
 // Programs on a device whose memory the host cannot touch give the bits that they give on the CPU.
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "tests/engine/program/program_fixture.h"
 #include "tests/engine/remote_device.h"
 
@@ -65,6 +67,23 @@ TEST(RemoteDevice, FindsWhereValuesStopBeingFinite) {
   }
   EXPECT_GE(found[0], 0);
   EXPECT_EQ(found[0], found[1]);
+}
+
+TEST(RemoteDevice, SaysForWhatItHasNoMemory) {
+  const std::string yaml =
+      "replicas: 2\nbatch_per_replica: 2\nsteps: 1\nnorm: syncbn\nmodel: {architecture: resnet8}\n";
+  std::set<std::string> seen;
+  for (std::size_t most = 1 << 12; most < (1 << 24); most += most / 4) {
+    auto device = std::make_unique<RemoteDevice>(make_cpu_device());
+    device->most_bytes = most;
+    try {
+      const Workbench bench(yaml, {8, 8, 1}, 5, {}, nullptr, std::move(device));
+    } catch (const InputError& error) {
+      seen.insert(error.what());
+    }
+  }
+  for (const char* what : {"parameters", "gradients", "packed weights", "activations"})
+    EXPECT_TRUE(seen.contains(std::string("no memory for ") + what + ": the GPU is full")) << what;
 }
 
 using RemoteDeviceDeathTest = ::testing::Test;
