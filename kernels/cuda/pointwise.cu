@@ -1,4 +1,5 @@
-// Pointwise operations on CUDA: activations, addition, dropout, noise, and conversion between storages.
+// Pointwise operations on CUDA: activations, addition, dropout, noise, and conversion between
+// storages.
 #include "kernels/pointwise_math.h"
 
 #include "kernels/cuda/flat.h"
@@ -110,8 +111,10 @@ __global__ void __launch_bounds__(kThreads)
   if (channel >= op.channels) return;
   const NoiseLine line =
       op.expected ? expected : noise_line(op, seed, step, ids[blockIdx.y], channel);
-  std::size_t at = blockIdx.y * values(op.pixels, op.channels) + static_cast<std::size_t>(channel);
-  for (int pixel = 0; pixel < op.pixels; ++pixel, at += static_cast<std::size_t>(op.channels))
+  const auto channels = static_cast<std::size_t>(op.channels);
+  std::size_t at = blockIdx.y * static_cast<std::size_t>(op.pixels) * channels +
+                   static_cast<std::size_t>(channel);
+  for (int pixel = 0; pixel < op.pixels; ++pixel, at += channels)
     y[at] = as_stored<T>(as_float(x[at]) * line.scale + line.shift);
 }
 
