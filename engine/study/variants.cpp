@@ -79,7 +79,7 @@ bool fits(const StudySettings& reference, const StudySettings& settings, const s
 
 void find_references(std::vector<Variant>& variants) {
   if (variants.empty() || variants[0].settings.empty()) return;
-  const auto [key, first] = variants[0].settings[0];
+  const std::string key = variants[0].settings[0].first, first = variants[0].settings[0].second;
   const auto is_first = [&](const Variant& variant) {
     const std::string* value = find(variant.settings, key);
     return value != nullptr && *value == first;

@@ -68,7 +68,7 @@ std::size_t norm_channels(const Op& op) {
 /// n, n·mean and M2 + n·mean² per channel, in two passes in f64.
 std::vector<double> moments_of_channels(const std::vector<float>& values, std::size_t channels) {
   std::vector<double> sums(2 * channels + 1, 0.0), mean(channels, 0.0);
-  const double n = sums[0] = static_cast<double>(values.size() / channels);
+  const double n = sums[0] = static_cast<double>(values.size()) / static_cast<double>(channels);
   for (std::size_t i = 0; i < values.size(); ++i)
     mean[i % channels] += static_cast<double>(values[i]) / n;
   for (std::size_t i = 0; i < values.size(); ++i) {

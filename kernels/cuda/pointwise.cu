@@ -112,10 +112,10 @@ __global__ void __launch_bounds__(kThreads)
   if (channel >= op.channels) return;
   const NoiseLine line =
       op.expected ? expected : noise_line(op, state->seed, state->step, ids[blockIdx.y], channel);
-  const std::size_t size =
-      static_cast<std::size_t>(op.pixels) * static_cast<std::size_t>(op.channels);
-  std::size_t at = blockIdx.y * size + static_cast<std::size_t>(channel);
-  for (int pixel = 0; pixel < op.pixels; ++pixel, at += static_cast<std::size_t>(op.channels))
+  const auto channels = static_cast<std::size_t>(op.channels);
+  std::size_t at = blockIdx.y * static_cast<std::size_t>(op.pixels) * channels +
+                   static_cast<std::size_t>(channel);
+  for (int pixel = 0; pixel < op.pixels; ++pixel, at += channels)
     y[at] = as_stored<T>(as_float(x[at]) * line.scale + line.shift);
 }
 
