@@ -290,7 +290,7 @@ TEST_F(RemoteTraining, ACheckpointGoesFromTheCpuToTheEmulatedGpuAndBack) {
 TEST_F(RemoteTraining, ARecordedStepReadsItsStateAnew) {
   const std::string settings =
       "steps: 10\nnorm: {kind: batch, synced_replicas: 2, renormalize: true, renormalize_start: 3, "
-      "renormalize_ramp: 5}\nschedule: {kind: cosine, warmup_steps: 5}\n"
+      "renormalize_ramp: 5, noise: true}\nschedule: {kind: cosine, warmup_steps: 5}\n"
       "optimizer: {kind: adamw, lr: 0.01}\n";
   train("recorded", On::emulated, settings);
   EXPECT_GE(replays_, 7);

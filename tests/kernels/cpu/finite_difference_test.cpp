@@ -194,7 +194,7 @@ TEST_P(FiniteDifferenceTest, DropoutNoiseAddAndFlatten) {
   Dropout alpha = dropout, alpha_backward = dropout;
   alpha.alpha = alpha_backward.alpha = alpha_backward.backward = true;
   expect_gradient("alpha dropout", through(alpha), x, w, through(alpha_backward)(w));
-  NormNoise noise{2, 5, 3}, noise_backward = noise;
+  NormNoise noise{2, 10, 3}, noise_backward = noise;
   noise_backward.backward = true;
   expect_gradient("noise", through(noise), x, w, through(noise_backward)(w));
   const auto add = [&](const auto& a, const auto& b) {
