@@ -83,6 +83,10 @@ class Communicator {
   /// waiting.
   virtual void poll() {}
 
+  /// Ends what is in flight, whatever the peers do; the communicator cannot be used again. So that
+  /// memory which a lost peer's collective still holds can be freed.
+  virtual void give_up() {}
+
   /// Waits; throws PeerLostError, naming `what`, after deadline() seconds without completion.
   void wait(Request& request, const char* what);
 

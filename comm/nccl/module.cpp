@@ -101,9 +101,17 @@ class NcclCommunicator final : public Communicator {
   std::unique_ptr<Request> make_request() override { return std::make_unique<NcclRequest>(); }
 
   void poll() override {
+    if (comm_ == nullptr) throw PeerLostError("NCCL: this communicator was given up");
     ncclResult_t state = ncclSuccess;
     check(ncclCommGetAsyncError(comm_, &state), "ncclCommGetAsyncError");
     if (state != ncclInProgress) check(state, "a collective");
+  }
+
+  void give_up() override {
+    if (comm_ == nullptr) return;
+    ncclCommAbort(comm_);
+    comm_ = nullptr;
+    failed_ = true;
   }
 
   bool test(Request& request) override {

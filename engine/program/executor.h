@@ -114,6 +114,8 @@ class Executor {
   /// To be called while the host waits for a step that was queued: tells the recorder how far the
   /// device is. Throws PeerLostError when a communicator has failed.
   void follow(std::int64_t step);
+  /// After a PeerLostError: ends the reductions that hang on the device.
+  void give_up();
   /// The reduction that the device has started and not finished, as ", in ..."; "" for none.
   std::string where() const;
 

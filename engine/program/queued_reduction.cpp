@@ -90,6 +90,11 @@ class TypedReduction final : public QueuedReduction {
   void check() override {
     if (sends_) channel().poll();
   }
+  void give_up() override {
+    if (!sends_) return;
+    if (own_channel_ != nullptr) own_channel_->give_up();
+    comm_.give_up();
+  }
 
  private:
   Buffer allocate(std::size_t values) { return device_.allocate(values * sizeof(T)); }

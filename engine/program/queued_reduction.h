@@ -31,6 +31,8 @@ class QueuedReduction {
   virtual std::size_t bytes_sent() const = 0;
   /// Throws PeerLostError when the communicator has failed.
   virtual void check() = 0;
+  /// See Communicator::give_up().
+  virtual void give_up() = 0;
 };
 
 /// What one reduction is made of.

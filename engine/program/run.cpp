@@ -302,6 +302,11 @@ std::string Executor::where() const {
   return ", in the reduction of " + program_.reductions[reduction].name;
 }
 
+void Executor::give_up() {
+  for (const Reducing& reducing : reducing_)
+    for (const auto& queued : reducing.queued) queued->give_up();
+}
+
 void Executor::follow(std::int64_t step) {
   for (const Reducing& reducing : reducing_)
     for (const auto& queued : reducing.queued) queued->check();

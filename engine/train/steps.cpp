@@ -49,8 +49,23 @@ void Steps::start(Executor& executor, const StepState& state, const BatchView& b
 }
 
 StepResult Steps::finish(double deadline) {
-  using Clock = std::chrono::steady_clock;
   const Flying step = flying_.front();
+  try {
+    await(step, deadline);
+  } catch (const PeerLostError&) {
+    step.executor->give_up();
+    throw;
+  }
+  flying_.pop_front();
+  const auto* values = step.slot->values.as<double>().data();
+  StepResult result;
+  std::copy_n(values, kLossValues, result.loss.begin());
+  result.gradient_norm = std::sqrt(values[kLossValues]);
+  return result;
+}
+
+void Steps::await(const Flying& step, double deadline) {
+  using Clock = std::chrono::steady_clock;
   const auto number = static_cast<std::int64_t>(step.state.step) + 1;
   const auto begin = Clock::now();
   while (!device_.done(*step.slot->done)) {
@@ -63,12 +78,6 @@ StepResult Steps::finish(double deadline) {
           number, waited.count(), step.executor->where()));
     std::this_thread::yield();
   }
-  flying_.pop_front();
-  const auto* values = step.slot->values.as<double>().data();
-  StepResult result;
-  std::copy_n(values, kLossValues, result.loss.begin());
-  result.gradient_norm = std::sqrt(values[kLossValues]);
-  return result;
 }
 
 }  // namespace syncnorm

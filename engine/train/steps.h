@@ -57,6 +57,7 @@ class Steps {
 
   void queue(Executor& executor, const StepState& state);
   void run(Executor& executor, const StepState& state);
+  void await(const Flying& step, double deadline);
 
   Device& device_;
   Optimizer& optimizer_;

@@ -31,6 +31,7 @@ class HostedCommunicator final : public Communicator {
     return std::make_unique<HostedRequest>(under_->make_request(), device_.make_event());
   }
   void poll() override { under_->poll(); }
+  void give_up() override { under_->give_up(); }
   bool test(Request& request) override {
     auto& own = static_cast<HostedRequest&>(request);
     under_->poll();
