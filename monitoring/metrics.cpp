@@ -182,7 +182,8 @@ std::string Metrics::text() {
   }
   add_ranks(families, ranks);
   if (!layer_infos_.empty()) add_layers(families, layers());
-  add_cost(families, exporter_ != nullptr ? exporter_->cost() : ServingCost(), ranks);
+  const Exporter* serving = serving_.load();
+  add_cost(families, serving != nullptr ? serving->cost() : ServingCost(), ranks);
   return exposition(families);
 }
 
@@ -237,6 +238,7 @@ void Metrics::serve() {
   };
   try {
     exporter_ = std::make_unique<Exporter>(config_.listen, auth_, [this] { return text(); });
+    serving_.store(exporter_.get());
   } catch (const Error& error) {
     return warn_or_end(error);
   }

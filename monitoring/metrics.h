@@ -5,6 +5,7 @@
 // threads, or after the last step.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -75,7 +76,8 @@ class Metrics final : public Observer, public RankObserver {
   std::mutex reading_;  // text() is called by serving threads, and at the end
   std::vector<LayerReading> last_layers_;
   std::unique_ptr<TargetFile> target_;
-  std::unique_ptr<Exporter> exporter_;  // last: its threads use all of the above
+  std::atomic<const Exporter*> serving_{nullptr};  // once it is made: its threads begin before
+  std::unique_ptr<Exporter> exporter_;             // last: its threads use all of the above
 };
 
 }  // namespace syncnorm
