@@ -144,7 +144,7 @@ TEST(Exporter, SlowReadersDoNotKeepItFromEnding) {
   const auto begin = std::chrono::steady_clock::now();
   exporter.reset();
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
-  EXPECT_LT(took.count(), 10.0);  // a hang would be one of minutes
+  EXPECT_LT(took.count(), 60.0);  // a hang would be one of minutes
   for (const int s : sockets) close(s);
 }
 
