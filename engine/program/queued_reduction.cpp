@@ -48,7 +48,6 @@ class TypedReduction final : public QueuedReduction {
       combine_fold_ = fold(plan_.combine.merges, o.count);
       return;
     }
-    own_channel_ = comm.subgroup({0, comm.size()});
     if (own_nodes > 1) packed_ = allocate(own_nodes * o.count);
     received_ = allocate(nodes * width);
     slice_ = allocate(width);
@@ -88,12 +87,10 @@ class TypedReduction final : public QueuedReduction {
     return plan_.local.nodes.size() * options_.count * sizeof(T) + slice_.bytes();
   }
   void check() override {
-    if (sends_) channel().poll();
+    if (sends_) comm_.poll();
   }
   void give_up() override {
-    if (!sends_) return;
-    if (own_channel_ != nullptr) own_channel_->give_up();
-    comm_.give_up();
+    if (sends_) comm_.give_up();
   }
 
  private:
@@ -117,7 +114,6 @@ class TypedReduction final : public QueuedReduction {
     const std::int32_t number = options_.number;
     if (marks_ != nullptr) device_.write(&(marks_->*which), &number, sizeof number);
   }
-  Communicator& channel() { return own_channel_ != nullptr ? *own_channel_ : comm_; }
 
   /// One rank: its nodes are the whole tree.
   void fold_here(const void* inputs, void* result) {
@@ -133,14 +129,15 @@ class TypedReduction final : public QueuedReduction {
     run(*combine_fold_, received_.data(), result);
   }
 
+  /// Both collectives are queued at once, in the same order on every rank, so they need no
+  /// communicator of their own (as those of comm/reduction.h do).
   void exchange_slices(const T* nodes, std::span<T> result) {
     const std::size_t own_nodes = plan_.local.nodes.size();
     if (own_nodes > 1) nodes = pack(nodes);
-    channel().template start_all_to_all<T>(*request_, {nodes, own_nodes * options_.count},
-                                           plan_.send_counts, received_.as<T>(),
-                                           plan_.receive_counts);
+    comm_.start_all_to_all<T>(*request_, {nodes, own_nodes * options_.count}, plan_.send_counts,
+                              received_.as<T>(), plan_.receive_counts);
     run(*combine_fold_, received_.data(), slice_.data());
-    channel().template start_all_gather<T>(*request_, slice_.as<T>(), result, plan_.slice_counts);
+    comm_.start_all_gather<T>(*request_, slice_.as<T>(), result, plan_.slice_counts);
   }
 
   /// Slices of one destination lie together: for each rank, its slice of every node.
@@ -158,7 +155,6 @@ class TypedReduction final : public QueuedReduction {
 
   Device& device_;
   Communicator& comm_;
-  std::unique_ptr<Communicator> own_channel_;
   const QueuedReductionOptions options_;
   ReductionMarks* marks_;
   const ReductionPlan plan_;
