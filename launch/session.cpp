@@ -122,6 +122,7 @@ void train_experiment(const LoadedExperiment& loaded, const CommandLine& line, C
   options.faults = faults.get();
   options.version = kVersion;
   options.device_communicator = device_comm.get();
+  options.record_steps = line.faults.empty();  // a fault looks into a step, on one rank
   options.observers = {&log, &console};
   TensorBoard tensorboard;
   if (loaded.experiment.metrics.tensorboard) options.observers.push_back(&tensorboard);

@@ -99,7 +99,7 @@ class Executor {
   /// network sees. `table`: what each byte becomes, [channels, 256].
   void make_images_there(const MakeImages& shape, std::span<const float> table);
   /// Whether nothing in a step looks at what the step computes.
-  bool can_be_recorded() const { return tap_ == nullptr && faults_ == nullptr && !profile_; }
+  bool can_be_recorded() const { return tap_ == nullptr && !profile_; }
 
   /// Values of a persistent f64 tensor for one local replica (and so for its group).
   std::vector<double> doubles(int tensor, int replica) const;

@@ -11,8 +11,8 @@
 
 namespace syncnorm {
 
-Steps::Steps(Device& device, Optimizer& optimizer, const Memory& memory)
-    : device_(device), optimizer_(optimizer), memory_(memory) {
+Steps::Steps(Device& device, Optimizer& optimizer, const Memory& memory, bool record)
+    : device_(device), optimizer_(optimizer), memory_(memory), record_(record && device.records()) {
   for (Slot& slot : slots_) {
     slot.values = device.allocate_pinned((kLossValues + 1) * sizeof(double));
     slot.done = device.make_event();
@@ -26,7 +26,7 @@ void Steps::run(Executor& executor, const StepState& state) {
 
 void Steps::queue(Executor& executor, const StepState& state) {
   Recorded& recorded = recorded_[{&executor, executor.overlaps()}];
-  if (!device_.records() || !executor.can_be_recorded() || ++recorded.runs <= kWarmUp)
+  if (!record_ || !executor.can_be_recorded() || ++recorded.runs <= kWarmUp)
     return run(executor, state);
   device_.set_state(state);
   if (recorded.recording == nullptr) {

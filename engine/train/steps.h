@@ -22,8 +22,9 @@ struct StepResult {
 
 class Steps {
  public:
-  /// All must outlive it.
-  Steps(Device& device, Optimizer& optimizer, const Memory& memory);
+  /// All must outlive it. `record`: steps are recorded where the device can and nothing looks into
+  /// them (Executor::can_be_recorded); that must be the same on all ranks.
+  Steps(Device& device, Optimizer& optimizer, const Memory& memory, bool record = true);
 
   /// Steps that may be in flight: started, and not finished.
   int most_in_flight() const { return device_.host_memory() ? 1 : 2; }
@@ -62,6 +63,7 @@ class Steps {
   Device& device_;
   Optimizer& optimizer_;
   const Memory& memory_;
+  const bool record_;
   std::array<Slot, 2> slots_;
   std::size_t next_slot_ = 0;
   std::deque<Flying> flying_;

@@ -137,7 +137,7 @@ void Trainer::build_programs() {
                                        placement_, memory_);
   if (precise_ != nullptr) precise_->set_recorder(options_.recorder);
   optimizer_ = std::make_unique<Optimizer>(graph_, program, experiment_.optimizer, device_);
-  steps_ = std::make_unique<Steps>(device_, *optimizer_, memory_);
+  steps_ = std::make_unique<Steps>(device_, *optimizer_, memory_, options_.record_steps);
 }
 
 std::string Trainer::plan() const {

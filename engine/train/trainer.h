@@ -41,6 +41,7 @@ struct TrainerOptions {
   // several ranks whose devices have memory of their own.
   Communicator* device_communicator = nullptr;
   bool force_reductions = false;  // also where there is a single rank, on such a device
+  bool record_steps = true;       // where the device can; the same on all ranks, or NCCL hangs
 };
 
 /// Steps and epochs of an experiment on `train_samples` samples.
