@@ -60,9 +60,10 @@ KernelPtr compile(Context& context, const TreeFold& op) {
         "number of ranks that divides the replicas");
   // Shared, because a closure can be copied.
   auto list = std::make_shared<Buffer>(allocate_device(merges.size(), context.stream));
-  check(cudaMemcpyAsync(list->data(), merges.data(), merges.size(), cudaMemcpyDefault,
-                        context.stream),
-        "could not copy");
+  if (!merges.empty())
+    check(cudaMemcpyAsync(list->data(), merges.data(), merges.size(), cudaMemcpyDefault,
+                          context.stream),
+          "could not copy");
   check(cudaStreamSynchronize(context.stream), "could not copy");
   return make_kernel([op, list, &context](std::span<void* const> args, const StepState&) {
     const auto run = [&]<class T>(T*) {
