@@ -49,7 +49,7 @@ class Bundle(harness.TestCase):
         result = bundle(self.made)
         self.assertEqual(result.returncode, 0, result.stderr)
 
-    def in_bare_root(self, *command):
+    def in_bare_root(self, *command, env=None):
         root = self.folder / "root"
         if not root.exists():
             bare_root(root)
@@ -60,7 +60,7 @@ class Bundle(harness.TestCase):
             self.made.rename(self.folder / "bundle-made")
         return subprocess.run(["unshare", "-m", "sh", "-c", script, self.folder, *command], text=True,
                               capture_output=True, check=False, timeout=120,
-                              env={"PATH": "/usr/bin:/bin:/usr/sbin:/sbin"})
+                              env={"PATH": "/usr/bin:/bin:/usr/sbin:/sbin", **(env or {})})
 
     def test_it_runs_where_nothing_is_installed(self):
         if os.geteuid() != 0 or subprocess.run(["unshare", "-m", "true"], check=False).returncode:
@@ -73,6 +73,10 @@ class Bundle(harness.TestCase):
         one, two = (harness.Run(self.folder / "root/tmp" / name) for name in ("one", "two"))
         self.assertEqual(two.of("start")[0]["ranks"], 2)
         self.assert_same_bits(one, two)
+        # Chosen by the bundle's copy of this machine's settings.
+        said = self.in_bare_root("/bundle/run", "2", "train", "/bundle/tiny.yaml", "run_dir=/tmp/three",
+                                 env={"OMPI_MCA_pml_base_verbose": "10"})
+        self.assertIn("selected ob1", said.stderr)
         bad = self.in_bare_root("/bundle/run", "2", "train", "/bundle/tiny.yaml", "replicas=0")
         self.assertEqual(bad.returncode, 2)
         self.assertIn("replicas", bad.stderr)
