@@ -14,6 +14,13 @@
 #include "kernels/error.h"
 
 namespace syncnorm {
+
+std::string boot_identity() {
+  std::string boot;
+  std::ifstream("/proc/sys/kernel/random/boot_id") >> boot;
+  return boot;
+}
+
 namespace {
 
 /// Equal for processes that see the same shared memory. Containers on one host have the host's boot
@@ -21,11 +28,9 @@ namespace {
 std::string node_identity() {
   char host[256] = "";
   gethostname(host, sizeof host - 1);
-  std::string boot;
-  std::ifstream("/proc/sys/kernel/random/boot_id") >> boot;
   struct stat shm = {};
   stat("/dev/shm", &shm);
-  return fmt::format("{} {} {}:{}", host, boot, shm.st_dev, shm.st_ino);
+  return fmt::format("{} {} {}:{}", host, boot_identity(), shm.st_dev, shm.st_ino);
 }
 
 }  // namespace
@@ -54,8 +59,7 @@ void check_units(const std::vector<std::string>& units, bool allowed) {
     const auto sharing = std::count(units.begin(), units.end(), units[r]);
     throw InputError(fmt::format(
         "device: cuda: ranks {} and {} would share the GPU {} ({} ranks in all); start one rank "
-        "per "
-        "GPU: a rank can host any number of replicas (allow_shared_gpu: true is for tests)",
+        "per GPU: a rank can host any number of replicas (allow_shared_gpu: true is for tests)",
         other->second, r, units[r], sharing));
   }
 }

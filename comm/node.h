@@ -8,6 +8,9 @@
 
 namespace syncnorm {
 
+/// The running system's own name, another one after every boot.
+std::string boot_identity();
+
 /// The ranks that see the same shared memory as this one, itself included, ascending. Collective.
 std::vector<int> ranks_of_this_node(Communicator& comm);
 

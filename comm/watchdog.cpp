@@ -15,10 +15,10 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
-#include <fstream>
 
 #include <fmt/format.h>
 
+#include "comm/node.h"
 #include "kernels/error.h"
 
 namespace syncnorm {
@@ -79,10 +79,8 @@ std::vector<std::string> stack_of(pthread_t thread) {
 
 /// Equal for processes that know each other's process ids.
 std::string process_space() {
-  std::string boot;
-  std::ifstream("/proc/sys/kernel/random/boot_id") >> boot;
   std::error_code error;
-  return boot + " " + std::filesystem::read_symlink("/proc/self/ns/pid", error).string();
+  return boot_identity() + " " + std::filesystem::read_symlink("/proc/self/ns/pid", error).string();
 }
 
 double unix_seconds() {

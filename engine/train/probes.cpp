@@ -96,9 +96,7 @@ Probes::Probes(const Graph& graph, const ProbesConfig& config, Executor& executo
   find_norm_inputs();
   find_layers(graph);
   if (leaf_size_ == 0) return;
-  std::vector<Interval> blocks;
-  for (int r = 0; r < placement.ranks; ++r) blocks.push_back(placement.block(r));
-  reduction_ = std::make_unique<Reduction<double>>(comm, std::move(blocks), leaf_size_,
+  reduction_ = std::make_unique<Reduction<double>>(comm, placement.blocks(), leaf_size_,
                                                    ReductionAlgorithm::tree,
                                                    "probe of activations and statistics");
 }

@@ -13,6 +13,7 @@ namespace syncnorm {
 
 Steps::Steps(Device& device, Optimizer& optimizer, const Memory& memory, bool record)
     : device_(device), optimizer_(optimizer), memory_(memory), record_(record && device.records()) {
+  flying_.reserve(slots_.size());
   for (Slot& slot : slots_) {
     slot.values = device.allocate_pinned((kLossValues + 1) * sizeof(double));
     slot.done = device.make_event();
@@ -25,9 +26,9 @@ void Steps::run(Executor& executor, const StepState& state) {
 }
 
 void Steps::queue(Executor& executor, const StepState& state) {
+  if (!record_ || !executor.can_be_recorded()) return run(executor, state);
   Recorded& recorded = recorded_[{&executor, executor.overlaps()}];
-  if (!record_ || !executor.can_be_recorded() || ++recorded.runs <= kWarmUp)
-    return run(executor, state);
+  if (++recorded.runs <= kWarmUp) return run(executor, state);
   device_.set_state(state);
   if (recorded.recording == nullptr) {
     device_.begin_recording();
@@ -56,7 +57,7 @@ StepResult Steps::finish(double deadline) {
     step.executor->give_up();
     throw;
   }
-  flying_.pop_front();
+  flying_.erase(flying_.begin());
   const auto* values = step.slot->values.as<double>().data();
   StepResult result;
   std::copy_n(values, kLossValues, result.loss.begin());

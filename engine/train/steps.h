@@ -5,10 +5,10 @@
 
 #include <array>
 #include <cstdint>
-#include <deque>
 #include <map>
 #include <memory>
 #include <utility>
+#include <vector>
 
 #include "engine/program/executor.h"
 #include "engine/train/optimizer.h"
@@ -66,7 +66,7 @@ class Steps {
   const bool record_;
   std::array<Slot, 2> slots_;
   std::size_t next_slot_ = 0;
-  std::deque<Flying> flying_;
+  std::vector<Flying> flying_;                                     // the oldest first
   std::map<std::pair<const Executor*, bool>, Recorded> recorded_;  // by whether it overlaps
 };
 

@@ -138,6 +138,7 @@ void Trainer::build_programs() {
   if (precise_ != nullptr) precise_->set_recorder(options_.recorder);
   optimizer_ = std::make_unique<Optimizer>(graph_, program, experiment_.optimizer, device_);
   steps_ = std::make_unique<Steps>(device_, *optimizer_, memory_, options_.record_steps);
+  pending_.reserve(static_cast<std::size_t>(steps_->most_in_flight()));
 }
 
 std::string Trainer::plan() const {
@@ -248,8 +249,7 @@ void Trainer::restore(const Checkpoint& checkpoint) {
   saved_step_ = checkpoint.step;
 }
 
-std::unique_ptr<Loader> Trainer::make_loader(std::int64_t first_step,
-                                             std::int64_t total_steps) const {
+std::unique_ptr<Loader> Trainer::make_loader(std::int64_t first_step, std::int64_t total_steps) {
   LoaderOptions options;
   options.seed = experiment_.seed;
   options.plan = plan_;
@@ -347,7 +347,7 @@ StepEvent Trainer::finish_step() {
   const double loss = result.loss[0] / samples;
   if (!std::isfinite(loss) || !std::isfinite(result.gradient_norm))
     diverged(step, batch, *pending.executor, loss);
-  pending_.pop_front();
+  pending_.erase(pending_.begin());
   stop_agreed_ = stop_agreed_ || result.loss[2] > 0.0;
   if (meet_fault(FaultPlace::update, step + 1) == FaultEffect::flip) flip_parameter();
   const bool clipped = experiment_.optimizer.clip_norm > 0.0;

@@ -3,7 +3,6 @@
 
 #include <atomic>
 #include <chrono>
-#include <deque>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -80,7 +79,7 @@ class Trainer {
   void build_programs();
   void compare_ranks();
   void initialize();
-  std::unique_ptr<Loader> make_loader(std::int64_t first_step, std::int64_t total_steps) const;
+  std::unique_ptr<Loader> make_loader(std::int64_t first_step, std::int64_t total_steps);
   std::int64_t start_or_resume();
   void restore(const Checkpoint& checkpoint);
   void start_from(const std::string& path);
@@ -161,9 +160,9 @@ class Trainer {
     bool sampled, probed;
     std::span<const LayerSums> layers;
   };
-  std::deque<Pending> pending_;
+  std::vector<Pending> pending_;                    // the oldest first
   std::chrono::steady_clock::time_point finished_;  // the last step
-  mutable Buffer image_memory_;                     // of loader_, where a device copies from it
+  Buffer image_memory_;                             // of loader_, where a device copies from it
   std::unique_ptr<Loader> loader_;
   std::unique_ptr<LayerStatistics> layers_;  // with a rank observer
   bool sample_due_ = true;                   // from the first step on, then now and then

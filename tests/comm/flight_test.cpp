@@ -5,6 +5,7 @@
 
 #include "comm/flight_report.h"
 #include "kernels/error.h"
+#include "tests/temporary_folder.h"
 
 namespace syncnorm::test {
 namespace {
@@ -50,20 +51,19 @@ TEST(FlightRecorder, RestsUntilTheNextEvent) {
 }
 
 TEST(FlightFiles, WithNumbersThatCannotBeAreNoRecords) {
-  std::string name = (fs::temp_directory_path() / "syncnorm-XXXXXX").string();
-  const fs::path folder = mkdtemp(name.data());
+  const test::TemporaryFolder temporary;
+  const fs::path& folder = temporary.path();
   for (const char* numbers : {R"("rank":0,"ranks":2147483647)", R"("rank":2,"ranks":2)",
                               R"("rank":-1,"ranks":2)", R"("rank":1e300,"ranks":2)"}) {
     std::ofstream(folder / "rank-0.jsonl")
         << R"({"event":"flight","launch":"a",)" << numbers << R"(,"time":1.0,"reason":"r"})";
     EXPECT_THROW(read_flight(folder), InputError) << numbers;
   }
-  fs::remove_all(folder);
 }
 
 TEST(FlightFiles, AreReadAsTheyWereWritten) {
-  std::string name = (fs::temp_directory_path() / "syncnorm-XXXXXX").string();
-  const fs::path folder = fs::path(mkdtemp(name.data())) / "flight";
+  const test::TemporaryFolder temporary;
+  const fs::path folder = temporary.path() / "flight";
   FlightRecord old = record(2, 3, {kStart});
   old.launch = "old";
   old.time = 50.0;
@@ -84,7 +84,7 @@ TEST(FlightFiles, AreReadAsTheyWereWritten) {
   EXPECT_EQ(read[1].events[1].name, kWait.name);
   EXPECT_EQ(read[1].events[1].step, 3);
   EXPECT_EQ(read[1].events[1].instruction, 7);
-  fs::remove_all(folder.parent_path());
+  fs::remove_all(folder);
   EXPECT_THROW(read_flight(folder), InputError);
 }
 

@@ -1,5 +1,6 @@
 // The watchdog of one rank. What it does for several is in tests/cli/test_faults.py.
 #include "comm/watchdog.h"
+#include "tests/temporary_folder.h"
 
 #include <gtest/gtest.h>
 
@@ -13,13 +14,7 @@ namespace fs = std::filesystem;
 
 class WatchdogTest : public ::testing::Test {
  protected:
-  WatchdogTest() {
-    GTEST_FLAG_SET(death_test_style, "threadsafe");
-    std::string name = (fs::temp_directory_path() / "syncnorm-XXXXXX").string();
-    folder_ = mkdtemp(name.data());
-  }
-  ~WatchdogTest() override { fs::remove_all(folder_); }
-
+  WatchdogTest() { GTEST_FLAG_SET(death_test_style, "threadsafe"); }
   /// Records one event, then nothing for `seconds`.
   void be_silent(FlightKind kind, double deadline, double patience, double seconds) {
     const auto comm = make_self_communicator();
@@ -29,7 +24,8 @@ class WatchdogTest : public ::testing::Test {
     std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
   }
 
-  fs::path folder_;
+  const test::TemporaryFolder temporary_;
+  const fs::path folder_ = temporary_.path();
 };
 
 TEST_F(WatchdogTest, EndsAProcessThatMakesNoProgress) {

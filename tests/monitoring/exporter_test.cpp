@@ -15,6 +15,7 @@
 #include <thread>
 
 #include "kernels/error.h"
+#include "tests/temporary_folder.h"
 
 namespace syncnorm::test {
 namespace {
@@ -191,13 +192,6 @@ TEST(Exporter, WaitsForAScrapeOfWhatIsNewButNotForEver) {
 
 class PasswordFile : public ::testing::Test {
  protected:
-  PasswordFile() {
-    std::string name = (std::filesystem::temp_directory_path() / "syncnorm-XXXXXX").string();
-    folder_ = mkdtemp(name.data());
-    path_ = folder_ / "password";
-  }
-  ~PasswordFile() override { std::filesystem::remove_all(folder_); }
-
   void write(const std::string& text, mode_t mode) {
     std::ofstream(path_) << text;
     chmod(path_.c_str(), mode);
@@ -211,7 +205,8 @@ class PasswordFile : public ::testing::Test {
     return "";
   }
 
-  std::filesystem::path folder_, path_;
+  const test::TemporaryFolder temporary_;
+  const std::filesystem::path folder_ = temporary_.path(), path_ = folder_ / "password";
 };
 
 TEST_F(PasswordFile, MustBeTheOwnersAlone) {

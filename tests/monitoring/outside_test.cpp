@@ -16,6 +16,7 @@
 #include "monitoring/pushgateway.h"
 #include "monitoring/run_history.h"
 #include "monitoring/whole_file.h"
+#include "tests/temporary_folder.h"
 
 namespace syncnorm::test {
 namespace {
@@ -25,19 +26,14 @@ using ::testing::HasSubstr;
 
 class Folder : public ::testing::Test {
  protected:
-  Folder() {
-    std::string name = (fs::temp_directory_path() / "syncnorm-XXXXXX").string();
-    folder_ = mkdtemp(name.data());
-  }
-  ~Folder() override { fs::remove_all(folder_); }
-
   std::vector<std::string> names() const {
     std::vector<std::string> list;
     for (const auto& entry : fs::directory_iterator(folder_))
       list.push_back(entry.path().filename().string());
     return list;
   }
-  fs::path folder_;
+  const test::TemporaryFolder temporary_;
+  const fs::path folder_ = temporary_.path();
 };
 
 using TargetFileTest = Folder;

@@ -13,6 +13,7 @@
 #include "monitoring/console.h"
 #include "monitoring/run_csv.h"
 #include "monitoring/tensorboard.h"
+#include "tests/temporary_folder.h"
 
 namespace syncnorm::test {
 namespace {
@@ -22,15 +23,11 @@ namespace fs = std::filesystem;
 class RunLogTest : public ::testing::Test {
  protected:
   RunLogTest() {
-    std::string name = (fs::temp_directory_path() / "syncnorm-XXXXXX").string();
-    folder_ = mkdtemp(name.data());
     start_.name = "test";
     start_.run_dir = (folder_ / "run").string();
     start_.total_steps = 10;
     start_.config_yaml = "name: test\n";
   }
-  ~RunLogTest() override { fs::remove_all(folder_); }
-
   std::vector<nlohmann::json> events() const {
     std::ifstream in(folder_ / "run" / "metrics.jsonl");
     std::vector<nlohmann::json> list;
@@ -44,7 +41,8 @@ class RunLogTest : public ::testing::Test {
     return event;
   }
 
-  fs::path folder_;
+  const test::TemporaryFolder temporary_;
+  const fs::path folder_ = temporary_.path();
   StartEvent start_;
 };
 

@@ -14,6 +14,7 @@
 
 #include "engine/data/dataset.h"
 #include "kernels/error.h"
+#include "tests/temporary_folder.h"
 
 namespace syncnorm::testing {
 
@@ -53,32 +54,14 @@ inline Bytes counting(std::size_t count) {
   return bytes;
 }
 
-class TemporaryFolder {
+/// Paths as the messages have them.
+class TemporaryFolder : public test::TemporaryFolder {
  public:
-  TemporaryFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "syncnorm-XXXXXX").string();
-    EXPECT_NE(mkdtemp(name.data()), nullptr);
-    path_ = name;
-  }
-  ~TemporaryFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-
-  std::string path() const { return path_.string(); }
+  std::string path() const { return test::TemporaryFolder::path().string(); }
   std::string write(const std::string& name, const Bytes& bytes) const {
-    std::filesystem::create_directories((path_ / name).parent_path());
-    std::ofstream file(path_ / name, std::ios::binary);
-    file.write(reinterpret_cast<const char*>(bytes.data()),
-               static_cast<std::streamsize>(bytes.size()));
-    EXPECT_TRUE(file.good());
-    return (path_ / name).string();
+    return test::TemporaryFolder::write(
+        name, {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
   }
-
- private:
-  std::filesystem::path path_;
 };
 
 /// The message of the InputError that `action` throws, or what it did instead.

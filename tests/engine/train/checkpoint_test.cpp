@@ -8,6 +8,7 @@
 
 #include "engine/train/checkpoint_writer.h"
 #include "kernels/error.h"
+#include "tests/temporary_folder.h"
 
 namespace syncnorm::test {
 namespace {
@@ -16,12 +17,6 @@ namespace fs = std::filesystem;
 
 class Checkpoints : public ::testing::Test {
  protected:
-  Checkpoints() {
-    std::string name = (fs::temp_directory_path() / "syncnorm-XXXXXX").string();
-    folder_ = mkdtemp(name.data());
-  }
-  ~Checkpoints() override { fs::remove_all(folder_); }
-
   static Checkpoint at(std::int64_t step, bool last = false, std::int64_t best = -1) {
     Checkpoint c;
     c.step = step;
@@ -43,7 +38,8 @@ class Checkpoints : public ::testing::Test {
     file.put(c);
   }
 
-  fs::path folder_;
+  const test::TemporaryFolder temporary_;
+  const fs::path folder_ = temporary_.path();
 };
 
 TEST_F(Checkpoints, WhatIsSavedIsRead) {

@@ -15,6 +15,7 @@
 #include "tests/engine/emulated_gpu.h"
 #include "tests/engine/program/program_fixture.h"
 #include "tests/engine/remote_device.h"
+#include "tests/temporary_folder.h"
 
 namespace syncnorm::test {
 namespace {
@@ -23,12 +24,6 @@ namespace fs = std::filesystem;
 
 class RemoteTraining : public ::testing::Test {
  protected:
-  RemoteTraining() {
-    std::string name = (fs::temp_directory_path() / "syncnorm-XXXXXX").string();
-    folder_ = mkdtemp(name.data());
-  }
-  ~RemoteTraining() override { fs::remove_all(folder_); }
-
   enum class On { cpu, remote, emulated };
 
   /// Trains into the folder `name`: on the CPU, with its memory out of reach, or on the CUDA device
@@ -77,7 +72,8 @@ class RemoteTraining : public ::testing::Test {
     return all;
   }
 
-  fs::path folder_;
+  const test::TemporaryFolder temporary_;
+  const fs::path folder_ = temporary_.path();
   int replays_ = 0;  // of the last run, of recorded steps
 };
 
