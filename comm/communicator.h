@@ -76,6 +76,22 @@ class Communicator {
                   data_type<T>(), combine);
   }
 
+  /// Whether start_exchange() is there: point-to-point messages beside collectives.
+  virtual bool exchanges() const { return false; }
+
+  /// A number for the exchanges of one purpose, equal on all ranks that ask in the same order.
+  int new_channel() { return channels_++; }
+
+  /// Sends `send` to rank `peer` and receives `receive` from it. Messages of one channel between
+  /// two ranks arrive in the order in which they were sent; those of different channels are
+  /// independent. Requires exchanges().
+  template <class T>
+  void start_exchange(Request& request, int channel, int peer, std::span<const T> send,
+                      std::span<T> receive) {
+    do_exchange(request, channel, peer, send.data(), static_cast<int>(send.size()), receive.data(),
+                static_cast<int>(receive.size()), data_type<T>());
+  }
+
   /// True when the request is complete; makes progress. Complete requests stay complete.
   virtual bool test(Request& request) = 0;
 
@@ -106,7 +122,10 @@ class Communicator {
                              void* receive, std::span<const int> receive_counts, DataType type) = 0;
   virtual void do_all_reduce(Request& request, const void* send, void* receive, int count,
                              DataType type, Combine combine) = 0;
+  virtual void do_exchange(Request& request, int channel, int peer, const void* send,
+                           int send_count, void* receive, int receive_count, DataType type);
 
+  int channels_ = 0;
   double deadline_ = 600.0;
 };
 

@@ -47,6 +47,7 @@ class ObservedCommunicator final : public Communicator {
     group->set_deadline(deadline());
     return group;
   }
+  bool exchanges() const override { return inner_.exchanges(); }
   std::unique_ptr<Request> make_request() override {
     auto request = std::make_unique<ObservedRequest>();
     request->inner = inner_.make_request();
@@ -98,6 +99,16 @@ class ObservedCommunicator final : public Communicator {
     with_type(type, [&]<class T>(T*) {
       inner_.start_all_reduce<T>(inner, {static_cast<const T*>(send), values},
                                  {static_cast<T*>(receive), values}, combine);
+    });
+  }
+
+  void do_exchange(Request& request, int channel, int peer, const void* send, int send_count,
+                   void* receive, int receive_count, DataType type) override {
+    const auto sent = static_cast<std::size_t>(send_count);
+    Request& inner = started(request, Collective::exchange, type, sent);
+    with_type(type, [&]<class T>(T*) {
+      inner_.start_exchange<T>(inner, channel, peer, {static_cast<const T*>(send), sent},
+                               {static_cast<T*>(receive), static_cast<std::size_t>(receive_count)});
     });
   }
 

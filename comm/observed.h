@@ -11,7 +11,7 @@
 
 namespace syncnorm {
 
-enum class Collective { all_gather, all_to_all, all_reduce };
+enum class Collective { all_gather, all_to_all, all_reduce, exchange };
 
 /// One collective as it is started on this rank.
 struct CollectiveCall {

@@ -10,7 +10,7 @@ namespace syncnorm {
 template <class T>
 Reduction<T>::Reduction(Communicator& comm, const std::vector<Interval>& blocks, std::size_t count,
                         ReductionAlgorithm algorithm, std::string name, Combine combine,
-                        std::size_t large_bytes)
+                        std::size_t large_bytes, int exchange_ranks)
     : comm_(comm),
       count_(count),
       algorithm_(algorithm),
@@ -26,6 +26,12 @@ Reduction<T>::Reduction(Communicator& comm, const std::vector<Interval>& blocks,
   }
   if (comm_.size() == 1) return;
   const auto nodes = static_cast<std::size_t>(plan_.nodes);
+  if (plan_.in_pairs && comm_.size() >= exchange_ranks && comm_.exchanges()) {
+    rounds_ = exchange_rounds(comm_.rank(), comm_.size(), count_, plan_.sliced);
+    channel_ = comm_.new_channel();
+    receive_.resize(rounds_.front().receive_count);
+    return;
+  }
   stack_.resize(nodes);
   if (own_nodes != 1) send_.resize(own_nodes * count_);
   if (!plan_.sliced) {
@@ -41,6 +47,9 @@ template <class T>
 std::size_t Reduction<T>::values_sent() const {
   if (!communicates()) return 0;
   if (algorithm_ == ReductionAlgorithm::engine) return count_;
+  std::size_t exchanged = 0;
+  for (const ExchangeRound& round : rounds_) exchanged += round.send_count;
+  if (!rounds_.empty()) return exchanged;
   return plan_.local.nodes.size() * count_ + (plan_.sliced ? slice_.size() : 0);
 }
 
@@ -57,6 +66,12 @@ void Reduction<T>::start(std::span<const T* const> nodes, T* result) {
       std::memcpy(result, own, count_ * sizeof(T));
     }
     return;
+  }
+  if (!rounds_.empty()) {
+    if (nodes[0] != result) std::memcpy(result, nodes[0], count_ * sizeof(T));
+    round_ = 0;
+    phase_ = Phase::exchanging;
+    return start_round();
   }
   std::span<const T> send;
   if (nodes.size() == 1) {
@@ -102,6 +117,25 @@ void Reduction<T>::fold(const T* gathered, std::size_t width, T* result) {
 }
 
 template <class T>
+void Reduction<T>::start_round() {
+  const ExchangeRound& r = rounds_[round_];
+  T* to = r.fold ? receive_.data() : result_ + r.receive_begin;
+  comm_.start_exchange<T>(*request_, channel_, r.peer, {result_ + r.send_begin, r.send_count},
+                          {to, r.receive_count});
+}
+
+template <class T>
+void Reduction<T>::finish_round() {
+  const ExchangeRound& r = rounds_[round_];
+  if (r.fold)
+    combine_into(combine_with_, result_ + r.receive_begin, receive_.data(), r.receive_count);
+  if (++round_ < rounds_.size())
+    start_round();
+  else
+    phase_ = Phase::idle;
+}
+
+template <class T>
 void Reduction<T>::advance() {
   switch (phase_) {
     case Phase::gathering:
@@ -117,6 +151,9 @@ void Reduction<T>::advance() {
     case Phase::collecting:
     case Phase::engine:
       phase_ = Phase::idle;
+      break;
+    case Phase::exchanging:
+      finish_round();
       break;
     case Phase::idle:
       break;

@@ -3,8 +3,9 @@
 // Each rank sums its own leaves into the nodes of local_plan(), calls start() and later wait(); in
 // between, test() makes progress. `tree` gives the tree's bits whatever the placement: small
 // messages are gathered everywhere and added locally; for large ones each rank adds one slice of
-// the values and the slices are gathered (2(N−1)/N of the bytes). `engine` is the communicator's
-// own all-reduce.
+// the values and the slices are gathered (2(N−1)/N of the bytes). Many ranks exchange in pairs
+// instead, in log2(N) or, with slices, 2·log2(N) rounds. `engine` is the communicator's own
+// all-reduce.
 #pragma once
 
 #include <memory>
@@ -30,10 +31,12 @@ class Reduction final : public ReductionInFlight {
  public:
   /// `blocks[r]`: the leaves of rank r of `comm`, ascending and adjacent, possibly empty; together
   /// all leaves. `count` values per leaf. `name` appears in errors. `comm` must outlive the
-  /// reduction. Messages of more than `large_bytes` per node are sliced.
+  /// reduction. Messages of more than `large_bytes` per node are sliced. From `exchange_ranks` on
+  /// ranks exchange in pairs, where the plan and the communicator can.
   Reduction(Communicator& comm, const std::vector<Interval>& blocks, std::size_t count,
             ReductionAlgorithm algorithm, std::string name, Combine combine = Combine::sum,
-            std::size_t large_bytes = ReductionPlan::kLargeBytes);
+            std::size_t large_bytes = ReductionPlan::kLargeBytes,
+            int exchange_ranks = ReductionPlan::kExchangeRanks);
 
   /// How this rank's leaves are folded before start().
   const FoldPlan& local_plan() const { return plan_.local; }
@@ -44,8 +47,8 @@ class Reduction final : public ReductionInFlight {
   /// every rank and may be nodes[0]. Both must stay until wait() returns.
   void start(std::span<const T* const> nodes, T* result);
   bool test() override;
-  /// Ranks must wait for sliced reductions in the same order: the second phase of one starts inside
-  /// its own test() or wait(). The compiled schedule sees to that.
+  /// Ranks must wait for sliced and exchanged reductions in the same order: the next phase of one
+  /// starts inside its own test() or wait(). The compiled schedule sees to that.
   void wait() override;
 
   /// Whether anything is sent at all, and how many values this rank sends per run.
@@ -53,11 +56,13 @@ class Reduction final : public ReductionInFlight {
   std::size_t values_sent() const;
 
  private:
-  enum class Phase { idle, gathering, scattering, collecting, engine };
+  enum class Phase { idle, gathering, scattering, collecting, engine, exchanging };
 
   Communicator& channel() { return own_channel_ != nullptr ? *own_channel_ : comm_; }
   void advance();
   void fold(const T* gathered, std::size_t width, T* result);
+  void start_round();
+  void finish_round();
 
   Communicator& comm_;
   // A sliced reduction starts its second collective when the first is done, which is at different
@@ -68,6 +73,9 @@ class Reduction final : public ReductionInFlight {
   std::string name_;
   Combine combine_with_;
   ReductionPlan plan_;
+  std::vector<ExchangeRound> rounds_;  // empty: by collectives
+  std::size_t round_ = 0;
+  int channel_ = 0;
   std::vector<T> send_, receive_, slice_;
   std::vector<T*> stack_;
   std::unique_ptr<Request> request_;

@@ -1,9 +1,54 @@
 // See reduction_plan.h.
 #include "comm/reduction_plan.h"
 
+#include <algorithm>
+#include <bit>
 #include <cassert>
+#include <utility>
 
 namespace syncnorm {
+
+std::vector<ExchangeRound> exchange_rounds(int rank, int ranks, std::size_t count, bool halving) {
+  std::vector<ExchangeRound> rounds;
+  if (!halving) {
+    for (int bit = 1; bit < ranks; bit *= 2)
+      rounds.push_back({rank ^ bit, 0, count, 0, count, true});
+    return rounds;
+  }
+  std::size_t begin = 0, end = count;
+  for (int bit = 1; bit < ranks; bit *= 2) {
+    const std::size_t middle = begin + (end - begin) / 2;
+    const bool low = (rank & bit) == 0;
+    ExchangeRound round{rank ^ bit, middle, end - middle, begin, middle - begin, true};
+    if (!low) {
+      std::swap(round.send_begin, round.receive_begin);
+      std::swap(round.send_count, round.receive_count);
+    }
+    rounds.push_back(round);
+    (low ? end : begin) = middle;
+  }
+  for (std::size_t r = rounds.size(); r-- > 0;) {
+    const ExchangeRound& there = rounds[r];
+    rounds.push_back({there.peer, there.receive_begin, there.receive_count, there.send_begin,
+                      there.send_count, false});
+  }
+  return rounds;
+}
+
+namespace {
+
+/// Whether ranks with so many nodes each, added by `combine`, make a perfect tree of ranks.
+bool perfect_tree(const std::vector<int>& nodes_of_rank, const FoldPlan& combine) {
+  const std::size_t ranks = nodes_of_rank.size();
+  if (!std::has_single_bit(ranks)) return false;
+  if (std::any_of(nodes_of_rank.begin(), nodes_of_rank.end(), [](int n) { return n != 1; }))
+    return false;
+  for (std::size_t i = 0; i < ranks; ++i)  // node i ends as many subtrees as i has ones at its end
+    if (combine.merges[i] != std::countr_one(i)) return false;
+  return true;
+}
+
+}  // namespace
 
 ReductionPlan::ReductionPlan(const std::vector<Interval>& blocks, int rank, std::size_t count,
                              std::size_t bytes_per_value, ReductionAlgorithm algorithm,
@@ -26,6 +71,7 @@ ReductionPlan::ReductionPlan(const std::vector<Interval>& blocks, int rank, std:
   combine = tree_fold(all_nodes, leaves);
   assert(combine.nodes.size() == 1);
   nodes = static_cast<int>(all_nodes.size());
+  in_pairs = perfect_tree(nodes_of_rank, combine);
   sliced = count * bytes_per_value > large_bytes && count >= ranks && ranks > 1;
   if (!sliced) {
     for (const int n : nodes_of_rank) gather_counts.push_back(n * static_cast<int>(count));

@@ -11,6 +11,19 @@ namespace syncnorm {
 
 enum class ReductionAlgorithm { tree, engine };
 
+/// One message of an exchange between two ranks, both ways; values of the vector that is summed.
+struct ExchangeRound {
+  int peer = 0;
+  std::size_t send_begin = 0, send_count = 0;
+  std::size_t receive_begin = 0, receive_count = 0;
+  bool fold = true;  // what is received is added to what is there; else it takes its place
+};
+
+/// The tree's sum over 2^k ranks of one node each, in pairs. Whole vectors in k rounds (recursive
+/// doubling), or, `halving`, halves of halves in k rounds and back in k more (Rabenseifner 2004):
+/// 2(N−1)/N of the bytes. Neighbours first, so that what is added is always two whole subtrees.
+std::vector<ExchangeRound> exchange_rounds(int rank, int ranks, std::size_t count, bool halving);
+
 struct ReductionPlan {
   /// For rank `rank` of blocks.size(): `blocks[r]` are the leaves of rank r, ascending and
   /// adjacent, possibly empty; together all leaves. `count` values of `bytes_per_value` per leaf.
@@ -19,11 +32,15 @@ struct ReductionPlan {
                 std::size_t bytes_per_value, ReductionAlgorithm algorithm, std::size_t large_bytes);
 
   static constexpr std::size_t kLargeBytes = 65536;
+  /// From so many ranks on a rank exchanges with log2(N) others instead of with all: a collective's
+  /// N−1 messages cost more than the rounds, each of which waits for the one before.
+  static constexpr int kExchangeRanks = 16;
 
   FoldPlan local;    // of this rank's leaves
   FoldPlan combine;  // of all ranks' nodes; for the tree
   int nodes = 0;     // of all ranks
   bool sliced = false;
+  bool in_pairs = false;  // exchange_rounds() give the tree's sum: 2^k ranks with like parts of it
   std::vector<int> gather_counts;                              // not sliced: values of each rank
   std::vector<int> send_counts, receive_counts, slice_counts;  // sliced
   int own_slice = 0;                                           // values of this rank's slice

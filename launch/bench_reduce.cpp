@@ -21,7 +21,7 @@ struct Row {
   DataType type;
   std::size_t bytes;
   int leaves, nodes;
-  double gathered, sliced, engine;  // seconds
+  double gathered, sliced, paired, engine;  // seconds
 
   /// What a training step does with it.
   bool is_sliced() const { return bytes > kThreshold; }
@@ -48,7 +48,8 @@ std::vector<Row> measure(Communicator& comm, const BenchLine& line) {
           return median(bench.seconds[static_cast<std::size_t>(way)]);
         };
         rows.push_back({type, bytes, leaves, bench.nodes, seconds(ReductionWay::gathered),
-                        seconds(ReductionWay::sliced), seconds(ReductionWay::engine)});
+                        seconds(ReductionWay::sliced), seconds(ReductionWay::paired),
+                        seconds(ReductionWay::engine)});
       }
   return rows;
 }
@@ -76,14 +77,14 @@ const Row& worst(const std::vector<Row>& rows) {
 std::string table(const std::vector<Row>& rows, const BenchLine& line) {
   std::string text =
       "| values | bytes a node | leaves a rank | nodes a rank | gathered, us | sliced, us | "
-      "engine, us | chosen | slower than the other |\n"
-      "|---|---:|---:|---:|---:|---:|---:|---|---:|\n";
+      "in pairs, us | engine, us | chosen | slower than the other |\n"
+      "|---|---:|---:|---:|---:|---:|---:|---:|---|---:|\n";
   for (const Row& row : rows)
-    text +=
-        fmt::format("| {} | {} | {} | {} | {:.1f} | {:.1f} | {:.1f} | {} | {} |\n", name(row.type),
-                    bytes_text(row.bytes), row.leaves, row.nodes, 1e6 * row.gathered,
-                    1e6 * row.sliced, 1e6 * row.engine, row.is_sliced() ? "sliced" : "gathered",
-                    row.regret() > 0.0 ? fmt::format("{:.0f}%", 100.0 * row.regret()) : "");
+    text += fmt::format("| {} | {} | {} | {} | {:.1f} | {:.1f} | {:.1f} | {:.1f} | {} | {} |\n",
+                        name(row.type), bytes_text(row.bytes), row.leaves, row.nodes,
+                        1e6 * row.gathered, 1e6 * row.sliced, 1e6 * row.paired, 1e6 * row.engine,
+                        row.is_sliced() ? "sliced" : "gathered",
+                        row.regret() > 0.0 ? fmt::format("{:.0f}%", 100.0 * row.regret()) : "");
   text += "\n";
   for (const DataType type : {DataType::f64, DataType::f32})
     for (const int leaves : line.leaves) {
@@ -113,6 +114,7 @@ nlohmann::json json(const std::vector<Row>& rows, const BenchLine& line, const C
                                  {"nodes_of_rank_0", row.nodes},
                                  {"gathered_seconds", row.gathered},
                                  {"sliced_seconds", row.sliced},
+                                 {"paired_seconds", row.paired},
                                  {"engine_seconds", row.engine},
                                  {"chosen", row.is_sliced() ? "sliced" : "gathered"}});
   return out;

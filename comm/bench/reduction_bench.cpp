@@ -31,8 +31,8 @@ class Way {
         reduction_(
             comm, blocks(comm.size(), options.leaves), options.bytes / sizeof(T),
             way == ReductionWay::engine ? ReductionAlgorithm::engine : ReductionAlgorithm::tree,
-            "bench", Combine::sum,
-            way == ReductionWay::sliced ? 0 : std::numeric_limits<std::size_t>::max()),
+            "bench", Combine::sum, large_bytes(way),
+            way == ReductionWay::paired ? 2 : std::numeric_limits<int>::max()),
         values_(reduction_.local_plan().nodes.size() * reduction_.count(), T{1}),
         result_(reduction_.count()) {
     for (std::size_t n = 0; n < reduction_.local_plan().nodes.size(); ++n)
@@ -52,6 +52,10 @@ class Way {
   int nodes() const { return static_cast<int>(nodes_.size()); }
 
  private:
+  static std::size_t large_bytes(ReductionWay way) {
+    if (way == ReductionWay::paired) return ReductionPlan::kLargeBytes;
+    return way == ReductionWay::sliced ? 0 : std::numeric_limits<std::size_t>::max();
+  }
   static std::vector<Interval> blocks(int ranks, int leaves) {
     std::vector<Interval> all;
     for (int r = 0; r < ranks; ++r) all.push_back({r * leaves, (r + 1) * leaves});

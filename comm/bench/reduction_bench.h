@@ -3,16 +3,19 @@
 #pragma once
 
 #include <cstddef>
+#include <iterator>
 #include <vector>
 
 #include "comm/communicator.h"
 
 namespace syncnorm {
 
-/// The first two give the tree's bits. `engine` is the communicator's own all-reduce.
-enum class ReductionWay { gathered, sliced, engine };
+/// All but the last give the tree's bits. `paired`: as many ranks do, small ones whole and large
+/// ones in halves; gathered or sliced where ranks are not a power of two. `engine` is the
+/// communicator's own all-reduce.
+enum class ReductionWay { gathered, sliced, paired, engine };
 inline constexpr ReductionWay kReductionWays[] = {ReductionWay::gathered, ReductionWay::sliced,
-                                                  ReductionWay::engine};
+                                                  ReductionWay::paired, ReductionWay::engine};
 
 struct ReductionBenchOptions {
   DataType type = DataType::f64;
@@ -25,7 +28,7 @@ struct ReductionBenchOptions {
 /// indexed by ReductionWay. The same on every rank.
 struct ReductionWaysBench {
   int nodes = 1;  // that rank 0 sends
-  std::vector<double> seconds[3];
+  std::vector<double> seconds[std::size(kReductionWays)];
 };
 
 /// Collective over `comm`, of two ranks or more.

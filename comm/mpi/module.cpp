@@ -30,7 +30,8 @@ size_t size_of(DataType type) { return type == DataType::f32 ? sizeof(float) : s
 
 /// Counts and displacements must live as long as the collective, so they belong to the request.
 struct MpiRequest final : Request {
-  MPI_Request handle = MPI_REQUEST_NULL;
+  MPI_Request handle = MPI_REQUEST_NULL;  // of a collective, or of what is received
+  MPI_Request sending = MPI_REQUEST_NULL;
   std::vector<int> send_displacements, receive_displacements;
 };
 
@@ -83,11 +84,10 @@ class MpiCommunicator final : public Communicator {
 
   bool test(Request& request) override {
     auto& r = static_cast<MpiRequest&>(request);
-    if (r.handle == MPI_REQUEST_NULL) return true;
-    int done = 0;
-    check(MPI_Test(&r.handle, &done, MPI_STATUS_IGNORE), "MPI_Test");
-    return done != 0;
+    return done(r.handle) && done(r.sending);
   }
+
+  bool exchanges() const override { return true; }
 
   std::vector<std::string> all_gather_text(const std::string& text) override {
     const int length = static_cast<int>(text.size());
@@ -112,8 +112,23 @@ class MpiCommunicator final : public Communicator {
  private:
   static MpiRequest& idle(Request& request) {
     auto& r = static_cast<MpiRequest&>(request);
-    assert(r.handle == MPI_REQUEST_NULL);
+    assert(r.handle == MPI_REQUEST_NULL && r.sending == MPI_REQUEST_NULL);
     return r;
+  }
+  static bool done(MPI_Request& handle) {
+    if (handle == MPI_REQUEST_NULL) return true;
+    int complete = 0;
+    check(MPI_Test(&handle, &complete, MPI_STATUS_IGNORE), "MPI_Test");
+    return complete != 0;
+  }
+  void do_exchange(Request& request, int channel, int peer, const void* send, int send_count,
+                   void* receive, int receive_count, DataType type) override {
+    MpiRequest& r = idle(request);
+    constexpr int kTags = 32768;  // what every MPI has
+    const int tag = channel % kTags;
+    check(MPI_Irecv(receive, receive_count, mpi_type(type), peer, tag, comm_, &r.handle),
+          "MPI_Irecv");
+    check(MPI_Isend(send, send_count, mpi_type(type), peer, tag, comm_, &r.sending), "MPI_Isend");
   }
   void do_all_gather(Request& request, const void* send, void* receive, std::span<const int> counts,
                      DataType type) override {

@@ -156,7 +156,7 @@ class BenchReduce(harness.TestCase):
             self.assertEqual(reduction["nodes_of_rank_0"],
                              {1: 1, 3: 2}[reduction["leaves_per_rank"]])
             self.assertEqual(reduction["chosen"], "gathered")
-            for way in ("gathered", "sliced", "engine"):
+            for way in ("gathered", "sliced", "paired", "engine"):
                 self.assertGreater(reduction[way + "_seconds"], 0.0)
 
     def test_the_table_judges_the_threshold(self):

@@ -94,6 +94,9 @@ class SameBits(harness.TestCase):
     def test_one_sample_per_replica(self):
         self.same({"batch_per_replica": 1, "norm": "syncbn"}, [3, 8])
 
+    def test_so_many_ranks_that_they_exchange_in_pairs(self):
+        self.same({"replicas": 16, "batch_per_replica": 2, "norm": "syncbn", "steps": 3}, [16])
+
     def test_a_replica_count_that_is_odd(self):
         self.same({"replicas": 7, "batch_per_replica": 3, "norm": "syncbn",
                    "data.shuffle": False}, [2, 5])

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cstdlib>
 
 #include "tests/comm/mpi/world.h"
@@ -33,6 +34,19 @@ std::vector<std::vector<T>> fold_own(const FoldPlan& plan,
   return stack;
 }
 
+/// How a reduction is made to go.
+struct Way {
+  const char* name;
+  std::size_t large_bytes;
+  int exchange_ranks;
+};
+constexpr std::size_t kNeverSliced = 1 << 30, kAlwaysSliced = 0;
+constexpr int kNever = 1 << 30;
+constexpr Way kWays[] = {{"gathered", kNeverSliced, kNever},
+                         {"sliced", kAlwaysSliced, kNever},
+                         {"exchanged", kNeverSliced, 2},
+                         {"exchanged in halves", kAlwaysSliced, 2}};
+
 /// One reduction with its buffers.
 template <class T>
 struct Job {
@@ -43,10 +57,10 @@ struct Job {
   bool in_place = false;
 
   Job(Communicator& comm, const std::vector<Interval>& blocks, std::size_t count,
-      ReductionAlgorithm algorithm, std::size_t large_bytes, bool alias = false,
+      ReductionAlgorithm algorithm, const Way& way, bool alias = false,
       Combine combine = Combine::sum)
       : reduction(std::make_unique<Reduction<T>>(comm, blocks, count, algorithm, "test", combine,
-                                                 large_bytes)),
+                                                 way.large_bytes, way.exchange_ranks)),
         block(blocks[to_size(comm.rank())]),
         result(count),
         in_place(alias) {}
@@ -88,23 +102,21 @@ std::vector<std::vector<Interval>> placements(int leaves, int ranks, std::mt1993
   return all;
 }
 
-constexpr std::size_t kNeverSliced = 1 << 30, kAlwaysSliced = 0;
-
 TYPED_TEST(MpiReductionTest, AnyPlacementGivesTheBitsOfTheDefinition) {
   using T = TypeParam;
   std::mt19937 engine(7);  // the same on every rank
   for (const int leaves : {1, 2, 5, 8, 13, 16, 33})
     for (const auto& blocks : placements(leaves, world().size(), engine))
       for (const std::size_t count : {1u, 7u, 64u, 257u})
-        for (const std::size_t large_bytes : {kNeverSliced, kAlwaysSliced}) {
+        for (const Way& way : kWays) {
           const auto values = order_sensitive_leaves<T>(leaves, count, 1);
           const auto expected = recursive_sum(values);
           for (const bool in_place : {false, true}) {
-            Job<T> job(world(), blocks, count, ReductionAlgorithm::tree, large_bytes, in_place);
+            Job<T> job(world(), blocks, count, ReductionAlgorithm::tree, way, in_place);
             job.start(values);
             job.reduction->wait();
             ASSERT_TRUE(same_bits(job.values(), expected))
-                << leaves << " leaves, " << count << " values, sliced above " << large_bytes;
+                << leaves << " leaves, " << count << " values, " << way.name;
           }
         }
 }
@@ -114,8 +126,8 @@ TYPED_TEST(MpiReductionTest, AReductionRunsManyTimes) {
   const int ranks = world().size();
   std::vector<Interval> blocks;
   for (int r = 0; r < ranks; ++r) blocks.push_back(Placement{3 * ranks + 1, ranks}.block(r));
-  for (const std::size_t large_bytes : {kNeverSliced, kAlwaysSliced}) {
-    Job<T> job(world(), blocks, 100, ReductionAlgorithm::tree, large_bytes);
+  for (const Way& way : kWays) {
+    Job<T> job(world(), blocks, 100, ReductionAlgorithm::tree, way);
     for (unsigned turn = 0; turn < 20; ++turn) {
       const auto values = order_sensitive_leaves<T>(3 * ranks + 1, 100, turn);
       job.start(values);
@@ -140,7 +152,8 @@ TYPED_TEST(MpiReductionTest, SeveralAreInFlightAndWaitedForInAnotherOrder) {
       const auto blocks = random_blocks(9, world().size(), engine);
       const auto values = order_sensitive_leaves<T>(9, count, static_cast<unsigned>(turn));
       expected.push_back(recursive_sum(values));
-      jobs.emplace_back(world(), blocks, count, ReductionAlgorithm::tree, std::size_t{512});
+      const Way mixed = {"small gathered, large sliced", 512, turn % 2 == 0 ? kNever : 2};
+      jobs.emplace_back(world(), blocks, count, ReductionAlgorithm::tree, mixed);
     }
     for (std::size_t i = 0; i < jobs.size(); ++i)
       jobs[i].start(order_sensitive_leaves<T>(9, counts[i], static_cast<unsigned>(turn)));
@@ -152,9 +165,9 @@ TYPED_TEST(MpiReductionTest, SeveralAreInFlightAndWaitedForInAnotherOrder) {
   }
 }
 
-// What was started in one order may even be waited for in another order on every rank, when nothing
-// is sliced.
-TYPED_TEST(MpiReductionTest, UnslicedOnesMayBeWaitedForInEachRanksOwnOrder) {
+// What was started in one order may even be waited for in another order on every rank, when all is
+// gathered.
+TYPED_TEST(MpiReductionTest, GatheredOnesMayBeWaitedForInEachRanksOwnOrder) {
   using T = TypeParam;
   const int ranks = world().size();
   std::vector<Interval> blocks;
@@ -162,7 +175,7 @@ TYPED_TEST(MpiReductionTest, UnslicedOnesMayBeWaitedForInEachRanksOwnOrder) {
   const auto values = order_sensitive_leaves<T>(2 * ranks, 50, 5);
   std::vector<Job<T>> jobs;
   for (int i = 0; i < 5; ++i)
-    jobs.emplace_back(world(), blocks, 50u, ReductionAlgorithm::tree, kNeverSliced);
+    jobs.emplace_back(world(), blocks, 50u, ReductionAlgorithm::tree, kWays[0]);
   for (auto& job : jobs) job.start(values);
   for (int i = 0; i < 5; ++i) jobs[to_size((i + world().rank()) % 5)].reduction->wait();
   for (auto& job : jobs) EXPECT_TRUE(same_bits(job.values(), recursive_sum(values)));
@@ -176,7 +189,7 @@ TYPED_TEST(MpiReductionTest, GroupsThatStraddleRanks) {
   for (const int k : {1, 2, 3, 5}) {
     const int groups = (ranks + k - 1) / k + 2, replicas = groups * k;
     const Placement placement{replicas, ranks};
-    for (const std::size_t large_bytes : {kNeverSliced, kAlwaysSliced}) {
+    for (const Way& way : kWays) {
       std::vector<std::unique_ptr<Communicator>> comms;
       std::vector<Job<T>> jobs;
       std::vector<std::vector<T>> expected;
@@ -195,7 +208,7 @@ TYPED_TEST(MpiReductionTest, GroupsThatStraddleRanks) {
         if (own < hosts.begin || own >= hosts.end) continue;
         comms.push_back(world().subgroup(hosts));
         const auto values = order_sensitive_leaves<T>(k, 40, static_cast<unsigned>(g));
-        jobs.emplace_back(*comms.back(), blocks, 40u, ReductionAlgorithm::tree, large_bytes);
+        jobs.emplace_back(*comms.back(), blocks, 40u, ReductionAlgorithm::tree, way);
         expected.push_back(recursive_sum(values));
         jobs.back().start(values);
       }
@@ -221,15 +234,13 @@ TYPED_TEST(MpiReductionTest, TheMaximumIsThatOfAllLeavesEvenWithEmptyBlocks) {
           leaf[i] = std::abs(leaf[i]);
           expected[i] = std::max(expected[i], leaf[i]);
         }
-      for (const std::size_t large_bytes : {kNeverSliced, kAlwaysSliced}) {
-        Job<T> job(world(), blocks, count, ReductionAlgorithm::tree, large_bytes, false,
-                   Combine::max);
+      for (const Way& way : kWays) {
+        Job<T> job(world(), blocks, count, ReductionAlgorithm::tree, way, false, Combine::max);
         job.start(values);
         job.reduction->wait();
         ASSERT_EQ(job.values(), expected) << leaves << " leaves";
       }
-      Job<T> own(world(), blocks, count, ReductionAlgorithm::engine, kNeverSliced, false,
-                 Combine::max);
+      Job<T> own(world(), blocks, count, ReductionAlgorithm::engine, kWays[0], false, Combine::max);
       own.nodes.clear();
       if (!own.block.empty()) {
         own.nodes.push_back(values[to_size(own.block.begin)]);
@@ -256,7 +267,7 @@ TYPED_TEST(MpiReductionTest, TheEngineSumsIntegersExactly) {
               values[leaf][i] = static_cast<T>((leaf * 31 + i * 7) % 1001) - T{500};
               expected[i] += values[leaf][i];
             }
-          Job<T> job(world(), blocks, count, ReductionAlgorithm::engine, 65536, in_place);
+          Job<T> job(world(), blocks, count, ReductionAlgorithm::engine, kWays[0], in_place);
           job.nodes.clear();
           if (!job.block.empty()) {
             job.nodes.assign(1, std::vector<T>(count));
@@ -275,13 +286,20 @@ TYPED_TEST(MpiReductionTest, SaysHowMuchItSends) {
   std::vector<Interval> blocks;
   for (int r = 0; r < ranks; ++r) blocks.push_back({2 * r, 2 * r + 2});
   const Reduction<T> small(world(), blocks, 1000, ReductionAlgorithm::tree, "s", Combine::sum,
-                           kNeverSliced);
+                           kNeverSliced, kNever);
   const Reduction<T> own(world(), blocks, 1000, ReductionAlgorithm::engine, "e");
   EXPECT_EQ(small.communicates(), ranks > 1);
   EXPECT_EQ(small.values_sent(), ranks > 1 ? 1000u : 0u);
   EXPECT_EQ(own.values_sent(), ranks > 1 ? 1000u : 0u);
+  const Reduction<T> exchanged(world(), blocks, 1000, ReductionAlgorithm::tree, "x", Combine::sum,
+                               kNeverSliced, 2);
+  if (std::has_single_bit(static_cast<unsigned>(ranks)) && world().exchanges())
+    EXPECT_EQ(exchanged.values_sent(),
+              1000u * to_size(std::countr_zero(static_cast<unsigned>(ranks))));
+  else
+    EXPECT_EQ(exchanged.values_sent(), ranks > 1 ? 1000u : 0u);
   const Reduction<T> sliced(world(), blocks, 1000, ReductionAlgorithm::tree, "l", Combine::sum,
-                            kAlwaysSliced);
+                            kAlwaysSliced, kNever);
   if (ranks > 1) {
     EXPECT_NEAR(static_cast<double>(sliced.values_sent()), 1000.0 + 1000.0 / ranks, 1.0);
   }
@@ -294,9 +312,9 @@ TEST(MpiReduction, AllocatesNothingAfterItsFirstRun) {
   const int ranks = world().size();
   std::mt19937 engine(5);
   for (const auto& blocks : placements(3 * ranks + 1, ranks, engine))
-    for (const std::size_t large_bytes : {kNeverSliced, kAlwaysSliced})
+    for (const Way& way : kWays)
       for (const auto algorithm : {ReductionAlgorithm::tree, ReductionAlgorithm::engine}) {
-        Job<float> job(world(), blocks, 100, algorithm, large_bytes);
+        Job<float> job(world(), blocks, 100, algorithm, way);
         const std::size_t nodes = job.reduction->local_plan().nodes.size();
         job.nodes.assign(nodes, std::vector<float>(100, 1.0f));
         for (int i = 0; i < 2; ++i) {
@@ -307,7 +325,7 @@ TEST(MpiReduction, AllocatesNothingAfterItsFirstRun) {
           job.restart();
           job.reduction->wait();
         });
-        EXPECT_EQ(made, 0) << nodes << " nodes, sliced above " << large_bytes;
+        EXPECT_EQ(made, 0) << nodes << " nodes, " << way.name;
       }
 }
 
