@@ -23,6 +23,15 @@ struct BenchLine {
   std::vector<int> leaves = {1, 3};                      // bench reduce: of a rank
 };
 
+/// What `plan` is asked to predict.
+struct ScaleLine {
+  int ranks = 0;  // 0: print the compiled step
+  std::string network = "infiniband200";
+  int replicas_per_rank = 1;
+  double speed_up = 1.0;  // of the computing, over this machine's
+  int steps = 20;         // that are measured
+};
+
 struct CommandLine {
   std::string command;  // train, compare, plan, eval, inspect, bench step, bench norm, ...
   std::string file;     // experiment, study or checkpoint folder
@@ -33,6 +42,7 @@ struct CommandLine {
   std::vector<std::string> faults;  // train and eval, in builds with faults
   std::string only;                 // I/N
   BenchLine bench;
+  ScaleLine scale;
   bool csv = false;     // report: values instead of the page
   bool flight = false;  // inspect
   int digits = 4;       // trace
@@ -57,6 +67,7 @@ std::string version_text();
 int run_train(const CommandLine& line, Communicator& comm);
 int run_compare(const CommandLine& line, Communicator& comm);
 int run_plan(const CommandLine& line, Communicator& comm);
+int run_plan_scale(const CommandLine& line, Communicator& comm);
 int run_eval(const CommandLine& line, Communicator& comm);
 int run_report(const CommandLine& line);
 int run_trace(const CommandLine& line);

@@ -9,6 +9,7 @@
 namespace syncnorm {
 
 int run_plan(const CommandLine& line, Communicator& comm) {
+  if (line.scale.ranks > 0) return run_plan_scale(line, comm);
   const LoadedExperiment loaded = load_on_all_ranks(line, comm);
   const std::unique_ptr<Device> device = make_device(loaded.experiment, comm);
   const Dataset dataset = load_data_on_all_ranks(loaded, comm);

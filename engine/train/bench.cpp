@@ -117,6 +117,31 @@ double Trainer::timed_steps(std::int64_t& step, int count) {
   return device_.host_memory() ? median(seconds) : since(begin) / count;
 }
 
+StepTimes Trainer::time_instructions(int steps) {
+  initialize();
+  const int warmup = BenchOptions{}.warmup;
+  loader_ = make_loader(0, warmup + steps);
+  for (std::int64_t step = 0; step < warmup; ++step) one_step(step);
+  full_->set_profile(true);
+  const std::size_t count = full_->instruction_seconds().size();
+  std::vector<std::vector<double>> seconds(count);
+  std::vector<double> rest;
+  for (std::int64_t step = warmup; step < warmup + steps; ++step) {
+    const std::vector<double> before = full_->instruction_seconds();
+    double whole = one_step(step).seconds;
+    for (std::size_t i = 0; i < count; ++i) {
+      seconds[i].push_back(full_->instruction_seconds()[i] - before[i]);
+      whole -= seconds[i].back();
+    }
+    rest.push_back(whole);
+  }
+  full_->set_profile(false);
+  StepTimes times;
+  times.update = std::max(0.0, median(rest));
+  for (std::vector<double>& of_one : seconds) times.instructions.push_back(median(of_one));
+  return times;
+}
+
 StepBench Trainer::bench(const BenchOptions& options) {
   initialize();
   const int kinds = options.instructions ? 3 : 2;

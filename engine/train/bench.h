@@ -49,6 +49,12 @@ struct StepBench {
   std::vector<ReductionBench> reductions;  // those that communicate
 };
 
+/// What each instruction of the training program takes; seconds, medians over steps.
+struct StepTimes {
+  std::vector<double> instructions;  // over all local replicas
+  double update = 0.0;               // the rest of the step: optimizer, loader
+};
+
 /// The middle value, or the mean of the two in the middle; 0 of none.
 double median(std::vector<double> values);
 

@@ -72,6 +72,12 @@ class Trainer {
   /// Measures steps of a fresh start; nothing is written. Collective.
   StepBench bench(const BenchOptions& options);
 
+  /// Measures every instruction in `steps` steps of a fresh start, after some that are not counted;
+  /// nothing is written. Requires a device with host memory. Collective.
+  StepTimes time_instructions(int steps);
+  /// What a step runs.
+  const Program& program() const { return full_->program(); }
+
   /// The compiled step as text, and the memory it takes on this rank.
   std::string plan() const;
 

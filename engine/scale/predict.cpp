@@ -1,0 +1,165 @@
+// See predict.h.
+#include "engine/scale/predict.h"
+
+#include <algorithm>
+#include <bit>
+#include <cassert>
+
+namespace syncnorm {
+namespace {
+
+/// `bytes` to each of the others in one go.
+Messages to_all_others(double bytes, const Network& network, int ranks) {
+  Messages m;
+  m.count = ranks - 1;
+  const int near = std::min(ranks, network.ranks_per_node) - 1;
+  const int far = ranks - 1 - near;
+  m.transfer = near * bytes / network.inside.bandwidth + far * bytes / network.between.bandwidth;
+  m.latency = far > 0 ? network.between.latency : network.inside.latency;
+  return m;
+}
+
+std::vector<Messages> in_pairs(const StepSchedule::Sum& sum, const Network& network, int ranks,
+                               bool halving) {
+  std::vector<Messages> rounds;
+  for (const ExchangeRound& r : exchange_rounds(0, ranks, sum.count, halving)) {
+    const Link& link = network.link(0, r.peer);
+    const std::size_t values = std::max(r.send_count, r.receive_count);
+    rounds.push_back(
+        {1, static_cast<double>(values * sum.bytes_per_value) / link.bandwidth, link.latency});
+  }
+  return rounds;
+}
+
+/// One rank that runs a schedule.
+class Timeline {
+ public:
+  Timeline(const StepSchedule& schedule, const Network& network, int ranks, int group,
+           ReductionAlgorithm algorithm)
+      : overhead_(network.overhead) {
+    for (const StepSchedule::Sum& sum : schedule.sums)
+      sums_.push_back({rounds_of(sum, network, is_statistics(sum) ? group : ranks, algorithm)});
+  }
+
+  StepPrediction run(const StepSchedule& schedule) {
+    StepPrediction result;
+    for (const StepSchedule::Item& item : schedule.items) {
+      const double before = now_;
+      if (item.kind != InstructionKind::reduce_wait) now_ += item.seconds;
+      if (item.kind == InstructionKind::reduce_start) start(item.reduction);
+      if (item.kind == InstructionKind::reduce_wait) wait(item.reduction);
+      progress();
+      if (item.kind == InstructionKind::compute) continue;
+      const auto& sum = schedule.sums[static_cast<std::size_t>(item.reduction)];
+      (is_statistics(sum) ? result.statistics : result.gradients) += now_ - before;
+    }
+    result.step = now_ + schedule.update;
+    return result;
+  }
+
+ private:
+  struct Flight {
+    std::vector<Messages> rounds;
+    std::size_t round = 0;
+    double arrives = 0.0;  // of this round
+    bool flying = false;
+  };
+  static bool is_statistics(const StepSchedule::Sum& sum) {
+    return sum.kind == ReductionKind::forward_statistics ||
+           sum.kind == ReductionKind::backward_statistics;
+  }
+
+  void send(Flight& f) {
+    const Messages& m = f.rounds[f.round];
+    now_ += m.count * overhead_;
+    link_free_ = std::max(now_, link_free_) + m.transfer;
+    f.arrives = link_free_ + m.latency;
+  }
+  /// Takes what has arrived and begins the next round.
+  void receive(Flight& f) {
+    now_ = std::max(now_, f.arrives) + f.rounds[f.round].count * overhead_;
+    f.flying = ++f.round < f.rounds.size();
+    if (f.flying) send(f);
+  }
+  void start(int index) {
+    Flight& f = sums_[static_cast<std::size_t>(index)];
+    f.round = 0;
+    f.flying = !f.rounds.empty();
+    if (f.flying) send(f);
+  }
+  void wait(int index) {
+    Flight& f = sums_[static_cast<std::size_t>(index)];
+    while (f.flying) receive(f);
+  }
+  void progress() {
+    for (Flight& f : sums_)
+      while (f.flying && f.arrives <= now_) receive(f);
+  }
+
+  double overhead_;
+  std::vector<Flight> sums_;
+  double now_ = 0.0, link_free_ = 0.0;
+};
+
+}  // namespace
+
+double StepSchedule::computing() const {
+  double total = update;
+  for (const Item& item : items)
+    if (item.kind == InstructionKind::compute) total += item.seconds;
+  return total;
+}
+
+StepSchedule schedule_of(const Program& program, const std::vector<double>& seconds, double update,
+                         int measured, int replicas) {
+  assert(seconds.size() == program.instructions.size());
+  StepSchedule schedule;
+  schedule.update = update;
+  for (const ReductionSpec& spec : program.reductions)
+    schedule.sums.push_back(
+        {spec.kind, spec.count,
+         spec.kind == ReductionKind::gradient ? sizeof(float) : sizeof(double)});
+  for (std::size_t i = 0; i < seconds.size(); ++i) {
+    const Instruction& in = program.instructions[i];
+    const bool grows = in.scope == Scope::replica || in.scope == Scope::merged ||
+                       in.kind == InstructionKind::reduce_start;
+    const double share = grows ? static_cast<double>(replicas) / measured : 1.0;
+    schedule.items.push_back({in.kind, share * seconds[i], in.reduction});
+  }
+  return schedule;
+}
+
+std::vector<Messages> rounds_of(const StepSchedule::Sum& sum, const Network& network, int ranks,
+                                ReductionAlgorithm algorithm) {
+  if (ranks < 2) return {};
+  const std::size_t bytes = sum.count * sum.bytes_per_value;
+  const bool sliced =
+      bytes > ReductionPlan::kLargeBytes && sum.count >= static_cast<std::size_t>(ranks);
+  const bool power_of_two = std::has_single_bit(static_cast<unsigned>(ranks));
+  // An engine's own sum is taken to go in pairs always; the ranks over a power of two cost a round
+  // on the way in and one on the way out.
+  if (algorithm == ReductionAlgorithm::engine) {
+    const auto floor = static_cast<int>(std::bit_floor(static_cast<unsigned>(ranks)));
+    std::vector<Messages> rounds = in_pairs(sum, network, floor, sliced);
+    if (!power_of_two) {
+      const Messages whole{1, static_cast<double>(bytes) / network.between.bandwidth,
+                           network.between.latency};
+      rounds.insert(rounds.begin(), whole);
+      rounds.push_back(whole);
+    }
+    return rounds;
+  }
+  if (power_of_two && ranks >= ReductionPlan::kExchangeRanks)
+    return in_pairs(sum, network, ranks, sliced);
+  if (!sliced) return {to_all_others(static_cast<double>(bytes), network, ranks)};
+  const Messages slice = to_all_others(static_cast<double>(bytes) / ranks, network, ranks);
+  return {slice, slice};
+}
+
+StepPrediction predict(const StepSchedule& schedule, const Network& network, int ranks, int group,
+                       ReductionAlgorithm algorithm) {
+  assert(ranks >= 1 && group >= 1 && ranks % group == 0);
+  return Timeline(schedule, network, ranks, group, algorithm).run(schedule);
+}
+
+}  // namespace syncnorm

@@ -1,0 +1,174 @@
+// syncnorm plan --ranks: what a step would take on a cluster, and how many replicas should share
+// statistics there.
+#include <bit>
+#include <iostream>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "engine/scale/predict.h"
+#include "engine/train/trainer.h"
+#include "kernels/error.h"
+#include "launch/build_info.h"
+#include "launch/commands.h"
+#include "launch/session.h"
+
+namespace syncnorm {
+namespace {
+
+/// What SyncBN may cost of a step before a smaller group is advised.
+constexpr double kAccepted = 0.05;
+
+struct Row {
+  int ranks = 1;
+  StepPrediction alone, together;  // per-device and over all ranks
+  int best = 1;                    // ranks that can share statistics within kAccepted
+
+  double cost() const { return together.step / alone.step - 1.0; }
+};
+
+ReductionAlgorithm algorithm_of(const Experiment& experiment) {
+  return experiment.reduction == ReductionMode::fastest ? ReductionAlgorithm::engine
+                                                        : ReductionAlgorithm::tree;
+}
+
+Row row(const StepSchedule& schedule, const Network& network, int ranks, bool shares,
+        ReductionAlgorithm algorithm) {
+  Row r;
+  r.ranks = ranks;
+  r.alone = predict(schedule, network, ranks, 1, algorithm);
+  r.together = predict(schedule, network, ranks, shares ? ranks : 1, algorithm);
+  for (int group = 2; shares && group <= ranks; ++group)
+    if (ranks % group == 0 && predict(schedule, network, ranks, group, algorithm).step <=
+                                  (1.0 + kAccepted) * r.alone.step)
+      r.best = group;
+  return r;
+}
+
+/// 2, 4, 8, ... and `most`.
+std::vector<int> counts(int most) {
+  std::vector<int> all;
+  for (int ranks = 2; ranks < most; ranks *= 2) all.push_back(ranks);
+  all.push_back(most);
+  return all;
+}
+
+std::string table(const std::vector<Row>& rows, bool shares, int replicas) {
+  std::string text =
+      shares ? "| ranks | per-device BN, ms | exposed gradients, ms | SyncBN over all, ms | "
+               "exposed statistics, ms | SyncBN costs | share within 5% |\n"
+               "|---:|---:|---:|---:|---:|---:|---:|\n"
+             : "| ranks | step, ms | exposed gradients, ms |\n|---:|---:|---:|\n";
+  for (const Row& r : rows) {
+    text += fmt::format("| {} | {:.3f} | {:.3f} |", r.ranks, 1e3 * r.alone.step,
+                        1e3 * r.alone.gradients);
+    if (shares)
+      text += fmt::format(" {:.3f} | {:.3f} | {:+.1f}% | {} |", 1e3 * r.together.step,
+                          1e3 * r.together.statistics, 100.0 * r.cost(), r.best * replicas);
+    text += "\n";
+  }
+  if (!shares) return text;
+  return text +
+         "\nThe last column is the largest norm.synced_replicas whose step is within 5% of "
+         "per-device BatchNorm's.\n";
+}
+
+nlohmann::json json(const StepSchedule& schedule) {
+  static const char* const kKinds[] = {"compute", "start", "wait"};
+  static const char* const kSums[] = {"forward_statistics", "backward_statistics", "gradient",
+                                      "loss"};
+  nlohmann::json out = {{"update_seconds", schedule.update}};
+  for (const StepSchedule::Item& item : schedule.items)
+    out["items"].push_back({{"kind", kKinds[static_cast<int>(item.kind)]},
+                            {"seconds", item.seconds},
+                            {"reduction", item.reduction}});
+  for (const StepSchedule::Sum& sum : schedule.sums)
+    out["reductions"].push_back({{"kind", kSums[static_cast<int>(sum.kind)]},
+                                 {"values", sum.count},
+                                 {"bytes_per_value", sum.bytes_per_value}});
+  return out;
+}
+
+nlohmann::json json(const StepPrediction& p) {
+  return {{"step_seconds", p.step},
+          {"statistics_seconds", p.statistics},
+          {"gradient_seconds", p.gradients}};
+}
+
+nlohmann::json json(const Network& n) {
+  return {{"name", n.name},
+          {"latency_seconds", n.between.latency},
+          {"bytes_per_second", n.between.bandwidth},
+          {"inside_latency_seconds", n.inside.latency},
+          {"inside_bytes_per_second", n.inside.bandwidth},
+          {"ranks_per_node", n.ranks_per_node},
+          {"overhead_seconds", n.overhead}};
+}
+
+/// The experiment with two ranks' replicas, which share statistics if they can: what is measured.
+CommandLine measured_line(const CommandLine& line, bool shares) {
+  const std::string replicas = std::to_string(2 * line.scale.replicas_per_rank);
+  CommandLine measured = line;
+  measured.overrides.push_back("replicas=" + replicas);
+  if (shares) measured.overrides.push_back("norm.synced_replicas=" + replicas);
+  return measured;
+}
+
+StepSchedule measure(const CommandLine& line, bool shares, Communicator& comm) {
+  const LoadedExperiment loaded = load_on_all_ranks(measured_line(line, shares), comm);
+  const std::unique_ptr<Device> device = make_device(loaded.experiment, comm);
+  const Dataset dataset = load_data_on_all_ranks(loaded, comm);
+  TrainerOptions options;
+  options.version = kVersion;
+  Trainer trainer(loaded, dataset, *device, comm, options);
+  StepTimes times = trainer.time_instructions(line.scale.steps);
+  for (double& seconds : times.instructions) seconds /= line.scale.speed_up;
+  const int replicas = line.scale.replicas_per_rank;
+  return schedule_of(trainer.program(), times.instructions, times.update / line.scale.speed_up,
+                     2 * replicas, replicas);
+}
+
+}  // namespace
+
+int run_plan_scale(const CommandLine& line, Communicator& comm) {
+  const Network network = parse_network(line.scale.network);
+  if (comm.size() > 1)
+    throw InputError("plan --ranks predicts from one rank's times; start it without mpirun");
+  const Experiment experiment = load_on_all_ranks(line, comm).experiment;
+  if (experiment.device != DeviceKind::cpu)
+    throw InputError(
+        "plan --ranks measures kernels on device: cpu; for a faster one give device=cpu and "
+        "--speed-up");
+  const bool shares = experiment.norm.kind == NormKind::batch;
+  const StepSchedule schedule = measure(line, shares, comm);
+  std::vector<Row> rows;
+  for (const int ranks : counts(line.scale.ranks))
+    rows.push_back(row(schedule, network, ranks, shares, algorithm_of(experiment)));
+  if (!line.bench.json) {
+    std::cout << fmt::format(
+        "Predicted from kernels measured here ({:.3f} ms of computing a step, {} replica{} of {} "
+        "a rank{}) on {}\n\n",
+        1e3 * schedule.computing(), line.scale.replicas_per_rank,
+        line.scale.replicas_per_rank == 1 ? "" : "s", experiment.batch_per_replica,
+        line.scale.speed_up == 1.0 ? "" : fmt::format(", {:g} times as fast", line.scale.speed_up),
+        network.description());
+    std::cout << table(rows, shares, line.scale.replicas_per_rank);
+    return 0;
+  }
+  nlohmann::json out = {{"version", kVersion},
+                        {"network", json(network)},
+                        {"reproducible", algorithm_of(experiment) == ReductionAlgorithm::tree},
+                        {"replicas_per_rank", line.scale.replicas_per_rank},
+                        {"computing_seconds", schedule.computing()},
+                        {"schedule", json(schedule)}};
+  for (const Row& r : rows)
+    out["predictions"].push_back(
+        {{"ranks", r.ranks},
+         {"alone", json(r.alone)},
+         {"together", json(r.together)},
+         {"share_within_5_percent", r.best * line.scale.replicas_per_rank}});
+  std::cout << out.dump(2) << "\n";
+  return 0;
+}
+
+}  // namespace syncnorm
