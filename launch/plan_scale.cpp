@@ -132,8 +132,6 @@ StepSchedule measure(const CommandLine& line, bool shares, Communicator& comm) {
 
 int run_plan_scale(const CommandLine& line, Communicator& comm) {
   const Network network = parse_network(line.scale.network);
-  if (comm.size() > 1)
-    throw InputError("plan --ranks predicts from one rank's times; start it without mpirun");
   const Experiment experiment = load_on_all_ranks(line, comm).experiment;
   if (experiment.device != DeviceKind::cpu)
     throw InputError(

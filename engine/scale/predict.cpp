@@ -45,13 +45,14 @@ class Timeline {
     StepPrediction result;
     for (const StepSchedule::Item& item : schedule.items) {
       const double before = now_;
-      if (item.kind != InstructionKind::reduce_wait) now_ += item.seconds;
-      if (item.kind == InstructionKind::reduce_start) start(item.reduction);
+      if (item.kind == InstructionKind::compute) now_ += item.seconds;
+      if (item.kind == InstructionKind::reduce_start) start(item.reduction, item.seconds);
       if (item.kind == InstructionKind::reduce_wait) wait(item.reduction);
+      if (item.kind != InstructionKind::compute) {
+        const auto& sum = schedule.sums[static_cast<std::size_t>(item.reduction)];
+        (is_statistics(sum) ? result.statistics : result.gradients) += now_ - before;
+      }
       progress();
-      if (item.kind == InstructionKind::compute) continue;
-      const auto& sum = schedule.sums[static_cast<std::size_t>(item.reduction)];
-      (is_statistics(sum) ? result.statistics : result.gradients) += now_ - before;
     }
     result.step = now_ + schedule.update;
     return result;
@@ -81,11 +82,13 @@ class Timeline {
     f.flying = ++f.round < f.rounds.size();
     if (f.flying) send(f);
   }
-  void start(int index) {
+  void start(int index, double seconds) {
     Flight& f = sums_[static_cast<std::size_t>(index)];
     f.round = 0;
     f.flying = !f.rounds.empty();
-    if (f.flying) send(f);
+    if (!f.flying) return;
+    now_ += seconds;
+    send(f);
   }
   void wait(int index) {
     Flight& f = sums_[static_cast<std::size_t>(index)];

@@ -159,8 +159,10 @@ int main(int argc, char** argv) {
   constexpr double kBegin = 10.0;
   simgrid::s4u::this_actor::sleep_until(kBegin);
   for (const Item& item : step.items) {
-    if (item.kind != "wait" && item.seconds > 0.0)
-      simgrid::s4u::this_actor::sleep_for(item.seconds);
+    const bool idle =
+        item.kind == "wait" || (item.kind == "start" && group == 1 &&
+                                step.sums[static_cast<std::size_t>(item.reduction)].statistics);
+    if (!idle && item.seconds > 0.0) simgrid::s4u::this_actor::sleep_for(item.seconds);
     if (item.kind == "start") reductions[static_cast<std::size_t>(item.reduction)].start();
     if (item.kind == "wait") reductions[static_cast<std::size_t>(item.reduction)].wait();
     for (Reduction& reduction : reductions) reduction.test();
