@@ -41,6 +41,27 @@ void add_bench_output(CLI::App* command, CommandLine& line) {
   command->add_flag("--json", line.bench.json, "Print one JSON object instead of the table");
 }
 
+void add_prediction(CLI::App* command, CommandLine& line, const char* ranks_help) {
+  command->add_option("--ranks", line.scale.ranks, ranks_help)->check(CLI::Range(2, 16384));
+  command
+      ->add_option("--network", line.scale.network,
+                   "ethernet25, infiniband200 or nvlink_infiniband, with changes after commas: "
+                   "latency_us=, gbit=, overhead_us=, ranks_per_node=, inside_latency_us=, "
+                   "inside_gbit=")
+      ->capture_default_str();
+  command->add_option("--replicas-per-rank", line.scale.replicas_per_rank, "That a rank hosts")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
+  command
+      ->add_option("--speed-up", line.scale.speed_up,
+                   "How much faster a rank computes than this machine's core")
+      ->check(CLI::Range(1e-3, 1e6))
+      ->capture_default_str();
+  command->add_option("--steps", line.scale.steps, "That are measured")
+      ->check(CLI::Range(3, 10000))
+      ->capture_default_str();
+}
+
 }  // namespace
 
 CommandLine parse_command_line(int argc, char** argv) {
@@ -70,28 +91,13 @@ CommandLine parse_command_line(int argc, char** argv) {
                       "Begin every run with the weights of a .safetensors file or a checkpoint "
                       "folder");
   compare->add_flag("--dry-run", line.dry_run, "Check everything and list the runs");
+  add_prediction(compare, line, "Add to the table what a step would take on so many ranks");
 
   CLI::App* plan =
       app.add_subcommand("plan", "Print the compiled step, or predict it on more ranks");
   add_experiment(plan, line, "EXPERIMENT.yaml");
   add_overrides(plan, line);
-  plan->add_option("--ranks", line.scale.ranks, "Predict the step on 2, 4, ... up to so many ranks")
-      ->check(CLI::Range(2, 16384));
-  plan->add_option("--network", line.scale.network,
-                   "ethernet25, infiniband200 or nvlink_infiniband, with changes after commas: "
-                   "latency_us=, gbit=, overhead_us=, ranks_per_node=, inside_latency_us=, "
-                   "inside_gbit=")
-      ->capture_default_str();
-  plan->add_option("--replicas-per-rank", line.scale.replicas_per_rank, "That a rank hosts")
-      ->check(CLI::Range(1, 1024))
-      ->capture_default_str();
-  plan->add_option("--speed-up", line.scale.speed_up,
-                   "How much faster a rank computes than this machine's core")
-      ->check(CLI::Range(1e-3, 1e6))
-      ->capture_default_str();
-  plan->add_option("--steps", line.scale.steps, "That are measured")
-      ->check(CLI::Range(3, 10000))
-      ->capture_default_str();
+  add_prediction(plan, line, "Predict the step on 2, 4, ... up to so many ranks");
   plan->add_flag("--json", line.bench.json, "With --ranks: one JSON object, with the schedule");
 
   CLI::App* eval = app.add_subcommand("eval", "Evaluate weights on the test set");

@@ -23,9 +23,9 @@ struct BenchLine {
   std::vector<int> leaves = {1, 3};                      // bench reduce: of a rank
 };
 
-/// What `plan` is asked to predict.
+/// What `plan` and `compare` are asked to predict.
 struct ScaleLine {
-  int ranks = 0;  // 0: print the compiled step
+  int ranks = 0;  // 0: nothing
   std::string network = "infiniband200";
   int replicas_per_rank = 1;
   double speed_up = 1.0;  // of the computing, over this machine's

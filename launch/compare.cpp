@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iostream>
+#include <map>
 
 #include <fmt/format.h>
 
@@ -10,6 +11,7 @@
 #include "engine/train/agreement.h"
 #include "kernels/error.h"
 #include "launch/commands.h"
+#include "launch/measure.h"
 #include "launch/session.h"
 #include "monitoring/whole_file.h"
 
@@ -41,6 +43,19 @@ void write_description(const Study& study) {
               study_json(study, study_results(study)), "choose another run_dir");
 }
 
+/// Once for runs that differ in their seed alone.
+void predict_steps(const Study& study, const ScaleLine& scale, std::vector<RunResult>& results) {
+  const std::unique_ptr<Communicator> self = make_self_communicator();
+  std::map<StudySettings, double> known;
+  for (std::size_t i = 0; i < study.runs.size(); ++i) {
+    StudySettings settings = study.runs[i].settings;
+    std::erase_if(settings, [](const auto& setting) { return setting.first == "seed"; });
+    const auto [entry, is_new] = known.try_emplace(settings, 0.0);
+    if (is_new) entry->second = predicted_step(study.runs[i].loaded, scale, *self);
+    results[i].predicted_step = entry->second;
+  }
+}
+
 }  // namespace
 
 int run_compare(const CommandLine& line, Communicator& comm) {
@@ -48,6 +63,7 @@ int run_compare(const CommandLine& line, Communicator& comm) {
   Part part;
   agree(comm, [&] {
     part = parse_only(line.only);
+    parse_network(line.scale.network);
     study = load_study(line.file, line.overrides);
   });
   const auto say = [&](const std::string& text) {
@@ -73,7 +89,13 @@ int run_compare(const CommandLine& line, Communicator& comm) {
     if (comm.rank() == 0) write_description(study);
   });
   if (comm.rank() != 0) return 0;
-  const std::string table = study_table(study_results(study), study.best_of);
+  std::vector<RunResult> results = study_results(study);
+  if (line.scale.ranks > 0) predict_steps(study, line.scale, results);
+  std::string table = study_table(results, study.best_of);
+  if (line.scale.ranks > 0)
+    table +=
+        fmt::format("\nPredicted: {} ranks of {} replica(s), {}\n", line.scale.ranks,
+                    line.scale.replicas_per_rank, parse_network(line.scale.network).description());
   std::cout << "\n" << table << std::flush;
   std::ofstream(std::filesystem::path(study.run_dir) / "table.md") << table;
   return 0;

@@ -6,11 +6,9 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include "engine/scale/predict.h"
-#include "engine/train/trainer.h"
-#include "kernels/error.h"
 #include "launch/build_info.h"
 #include "launch/commands.h"
+#include "launch/measure.h"
 #include "launch/session.h"
 
 namespace syncnorm {
@@ -26,11 +24,6 @@ struct Row {
 
   double cost() const { return together.step / alone.step - 1.0; }
 };
-
-ReductionAlgorithm algorithm_of(const Experiment& experiment) {
-  return experiment.reduction == ReductionMode::fastest ? ReductionAlgorithm::engine
-                                                        : ReductionAlgorithm::tree;
-}
 
 Row row(const StepSchedule& schedule, const Network& network, int ranks, bool shares,
         ReductionAlgorithm algorithm) {
@@ -105,43 +98,17 @@ nlohmann::json json(const Network& n) {
           {"overhead_seconds", n.overhead}};
 }
 
-/// The experiment with two ranks' replicas, which share statistics if they can: what is measured.
-CommandLine measured_line(const CommandLine& line, bool shares) {
-  const std::string replicas = std::to_string(2 * line.scale.replicas_per_rank);
-  CommandLine measured = line;
-  measured.overrides.push_back("replicas=" + replicas);
-  if (shares) measured.overrides.push_back("norm.synced_replicas=" + replicas);
-  return measured;
-}
-
-StepSchedule measure(const CommandLine& line, bool shares, Communicator& comm) {
-  const LoadedExperiment loaded = load_on_all_ranks(measured_line(line, shares), comm);
-  const std::unique_ptr<Device> device = make_device(loaded.experiment, comm);
-  const Dataset dataset = load_data_on_all_ranks(loaded, comm);
-  TrainerOptions options;
-  options.version = kVersion;
-  Trainer trainer(loaded, dataset, *device, comm, options);
-  StepTimes times = trainer.time_instructions(line.scale.steps);
-  for (double& seconds : times.instructions) seconds /= line.scale.speed_up;
-  const int replicas = line.scale.replicas_per_rank;
-  return schedule_of(trainer.program(), times.instructions, times.update / line.scale.speed_up,
-                     2 * replicas, replicas);
-}
-
 }  // namespace
 
 int run_plan_scale(const CommandLine& line, Communicator& comm) {
   const Network network = parse_network(line.scale.network);
-  const Experiment experiment = load_on_all_ranks(line, comm).experiment;
-  if (experiment.device != DeviceKind::cpu)
-    throw InputError(
-        "plan --ranks measures kernels on device: cpu; for a faster one give device=cpu and "
-        "--speed-up");
+  const LoadedExperiment loaded = load_on_all_ranks(line, comm);
+  const Experiment& experiment = loaded.experiment;
   const bool shares = experiment.norm.kind == NormKind::batch;
-  const StepSchedule schedule = measure(line, shares, comm);
+  const StepSchedule schedule = measure_schedule(loaded, line.scale, comm);
   std::vector<Row> rows;
   for (const int ranks : counts(line.scale.ranks))
-    rows.push_back(row(schedule, network, ranks, shares, algorithm_of(experiment)));
+    rows.push_back(row(schedule, network, ranks, shares, reduction_algorithm(experiment)));
   if (!line.bench.json) {
     std::cout << fmt::format(
         "Predicted from kernels measured here ({:.3f} ms of computing a step, {} replica{} of {} "
@@ -153,12 +120,13 @@ int run_plan_scale(const CommandLine& line, Communicator& comm) {
     std::cout << table(rows, shares, line.scale.replicas_per_rank);
     return 0;
   }
-  nlohmann::json out = {{"version", kVersion},
-                        {"network", json(network)},
-                        {"reproducible", algorithm_of(experiment) == ReductionAlgorithm::tree},
-                        {"replicas_per_rank", line.scale.replicas_per_rank},
-                        {"computing_seconds", schedule.computing()},
-                        {"schedule", json(schedule)}};
+  nlohmann::json out = {
+      {"version", kVersion},
+      {"network", json(network)},
+      {"reproducible", reduction_algorithm(experiment) == ReductionAlgorithm::tree},
+      {"replicas_per_rank", line.scale.replicas_per_rank},
+      {"computing_seconds", schedule.computing()},
+      {"schedule", json(schedule)}};
   for (const Row& r : rows)
     out["predictions"].push_back(
         {{"ranks", r.ranks},

@@ -119,7 +119,7 @@ std::string label_of(const Variant& variant) {
 
 /// One line of the table: what is known of a variant, as far as it was run.
 struct Row {
-  std::string setting, accuracy, loss = "-", rate = "-", share = "-", chosen, difference;
+  std::string setting, accuracy, loss = "-", rate = "-", share = "-", chosen, difference, predicted;
 };
 
 Row row_of(const Variant& variant, const std::vector<RunResult>& results) {
@@ -139,6 +139,8 @@ Row row_of(const Variant& variant, const std::vector<RunResult>& results) {
   row.setting = label_of(variant);
   row.chosen = settings_text(variant.chosen);
   row.difference = difference_text(variant);
+  if (const double seconds = results[variant.runs.front()].predicted_step; std::isfinite(seconds))
+    row.predicted = fmt::format("{:.2f}", 1e3 * seconds);
   std::vector<std::string> words;
   if (!accuracy.empty()) {
     const Statistics a = statistics(accuracy);
@@ -163,10 +165,10 @@ struct Column {
 /// A column whose cells are all empty is left out.
 std::vector<Column> columns_of(const std::vector<Row>& rows) {
   std::vector<Column> columns = {
-      {"setting", &Row::setting, false},        {"chosen", &Row::chosen, false},
-      {"test accuracy", &Row::accuracy, false}, {"difference, 95%", &Row::difference, false},
-      {"final loss", &Row::loss, true},         {"images/s", &Row::rate, true},
-      {"exposed reductions", &Row::share, true}};
+      {"setting", &Row::setting, false},         {"chosen", &Row::chosen, false},
+      {"test accuracy", &Row::accuracy, false},  {"difference, 95%", &Row::difference, false},
+      {"final loss", &Row::loss, true},          {"images/s", &Row::rate, true},
+      {"exposed reductions", &Row::share, true}, {"predicted step, ms", &Row::predicted, true}};
   std::erase_if(columns, [&](const Column& column) {
     return std::all_of(rows.begin(), rows.end(),
                        [&](const Row& row) { return (row.*column.text).empty(); });

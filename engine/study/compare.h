@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -17,6 +18,8 @@ struct RunResult {
   double final_loss = 0.0;
   double samples_per_second = 0.0;
   double reduction_share = 0.0;
+  // Seconds of a step on the cluster that was asked for; nan: not predicted.
+  double predicted_step = std::numeric_limits<double>::quiet_NaN();
 };
 
 /// Trains one experiment; `resume` as for `syncnorm train`.

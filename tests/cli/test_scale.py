@@ -50,6 +50,21 @@ class Scale(harness.TestCase):
         self.assertIn("4 replicas of 2 a rank, 1000 times as fast", text)
         self.assertIn("largest norm.synced_replicas", text)
 
+    def test_a_study_gets_a_column(self):
+        study = harness.write_experiment(self.folder / "study.yaml", {"steps": 1}, run_dir=self.folder / "study")
+        lines = [line for line in study.read_text().splitlines() if not line.startswith("seed:")]
+        before_norm = [line for line in lines if not line.startswith(("norm:", "  groups:"))]
+        compare = ["compare:", "  norm: [bn, syncbn, {kind: batch, synced_replicas: 2}]", "  seed: [1, 2]", ""]
+        study.write_text("\n".join(before_norm + compare))
+        result = harness.run("compare", study, "--ranks", "63", "--network", "ethernet25,latency_us=1e4", "--steps", "3")
+        self.assertEqual(result.code, 0, result.err)
+        rows = [line.split("|") for line in result.out.splitlines() if line.startswith("|")]
+        self.assertIn("predicted step, ms", rows[0][-2])
+        alone, together, none = (row[-2].strip() for row in rows[2:])
+        self.assertGreater(float(together), 3 * float(alone))
+        self.assertEqual(none, "")  # two do not divide 63
+        self.assertIn("Predicted: 63 ranks of 1 replica(s), ethernet25,latency_us=1e4: 10000 us", result.out)
+
     def test_what_is_refused(self):
         for arguments, message in [(["--ranks", "1"], "--ranks"), (["--ranks", "2", "--network", "modem"], "there is no"),
                                    (["--ranks", "2", "device=cuda"], "device=cpu"),
