@@ -89,6 +89,7 @@ class Slurm(harness.TestCase):
         self.ends(job, "0:0", "COMPLETED")
         self.assertIn("stopped with a checkpoint; requeued", self.log(job))
         self.assertIn("start 2", self.log(job))
+        self.assertNotIn("submit it again", self.log(job))
         self.same_as_alone("limit", job, longer)
 
     @full

@@ -68,6 +68,7 @@ class Reduction {
               sum.values >= ranks;
     if (size_ >= syncnorm::ReductionPlan::kExchangeRanks && std::has_single_bit(ranks))
       rounds_ = syncnorm::exchange_rounds(rank_, size_, sum.values, sliced_);
+    if (!rounds_.empty()) return;
     const std::size_t bytes = sum.values * sum.bytes_per_value;
     counts_.assign(ranks, static_cast<int>(sliced_ ? bytes / ranks : bytes));
     places_.assign(ranks, 0);
