@@ -15,6 +15,7 @@ constexpr double kFewImages = 16.0;    // Wu & He 2018 see the error of BatchNor
 constexpr double kLargeGap = 0.10;     // of accuracy, between training and test
 constexpr double kMuchReducing = 0.2;  // share of a step
 constexpr double kMuchData = 0.1;
+constexpr std::size_t kManySettings = 4;  // more are told as a range
 
 std::string before(const Setting& setting) {
   return setting.label.empty() ? "" : setting.label + ": ";
@@ -86,18 +87,26 @@ void warn_of_gap(const Setting& setting, std::vector<std::string>& warnings) {
 /// One sentence for all settings that spent more than `most` of their time on something.
 void warn_of_share(const StudyData& study, const char* key, double most, const std::string& what,
                    std::vector<std::string>& warnings) {
-  std::vector<std::string> found;
+  std::vector<std::pair<double, std::string>> found;
   for (const Setting& setting : study.settings) {
     const double share = spread_of(setting.numbers([&](const RunData& r) {
                            return number_of(r.summary, key);
                          })).mean;
     if (share > most)
-      found.push_back(fmt::format("{:.0f}%{}{}", 100.0 * share,
-                                  setting.label.empty() ? "" : " with ", setting.label));
+      found.emplace_back(share, (setting.label.empty() ? "" : " with ") + setting.label);
   }
-  if (!found.empty())
-    warnings.push_back(fmt::format("Of the time of training, waiting for {} took {}.", what,
-                                   fmt::join(found, "; ")));
+  if (found.empty()) return;
+  std::vector<std::string> shares;
+  for (const auto& [share, where] : found)
+    shares.push_back(fmt::format("{:.0f}%{}", 100.0 * share, where));
+  std::string text = fmt::format("{}", fmt::join(shares, "; "));
+  if (found.size() > kManySettings) {
+    const auto [least, largest] = std::minmax_element(found.begin(), found.end());
+    text =
+        fmt::format("{:.0f}% to {:.0f}% in {} of {} settings, the most{}", 100.0 * least->first,
+                    100.0 * largest->first, found.size(), study.settings.size(), largest->second);
+  }
+  warnings.push_back(fmt::format("Of the time of training, waiting for {} took {}.", what, text));
 }
 
 /// Not a mistake, but part of what a run took that its steps do not show.
