@@ -149,7 +149,7 @@ class LinePlot {
     const lines = this.visible;
     const ys = lines.flatMap((line) => [...line.y, ...line.low, ...line.high]);
     this.xs = [...new Set(lines.flatMap((line) => line.x.filter((v) => v !== null)))].sort((a, b) => a - b);
-    this.x = makeScale(this.figure.x, this.xs, EDGE.left, width - EDGE.right, Math.max(3, width / 110), this.figure.x.scale === "log");
+    this.x = makeScale(this.figure.x, this.xs, EDGE.left, width - EDGE.right, Math.max(4, width / 110), this.figure.x.scale === "log");
     this.y = makeScale(this.figure.y, ys, height - EDGE.bottom, EDGE.top, 6, true);
     this.svg?.remove();
     this.svg = shape("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", tabindex: 0, "aria-label": `${this.figure.title}. Arrow keys show values.` }, this.holder);

@@ -58,6 +58,25 @@ void warn_of_outcomes(const StudyData& study, std::vector<std::string>& warnings
         fmt::format("{} of {} runs: still running, or ended without a word.", unfinished, all));
 }
 
+/// How far the means of single replicas lay from those of all at the last probe, in the layer where
+/// it was the most; "" when that was not measured.
+std::string spread_words(const RunData& run) {
+  if (run.probes.empty() || !run.probes.back().contains("replica_spread")) return "";
+  double most = -1.0;
+  std::string where;
+  for (const auto& [layer, spread] : run.probes.back().at("replica_spread").items()) {
+    const double distance = number_of(spread, "mean");
+    if (!(distance > most)) continue;
+    most = distance;
+    where = layer;
+  }
+  if (where.empty()) return "";
+  return fmt::format(
+      "; spread at the last probe: means of single replicas {:.2f} deviations from "
+      "those of all before {}",
+      most, where);
+}
+
 void warn_of_few_images(const Setting& setting, std::vector<std::string>& warnings) {
   const RunData& run = setting.runs.front();
   if (run.value("norm.kind") != "batch" || run.value("norm.renormalize") == "true") return;
@@ -67,9 +86,9 @@ void warn_of_few_images(const Setting& setting, std::vector<std::string>& warnin
   const double synced = text == "all" ? replicas : std::atof(text.c_str());
   const double images = synced * batch;
   if (!(images > 0.0) || images >= kFewImages) return;
-  warnings.push_back(fmt::format("{}BatchNorm over {} of {}: statistics from {}.", before(setting),
-                                 plural(synced, "replica"), plural(batch, "image"),
-                                 plural(images, "image")));
+  warnings.push_back(fmt::format("{}BatchNorm over {} of {}: statistics from {}{}.",
+                                 before(setting), plural(synced, "replica"), plural(batch, "image"),
+                                 plural(images, "image"), spread_words(run)));
 }
 
 void warn_of_gap(const Setting& setting, std::vector<std::string>& warnings) {

@@ -147,6 +147,17 @@ class Data(Report):
         self.assertEqual(line["y"], [a["dead"] for a in (e["activations"]["fc"] for e in events)])
         self.assertRegex(" ".join(data["warnings"]), r"probes took \d+\.\d s, beside")
 
+    def test_the_warning_of_few_images_tells_their_spread(self):
+        run = self.train("run", {**MLP, "norm": "bn", "model.hidden": [16, 12], "replicas": 2,
+                                 "batch_per_replica": 2, "probes.every_steps": 2,
+                                 "probes.replica_spread": True})
+        spread = run.of("probe")[-1]["replica_spread"]
+        layer = max(spread, key=lambda name: spread[name]["mean"])
+        self.assertIn("BatchNorm over 1 replica of 2 images: statistics from 2 images; spread at "
+                      f"the last probe: means of single replicas {spread[layer]['mean']:.2f} "
+                      f"deviations from those of all before {layer}.",
+                      page_data(self.report(run.folder))["warnings"])
+
     def test_runs_that_are_not_there_or_diverged_are_told(self):
         path = harness.write_experiment(
             self.folder / "study.yaml", {**MLP, "norm": "none"}, run_dir=self.folder / "study",
