@@ -45,10 +45,11 @@ function extent(values) {
   return low <= high ? [low, high] : [0, 1];
 }
 
+/// About `count` ticks, up to a third more.
 function linearTicks(low, high, count) {
-  const rough = (high - low) / count;
-  const power = 10 ** Math.floor(Math.log10(rough));
-  const step = power * [1, 2, 5, 10].find((m) => power * m >= rough * 0.999);
+  const least = (0.75 * (high - low)) / count;
+  const power = 10 ** Math.floor(Math.log10(least));
+  const step = power * [1, 2, 5, 10].find((m) => power * m >= least * 0.999);
   const ticks = [];
   for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-9; ++i) ticks.push(i * step);
   return ticks;
@@ -66,7 +67,7 @@ function logTicks(low, high, values) {
 
 /// A function from values to pixels, with its ticks.
 function makeScale(axis, values, from, to, count, padded) {
-  let [low, high] = extent(values);
+  let [low, high] = extent(axis.scale === "zero" ? [0, ...values] : values);
   const log = low > 0 && (axis.scale === "log" || (axis.scale === "auto" && high > 50 * low));
   const size = Math.max(Math.abs(low), Math.abs(high));
   if (high - low <= 1e-9 * size) {  // equal, or but for rounding
@@ -84,7 +85,7 @@ function makeScale(axis, values, from, to, count, padded) {
 // ---- Figures.
 
 const HEIGHT = 260;
-const EDGE = { left: 58, right: 12, top: 10, bottom: 40 };
+const EDGE = { left: 66, right: 12, top: 10, bottom: 40 };
 
 /// Numbers of the horizontal axis; one at the right edge ends there, so that it is not cut.
 function drawTicksBelow(svg, figure, x, width, height) {

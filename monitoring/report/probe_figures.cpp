@@ -139,7 +139,7 @@ void add_histograms(const StudyData& study, std::vector<Figure>& figures) {
                   "Values of the input of " + layer,
                   "At the last probe, of the first seed.",
                   {"value", "plain", "linear"},
-                  {"share of the values", "percent", "linear"},
+                  {"share of the values", "percent", "zero"},
                   {},
                   {},
                   {},
