@@ -77,30 +77,40 @@ std::string spread_words(const RunData& run) {
       most, where);
 }
 
+/// What BatchNorm without renormalization takes its statistics over.
+struct Statistics {
+  double replicas = 0.0, batch = 0.0;
+  double images() const { return replicas * batch; }
+  bool are_of_few() const { return images() > 0.0 && images() < kFewImages; }
+};
+
+Statistics statistics_of(const RunData& run) {
+  if (run.value("norm.kind") != "batch" || run.value("norm.renormalize") == "true") return {};
+  const std::string synced = run.value("norm.synced_replicas");
+  return {std::atof((synced == "all" ? run.value("replicas") : synced).c_str()),
+          std::atof(run.value("batch_per_replica").c_str())};
+}
+
 void warn_of_few_images(const Setting& setting, std::vector<std::string>& warnings) {
   const RunData& run = setting.runs.front();
-  if (run.value("norm.kind") != "batch" || run.value("norm.renormalize") == "true") return;
-  const double replicas = std::atof(run.value("replicas").c_str());
-  const double batch = std::atof(run.value("batch_per_replica").c_str());
-  const std::string text = run.value("norm.synced_replicas");
-  const double synced = text == "all" ? replicas : std::atof(text.c_str());
-  const double images = synced * batch;
-  if (!(images > 0.0) || images >= kFewImages) return;
+  const Statistics statistics = statistics_of(run);
+  if (!statistics.are_of_few()) return;
   warnings.push_back(fmt::format("{}BatchNorm over {} of {}: statistics from {}{}.",
-                                 before(setting), plural(synced, "replica"), plural(batch, "image"),
-                                 plural(images, "image"), spread_words(run)));
+                                 before(setting), plural(statistics.replicas, "replica"),
+                                 plural(statistics.batch, "image"),
+                                 plural(statistics.images(), "image"), spread_words(run)));
 }
 
 void warn_of_gap(const Setting& setting, std::vector<std::string>& warnings) {
   const double test = spread_of(setting.numbers(test_accuracy)).mean;
   const double training = spread_of(setting.numbers(training_accuracy)).mean;
   if (!(training - test > kLargeGap)) return;
-  const bool is_batch = setting.runs.front().value("norm.kind") == "batch";
+  const bool is_suspect = statistics_of(setting.runs.front()).are_of_few();
   warnings.push_back(fmt::format(
       "{}{:.1f}% of the last training images are right, but {:.1f}% of the test images{}.",
       before(setting), 100.0 * training, 100.0 * test,
-      is_batch ? "; with BatchNorm, a sign that the running statistics do not fit the batches' own"
-               : ""));
+      is_suspect ? "; of statistics from few images a sign that the running ones do not fit them"
+                 : ""));
 }
 
 /// One sentence for all settings that spent more than `most` of their time on something.

@@ -158,6 +158,19 @@ class Data(Report):
                       f"deviations from those of all before {layer}.",
                       page_data(self.report(run.folder))["warnings"])
 
+    def test_the_warning_of_a_gap_blames_the_statistics_of_few_images_only(self):
+        for name, batch, is_suspect in (("few", 2, True), ("many", 16, False)):
+            run = self.train(name, {**MLP, "steps": 10, "norm": "bn", "replicas": 2,
+                                    "batch_per_replica": batch})
+            log = run.folder / "metrics.jsonl"
+            step = re.compile(r'("event":"step".*?"accuracy":)[\d.]+')
+            log.write_text(step.sub(r"\g<1>0.9", log.read_text()))
+            summary = {**run.summary, "test_accuracy": 0.5}
+            (run.folder / "summary.json").write_text(json.dumps(summary))
+            (warning,) = [text for text in page_data(self.report(run.folder))["warnings"]
+                          if text.startswith("90.0% of the last training images are right, but 50")]
+            self.assertEqual("the running ones do not fit" in warning, is_suspect)
+
     def test_runs_that_are_not_there_or_diverged_are_told(self):
         path = harness.write_experiment(
             self.folder / "study.yaml", {**MLP, "norm": "none"}, run_dir=self.folder / "study",
