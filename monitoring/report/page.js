@@ -296,7 +296,8 @@ function svgText(plot) {
   shape("text", { x: 8, y: -8, ...text, "font-weight": "bold" }, copy, plot.figure.title);
   shown.forEach((entry, i) => {
     const ink = page.getPropertyValue(`--s${entry.color % 8}`).trim();
-    shape("rect", { x: 8, y: height + 4 + 18 * i, width: 16, height: 8, fill: ink }, copy);
+    const y = height + 8 + 18 * i;
+    shape("line", { x1: 4, x2: 26, y1: y, y2: y, stroke: ink, "stroke-width": 4, "stroke-dasharray": dashes(entry.color) }, copy);
     shape("text", { x: 30, y: height + 12 + 18 * i, ...text }, copy, entry.name);
   });
   copy.setAttribute("viewBox", `0 -24 ${width} ${height + 32 + 18 * shown.length}`);
