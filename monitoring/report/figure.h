@@ -11,7 +11,8 @@ namespace syncnorm::report {
 struct Axis {
   std::string label;             // with the unit
   std::string format = "plain";  // plain | percent: of values that are shares in [0, 1]
-  std::string scale = "linear";  // linear | log | auto: log where positive values span 50-fold
+  // linear | log | auto: log where positive values span 50-fold | zero: linear, and 0 is on it
+  std::string scale = "linear";
 };
 
 /// A line with an optional band. Values that are not finite are gaps.

@@ -76,6 +76,13 @@ void add_lines(Figure& figure, const StudyData& study, const Group& group, Over 
   }
 }
 
+/// Whether there is one point in all lines together, or several above each other.
+bool has_one_x(const Figure& figure) {
+  std::set<double> found;
+  for (const Line& line : figure.lines) found.insert(line.x.begin(), line.x.end());
+  return found.size() == 1;
+}
+
 std::vector<std::string> splits_of(const StudyData& study) {
   std::set<std::string> splits;
   for (const Setting& setting : study.settings)
@@ -100,6 +107,7 @@ Figure accuracy_figure(const StudyData& study, const Group& group, Over over) {
   if (!study.is_study)
     add_lines(figure, study, group, over, "training batches", offset,
               [](const RunData& run) { return curve_of_steps(run, &StepRow::accuracy); });
+  if (over == Over::steps && has_one_x(figure)) figure.lines.clear();  // the table says it all
   figure.note = band_note(study, study.is_study ? ""
                                                 : "Training batches: mean and range of "
                                                   "neighbouring updates, before each update.");
@@ -165,16 +173,16 @@ std::vector<double> split_of_step(const Setting& setting) {
   return {scale * std::max(total - data - reduction, 0.0), scale * reduction, scale * data};
 }
 
-Figure time_figure(const StudyData& study) {
+Figure time_figure(const Group& group) {
   Figure figure;
   figure.section = "Cost";
-  figure.title = "Where a step's time goes";
+  figure.title = "Where a step's time goes" + group.title;
   figure.note = "Mean over all updates, on rank 0.";
   figure.x = {"milliseconds per update", "plain", "linear"};
   figure.part_names = {"computing", "waiting for other ranks", "waiting for data"};
-  for (const Setting& setting : study.settings)
-    if (const std::vector<double> split = split_of_step(setting); !split.empty())
-      figure.bars.push_back({setting.label.empty() ? "a step" : setting.label, split});
+  for (const Setting* setting : group.settings)
+    if (const std::vector<double> split = split_of_step(*setting); !split.empty())
+      figure.bars.push_back({setting->line.empty() ? "a step" : setting->line, split});
   return figure;
 }
 
@@ -196,7 +204,7 @@ std::vector<Figure> make_figures(const StudyData& study) {
                                   {"2-norm before clipping", "plain", "auto"},
                                   &StepRow::gradient_norm));
   }
-  figures.push_back(time_figure(study));
+  for (const Group& group : groups) figures.push_back(time_figure(group));
   for (Figure& figure : make_probe_figures(study)) figures.push_back(std::move(figure));
   const auto is_empty = [](const Figure& figure) {
     const auto has_values = [](const Line& line) {

@@ -45,10 +45,11 @@ function extent(values) {
   return low <= high ? [low, high] : [0, 1];
 }
 
+/// About `count` ticks, up to a third more.
 function linearTicks(low, high, count) {
-  const rough = (high - low) / count;
-  const power = 10 ** Math.floor(Math.log10(rough));
-  const step = power * [1, 2, 5, 10].find((m) => power * m >= rough * 0.999);
+  const least = (0.75 * (high - low)) / count;
+  const power = 10 ** Math.floor(Math.log10(least));
+  const step = power * [1, 2, 5, 10].find((m) => power * m >= least * 0.999);
   const ticks = [];
   for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-9; ++i) ticks.push(i * step);
   return ticks;
@@ -66,11 +67,11 @@ function logTicks(low, high, values) {
 
 /// A function from values to pixels, with its ticks.
 function makeScale(axis, values, from, to, count, padded) {
-  let [low, high] = extent(values);
+  let [low, high] = extent(axis.scale === "zero" ? [0, ...values] : values);
   const log = low > 0 && (axis.scale === "log" || (axis.scale === "auto" && high > 50 * low));
   const size = Math.max(Math.abs(low), Math.abs(high));
   if (high - low <= 1e-9 * size) {  // equal, or but for rounding
-    [low, high] = log ? [low / 2, high * 2] : [low - 0.1 * (size || 1), high + 0.1 * (size || 1)];
+    [low, high] = log ? [low / 2, high * 2] : [low - 0.1 * size, high + 0.1 * (size || 1)];
   }
   const map = log ? Math.log : (v) => v;
   const room = padded ? 0.05 * (map(high) - map(low)) : 0;
@@ -84,16 +85,23 @@ function makeScale(axis, values, from, to, count, padded) {
 // ---- Figures.
 
 const HEIGHT = 260;
-const EDGE = { left: 58, right: 12, top: 10, bottom: 40 };
+const EDGE = { left: 66, right: 12, top: 10, bottom: 40 };
+
+/// Numbers of the horizontal axis; one at the right edge ends there, so that it is not cut.
+function drawTicksBelow(svg, figure, x, width, height) {
+  for (const tick of x.ticks) {
+    const text = format(tick, figure.x);
+    const isCut = x(tick) + 3.5 * text.length > width;
+    shape("text", { x: isCut ? width : x(tick), y: height - EDGE.bottom + 16, "text-anchor": isCut ? "end" : "middle" }, svg, text);
+  }
+}
 
 function drawAxes(svg, figure, x, y, width, height) {
   for (const tick of y.ticks) {
     shape("line", { class: "grid", x1: EDGE.left, x2: width - EDGE.right, y1: y(tick), y2: y(tick) }, svg);
     shape("text", { x: EDGE.left - 6, y: y(tick) + 4, "text-anchor": "end" }, svg, format(tick, figure.y));
   }
-  for (const tick of x.ticks) {
-    shape("text", { x: x(tick), y: height - EDGE.bottom + 16, "text-anchor": "middle" }, svg, format(tick, figure.x));
-  }
+  drawTicksBelow(svg, figure, x, width, height);
   shape("text", { x: (EDGE.left + width - EDGE.right) / 2, y: height - 6, "text-anchor": "middle" }, svg, figure.x.label);
   shape("text", { x: 12, y: (height - EDGE.bottom) / 2, "text-anchor": "middle", transform: `rotate(-90 12 ${(height - EDGE.bottom) / 2})` }, svg, figure.y.label);
 }
@@ -142,8 +150,8 @@ class LinePlot {
     const lines = this.visible;
     const ys = lines.flatMap((line) => [...line.y, ...line.low, ...line.high]);
     this.xs = [...new Set(lines.flatMap((line) => line.x.filter((v) => v !== null)))].sort((a, b) => a - b);
-    this.x = makeScale(this.figure.x, this.xs, EDGE.left, width - EDGE.right, Math.max(2, width / 110), this.figure.x.scale === "log");
-    this.y = makeScale(this.figure.y, ys, height - EDGE.bottom, EDGE.top, 5, true);
+    this.x = makeScale(this.figure.x, this.xs, EDGE.left, width - EDGE.right, Math.max(4, width / 110), this.figure.x.scale === "log");
+    this.y = makeScale(this.figure.y, ys, height - EDGE.bottom, EDGE.top, 6, true);
     this.svg?.remove();
     this.svg = shape("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", tabindex: 0, "aria-label": `${this.figure.title}. Arrow keys show values.` }, this.holder);
     drawAxes(this.svg, this.figure, this.x, this.y, width, height);
@@ -204,6 +212,19 @@ class LinePlot {
   }
 }
 
+const BAR = { text: 14, height: 15, gap: 11 };
+
+/// Lines of whole words, each about `width` pixels at most.
+function wrap(text, width) {
+  const lines = [""];
+  for (const word of text.split(" ")) {
+    const longer = lines.at(-1) ? `${lines.at(-1)} ${word}` : word;
+    if (longer.length * 6.4 <= width || !lines.at(-1)) lines[lines.length - 1] = longer;
+    else lines.push(word);
+  }
+  return lines;
+}
+
 class BarPlot {
   constructor(figure, holder) {
     this.figure = figure;
@@ -215,25 +236,27 @@ class BarPlot {
   draw(width) {
     const shown = this.entries.filter((part) => !this.hidden.has(part));
     const total = (bar) => shown.reduce((sum, part) => sum + (bar.values[part.color] ?? 0), 0);
-    const row = 40;
-    const height = row * this.figure.bars.length + EDGE.bottom + 4;
+    const names = this.figure.bars.map((bar) => wrap(`${bar.name}: ${format(total(bar), this.figure.x)}`, width - 16));
+    const height = names.reduce((sum, lines) => sum + BAR.text * lines.length + BAR.height + BAR.gap, EDGE.bottom + 4);
     const x = makeScale(this.figure.x, [0, ...this.figure.bars.map(total)], 8, width - EDGE.right, Math.max(2, width / 110), false);
     this.svg?.remove();
     this.svg = shape("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": this.figure.title }, this.holder);
     for (const tick of x.ticks) {
       shape("line", { class: "grid", x1: x(tick), x2: x(tick), y1: 2, y2: height - EDGE.bottom }, this.svg);
-      shape("text", { x: x(tick), y: height - EDGE.bottom + 16, "text-anchor": "middle" }, this.svg, format(tick, this.figure.x));
     }
+    drawTicksBelow(this.svg, this.figure, x, width, height);
     shape("text", { x: width / 2, y: height - 6, "text-anchor": "middle" }, this.svg, this.figure.x.label);
+    let y = 0;
     this.figure.bars.forEach((bar, i) => {
+      for (const line of names[i]) shape("text", { x: 8, y: (y += BAR.text) }, this.svg, line);
       let left = 0;
-      shape("text", { x: 8, y: i * row + 14 }, this.svg, `${bar.name}: ${format(total(bar), this.figure.x)}`);
       for (const part of shown) {
         const value = bar.values[part.color] ?? 0;
-        const box = shape("rect", { x: x(left), y: i * row + 19, width: Math.max(x(left + value) - x(left), 0), height: 15, fill: color(part.color) }, this.svg);
+        const box = shape("rect", { x: x(left), y: y + 5, width: Math.max(x(left + value) - x(left), 0), height: BAR.height, fill: color(part.color) }, this.svg);
         shape("title", {}, box, `${bar.name}, ${part.name}: ${format(value, this.figure.x)} ${this.figure.x.label}`);
         left += value;
       }
+      y += BAR.height + BAR.gap;
     });
   }
 
@@ -273,7 +296,8 @@ function svgText(plot) {
   shape("text", { x: 8, y: -8, ...text, "font-weight": "bold" }, copy, plot.figure.title);
   shown.forEach((entry, i) => {
     const ink = page.getPropertyValue(`--s${entry.color % 8}`).trim();
-    shape("rect", { x: 8, y: height + 4 + 18 * i, width: 16, height: 8, fill: ink }, copy);
+    const y = height + 8 + 18 * i;
+    shape("line", { x1: 4, x2: 26, y1: y, y2: y, stroke: ink, "stroke-width": 4, "stroke-dasharray": dashes(entry.color) }, copy);
     shape("text", { x: 30, y: height + 12 + 18 * i, ...text }, copy, entry.name);
   });
   copy.setAttribute("viewBox", `0 -24 ${width} ${height + 32 + 18 * shown.length}`);

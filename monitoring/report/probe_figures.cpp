@@ -139,7 +139,7 @@ void add_histograms(const StudyData& study, std::vector<Figure>& figures) {
                   "Values of the input of " + layer,
                   "At the last probe, of the first seed.",
                   {"value", "plain", "linear"},
-                  {"share of the values", "percent", "linear"},
+                  {"share of the values", "percent", "zero"},
                   {},
                   {},
                   {},
@@ -236,16 +236,15 @@ std::vector<Figure> make_probe_figures(const StudyData& study) {
   const LayerFigure ratio_of_noise{"Signal to noise of the gradient of ",
                                    "signal_to_noise",
                                    "ratio",
-                                   {"‖signal‖² / ‖noise‖² in the batch", "plain", "auto"}};
+                                   {"‖signal‖² / ‖noise‖²", "plain", "auto"}};
   const LayerFigure mean_spread{"Means of single replicas before ",
                                 "replica_spread",
                                 "mean",
-                                {"distance from the mean of all, in deviations", "plain", "auto"}};
-  const LayerFigure variance_spread{
-      "Variances of single replicas before ",
-      "replica_spread",
-      "variance",
-      {"distance from the variance of all, relative", "plain", "auto"}};
+                                {"distance, in deviations", "plain", "auto"}};
+  const LayerFigure variance_spread{"Variances of single replicas before ",
+                                    "replica_spread",
+                                    "variance",
+                                    {"distance, relative", "plain", "auto"}};
   std::vector<Figure> figures;
   add_percentiles(study, figures);
   add_histograms(study, figures);
@@ -254,7 +253,7 @@ std::vector<Figure> make_probe_figures(const StudyData& study) {
   for (const LayerFigure& what : {norm, ratio, ratio_of_noise})
     add_layer_figures(study, "Gradients", what, figures);
   for (const LayerFigure& what : {mean_spread, variance_spread})
-    add_layer_figures(study, "Statistics of single replicas", what, figures);
+    add_layer_figures(study, "Statistics of single replicas against those of all", what, figures);
   add_landscape(study, figures);
   for (const LayerFigure& what : {distance, cosine})
     add_layer_figures(study, "Internal covariate shift", what, figures);

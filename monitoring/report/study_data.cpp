@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <fstream>
+#include <regex>
 
 #include <fmt/format.h>
 
@@ -21,6 +22,13 @@ void append(std::string& text, const std::string& more) {
   text += (text.empty() ? "" : ", ") + more;
 }
 
+/// "bn" as it is; "batch, synced_replicas=2" of the map {kind: batch, synced_replicas: 2}.
+std::string norm_text(std::string text) {
+  if (!text.starts_with("{") || !text.ends_with("}")) return text;
+  text = std::regex_replace(text.substr(1, text.size() - 2), std::regex(R"(\bkind: )"), "");
+  return std::regex_replace(text, std::regex(": "), "=");
+}
+
 /// "bn" for the norm, "optimizer.lr=0.1" for everything else.
 Setting named_setting(const StudySettings& settings) {
   Setting setting;
@@ -28,7 +36,7 @@ Setting named_setting(const StudySettings& settings) {
     if (path == "batch_per_replica") {
       setting.batch = text;
     } else {
-      append(setting.line, path == "norm" ? text : path + "=" + text);
+      append(setting.line, path == "norm" ? norm_text(text) : path + "=" + text);
     }
   }
   if (setting.line.empty() && setting.batch.empty()) setting.line = "all runs";

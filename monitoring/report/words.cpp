@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <map>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -15,6 +16,7 @@ constexpr double kFewImages = 16.0;    // Wu & He 2018 see the error of BatchNor
 constexpr double kLargeGap = 0.10;     // of accuracy, between training and test
 constexpr double kMuchReducing = 0.2;  // share of a step
 constexpr double kMuchData = 0.1;
+constexpr std::size_t kManySettings = 4;  // more are told as a range
 
 std::string before(const Setting& setting) {
   return setting.label.empty() ? "" : setting.label + ": ";
@@ -57,47 +59,84 @@ void warn_of_outcomes(const StudyData& study, std::vector<std::string>& warnings
         fmt::format("{} of {} runs: still running, or ended without a word.", unfinished, all));
 }
 
+/// How far the means of single replicas lay from those of all at the last probe, in the layer where
+/// it was the most; "" when that was not measured.
+std::string spread_words(const RunData& run) {
+  if (run.probes.empty() || !run.probes.back().contains("replica_spread")) return "";
+  double most = -1.0;
+  std::string where;
+  for (const auto& [layer, spread] : run.probes.back().at("replica_spread").items()) {
+    const double distance = number_of(spread, "mean");
+    if (!(distance > most)) continue;
+    most = distance;
+    where = layer;
+  }
+  if (where.empty()) return "";
+  return fmt::format(
+      "; spread at the last probe: means of single replicas {:.2f} deviations from "
+      "those of all before {}",
+      most, where);
+}
+
+/// What BatchNorm without renormalization takes its statistics over.
+struct Statistics {
+  double replicas = 0.0, batch = 0.0;
+  double images() const { return replicas * batch; }
+  bool are_of_few() const { return images() > 0.0 && images() < kFewImages; }
+};
+
+Statistics statistics_of(const RunData& run) {
+  if (run.value("norm.kind") != "batch" || run.value("norm.renormalize") == "true") return {};
+  const std::string synced = run.value("norm.synced_replicas");
+  return {std::atof((synced == "all" ? run.value("replicas") : synced).c_str()),
+          std::atof(run.value("batch_per_replica").c_str())};
+}
+
 void warn_of_few_images(const Setting& setting, std::vector<std::string>& warnings) {
   const RunData& run = setting.runs.front();
-  if (run.value("norm.kind") != "batch" || run.value("norm.renormalize") == "true") return;
-  const double replicas = std::atof(run.value("replicas").c_str());
-  const double batch = std::atof(run.value("batch_per_replica").c_str());
-  const std::string text = run.value("norm.synced_replicas");
-  const double synced = text == "all" ? replicas : std::atof(text.c_str());
-  const double images = synced * batch;
-  if (!(images > 0.0) || images >= kFewImages) return;
-  warnings.push_back(fmt::format("{}BatchNorm over {} of {}: statistics from {}.", before(setting),
-                                 plural(synced, "replica"), plural(batch, "image"),
-                                 plural(images, "image")));
+  const Statistics statistics = statistics_of(run);
+  if (!statistics.are_of_few()) return;
+  warnings.push_back(fmt::format("{}BatchNorm over {} of {}: statistics from {}{}.",
+                                 before(setting), plural(statistics.replicas, "replica"),
+                                 plural(statistics.batch, "image"),
+                                 plural(statistics.images(), "image"), spread_words(run)));
 }
 
 void warn_of_gap(const Setting& setting, std::vector<std::string>& warnings) {
   const double test = spread_of(setting.numbers(test_accuracy)).mean;
   const double training = spread_of(setting.numbers(training_accuracy)).mean;
   if (!(training - test > kLargeGap)) return;
-  const bool is_batch = setting.runs.front().value("norm.kind") == "batch";
+  const bool is_suspect = statistics_of(setting.runs.front()).are_of_few();
   warnings.push_back(fmt::format(
       "{}{:.1f}% of the last training images are right, but {:.1f}% of the test images{}.",
       before(setting), 100.0 * training, 100.0 * test,
-      is_batch ? "; with BatchNorm, a sign that the running statistics do not fit the batches' own"
-               : ""));
+      is_suspect ? "; of statistics from few images a sign that the running ones do not fit them"
+                 : ""));
 }
 
 /// One sentence for all settings that spent more than `most` of their time on something.
 void warn_of_share(const StudyData& study, const char* key, double most, const std::string& what,
                    std::vector<std::string>& warnings) {
-  std::vector<std::string> found;
+  std::vector<std::pair<double, std::string>> found;
   for (const Setting& setting : study.settings) {
     const double share = spread_of(setting.numbers([&](const RunData& r) {
                            return number_of(r.summary, key);
                          })).mean;
     if (share > most)
-      found.push_back(fmt::format("{:.0f}%{}{}", 100.0 * share,
-                                  setting.label.empty() ? "" : " with ", setting.label));
+      found.emplace_back(share, (setting.label.empty() ? "" : " with ") + setting.label);
   }
-  if (!found.empty())
-    warnings.push_back(fmt::format("Of the time of training, waiting for {} took {}.", what,
-                                   fmt::join(found, "; ")));
+  if (found.empty()) return;
+  std::vector<std::string> shares;
+  for (const auto& [share, where] : found)
+    shares.push_back(fmt::format("{:.0f}%{}", 100.0 * share, where));
+  std::string text = fmt::format("{}", fmt::join(shares, "; "));
+  if (found.size() > kManySettings) {
+    const auto [least, largest] = std::minmax_element(found.begin(), found.end());
+    text =
+        fmt::format("{:.0f}% to {:.0f}% in {} of {} settings, the most{}", 100.0 * least->first,
+                    100.0 * largest->first, found.size(), study.settings.size(), largest->second);
+  }
+  warnings.push_back(fmt::format("Of the time of training, waiting for {} took {}.", what, text));
 }
 
 /// Not a mistake, but part of what a run took that its steps do not show.

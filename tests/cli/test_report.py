@@ -85,6 +85,8 @@ class Data(Report):
         self.assertEqual(line["high"], [max(pair) for pair in zip(*losses)])
         self.assertEqual(data["by_batch"]["columns"],
                          ["test accuracy", "2 per replica", "4 per replica"])
+        (first, second) = figure(data, "Where a step's time goes, 4 images per replica")["bars"]
+        self.assertEqual((first["name"], second["name"]), ("bn", "gn"))
         mean, deviation = statistics.mean(seeds), statistics.stdev(seeds)
         self.assertEqual(data["by_batch"]["rows"][1][2],
                          f"{100 - 100 * mean:.2f}% ± {100 * deviation:.2f}")
@@ -94,6 +96,32 @@ class Data(Report):
         self.assertNotIn("gn, batch_per_replica=2: B", " ".join(data["warnings"]))
         self.assertIn("bn, batch_per_replica=2: BatchNorm over 1 replica of 2 images: "
                       "statistics from 2 images.", data["warnings"])
+
+    def test_settings_are_named_briefly(self):
+        folder = self.study({"norm": [{"kind": "batch", "synced_replicas": 2}, "bn"]}, norm=None,
+                            **{"evaluation.every_steps": 0, "evaluation.every_epochs": 0})
+        data = page_data(self.report(folder))
+        self.assertEqual([row[0] for row in data["every_setting"]["rows"]],
+                         ["batch, synced_replicas=2", "bn"])
+        titles = [f["title"] for f in data["figures"]]
+        self.assertNotIn("Accuracy over updates", titles)  # of one evaluation each
+        self.assertIn("Accuracy over time", titles)
+
+    def test_a_share_in_many_settings_is_told_as_a_range(self):
+        for count, expected in ((4, r"took 20% with one=0; 30% with one=1; .*; 50% with one=3\."),
+                                (5, r"took 20% to 60% in 5 of 5 settings, the most with one=4\.")):
+            folder = self.folder / str(count)
+            runs = []
+            for i in range(count):
+                run = folder / f"run{i}"
+                run.mkdir(parents=True)
+                (run / "metrics.jsonl").write_text('{"event": "start"}\n')
+                (run / "summary.json").write_text(
+                    json.dumps({"status": "done", "data_share": 0.2 + 0.1 * i}))
+                runs.append({"folder": run.name, "settings": {"one": str(i)}})
+            (folder / "study.json").write_text(json.dumps({"name": "many", "runs": runs}))
+            warnings = " ".join(page_data(self.report(folder))["warnings"])
+            self.assertRegex(warnings, "waiting for data " + expected)
 
     def test_probes_are_drawn_by_layer(self):
         run = self.train("run", {**MLP, "norm": "syncbn", "model.hidden": [16, 12],
@@ -118,6 +146,30 @@ class Data(Report):
         (line,) = figure(data, "Dead channels before fc")["lines"]
         self.assertEqual(line["y"], [a["dead"] for a in (e["activations"]["fc"] for e in events)])
         self.assertRegex(" ".join(data["warnings"]), r"probes took \d+\.\d s, beside")
+
+    def test_the_warning_of_few_images_tells_their_spread(self):
+        run = self.train("run", {**MLP, "norm": "bn", "model.hidden": [16, 12], "replicas": 2,
+                                 "batch_per_replica": 2, "probes.every_steps": 2,
+                                 "probes.replica_spread": True})
+        spread = run.of("probe")[-1]["replica_spread"]
+        layer = max(spread, key=lambda name: spread[name]["mean"])
+        self.assertIn("BatchNorm over 1 replica of 2 images: statistics from 2 images; spread at "
+                      f"the last probe: means of single replicas {spread[layer]['mean']:.2f} "
+                      f"deviations from those of all before {layer}.",
+                      page_data(self.report(run.folder))["warnings"])
+
+    def test_the_warning_of_a_gap_blames_the_statistics_of_few_images_only(self):
+        for name, batch, is_suspect in (("few", 2, True), ("many", 16, False)):
+            run = self.train(name, {**MLP, "steps": 10, "norm": "bn", "replicas": 2,
+                                    "batch_per_replica": batch})
+            log = run.folder / "metrics.jsonl"
+            step = re.compile(r'("event":"step".*?"accuracy":)[\d.]+')
+            log.write_text(step.sub(r"\g<1>0.9", log.read_text()))
+            summary = {**run.summary, "test_accuracy": 0.5}
+            (run.folder / "summary.json").write_text(json.dumps(summary))
+            (warning,) = [text for text in page_data(self.report(run.folder))["warnings"]
+                          if text.startswith("90.0% of the last training images are right, but 50")]
+            self.assertEqual("the running ones do not fit" in warning, is_suspect)
 
     def test_runs_that_are_not_there_or_diverged_are_told(self):
         path = harness.write_experiment(
@@ -189,8 +241,24 @@ setTimeout(() => {
     told.drawn.push(drawn());
   }
   const root = document.documentElement;
+  told.cut = [...document.querySelectorAll(".plot > svg text")].filter((text) => {
+    const inner = text.getBoundingClientRect(), outer = text.ownerSVGElement.getBoundingClientRect();
+    return inner.left < outer.left - 1 || inner.right > outer.right + 1 || inner.top < outer.top - 1 || inner.bottom > outer.bottom + 1;
+  }).map((text) => text.textContent);
   told.width = [innerWidth, root.scrollWidth - root.clientWidth];
   told.colors = [getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color];
+  for (const rule of document.styleSheets[0].cssRules) if (rule.media?.mediaText === "print") rule.media.mediaText = "all";
+  told.headers = 0;
+  told.broken = [];
+  for (const { firstChild } of document.querySelectorAll("th")) {
+    for (const word of firstChild.data.matchAll(/[\\w.%/]+/g)) {
+      const range = document.createRange();
+      range.setStart(firstChild, word.index);
+      range.setEnd(firstChild, word.index + word[0].length);
+      told.headers += 1;
+      if (range.getClientRects().length > 1) told.broken.push(word[0]);
+    }
+  }
   told.figures = document.querySelectorAll("figure").length;
   parent.postMessage(JSON.stringify(told), "*");
 }, 1000);
@@ -227,7 +295,8 @@ class Page(Report):
         # With probes: among them are figures whose values are all 0, or 1 but for rounding.
         folder = self.study({"norm": ["bn", "gn"], "seed": [1, 2]}, norm=None,
                             **{"probes.every_steps": 2, "probes.landscape": True,
-                               "probes.covariate_shift": True})
+                               "probes.covariate_shift": True, "probes.signal_to_noise": True,
+                               "probes.replica_spread": True})
         page = self.report(folder)
         data = page_data(page)
         title = "Accuracy over updates"
@@ -236,6 +305,9 @@ class Page(Report):
             told, console = self.browse(page, title, width=width)
             self.assertEqual((told["errors"], console), ([], []))
             self.assertEqual(told["width"], [width, 0])  # nothing wider than the window
+            self.assertEqual(told["cut"], [])
+            self.assertGreater(told["headers"], 10)
+            self.assertEqual(told["broken"], [])  # on paper as wide as the window
             self.assertEqual(told["figures"], len(data["figures"]))
             self.assertEqual((told["tipHidden"], told["tipHiddenAfter"]), (False, True))
             self.assertIn("6 updates", told["tip"])
