@@ -166,6 +166,8 @@ TEST(Schema, EveryKeyChangesItsOwnValueAndNoOther) {
                                                "[random_crop]",
                                                "[{type: linear, out: 3}]",
                                                "[3, 4]",
+                                               "[0.5, 0.25, 0.125]",
+                                               "skip",
                                                "other",
                                                "cuda",
                                                "fastest",
