@@ -40,9 +40,11 @@ Box random_box(int height, int width, double least_area, RandomStream& random) {
     const auto w = static_cast<int>(std::lround(side * stretch));
     const auto h = static_cast<int>(std::lround(side / stretch));
     if (w < 1 || h < 1 || w > width || h > height) continue;
-    const auto top = random.below(static_cast<std::uint64_t>(height - h + 1));
-    const auto left = random.below(static_cast<std::uint64_t>(width - w + 1));
-    return {static_cast<int>(top), static_cast<int>(left), h, w};
+    const auto offset = [&random](int places) {
+      return static_cast<int>(random.below(static_cast<std::uint64_t>(places)));
+    };
+    const int top = offset(height - h + 1);
+    return {top, offset(width - w + 1), h, w};
   }
   return center_box(height, width);
 }
