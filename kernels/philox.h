@@ -26,6 +26,8 @@ enum class RandomPurpose : std::uint32_t {
   dropout = 8,
   norm_noise = 9,          // of a channel in a step
   norm_sample_noise = 10,  // of a sample in it
+  random_resized_crop = 11,
+  color_jitter = 12,
 };
 
 using PhiloxBlock = std::array<std::uint32_t, 4>;

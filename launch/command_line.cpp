@@ -34,10 +34,14 @@ void add_faults(CLI::App* command, CommandLine& line) {
       ->allow_extra_args(false);
 }
 
-void add_bench_output(CLI::App* command, CommandLine& line) {
+void add_rounds(CLI::App* command, CommandLine& line) {
   command->add_option("--rounds", line.bench.rounds, "Rounds whose median is quoted")
       ->check(CLI::Range(1, 100000))
       ->capture_default_str();
+}
+
+void add_bench_output(CLI::App* command, CommandLine& line) {
+  add_rounds(command, line);
   command->add_flag("--json", line.bench.json, "Print one JSON object instead of the table");
 }
 
@@ -149,6 +153,23 @@ CommandLine parse_command_line(int argc, char** argv) {
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();
 
+  CLI::App* bench_data =
+      bench->add_subcommand("data", "Reading and decoding images, against libjpeg-turbo alone");
+  add_experiment(bench_data, line, "EXPERIMENT.yaml");
+  add_overrides(bench_data, line);
+  add_rounds(bench_data, line);
+  bench_data->add_option("--images", line.bench.images, "The first so many training images")
+      ->check(CLI::Range(1, 1000000))
+      ->capture_default_str();
+
+  CLI::App* pack = app.add_subcommand("pack", "Make tar shards with an index of an image folder");
+  pack->add_option("from", line.file, "SRC_DIR, with train/CLASS/IMAGE and test/CLASS/IMAGE")
+      ->required();
+  pack->add_option("to", line.destination, "DEST_DIR, which is made")->required();
+  pack->add_option("--shard-bytes", line.shard_bytes, "A shard has at most so many")
+      ->check(CLI::Range(std::uint64_t{1} << 16, std::uint64_t{1} << 40))
+      ->capture_default_str();
+
   CLI::App* report = app.add_subcommand("report", "Write report.html of a run or a study");
   add_experiment(report, line, "RUN_OR_STUDY_DIR");
   report->add_flag("--csv", line.csv,
@@ -192,6 +213,8 @@ int run_command(const CommandLine& line, Communicator& comm) {
   if (line.command == "bench step") return run_bench_step(line, comm);
   if (line.command == "bench norm") return run_bench_norm(line);
   if (line.command == "bench reduce") return run_bench_reduce(line, comm);
+  if (line.command == "bench data") return run_bench_data(line, comm);
+  if (line.command == "pack") return run_pack(line);
   if (line.command == "report") return run_report(line);
   if (line.command == "trace") return run_trace(line);
   return run_inspect(line, comm);

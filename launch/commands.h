@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -21,6 +22,7 @@ struct BenchLine {
   int samples = 0, height = 0, width = 0, channels = 0;  // bench norm's own tensor; 0: not given
   std::size_t max_bytes = std::size_t{64} << 20;         // bench reduce
   std::vector<int> leaves = {1, 3};                      // bench reduce: of a rank
+  int images = 1000;                                     // bench data
 };
 
 /// What `plan` and `compare` are asked to predict.
@@ -39,8 +41,10 @@ struct CommandLine {
   std::string resume;
   std::string weights;
   std::string init_from;
-  std::vector<std::string> faults;  // train and eval, in builds with faults
-  std::string only;                 // I/N
+  std::vector<std::string> faults;                     // train and eval, in builds with faults
+  std::string only;                                    // I/N
+  std::string destination;                             // pack
+  std::uint64_t shard_bytes = std::uint64_t{1} << 30;  // pack
   BenchLine bench;
   ScaleLine scale;
   bool csv = false;     // report: values instead of the page
@@ -70,10 +74,12 @@ int run_plan(const CommandLine& line, Communicator& comm);
 int run_plan_scale(const CommandLine& line, Communicator& comm);
 int run_eval(const CommandLine& line, Communicator& comm);
 int run_report(const CommandLine& line);
+int run_pack(const CommandLine& line);
 int run_trace(const CommandLine& line);
 int run_inspect(const CommandLine& line, Communicator& comm);
 int run_bench_step(const CommandLine& line, Communicator& comm);
 int run_bench_norm(const CommandLine& line);
 int run_bench_reduce(const CommandLine& line, Communicator& comm);
+int run_bench_data(const CommandLine& line, Communicator& comm);
 
 }  // namespace syncnorm

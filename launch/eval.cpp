@@ -43,6 +43,8 @@ void evaluate(const LoadedExperiment& loaded, const CommandLine& line, Communica
   std::iota(all.begin(), all.end(), 0u);
   if (faults != nullptr) faults->at(FaultPlace::evaluation, 0);
   const EvaluationResult result = evaluator.run(dataset.test, all);
+  for (const CorruptImage& image : result.corrupt)
+    std::cerr << fmt::format("syncnorm: skipped {}: {}\n", image.path, image.reason);
   if (comm.rank() == 0)
     std::cout << fmt::format("test accuracy {:.2f}%, loss {}, {} samples\n",
                              100.0 * result.accuracy, result.loss, all.size());

@@ -21,6 +21,18 @@ std::string duration(double seconds) {
   return fmt::format("{}:{:02}", s / 60, s % 60);
 }
 
+/// Images that could not be used, by name as far as that helps.
+std::string corrupt_images(const EndEvent& event) {
+  constexpr std::size_t kNamed = 5;
+  if (event.corrupt.empty()) return "";
+  std::string text = fmt::format("  {} corrupt image{}\n", event.corrupt.size(),
+                                 event.corrupt.size() == 1 ? "" : "s");
+  for (std::size_t i = 0; i < std::min(kNamed, event.corrupt.size()); ++i)
+    text += fmt::format("    {}: {}\n", event.corrupt[i].first, event.corrupt[i].second);
+  if (event.corrupt.size() > kNamed) text += "    and more; metrics.jsonl names all of them\n";
+  return text;
+}
+
 /// The end of every run in one line: shares of all that was measured, and how long that was.
 std::string where_the_time_went(const EndEvent& event) {
   const double reductions = event.reduction_share * event.seconds;
@@ -106,7 +118,7 @@ void Console::on_end(const EndEvent& event) {
     out_ << fmt::format(
         "  done in {}: {:.0f} images/s, {:.1f}% of the time in exposed reductions\n",
         duration(event.seconds), event.samples_per_second, 100.0 * event.reduction_share);
-  out_ << where_the_time_went(event) << std::flush;
+  out_ << corrupt_images(event) << where_the_time_went(event) << std::flush;
 }
 
 }  // namespace syncnorm

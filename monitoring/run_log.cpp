@@ -153,6 +153,8 @@ void RunLog::on_checkpoint_failed(const CheckpointFailedEvent& event) {
 }
 
 void RunLog::on_end(const EndEvent& event) {
+  for (const auto& [path, reason] : event.corrupt)
+    log_ << Json{{"event", "corrupt_image"}, {"path", path}, {"reason", reason}}.dump() << '\n';
   Json json = {{"event", "end"},
                {"status", event.status},
                {"step", event.step},
@@ -164,6 +166,7 @@ void RunLog::on_end(const EndEvent& event) {
                {"evaluation_seconds", event.evaluation_seconds},
                {"checkpoint_seconds", event.checkpoint_seconds}};
   if (!event.message.empty()) json["message"] = event.message;
+  if (event.reads_files) json["corrupt_images"] = event.corrupt.size();
   if (event.test_accuracy >= 0.0) {
     json["test_loss"] = number(event.test_loss);
     json["test_accuracy"] = event.test_accuracy;

@@ -27,7 +27,8 @@ enum class InitializationKind { he, lecun, xavier, gaussian };
 enum class DropoutKind { plain, alpha };
 enum class OptimizerKind { sgd, adam, adamw };
 enum class ScheduleKind { constant, step, cosine, polynomial };
-enum class AugmentKind { random_crop, horizontal_flip, cutout };
+enum class AugmentKind { random_crop, horizontal_flip, cutout, random_resized_crop, color_jitter };
+enum class CorruptPolicy { stop, skip };
 
 /// Where a value was written: "file:line:column", or "command line" for an override.
 using SourceMark = std::string;
@@ -41,9 +42,25 @@ struct SyntheticConfig {
   int test_samples = 1024;
 };
 
+/// image_folder and packed: encoded images of any size, decoded while the model trains.
+struct ImagesConfig {
+  int height = 224;  // of what the model sees, pixels
+  int width = 224;
+  int resize = 256;         // evaluation: shorter side before the center crop, pixels
+  double crop_area = 0.08;  // random_resized_crop: smallest share of the image's area
+  double brightness = 0.4;  // color_jitter: factors from 1 − this to 1 + this
+  double contrast = 0.4;
+  double saturation = 0.4;
+  std::vector<double> mean = {0.485, 0.456, 0.406};  // red, green, blue, of ImageNet
+  std::vector<double> std = {0.229, 0.224, 0.225};
+  int threads = 1;  // that decode, on every rank
+  CorruptPolicy corrupt = CorruptPolicy::stop;
+};
+
 struct DataConfig {
-  std::string dataset = "fashion_mnist";  // fashion_mnist | mnist | cifar10 | cifar100 | synthetic
-  std::string path = "auto";              // folder with the files; auto: the usual places
+  // fashion_mnist | mnist | cifar10 | cifar100 | synthetic | image_folder | packed
+  std::string dataset = "fashion_mnist";
+  std::string path = "auto";  // folder with the files; auto: the usual places
   bool shuffle = true;
   std::vector<AugmentKind> augment;
   int crop_padding = 4;  // pixels of zero padding around the image for random_crop
@@ -52,6 +69,10 @@ struct DataConfig {
   int validation = 0;    // training samples held out, by seed, as the split `validation`
   int prefetch = 2;      // batches the loader thread prepares ahead
   SyntheticConfig synthetic;
+  ImagesConfig images;
+
+  /// Whether images stay encoded on disk until they are needed.
+  bool on_disk() const { return dataset == "image_folder" || dataset == "packed"; }
 };
 
 struct EvaluationConfig {

@@ -59,11 +59,15 @@ inline constexpr Choice<ScheduleKind> kScheduleKinds[] = {{"constant", ScheduleK
 inline constexpr Choice<AugmentKind> kAugmentKinds[] = {
     {"random_crop", AugmentKind::random_crop},
     {"horizontal_flip", AugmentKind::horizontal_flip},
-    {"cutout", AugmentKind::cutout}};
+    {"cutout", AugmentKind::cutout},
+    {"random_resized_crop", AugmentKind::random_resized_crop},
+    {"color_jitter", AugmentKind::color_jitter}};
+inline constexpr Choice<CorruptPolicy> kCorruptPolicies[] = {{"stop", CorruptPolicy::stop},
+                                                             {"skip", CorruptPolicy::skip}};
 
 /// Choices that the experiment keeps as text.
-inline constexpr std::string_view kDatasets[] = {"fashion_mnist", "mnist", "cifar10", "cifar100",
-                                                 "synthetic"};
+inline constexpr std::string_view kDatasets[] = {
+    "fashion_mnist", "mnist", "cifar10", "cifar100", "synthetic", "image_folder", "packed"};
 inline constexpr std::string_view kArchitectures[] = {
     "mlp",      "convnet",  "lenet",    "vgg11",    "vgg13",    "vgg16",   "resnet8",
     "resnet20", "resnet32", "resnet56", "resnet18", "resnet34", "resnet50"};
@@ -85,6 +89,7 @@ constexpr std::span<const Choice<DropoutKind>> choices(DropoutKind) { return kDr
 constexpr std::span<const Choice<OptimizerKind>> choices(OptimizerKind) { return kOptimizerKinds; }
 constexpr std::span<const Choice<ScheduleKind>> choices(ScheduleKind) { return kScheduleKinds; }
 constexpr std::span<const Choice<AugmentKind>> choices(AugmentKind) { return kAugmentKinds; }
+constexpr std::span<const Choice<CorruptPolicy>> choices(CorruptPolicy) { return kCorruptPolicies; }
 
 }  // namespace config
 

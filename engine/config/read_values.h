@@ -65,6 +65,10 @@ std::optional<std::size_t> read_word(const ConfigNode& node, const Field& field,
 std::optional<std::vector<int>> read_integer_list(const ConfigNode& node, const Field& field,
                                                   const IntegerRange& range);
 
+/// Exactly `count` numbers.
+std::optional<std::vector<double>> read_number_list(const ConfigNode& node, const Field& field,
+                                                    const NumberRange& range, std::size_t count);
+
 /// Reports a node that is no list.
 bool expect_list(const ConfigNode& node, const Field& field);
 

@@ -86,6 +86,39 @@ std::string norm_short_forms_text() {
   return text + "\n";
 }
 
+constexpr const char* kImagesChapter =
+    "## Images on disk\n\n"
+    "`data.dataset: image_folder` trains on your own images, JPEG or PNG, of any size, in\n"
+    "`data.path`/train/CLASS/ and `data.path`/test/CLASS/ (or val). Classes are numbered by name; "
+    "both splits must\nhave the same. Samples are ordered by class and file name. Listing opens no "
+    "image; they are decoded by\n`data.images.threads` ahead of the step, each rank only those of "
+    "its own replicas.\n\n"
+    "`syncnorm pack SRC_DIR DEST_DIR` makes tar shards of such a folder, which `data.dataset: "
+    "packed` reads through\ntheir index: the same samples in the same order, so the same bits. "
+    "Shards hold the samples in the order of\nthe folder, as K.jpg (or .png) and K.cls, and can be "
+    "read as a WebDataset. The index has a checksum of\nevery image, which is verified whenever it "
+    "is read. A pack that was interrupted is called DEST_DIR.partial.\n\n"
+    "```yaml\n"
+    "data:\n"
+    "  dataset: packed\n"
+    "  path: /data/imagenet-packed\n"
+    "  augment: [random_resized_crop, horizontal_flip, color_jitter]\n"
+    "  images: {height: 224, width: 224, resize: 256, threads: 2, corrupt: skip}\n"
+    "```\n\n"
+    "`random_resized_crop` takes a box of `crop_area` to 1 of the image's area, with a ratio of "
+    "3/4 "
+    "to 4/3, and\nscales it to height × width; it is listed first. Without it training sees what "
+    "evaluation sees: the shorter\nside scaled to `resize`, and the center. Scaling is bilinear "
+    "with antialiasing. `color_jitter` changes\nbrightness, then contrast, then saturation. Grey "
+    "images become RGB, transparency is dropped, and the\norientation that a camera noted is not "
+    "read.\n\n"
+    "An image that is neither JPEG nor PNG, ends early, is damaged, is CMYK or larger than 32768 "
+    "pixels along a\nside or 64 million in all is corrupt. With `corrupt: stop` the run ends with "
+    "exit 2 and names it. With\n`skip` the next usable image in the order of the split takes its "
+    "place, with its own label and under the\nrandom numbers of the sample it stands for, in "
+    "training and in evaluation alike; the first follows the\nlast. Every such image is named once "
+    "in metrics.jsonl (event `corrupt_image`), and summary.json counts\nthem.\n\n";
+
 constexpr const char* kFilesChapter =
     "## Files, bases and the command line\n\n"
     "A value comes from the last of these that gives it: the default, a base, the file, the "
@@ -199,8 +232,8 @@ std::string config_reference_markdown() {
                         section.meaning, config::section_table(schema, section.path));
     if (section.path == "norm") text += config::norm_short_forms_text();
   }
-  return text + config::layers_chapter() + config::kFilesChapter + config::kStudiesChapter +
-         config::kTraceChapter + config::kRulesChapter;
+  return text + config::layers_chapter() + config::kImagesChapter + config::kFilesChapter +
+         config::kStudiesChapter + config::kTraceChapter + config::kRulesChapter;
 }
 
 }  // namespace syncnorm

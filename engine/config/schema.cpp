@@ -162,7 +162,9 @@ Rows data_rows() {
   return {
       word_key(
           "data.dataset", [](auto& e) -> auto& { return e.data.dataset; }, kDatasets,
-          "synthetic needs no files: labelled textures, made from the seed"),
+          "synthetic needs no files: labelled textures, made from the seed; image_folder and "
+          "packed: "
+          "see Images on disk"),
       text_key(
           "data.path", [](auto& e) -> auto& { return e.data.path; }, "`auto`, or a path",
           "folder with the dataset's files; auto: the usual places"),
@@ -171,7 +173,8 @@ Rows data_rows() {
           "a new order every epoch, by seed; false: the order of the files"),
       choice_list_key(
           "data.augment", [](auto& e) -> auto& { return e.data.augment; },
-          "random changes of the training images, in this order"),
+          "random changes of the training images, in this order; random_resized_crop and "
+          "color_jitter: of images on disk"),
       integer_key(
           "data.crop_padding", [](auto& e) -> auto& { return e.data.crop_padding; },
           between(0, kLargestSide), "random_crop: zeros around the image, pixels"),
@@ -207,6 +210,46 @@ Rows data_rows() {
           "data.synthetic.test_samples",
           [](auto& e) -> auto& { return e.data.synthetic.test_samples; }, at_least(1),
           "images in the test split"),
+  };
+}
+
+Rows images_rows() {
+  constexpr std::size_t kColors = 3;
+  return {
+      integer_key(
+          "data.images.height", [](auto& e) -> auto& { return e.data.images.height; },
+          between(1, kLargestSide), "of what the model sees, pixels"),
+      integer_key(
+          "data.images.width", [](auto& e) -> auto& { return e.data.images.width; },
+          between(1, kLargestSide), "of what the model sees, pixels"),
+      integer_key(
+          "data.images.resize", [](auto& e) -> auto& { return e.data.images.resize; },
+          between(1, kLargestSide),
+          "the shorter side before the center crop, pixels; at least height and width"),
+      number_key(
+          "data.images.crop_area", [](auto& e) -> auto& { return e.data.images.crop_area; },
+          kFactor, "random_resized_crop: smallest share of the image's area; the largest is 1"),
+      number_key(
+          "data.images.brightness", [](auto& e) -> auto& { return e.data.images.brightness; },
+          kUpToOne, "color_jitter: farthest factor from 1, either way"),
+      number_key(
+          "data.images.contrast", [](auto& e) -> auto& { return e.data.images.contrast; }, kUpToOne,
+          "color_jitter: farthest factor from 1, either way"),
+      number_key(
+          "data.images.saturation", [](auto& e) -> auto& { return e.data.images.saturation; },
+          kUpToOne, "color_jitter: farthest factor from 1, either way"),
+      number_list_key(
+          "data.images.mean", [](auto& e) -> auto& { return e.data.images.mean; }, kUpToOne,
+          kColors, "of red, green and blue in [0, 1], subtracted; the default is ImageNet's"),
+      number_list_key(
+          "data.images.std", [](auto& e) -> auto& { return e.data.images.std; }, kFactor, kColors,
+          "standard deviation of red, green and blue, divided by"),
+      integer_key(
+          "data.images.threads", [](auto& e) -> auto& { return e.data.images.threads; },
+          between(1, 256), "that decode ahead of the step, on every rank"),
+      choice_key(
+          "data.images.corrupt", [](auto& e) -> auto& { return e.data.images.corrupt; },
+          "what an image that cannot be decoded does: stop the run, or be skipped"),
   };
 }
 
@@ -545,6 +588,7 @@ Schema make_schema() {
       {"", "The experiment as a whole."},
       {"data", "What is trained on."},
       {"data.synthetic", "The synthetic dataset."},
+      {"data.images", "Images on disk: the datasets image_folder and packed."},
       {"evaluation", "When the model is tested; at the end it always is."},
       {"model", "The network."},
       {"norm", "The normalization, which the experiment is about."},
@@ -556,8 +600,9 @@ Schema make_schema() {
       {"metrics", "Who may watch the run."},
       {"probes", "What is measured of training itself, into metrics.jsonl and the report."},
   };
-  for (Rows (*rows)() : {top_level_rows, data_rows, evaluation_rows, model_rows, norm_rows,
-                         optimizer_rows, schedule_rows, metrics_rows, probes_rows, ending_rows}) {
+  for (Rows (*rows)() :
+       {top_level_rows, data_rows, images_rows, evaluation_rows, model_rows, norm_rows,
+        optimizer_rows, schedule_rows, metrics_rows, probes_rows, ending_rows}) {
     append(schema.keys, rows());
   }
   return schema;

@@ -135,6 +135,23 @@ SchemaKey integer_list_key(std::string path, Access access, IntegerRange range,
           }};
 }
 
+template <typename Access>
+SchemaKey number_list_key(std::string path, Access access, NumberRange range, std::size_t count,
+                          std::string meaning) {
+  return {std::move(path), fmt::format("list of {}: {}", count, describe(range)),
+          std::move(meaning),
+          [=](const ConfigNode& node, const Field& field, Draft& draft) {
+            const auto values = read_number_list(node, field, range, count);
+            if (values) access(draft.experiment) = *values;
+            return values.has_value();
+          },
+          [=](const Draft& draft) {
+            std::vector<std::string> texts;
+            for (const double value : access(draft.experiment)) texts.push_back(number_text(value));
+            return fmt::format("[{}]", fmt::join(texts, ", "));
+          }};
+}
+
 /// A list of different words of one enumeration.
 template <typename Access>
 SchemaKey choice_list_key(std::string path, Access access, std::string meaning) {

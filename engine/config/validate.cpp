@@ -149,6 +149,45 @@ void check_norm(const Draft& draft, Problems& problems) {
   needs_l2("norm.precise_samples", norm.precise_samples > 0);
 }
 
+/// Images on disk, and the augmentations that only they have.
+void check_images(const Draft& draft, Problems& problems) {
+  const DataConfig& data = draft.experiment.data;
+  const auto complain = [&](const char* key, std::initializer_list<const char*> keys,
+                            const std::string& text) {
+    if (all_good(draft, keys)) problems.add(latest(draft, keys), key, text);
+  };
+  const auto place = [&](AugmentKind kind) {
+    return std::find(data.augment.begin(), data.augment.end(), kind) - data.augment.begin();
+  };
+  const auto count = static_cast<std::ptrdiff_t>(data.augment.size());
+  const auto crop = place(AugmentKind::random_resized_crop);
+  const auto jitter = place(AugmentKind::color_jitter);
+  if (!data.on_disk()) {
+    if (crop < count || jitter < count)
+      complain("data.augment", {"data.augment", "data.dataset"},
+               fmt::format("{} works on images on disk; set data.dataset to image_folder or "
+                           "packed, or leave it out",
+                           crop < count ? "random_resized_crop" : "color_jitter"));
+    return;
+  }
+  if (data.path == "auto")
+    complain("data.path", {"data.path", "data.dataset"},
+             fmt::format("{} has no usual place; give its folder", data.dataset));
+  if (crop < count && crop > 0)
+    complain("data.augment", {"data.augment"},
+             "random_resized_crop makes the image that the others change; list it first");
+  if (jitter < count &&
+      (place(AugmentKind::random_crop) < jitter || place(AugmentKind::cutout) < jitter))
+    complain("data.augment", {"data.augment"},
+             "color_jitter would change padding and what is cut out; list it before random_crop "
+             "and cutout");
+  if (data.images.resize < std::max(data.images.height, data.images.width))
+    complain("data.images.resize",
+             {"data.images.resize", "data.images.height", "data.images.width"},
+             fmt::format("{} is less than height or width; give at least {}", data.images.resize,
+                         std::max(data.images.height, data.images.width)));
+}
+
 /// Keys that would be read by nobody, and addresses that cannot be used.
 void check_metrics(const Draft& draft, Problems& problems) {
   const MetricsConfig& metrics = draft.experiment.metrics;
@@ -194,6 +233,7 @@ void resolve(Draft& draft, Problems& problems) {
   check_norm(draft, problems);
   check_schedule(draft, problems);
   check_optimizer(draft, problems);
+  check_images(draft, problems);
   check_metrics(draft, problems);
   check_probes(draft, problems);
   if (draft.experiment.run_dir.empty()) draft.experiment.run_dir = "runs/" + draft.experiment.name;

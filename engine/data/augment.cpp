@@ -85,6 +85,9 @@ PixelMap compose(const ImageSet& images, std::uint32_t index, const AugmentPlan&
         map.cut(y, x, plan.augment.cutout_size);
         break;
       }
+      case AugmentKind::random_resized_crop:
+      case AugmentKind::color_jitter:
+        break;  // done as the image was decoded
     }
   }
   return map;
@@ -130,24 +133,28 @@ ImageMap image_map(const ImageSet& images, std::uint32_t index, const AugmentPla
           map.cut_rows.end, map.cut_columns.begin, map.cut_columns.end, 1};
 }
 
-void make_plain_image(const ImageSet& images, std::uint32_t index,
+void make_plain_image(const ImageSet& images, const std::uint8_t* pixels,
                       const NormalizationTable& normalization, float* out) {
-  assert(index < images.size() && normalization.channels() == images.channels);
-  convert_pixels(images.image(index), images.channels, images.height * images.width, normalization,
-                 out);
+  assert(normalization.channels() == images.channels);
+  convert_pixels(pixels, images.channels, images.height * images.width, normalization, out);
 }
 
 void make_image(const ImageSet& images, std::uint32_t index, const AugmentPlan& plan, float* out) {
+  assert(index < images.size());
+  make_image(images, images.image(index), index, plan, out);
+}
+
+void make_image(const ImageSet& images, const std::uint8_t* pixels, std::uint32_t index,
+                const AugmentPlan& plan, float* out) {
   const NormalizationTable& table = *plan.normalization;
   if (plan.augment.kinds.empty()) {
-    make_plain_image(images, index, table, out);
+    make_plain_image(images, pixels, table, out);
     return;
   }
-  assert(index < images.size() && table.channels() == images.channels);
+  assert(table.channels() == images.channels);
   const PixelMap map = compose(images, index, plan);
   const std::ptrdiff_t channels = images.channels;
   const std::ptrdiff_t row_size = channels * images.width;
-  const std::uint8_t* image = images.image(index);
   for (int y = 0; y < images.height; ++y) {
     float* row = out + y * row_size;
     if (y < map.rows.begin || y >= map.rows.end || map.columns.empty()) {
@@ -155,7 +162,7 @@ void make_image(const ImageSet& images, std::uint32_t index, const AugmentPlan& 
       continue;
     }
     const Interval shown = map.columns;
-    const std::uint8_t* first = image + (y + map.source_y) * row_size +
+    const std::uint8_t* first = pixels + (y + map.source_y) * row_size +
                                 (map.direction_x * shown.begin + map.source_x) * channels;
     pad_pixels(shown.begin, table, row);
     convert_pixels(first, map.direction_x * channels, shown.size(), table,

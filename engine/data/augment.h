@@ -49,7 +49,8 @@ struct AugmentPlan {
 };
 
 /// Writes sample `index` of `images`, augmented and normalized, to out[height, width, channels].
-/// Allocates nothing. In the order of the plan's kinds:
+/// Allocates nothing. random_resized_crop and color_jitter come before, as images on disk are
+/// decoded (stored_images.h); the others are, in the order of the plan's kinds:
 ///   random_crop      pads raw zeros (black) on all sides and crops back to size, all offsets
 ///                    equally likely;
 ///   horizontal_flip  mirrors left and right, with probability 1/2;
@@ -58,11 +59,15 @@ struct AugmentPlan {
 ///                    2017).
 void make_image(const ImageSet& images, std::uint32_t index, const AugmentPlan& plan, float* out);
 
+/// The same of `pixels`, an image of the size of `images`, with the random numbers of `index`.
+void make_image(const ImageSet& images, const std::uint8_t* pixels, std::uint32_t index,
+                const AugmentPlan& plan, float* out);
+
 /// The same mapping as numbers, for a device that makes the image itself.
 ImageMap image_map(const ImageSet& images, std::uint32_t index, const AugmentPlan& plan);
 
-/// Writes sample `index` as it is, only normalized: what evaluation uses.
-void make_plain_image(const ImageSet& images, std::uint32_t index,
+/// Writes an image of the size of `images` as it is, only normalized: what evaluation uses.
+void make_plain_image(const ImageSet& images, const std::uint8_t* pixels,
                       const NormalizationTable& normalization, float* out);
 
 }  // namespace syncnorm

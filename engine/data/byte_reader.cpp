@@ -42,6 +42,12 @@ void reject_file(const std::string& file, const std::string& field, const std::s
 }
 
 std::vector<std::uint8_t> read_file(const std::filesystem::path& path) {
+  std::vector<std::uint8_t> bytes;
+  read_file(path, bytes);
+  return bytes;
+}
+
+void read_file(const std::filesystem::path& path, std::vector<std::uint8_t>& bytes) {
   std::error_code error;
   const std::string name = path.string();
   if (!std::filesystem::exists(path, error)) reject_file(name, "file", "a file", "none");
@@ -53,13 +59,12 @@ std::vector<std::uint8_t> read_file(const std::filesystem::path& path) {
   check_size(name, size);
   const std::unique_ptr<std::FILE, FileCloser> file(std::fopen(name.c_str(), "rb"));
   if (!file) reject_file(name, "file", "a readable file", std::strerror(errno));
-  std::vector<std::uint8_t> bytes(static_cast<std::size_t>(size));
+  bytes.resize(static_cast<std::size_t>(size));
   const std::size_t got = std::fread(bytes.data(), 1, bytes.size(), file.get());
   if (got != bytes.size()) {
     reject_file(name, "file", fmt::format("{} readable bytes", bytes.size()),
                 fmt::format("{}", got));
   }
-  return bytes;
 }
 
 ByteReader::ByteReader(std::span<const std::uint8_t> bytes, std::string file)

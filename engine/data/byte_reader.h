@@ -26,6 +26,9 @@ inline constexpr std::uint64_t kMaxDataBytes = std::uint64_t{1} << 30;
 /// The whole file. Throws InputError when it cannot be read or exceeds kMaxDataBytes.
 std::vector<std::uint8_t> read_file(const std::filesystem::path& path);
 
+/// The same into `bytes`, whose memory is reused.
+void read_file(const std::filesystem::path& path, std::vector<std::uint8_t>& bytes);
+
 /// A forward stream over bytes in memory, inflated on the way if they begin as gzip does.
 class ByteReader {
  public:

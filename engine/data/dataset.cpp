@@ -9,10 +9,13 @@
 #include <cmath>
 #include <span>
 
+#include "engine/config/names.h"
 #include "engine/data/cifar.h"
 #include "engine/data/content_hash.h"
 #include "engine/data/idx.h"
+#include "engine/data/image_folder.h"
 #include "engine/data/locate.h"
+#include "engine/data/pack.h"
 #include "engine/data/synthetic.h"
 #include "kernels/error.h"
 
@@ -70,19 +73,29 @@ void load_synthetic(const DataConfig& config, std::uint64_t seed, Dataset& datas
   dataset.test = make_synthetic(config.synthetic, SyntheticSplit::test, seed);
 }
 
+void load_folder(const DataConfig& config, std::uint64_t, Dataset& dataset) {
+  load_image_folder(config, dataset);
+}
+
+void load_packed(const DataConfig& config, std::uint64_t, Dataset& dataset) {
+  load_pack(config, dataset);
+}
+
 struct NamedLoader {
   const char* name;
   void (*load)(const DataConfig&, std::uint64_t seed, Dataset&);
 };
 
 /// Every data set there is.
-constexpr std::array<NamedLoader, 5> kLoaders = {{
-    {"fashion_mnist", load_fashion_mnist},
-    {"mnist", load_mnist},
-    {"cifar10", load_cifar10},
-    {"cifar100", load_cifar100},
-    {"synthetic", load_synthetic},
-}};
+constexpr std::array kLoaders = {
+    NamedLoader{"fashion_mnist", load_fashion_mnist},
+    NamedLoader{"mnist", load_mnist},
+    NamedLoader{"cifar10", load_cifar10},
+    NamedLoader{"cifar100", load_cifar100},
+    NamedLoader{"synthetic", load_synthetic},
+    NamedLoader{"image_folder", load_folder},
+    NamedLoader{"packed", load_packed},
+};
 
 // ---- What is common to all of them.
 
@@ -97,11 +110,10 @@ const NamedLoader& find_loader(const std::string& name) {
 }
 
 void check_augment(const std::vector<AugmentKind>& augment) {
-  for (const auto& [kind, name] : {std::pair(AugmentKind::random_crop, "random_crop"),
-                                   std::pair(AugmentKind::horizontal_flip, "horizontal_flip"),
-                                   std::pair(AugmentKind::cutout, "cutout")}) {
+  for (const AugmentKind kind : augment) {
     if (std::count(augment.begin(), augment.end(), kind) > 1) {
-      throw InputError(fmt::format("data.augment: {} is listed twice; list it once", name));
+      throw InputError(
+          fmt::format("data.augment: {} is listed twice; list it once", name_of(kind)));
     }
   }
 }
@@ -126,11 +138,24 @@ std::string fingerprint(const Dataset& dataset) {
 void cut(ImageSet& set, std::size_t limit) {
   if (limit >= set.size()) return;
   set.labels.resize(limit);
+  if (set.stored != nullptr) return;
   set.pixels.resize(limit * set.image_size());
   set.pixels.shrink_to_fit();
 }
 
 }  // namespace
+
+ImageSet stored_image_set(std::unique_ptr<const ImageFiles> files, std::vector<std::int32_t> labels,
+                          std::size_t classes, const ImagesConfig& config) {
+  ImageSet set;
+  set.height = config.height;
+  set.width = config.width;
+  set.channels = 3;
+  set.classes = static_cast<int>(classes);
+  set.labels = std::move(labels);
+  set.stored = std::make_shared<const StoredImages>(StoredImages{std::move(files), config});
+  return set;
+}
 
 void channel_statistics(const ImageSet& images, std::vector<float>& mean,
                         std::vector<float>& stddev) {
@@ -174,8 +199,13 @@ Dataset load_dataset(const DataConfig& config, std::uint64_t seed, std::int64_t 
   Dataset dataset;
   dataset.name = loader.name;
   loader.load(config, seed, dataset);
-  channel_statistics(dataset.train, dataset.mean, dataset.stddev);
-  dataset.fingerprint = fingerprint(dataset);
+  if (dataset.train.stored == nullptr) {
+    channel_statistics(dataset.train, dataset.mean, dataset.stddev);
+    dataset.fingerprint = fingerprint(dataset);
+  } else {
+    dataset.mean.assign(config.images.mean.begin(), config.images.mean.end());
+    dataset.stddev.assign(config.images.std.begin(), config.images.std.end());
+  }
   if (config.limit > 0) cut(dataset.train, static_cast<std::size_t>(config.limit));
   const auto left = static_cast<std::int64_t>(dataset.train.size()) - config.validation;
   if (left < global_batch) {

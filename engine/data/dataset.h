@@ -1,15 +1,18 @@
-// Labelled images in memory, and the one function that loads them by name.
+// Labelled images, in memory or on disk, and the one function that loads them by name.
 //
-// Images stay one byte per value, channels last; they become floats only in a batch (augment.h).
+// Images in memory stay one byte per value, channels last; they become floats only in a batch
+// (augment.h). Images on disk are decoded when a batch needs them (stored_images.h).
 // Everything here is a pure function of the files and the seed, so all ranks hold the same data.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "engine/config/experiment.h"
+#include "engine/data/stored_images.h"
 
 namespace syncnorm {
 
@@ -21,6 +24,8 @@ struct ImageSet {
   int classes = 0;
   std::vector<std::uint8_t> pixels;  // [sample, height, width, channels], 0..255
   std::vector<std::int32_t> labels;  // 0..classes-1
+  /// Where the images are instead of in pixels; null: they are there.
+  std::shared_ptr<const StoredImages> stored;
 
   std::size_t size() const { return labels.size(); }
   /// Values (= bytes) of one image.
@@ -36,18 +41,25 @@ struct ImageSet {
 struct Dataset {
   ImageSet train;  // the first data.limit samples in file order, if a limit is set
   ImageSet test;   // always whole
-  /// Per channel, over the full training split (before data.limit), of images scaled to [0, 1].
-  /// The deviation is the population's (divided by n); 0 if a channel is constant.
+  /// Per channel, over the full training split (before data.limit), of images scaled to [0, 1];
+  /// of images on disk what the configuration says. The deviation is the population's (divided by
+  /// n); 0 if a channel is constant.
   std::vector<float> mean;
   std::vector<float> stddev;
   std::string name;
-  std::string fingerprint;  // 16 hex digits: content and shapes of both splits before data.limit
+  /// 16 hex digits: content and shapes of both splits before data.limit; of an image folder names
+  /// and sizes of the files.
+  std::string fingerprint;
 };
 
 /// Loads data.dataset. `seed` makes the synthetic set; the others do not depend on it.
 /// Throws InputError for an unknown name, a missing or malformed file, an augmentation listed
 /// twice, or fewer training samples (after data.limit and data.validation) than `global_batch`.
 Dataset load_dataset(const DataConfig& config, std::uint64_t seed, std::int64_t global_batch);
+
+/// A split on disk; `labels` has one entry per sample of `files`.
+ImageSet stored_image_set(std::unique_ptr<const ImageFiles> files, std::vector<std::int32_t> labels,
+                          std::size_t classes, const ImagesConfig& config);
 
 /// Mean and population deviation per channel of `images` scaled to [0, 1], from exact integer
 /// histograms: the same bits wherever it runs.

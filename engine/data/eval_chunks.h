@@ -7,6 +7,7 @@
 #include <cassert>
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "comm/replicas.h"
 #include "engine/data/augment.h"
@@ -27,10 +28,18 @@ struct EvalChunks {
   }
 };
 
+/// What came of a chunk.
+struct FilledChunk {
+  std::vector<CorruptImage> corrupt;  // in order
+  bool usable = true;                 // false: one of them must stop the run
+};
+
 /// Writes the images and labels of `indices` to images[slots, H, W, C] and labels[slots]; slots
-/// beyond the indices become zeros. Requires indices.size() ≤ slots.
-void fill_eval_chunk(const ImageSet& set, const NormalizationTable& normalization,
-                     std::span<const std::uint32_t> indices, int slots, float* images,
-                     std::int32_t* labels);
+/// beyond the indices become zeros. Requires indices.size() ≤ slots. Images on disk are decoded by
+/// data.images.threads; what must be skipped is replaced from `all` (ImageReader::read).
+FilledChunk fill_eval_chunk(const ImageSet& set, const NormalizationTable& normalization,
+                            std::span<const std::uint32_t> indices,
+                            std::span<const std::uint32_t> all, int slots, float* images,
+                            std::int32_t* labels);
 
 }  // namespace syncnorm

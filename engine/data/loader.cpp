@@ -1,4 +1,4 @@
-// The loader's thread and its ring of buffers; see loader.h.
+// The loader's threads and their ring of buffers; see loader.h.
 #include "engine/data/loader.h"
 
 #include <fmt/format.h>
@@ -48,7 +48,6 @@ Loader::Loader(const Dataset& dataset, std::vector<std::uint32_t> samples,
       samples_(std::move(samples)),
       options_(options),
       normalization_(dataset.mean, dataset.stddev),
-      augment_{options.augment, options.seed, 0, &normalization_},
       ring_(batches_kept(options)) {
   assert(options.plan.samples == static_cast<std::int64_t>(samples_.size()));
   assert(options.plan.steps_per_epoch() >= 1);
@@ -65,27 +64,41 @@ Loader::Loader(const Dataset& dataset, std::vector<std::uint32_t> samples,
   }
   for (std::size_t i = 0; i < ring_.size(); ++i) {
     std::byte* own = memory + i * batch_bytes(dataset, options);
+    Batch& batch = ring_[i].batch;
     if (options.raw) {
-      ring_[i].pixels = reinterpret_cast<std::uint8_t*>(own);
-      ring_[i].maps = reinterpret_cast<ImageMap*>(own + image_bytes(dataset, options));
+      batch.pixels = reinterpret_cast<std::uint8_t*>(own);
+      batch.maps = reinterpret_cast<ImageMap*>(own + image_bytes(dataset, options));
     } else {
-      ring_[i].images = reinterpret_cast<float*>(own);
+      batch.images = reinterpret_cast<float*>(own);
     }
-    ring_[i].replica_samples.resize(replicas);
-    ring_[i].labels.resize(slots);
-    ring_[i].sample_ids.resize(slots);
+    batch.replica_samples.resize(replicas);
+    batch.labels.resize(slots);
+    batch.sample_ids.resize(slots);
+    ring_[i].slots.reserve(slots);
+    ring_[i].augment = {options.augment, options.seed, 0, &normalization_};
   }
   order_.reserve(samples_.size());
-  thread_ = std::thread(&Loader::run, this);
+  const StoredImages* stored = dataset.train.stored.get();
+  start(stored == nullptr ? 1 : stored->config.threads);
 }
 
-Loader::~Loader() {
+Loader::~Loader() { stop(); }
+
+void Loader::start(int threads) {
+  try {
+    for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { run(); });
+  } catch (...) {  // the destructor of those that run waits for them
+    stop();
+    throw;
+  }
+}
+
+void Loader::stop() {
   {
     const std::lock_guard lock(mutex_);
     stop_ = true;
   }
-  released_changed_.notify_all();
-  thread_.join();
+  work_changed_.notify_all();
 }
 
 const Batch& Loader::next() {
@@ -93,7 +106,7 @@ const Batch& Loader::next() {
   std::unique_lock lock(mutex_);
   if (const std::int64_t over = taken_ + 1 - options_.held; over > released_) {
     released_ = over;
-    released_changed_.notify_one();
+    work_changed_.notify_one();
   }
   const auto ready = [this] { return made_ > taken_ || failure_; };
   if (!ready()) {
@@ -103,41 +116,111 @@ const Batch& Loader::next() {
         std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   }
   if (made_ == taken_) std::rethrow_exception(failure_);  // only once the good ones are used up
-  return slot(taken_++);
+  return place(taken_++).batch;
 }
 
+/// Whether the next batch can be planned: there is one, a place for it, and nobody else does it.
+bool Loader::can_plan() const {
+  return !planning_ && planned_ < options_.total_steps - options_.first_step &&
+         planned_ - released_ < static_cast<std::int64_t>(ring_.size());
+}
+
+/// Of every thread: fills what is open, or plans the next batch.
 void Loader::run() {
+  const StoredImages* stored = dataset_.train.stored.get();
+  std::unique_lock lock(mutex_);
   try {
-    for (std::int64_t step = options_.first_step; step < options_.total_steps; ++step) {
-      const std::int64_t number = step - options_.first_step;
-      {
-        std::unique_lock lock(mutex_);
-        released_changed_.wait(lock, [this, number] {
-          return stop_ || number - released_ < static_cast<std::int64_t>(ring_.size());
-        });
-      }
+    const std::unique_ptr<ImageReader> reader =
+        stored == nullptr ? nullptr : std::make_unique<ImageReader>(*stored);
+    std::vector<std::uint8_t> pixels(stored == nullptr ? 0 : dataset_.train.image_size());
+    while (true) {
+      work_changed_.wait(lock, [this] { return stop_ || open_.begin < open_.end || can_plan(); });
       if (stop_) return;
-      fill(step, slot(number));
-      if (stop_) return;
-      {
-        const std::lock_guard lock(mutex_);
-        made_ = number + 1;
-      }
-      made_changed_.notify_one();
+      if (open_.begin < open_.end)
+        do_work(lock, reader.get(), pixels);
+      else
+        plan_next(lock);
     }
   } catch (...) {
-    const std::lock_guard lock(mutex_);
-    failure_ = std::current_exception();
+    if (!lock.owns_lock()) lock.lock();
+    if (!failure_) failure_ = std::current_exception();
+    stop_ = true;
     made_changed_.notify_one();
+    work_changed_.notify_all();
   }
 }
 
-void Loader::fill_slot(std::uint32_t index, std::size_t slot, Batch& batch) {
+void Loader::plan_next(std::unique_lock<std::mutex>& lock) {
+  planning_ = true;
+  const std::int64_t number = planned_;
+  lock.unlock();
+  plan(options_.first_step + number, place(number));
+  lock.lock();
+  planning_ = false;
+  planned_ = number + 1;
+  open_ = {number, 0, place(number).slots.size()};
+  place(number).left = open_.end;
+  if (open_.end == 0) finish(place(number));
+  work_changed_.notify_all();
+}
+
+/// Takes an image on disk, or all images in memory of the open batch, and fills their slots.
+void Loader::do_work(std::unique_lock<std::mutex>& lock, ImageReader* reader,
+                     std::vector<std::uint8_t>& pixels) {
+  Work work = open_;
+  if (reader != nullptr) work.end = work.begin + 1;
+  open_.begin = work.end;
+  lock.unlock();
+  Place& own = place(work.batch);
+  std::vector<CorruptImage> corrupt;
+  bool usable = true;
+  for (std::size_t i = work.begin; i < work.end; ++i) {
+    if (reader == nullptr)
+      fill_slot(own.slots[i], own);
+    else
+      usable = fill_stored(own.slots[i], own, *reader, pixels, corrupt);
+  }
+  lock.lock();
+  for (CorruptImage& image : corrupt) own.corrupt.emplace_back(work.begin, std::move(image));
+  own.batch.usable = own.batch.usable && usable;
+  own.left -= work.end - work.begin;
+  if (own.left == 0) finish(own);
+}
+
+/// A place is filled: the batches up to the first that is not are ready.
+void Loader::finish(Place& own) {
+  std::stable_sort(own.corrupt.begin(), own.corrupt.end(),
+                   [](const auto& a, const auto& b) { return a.first < b.first; });
+  for (auto& [slot, image] : own.corrupt) own.batch.corrupt.push_back(std::move(image));
+  while (made_ < planned_ && place(made_).left == 0) ++made_;
+  made_changed_.notify_one();
+}
+
+void Loader::fill_slot(std::size_t slot, Place& own) {
+  Batch& batch = own.batch;
   const ImageSet& images = dataset_.train;
   const std::size_t size = images.image_size();
-  if (!options_.raw) return make_image(images, index, augment_, batch.images + slot * size);
+  const std::uint32_t index = batch.sample_ids[slot];
+  if (!options_.raw) return make_image(images, index, own.augment, batch.images + slot * size);
   std::memcpy(batch.pixels + slot * size, images.image(index), size);
-  batch.maps[slot] = image_map(images, index, augment_);
+  batch.maps[slot] = image_map(images, index, own.augment);
+}
+
+/// The same of an image on disk. Returns whether the run can go on with it.
+bool Loader::fill_stored(std::size_t slot, Place& own, ImageReader& reader,
+                         std::vector<std::uint8_t>& pixels, std::vector<CorruptImage>& corrupt) {
+  Batch& batch = own.batch;
+  const ImageSet& images = dataset_.train;
+  const std::size_t size = images.image_size();
+  const std::uint32_t index = batch.sample_ids[slot];
+  std::uint8_t* out = options_.raw ? batch.pixels + slot * size : pixels.data();
+  const ImageReader::Result result = reader.read(index, samples_, &own.augment, out, corrupt);
+  batch.labels[slot] = images.labels[result.sample];
+  if (options_.raw)
+    batch.maps[slot] = image_map(images, index, own.augment);
+  else
+    make_image(images, out, index, own.augment, batch.images + slot * size);
+  return result.usable;
 }
 
 void Loader::clear_slots(std::size_t begin, std::size_t end, Batch& batch) {
@@ -152,21 +235,27 @@ void Loader::make_order(std::int64_t epoch) {
   if (order_epoch_ == epoch) return;
   epoch_order(samples_, options_.seed, epoch, options_.shuffle, order_);
   order_epoch_ = epoch;
-  augment_.epoch = epoch;
 }
 
-void Loader::fill(std::int64_t step, Batch& batch) {
+/// Everything of a batch but its images.
+void Loader::plan(std::int64_t step, Place& own) {
   const BatchPlan& plan = options_.plan;
+  Batch& batch = own.batch;
   const std::int64_t step_in_epoch = step % plan.steps_per_epoch();
   batch.step = step;
   batch.epoch = step / plan.steps_per_epoch();
   batch.last_of_epoch = step_in_epoch + 1 == plan.steps_per_epoch();
   batch.global_samples = plan.batch_samples(step_in_epoch);
+  batch.corrupt.clear();
+  batch.usable = true;
+  own.augment.epoch = batch.epoch;
+  own.corrupt.clear();
+  own.slots.clear();
   make_order(batch.epoch);
 
   const ImageSet& images = dataset_.train;
   const auto per_replica = static_cast<std::size_t>(plan.batch_per_replica);
-  for (std::size_t r = 0; r < batch.replica_samples.size() && !stop_; ++r) {
+  for (std::size_t r = 0; r < batch.replica_samples.size(); ++r) {
     const Interval positions =
         plan.positions(step_in_epoch, options_.replicas.begin + static_cast<int>(r));
     batch.replica_samples[r] = positions.size();
@@ -178,7 +267,7 @@ void Loader::fill(std::int64_t step, Batch& batch) {
         throw std::out_of_range(fmt::format("loader: sample {} of {}: the data set has {}", index,
                                             dataset_.name, images.size()));
       }
-      fill_slot(index, slot_number, batch);
+      own.slots.push_back(static_cast<std::uint32_t>(slot_number));
       batch.labels[slot_number] = images.labels[index];
       batch.sample_ids[slot_number] = index;
     }

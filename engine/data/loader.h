@@ -1,11 +1,11 @@
-// The loader: a thread that prepares one rank's share of every global batch ahead of the step.
+// The loader: threads that prepare one rank's share of every global batch ahead of the step.
 //
 // What is in a batch follows from the seed, the plan and the step (sampler.h, augment.h); the
-// loader adds only the thread and the ring of buffers. After the first epoch's order is made
-// nothing is allocated, neither here nor in next().
+// loader adds only the threads and the ring of buffers. Images in memory are made by one thread,
+// images on disk by data.images.threads, an image at a time, across the batches ahead. After the
+// first epoch's order is made nothing is allocated, neither here nor in next().
 #pragma once
 
-#include <atomic>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
@@ -14,12 +14,14 @@
 #include <mutex>
 #include <new>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "comm/replicas.h"
 #include "engine/data/augment.h"
 #include "engine/data/dataset.h"
 #include "engine/data/sampler.h"
+#include "engine/data/stored_images.h"
 
 namespace syncnorm {
 
@@ -34,10 +36,14 @@ struct Batch {
   float* images = nullptr;           // [local replicas, batch_per_replica, H, W, C], 64-byte
                                      // aligned; the loader's
   // Instead of images, where LoaderOptions::raw: as stored, and how to augment them.
-  std::uint8_t* pixels = nullptr;         // like images
-  ImageMap* maps = nullptr;               // [local replicas, batch_per_replica]
-  std::vector<std::int32_t> labels;       // [local replicas, batch_per_replica]
-  std::vector<std::uint32_t> sample_ids;  // likewise: indices into the training split
+  std::uint8_t* pixels = nullptr;    // like images
+  ImageMap* maps = nullptr;          // [local replicas, batch_per_replica]
+  std::vector<std::int32_t> labels;  // [local replicas, batch_per_replica]
+  // Likewise: indices into the training split. Where an image was skipped, its own all the same,
+  // though picture and label are those of the next one.
+  std::vector<std::uint32_t> sample_ids;
+  std::vector<CorruptImage> corrupt;  // of this batch, by slot
+  bool usable = true;                 // false: an image was to stop the run
 };
 
 struct LoaderOptions {
@@ -59,7 +65,7 @@ class Loader {
  public:
   /// `samples`: the indices of dataset.train to train on, in file order.
   Loader(const Dataset& dataset, std::vector<std::uint32_t> samples, const LoaderOptions& options);
-  /// Returns promptly, whatever the thread is doing.
+  /// Returns promptly, whatever the threads are doing (an image that is being decoded is finished).
   ~Loader();
   /// Of the images of all batches that are kept at a time.
   static std::size_t bytes(const Dataset& dataset, const LoaderOptions& options);
@@ -68,11 +74,11 @@ class Loader {
   Loader& operator=(const Loader&) = delete;
 
   /// The next batch, waiting for it if need be. The one `held` before it is recycled. Rethrows what
-  /// ended the thread. Requires that fewer than total_steps - first_step were taken.
+  /// ended a thread. Requires that fewer than total_steps - first_step were taken.
   const Batch& next();
 
   /// The batch that next() returned last.
-  const Batch& current() { return slot(taken_ - 1); }
+  const Batch& current() { return place(taken_ - 1).batch; }
 
   /// Seconds that next() has waited in all.
   double wait_seconds() const { return wait_seconds_; }
@@ -83,12 +89,35 @@ class Loader {
   };
   static constexpr std::size_t kAlignment = 64;
 
+  /// What one thread fills without asking again: used slots [begin, end) of a batch.
+  struct Work {
+    std::int64_t batch = 0;
+    std::size_t begin = 0, end = 0;
+  };
+  /// A place of the ring.
+  struct Place {
+    Batch batch;
+    AugmentPlan augment;
+    std::vector<std::uint32_t> slots;  // that have a sample
+    std::size_t left = 0;              // of them to fill; guarded by mutex_
+    std::vector<std::pair<std::size_t, CorruptImage>> corrupt;  // with slots; guarded by mutex_
+  };
+
+  void start(int threads);
+  void stop();
   void run();
+  void plan_next(std::unique_lock<std::mutex>& lock);
+  void do_work(std::unique_lock<std::mutex>& lock, ImageReader* reader,
+               std::vector<std::uint8_t>& pixels);
+  void finish(Place& place);
+  bool can_plan() const;
   void make_order(std::int64_t epoch);
-  void fill(std::int64_t step, Batch& batch);
-  void fill_slot(std::uint32_t index, std::size_t slot, Batch& batch);
+  void plan(std::int64_t step, Place& place);
+  void fill_slot(std::size_t slot, Place& own);
+  bool fill_stored(std::size_t slot, Place& own, ImageReader& reader,
+                   std::vector<std::uint8_t>& pixels, std::vector<CorruptImage>& corrupt);
   void clear_slots(std::size_t begin, std::size_t end, Batch& batch);
-  Batch& slot(std::int64_t number) {
+  Place& place(std::int64_t number) {
     return ring_[static_cast<std::size_t>(number) % ring_.size()];
   }
 
@@ -97,28 +126,30 @@ class Loader {
   const LoaderOptions options_;
   const NormalizationTable normalization_;
 
-  // The thread's own.
-  AugmentPlan augment_;
+  // Of the one thread that plans at a time.
   std::vector<std::uint32_t> order_;
   std::int64_t order_epoch_ = -1;
 
-  // A slot belongs to the thread until it is made, then to the consumer until it is released.
-  std::vector<Batch> ring_;
+  // A place belongs to the threads until it is made, then to the consumer until it is released.
+  std::vector<Place> ring_;
   std::unique_ptr<std::byte[], AlignedDelete> images_;
 
   std::mutex mutex_;
   std::condition_variable made_changed_;
-  std::condition_variable released_changed_;
+  std::condition_variable work_changed_;
+  bool planning_ = false;       // a thread is planning the next batch; guarded by mutex_
+  std::int64_t planned_ = 0;    // batches planned so far; guarded by mutex_
+  Work open_;                   // of the batch planned last, not taken yet; guarded by mutex_
   std::int64_t made_ = 0;       // batches ready so far; guarded by mutex_
   std::int64_t released_ = 0;   // batches given back so far; guarded by mutex_
   std::exception_ptr failure_;  // guarded by mutex_
-  std::atomic<bool> stop_ = false;
+  bool stop_ = false;           // guarded by mutex_
 
   // The consumer's own.
   std::int64_t taken_ = 0;
   double wait_seconds_ = 0.0;
 
-  std::thread thread_;  // last: it uses all of the above
+  std::vector<std::jthread> threads_;  // last: they use all of the above
 };
 
 }  // namespace syncnorm

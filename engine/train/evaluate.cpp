@@ -4,8 +4,9 @@
 
 #include <vector>
 
-#include "engine/data/eval_chunks.h"
 #include "engine/program/compile.h"
+#include "engine/train/agreement.h"
+#include "kernels/error.h"
 
 namespace syncnorm {
 namespace {
@@ -31,6 +32,28 @@ Evaluator::Evaluator(const Graph& graph, const Experiment& experiment,
   labels_.resize(kEvaluationChunk);
 }
 
+std::vector<double> Evaluator::sums_of(Interval own, const EvalChunks& chunks,
+                                       const ImageSet& images,
+                                       std::span<const std::uint32_t> samples,
+                                       std::vector<CorruptImage>& corrupt) {
+  std::vector<double> sums;
+  for (int c = own.begin; c < own.end; ++c) {
+    const Interval p = chunks.positions(c);
+    const FilledChunk filled = fill_eval_chunk(
+        images, normalization_,
+        samples.subspan(static_cast<std::size_t>(p.begin), static_cast<std::size_t>(p.size())),
+        samples, kEvaluationChunk, images_.as<float>().data(), labels_.data());
+    if (!filled.usable) throw InputError(corrupt_text(filled.corrupt.front()));
+    corrupt.insert(corrupt.end(), filled.corrupt.begin(), filled.corrupt.end());
+    for (int unused = p.size(); unused < kEvaluationChunk; ++unused)
+      labels_[static_cast<std::size_t>(unused)] = -1;
+    executor_->run({}, {images_.as<float>().data(), labels_.data(), nullptr}, c == own.begin);
+    const auto loss = executor_->loss();
+    sums.insert(sums.end(), loss.begin(), loss.begin() + kValues);
+  }
+  return sums;
+}
+
 EvaluationResult Evaluator::run(const ImageSet& images, std::span<const std::uint32_t> samples,
                                 std::int64_t step) {
   const EvalChunks chunks{static_cast<int>(samples.size()), kEvaluationChunk};
@@ -38,19 +61,13 @@ EvaluationResult Evaluator::run(const ImageSet& images, std::span<const std::uin
     return static_cast<int>(std::int64_t{chunks.count()} * rank / comm_.size());
   };
   const Interval own{first_chunk(comm_.rank()), first_chunk(comm_.rank() + 1)};
+  EvaluationResult result;
   std::vector<double> sums;
-  for (int c = own.begin; c < own.end; ++c) {
-    const Interval p = chunks.positions(c);
-    fill_eval_chunk(
-        images, normalization_,
-        samples.subspan(static_cast<std::size_t>(p.begin), static_cast<std::size_t>(p.size())),
-        kEvaluationChunk, images_.as<float>().data(), labels_.data());
-    for (int unused = p.size(); unused < kEvaluationChunk; ++unused)
-      labels_[static_cast<std::size_t>(unused)] = -1;
-    executor_->run({}, {images_.as<float>().data(), labels_.data(), nullptr}, c == own.begin);
-    const auto loss = executor_->loss();
-    sums.insert(sums.end(), loss.begin(), loss.begin() + kValues);
-  }
+  const auto compute = [&] { sums = sums_of(own, chunks, images, samples, result.corrupt); };
+  if (images.stored == nullptr)
+    compute();
+  else
+    agree(comm_, compute);
   std::vector<double> all(static_cast<std::size_t>(chunks.count()) * kValues);
   std::vector<int> counts;
   for (int r = 0; r < comm_.size(); ++r)
@@ -61,7 +78,6 @@ EvaluationResult Evaluator::run(const ImageSet& images, std::span<const std::uin
   const auto request = comm_.make_request();
   comm_.start_all_gather<double>(*request, sums, all, counts);
   comm_.wait(*request, "evaluation sums");
-  EvaluationResult result;
   for (std::size_t i = 0; i < all.size(); i += kValues) {
     result.loss += all[i];
     result.accuracy += all[i + 1];

@@ -3,9 +3,11 @@
 
 #include <memory>
 #include <span>
+#include <vector>
 
 #include "engine/data/augment.h"
 #include "engine/data/dataset.h"
+#include "engine/data/eval_chunks.h"
 #include "engine/program/executor.h"
 
 namespace syncnorm {
@@ -14,8 +16,9 @@ namespace syncnorm {
 inline constexpr int kEvaluationChunk = 50;
 
 struct EvaluationResult {
-  double loss = 0.0;      // mean
-  double accuracy = 0.0;  // share of correct samples
+  double loss = 0.0;                  // mean
+  double accuracy = 0.0;              // share of correct samples
+  std::vector<CorruptImage> corrupt;  // that this rank met, and skipped
 };
 
 class Evaluator {
@@ -25,7 +28,8 @@ class Evaluator {
             const Dataset& dataset, Device& device, Communicator& comm, Memory& memory);
 
   /// Evaluates `samples` (indices into `images`) with memory.parameters and memory.averaged.
-  /// `step` is for the recorder. Collective.
+  /// `step` is for the recorder. Collective. Throws InputError on all ranks for an image on disk
+  /// that must stop the run.
   EvaluationResult run(const ImageSet& images, std::span<const std::uint32_t> samples,
                        std::int64_t step = 0);
 
@@ -37,6 +41,11 @@ class Evaluator {
   const Program& program() const { return executor_->program(); }
 
  private:
+  /// The sums of chunks [own.begin, own.end).
+  std::vector<double> sums_of(Interval own, const EvalChunks& chunks, const ImageSet& images,
+                              std::span<const std::uint32_t> samples,
+                              std::vector<CorruptImage>& corrupt);
+
   Communicator& comm_;
   std::unique_ptr<Communicator> self_;
   NormalizationTable normalization_;

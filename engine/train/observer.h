@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace syncnorm {
@@ -150,6 +151,9 @@ struct EndEvent {
   double validation_accuracy = -1.0;  // last evaluation; negative: no such split
   double best_validation_accuracy = -1.0;
   std::int64_t best_step = -1;  // of the best validation accuracy
+  bool reads_files = false;     // trains on images on disk
+  /// Path and reason of every image that could not be used in this launch, on any rank; each once.
+  std::vector<std::pair<std::string, std::string>> corrupt;
 };
 
 class Observer {

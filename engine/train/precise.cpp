@@ -3,7 +3,6 @@
 
 #include <algorithm>
 
-#include "engine/data/eval_chunks.h"
 #include "engine/program/compile.h"
 #include "kernels/norm_math.h"
 
@@ -31,6 +30,7 @@ PreciseStatistics::PreciseStatistics(const Graph& graph, ProgramOptions options,
             static_cast<std::int64_t>(samples.size())},
       replicas_(placement.block(comm.rank())),
       group_size_(experiment.norm.synced_replicas),
+      samples_(samples),
       order_(epoch_order(samples, experiment.seed, 0, experiment.data.shuffle)),
       device_(device),
       running_(running) {
@@ -48,6 +48,7 @@ PreciseStatistics::PreciseStatistics(const Graph& graph, ProgramOptions options,
 }
 
 void PreciseStatistics::run(std::int64_t step) {
+  filled_ = {};
   for (const RunningSlot& slot : executor_->program().running)
     for (int r = 0; r < replicas_.size(); ++r) executor_->zero(slot.totals, r);
   StepState state;
@@ -69,9 +70,11 @@ void PreciseStatistics::fill(std::int64_t batch) {
     const std::size_t at = static_cast<std::size_t>(r - replicas_.begin) * per_replica;
     const std::span<const std::uint32_t> samples(order_.data() + p.begin, per_replica);
     std::copy(samples.begin(), samples.end(), ids_.begin() + static_cast<long>(at));
-    fill_eval_chunk(dataset_.train, normalization_, samples, plan_.batch_per_replica,
-                    images_.as<float>().data() + at * dataset_.train.image_size(),
-                    labels_.data() + at);
+    const FilledChunk filled = fill_eval_chunk(
+        dataset_.train, normalization_, samples, samples_, plan_.batch_per_replica,
+        images_.as<float>().data() + at * dataset_.train.image_size(), labels_.data() + at);
+    filled_.corrupt.insert(filled_.corrupt.end(), filled.corrupt.begin(), filled.corrupt.end());
+    filled_.usable = filled_.usable && filled.usable;
   }
 }
 

@@ -13,6 +13,7 @@
 #include "engine/config/experiment.h"
 #include "engine/data/augment.h"
 #include "engine/data/dataset.h"
+#include "engine/data/eval_chunks.h"
 #include "engine/data/sampler.h"
 #include "engine/train/running.h"
 
@@ -31,6 +32,8 @@ class PreciseStatistics {
 
   /// Replaces the running pairs of all groups. `step` (updates done) keys dropout. Collective.
   void run(std::int64_t step);
+  /// What this rank met in run(); when `usable` is false, an image was to stop the run.
+  const FilledChunk& filled() const { return filled_; }
   void set_recorder(FlightRecorder* recorder) { executor_->set_recorder(recorder); }
 
  private:
@@ -44,7 +47,8 @@ class PreciseStatistics {
   std::int64_t batches_;
   Interval replicas_;
   int group_size_;
-  std::vector<std::uint32_t> order_;
+  std::vector<std::uint32_t> samples_, order_;
+  FilledChunk filled_;
   Device& device_;
   RunningStatistics& running_;
   std::unique_ptr<Executor> executor_;

@@ -25,6 +25,7 @@ const std::set<std::string>& free_keys() {
                                              "steps",
                                              "data.path",
                                              "data.prefetch",
+                                             "data.images.threads",
                                              "evaluation.every_epochs",
                                              "evaluation.every_steps",
                                              "checkpoint.every_steps",

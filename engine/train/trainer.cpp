@@ -31,6 +31,9 @@ double since(Clock::time_point begin) {
 
 constexpr std::size_t kRecentLosses = 100;
 
+/// A rank's vote when a batch has an image that must stop the run: more than all votes to stop.
+constexpr double kUnusableVote = 0x1p20;
+
 ReductionAlgorithm algorithm(const Experiment& experiment) {
   return experiment.reduction == ReductionMode::reproducible ? ReductionAlgorithm::tree
                                                              : ReductionAlgorithm::engine;
@@ -215,6 +218,7 @@ std::int64_t Trainer::start_or_resume() {
     notify(&Observer::on_start, start);
     if (point) notify(&Observer::on_resume, ResumeEvent{step, point->folder});
   });
+  run_folder_taken_ = true;
   return step;
 }
 
@@ -332,7 +336,8 @@ void Trainer::start_step(std::int64_t step) {
   pending.rate = learning_rate(experiment_, step, length_.total_steps);
   state.lr = static_cast<float>(pending.rate);
   const bool stop = options_.stop_requested != nullptr && options_.stop_requested->load();
-  state.vote = stop ? 1.0 : 0.0;
+  state.vote = (stop ? 1.0 : 0.0) + (batch.usable ? 0.0 : kUnusableVote);
+  note_corrupt(batch.corrupt);
   steps_->start(executor, state, view(batch));
   if (pending.sampled) pending.layers = layers_->end(executor);
   pending_.push_back(pending);
@@ -345,6 +350,7 @@ StepEvent Trainer::finish_step() {
   const auto step = static_cast<std::int64_t>(pending.state.step);
   const double samples = static_cast<double>(batch.global_samples);
   const double loss = result.loss[0] / samples;
+  if (result.loss[2] >= kUnusableVote) stop_on_corrupt(step, batch);
   if (!std::isfinite(loss) || !std::isfinite(result.gradient_norm))
     diverged(step, batch, *pending.executor, loss);
   pending_.erase(pending_.begin());
@@ -446,7 +452,7 @@ void Trainer::evaluate(std::int64_t step) {
   const auto begin = Clock::now();
   record(FlightKind::mark, "an evaluation", step);
   meet_fault(FaultPlace::evaluation, step);
-  if (precise_ != nullptr) precise_->run(step);
+  if (precise_ != nullptr) take_precise_statistics(step);
   running_->average();
   if (!splits_.validation.empty())
     evaluate_split(step, "validation", dataset_.train, splits_.validation);
@@ -461,6 +467,7 @@ void Trainer::evaluate_split(std::int64_t step, const std::string& split, const 
                              std::span<const std::uint32_t> samples) {
   const auto begin = Clock::now();
   const EvaluationResult result = evaluator_->run(images, samples, step);
+  note_corrupt(result.corrupt);
   const EvalEvent event{step, epoch_of(step), split, result.loss, result.accuracy, since(begin)};
   if (split == "test") {
     last_test_ = event;
@@ -479,9 +486,11 @@ EndEvent Trainer::finish(std::int64_t step, const std::string& status, const std
   record(FlightKind::mark, "the end", step);
   meet_fault(FaultPlace::shutdown, step);
   if (root()) tell_checkpoints(writer_->drain());
-  comm_.all_gather_text("");  // all are there
-  record(FlightKind::rest, "telling of the end", step);
   EndEvent end;
+  for (const CorruptImage& image : corrupt_on_all_ranks())  // and all are there
+    end.corrupt.emplace_back(image.path, image.reason);
+  end.reads_files = dataset_.train.stored != nullptr;
+  record(FlightKind::rest, "telling of the end", step);
   end.status = status;
   end.message = message;
   end.step = step;

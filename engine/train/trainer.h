@@ -4,6 +4,7 @@
 #include <atomic>
 #include <chrono>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -116,6 +117,10 @@ class Trainer {
   void save(std::int64_t step, bool last);
   void save_and_wait(std::int64_t step, bool last);
   std::string tell_checkpoints(const std::vector<CheckpointOutcome>& outcomes);
+  void note_corrupt(const std::vector<CorruptImage>& images);
+  [[noreturn]] void stop_on_corrupt(std::int64_t step, const Batch& batch);
+  std::vector<CorruptImage> corrupt_on_all_ranks();
+  void take_precise_statistics(std::int64_t step);
   [[noreturn]] void diverged(std::int64_t step, const Batch& batch, Executor& executor,
                              double loss);
   Communicator& device_comm() {
@@ -176,7 +181,9 @@ class Trainer {
   std::optional<RunLock> run_lock_;  // on rank 0, like what follows
   std::unique_ptr<CheckpointWriter> writer_;
 
+  bool run_folder_taken_ = false;  // on every rank
   bool stop_agreed_ = false;
+  std::map<std::string, std::string> corrupt_;  // path to reason, of this rank
   std::int64_t best_step_ = -1;
   double best_accuracy_ = -1.0;
   double validation_accuracy_ = -1.0;  // of the last evaluation

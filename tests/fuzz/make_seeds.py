@@ -132,6 +132,100 @@ def data():
         "bad-coarse": b"\x14\x00" + picture, "bad-cut": b"\x07" + picture[:-1], "bad-empty": b""})
 
 
+# ---- Images on disk.
+
+# 8×8 pixels by Pillow, quality 20: baseline and progressive.
+JPEG = base64.b64decode(
+    "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDACgcHiMeGSgjISMtKygwPGRBPDc3PHtYXUlkkYCZlo+AjIqgtObDoKrarYqMyP/L"
+    "2u71////m8H////6/+b9//j/2wBDASstLTw1PHZBQXb4pYyl+Pj4+Pj4+Pj4+Pj4+Pj4+Pj4+Pj4+Pj4+Pj4+Pj4+Pj4+Pj4"
+    "+Pj4+Pj4+Pj4+Pj4+Pj/wAARCAAIAAgDASIAAhEBAxEB/8QAFQABAQAAAAAAAAAAAAAAAAAAAAT/xAAWEAEBAQAAAAAAAAAA"
+    "AAAAAAAAA2H/xAAVAQEBAAAAAAAAAAAAAAAAAAACA//EABkRAAMAAwAAAAAAAAAAAAAAAAABAgMREv/aAAwDAQACEQMRAD8A"
+    "mjDABqnsrit8n//Z")
+PROGRESSIVE = base64.b64decode(
+    "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDACgcHiMeGSgjISMtKygwPGRBPDc3PHtYXUlkkYCZlo+AjIqgtObDoKrarYqMyP/L"
+    "2u71////m8H////6/+b9//j/2wBDASstLTw1PHZBQXb4pYyl+Pj4+Pj4+Pj4+Pj4+Pj4+Pj4+Pj4+Pj4+Pj4+Pj4+Pj4+Pj4"
+    "+Pj4+Pj4+Pj4+Pj4+Pj/wgARCAAIAAgDASIAAhEBAxEB/8QAFQABAQAAAAAAAAAAAAAAAAAAAAP/xAAVAQEBAAAAAAAAAAAA"
+    "AAAAAAABAv/aAAwDAQACEAMQAAABkCv/xAAVEAEBAAAAAAAAAAAAAAAAAAABAP/aAAgBAQABBQIL/8QAFxEAAwEAAAAAAAAA"
+    "AAAAAAAAAAECIf/aAAgBAwEBPwGXh//EABURAQEAAAAAAAAAAAAAAAAAAAEA/9oACAECAQE/AVv/xAAUEAEAAAAAAAAAAAAA"
+    "AAAAAAAA/9oACAEBAAY/An//xAAUEAEAAAAAAAAAAAAAAAAAAAAA/9oACAEBAAE/IX//2gAMAwEAAgADAAAAEPf/xAAVEQEB"
+    "AAAAAAAAAAAAAAAAAAAAAf/aAAgBAwEBPxC5/8QAFhEAAwAAAAAAAAAAAAAAAAAAAAER/9oACAECAQE/EGU//8QAFRABAQAA"
+    "AAAAAAAAAAAAAAAAAGH/2gAIAQEAAT8Qi//Z")
+
+
+def png_file(kind, depth, rows, width, extra=b"", claimed=None):
+    def chunk(name, content):
+        return struct.pack(">I", len(content)) + name + content + struct.pack(
+            ">I", zlib.crc32(name + content))
+    header = struct.pack(">IIBBBBB", claimed or width, len(rows), depth, kind, 0, 0, 0)
+    body = zlib.compress(b"".join(b"\0" + row for row in rows), 9)
+    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + extra + chunk(b"IDAT", body) +
+            chunk(b"IEND", b""))
+
+
+def xxh64(data):
+    """XXH64 with seed 0, as engine/data/content_hash.cpp."""
+    p1, p2, p3, p4, p5 = (0x9E3779B185EBCA87, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9,
+                          0x85EBCA77C2B2AE63, 0x27D4EB2F165667C5)
+    mask = 2 ** 64 - 1
+
+    def rotl(x, r):
+        return ((x << r) | (x >> (64 - r))) & mask
+
+    def mixed(lane, word):
+        return rotl((lane + word * p2) & mask, 31) * p1 & mask
+    value, at = p5, 0
+    if len(data) >= 32:
+        lanes = [(p1 + p2) & mask, p2, 0, -p1 & mask]
+        while at + 32 <= len(data):
+            lanes = [mixed(x, w) for x, w in zip(lanes, struct.unpack_from("<4Q", data, at))]
+            at += 32
+        value = sum(rotl(x, r) for x, r in zip(lanes, (1, 7, 12, 18))) & mask
+        for lane in lanes:
+            value = ((value ^ mixed(0, lane)) * p1 + p4) & mask
+    value = (value + len(data)) & mask
+    while at + 8 <= len(data):
+        value = (rotl(value ^ mixed(0, struct.unpack_from("<Q", data, at)[0]), 27) * p1 + p4) & mask
+        at += 8
+    if at + 4 <= len(data):
+        value = (rotl(value ^ (struct.unpack_from("<I", data, at)[0] * p1 & mask), 23) * p2 + p3) & mask
+        at += 4
+    for byte in data[at:]:
+        value = rotl(value ^ (byte * p5 & mask), 11) * p1 & mask
+    value = (value ^ (value >> 33)) * p2 & mask
+    value = (value ^ (value >> 29)) * p3 & mask
+    return value ^ (value >> 32)
+
+
+def index_file(header, *records):
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    content = b"SYNCPACK" + struct.pack("<Q", len(text)) + text + b"".join(
+        struct.pack("<IIQQQ", *record) for record in records)
+    return content + struct.pack("<Q", xxh64(content))
+
+
+def images():
+    rgb = png_file(2, 8, [bytes(range(12)), bytes(12)], 4)
+    write("image", {
+        "valid-jpeg": JPEG, "valid-progressive": PROGRESSIVE, "valid-png": rgb,
+        "valid-grey": png_file(0, 1, [b"\xa0"], 3), "valid-16-bit": png_file(6, 16, [bytes(16)], 2),
+        "bad-empty": b"", "bad-cut-jpeg": JPEG[:-20], "bad-cut-png": rgb[:-20], "bad-other": b"GIF89a",
+        "bad-crc": rgb[:45] + b"x" + rgb[46:], "bad-claim": png_file(2, 8, [bytes(12)], 4, claimed=30000),
+        "bad-wide": png_file(2, 8, [bytes(12)], 4, claimed=2 ** 31 - 1)})
+    header = {"format": 1, "classes": ["ant", "bee"], "shards": [{"name": "a.tar", "bytes": 2048}],
+              "train": 2, "test": 1}
+    records = (0, 0, 512, 100, 1), (0, 1, 1024, 100, 2), (0, 1, 1536, 512, 3)
+    whole = index_file(header, *records)
+    write("pack_index", {
+        "valid-whole": whole, "valid-more-classes": index_file({**header, "classes": ["x"] * 9}, *records),
+        "bad-empty": b"", "bad-cut": whole[:-1], "bad-sum": whole[:-1] + b"x", "bad-magic": b"x" + whole,
+        "bad-header": index_file(b"{]", *records), "bad-claim": b"SYNCPACK" + b"\xff" * 8,
+        "bad-count": index_file({**header, "train": 2 ** 63}, *records),
+        "bad-type": index_file({**header, "classes": 3}, *records),
+        "bad-name": index_file({**header, "shards": [{"name": "../a", "bytes": 2048}]}, *records),
+        "bad-range": index_file(header, (0, 0, 2 ** 64 - 1, 100, 1), *records[1:]),
+        "bad-label": index_file(header, (0, 2, 0, 1, 1), *records[1:])})
+
+
 # ---- Checkpoints.
 
 def tensors(header, body=b"", length=None):
@@ -253,5 +347,6 @@ def runs():
 if __name__ == "__main__":
     configuration()
     data()
+    images()
     checkpoints()
     runs()

@@ -22,6 +22,8 @@ constexpr std::array kTargets = {
     NamedTarget{"fault", fault, nullptr},
     NamedTarget{"idx", idx, nullptr},
     NamedTarget{"cifar", cifar, nullptr},
+    NamedTarget{"image", image, nullptr},
+    NamedTarget{"pack_index", pack_index, nullptr},
     NamedTarget{"safetensors", safetensors, nullptr},
     NamedTarget{"weights", weights, nullptr},
     NamedTarget{"manifest", manifest, nullptr},

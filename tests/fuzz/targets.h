@@ -37,6 +37,9 @@ bool fault(std::string_view bytes);
 // targets_data.cpp
 bool idx(std::string_view bytes);
 bool cifar(std::string_view bytes);
+// targets_images.cpp
+bool image(std::string_view bytes);
+bool pack_index(std::string_view bytes);
 // targets_checkpoint.cpp
 bool safetensors(std::string_view bytes);
 bool weights(std::string_view bytes);

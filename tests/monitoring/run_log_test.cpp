@@ -132,6 +132,18 @@ TEST_F(RunLogTest, TheEndSaysWhereTheTimeWent) {
   EXPECT_EQ(out.str(), "");
 }
 
+TEST_F(RunLogTest, TheEndNamesCorruptImages) {
+  EndEvent end;
+  end.reads_files = true;
+  for (const char* name : {"a", "b", "c", "d", "e", "f"})
+    end.corrupt.emplace_back(name, "is empty");
+  std::ostringstream out;
+  Console(out, false).on_end(end);
+  EXPECT_TRUE(out.str().starts_with("  6 corrupt images\n    a: is empty\n")) << out.str();
+  EXPECT_EQ(out.str().find("    f:"), std::string::npos);
+  EXPECT_NE(out.str().find("    and more; metrics.jsonl names all of them\n"), std::string::npos);
+}
+
 TEST_F(RunLogTest, TheTableHasTheNumbersOfTheLog) {
   {
     RunLog log;

@@ -244,10 +244,10 @@ TEST(BadConfig, WordsTextsAndSwitches) {
        "resnet18, resnet34, resnet50"},
       {"data: {dataset: imagenet}\n",
        "a.yaml:1:17: data.dataset: 'imagenet' is not a choice; give fashion_mnist, mnist, "
-       "cifar10, cifar100 or synthetic"},
+       "cifar10, cifar100, synthetic, image_folder or packed"},
       {"data: {dataset: [mnist]}\n",
        "a.yaml:1:17: data.dataset: expected a word, got a list; give fashion_mnist, mnist, "
-       "cifar10, cifar100 or synthetic"},
+       "cifar10, cifar100, synthetic, image_folder or packed"},
       {"data: {shuffle: yes}\n",
        "a.yaml:1:17: data.shuffle: 'yes' is not true or false; write true"},
       {"data: {shuffle: off}\n",
@@ -262,8 +262,8 @@ TEST(BadConfig, WordsTextsAndSwitches) {
       {"data: {augment: random_crop}\n",
        "a.yaml:1:17: data.augment: expected a list, got 'random_crop'; write [random_crop]"},
       {"data: {augment: [cutout, crop, cutout]}\n",
-       "a.yaml:1:26: data.augment[1]: 'crop' is not a choice; give random_crop, horizontal_flip "
-       "or cutout\n"
+       "a.yaml:1:26: data.augment[1]: 'crop' is not a choice; give random_crop, horizontal_flip, "
+       "cutout, random_resized_crop or color_jitter\n"
        "a.yaml:1:32: data.augment[2]: 'cutout' is listed twice; list it once"},
       {"name: ''\n", "a.yaml:1:7: name: the text is empty; give it a value, or remove the key"},
       {"name: a/b\n",

@@ -166,6 +166,8 @@ TEST(Schema, EveryKeyChangesItsOwnValueAndNoOther) {
                                                "[random_crop]",
                                                "[{type: linear, out: 3}]",
                                                "[3, 4]",
+                                               "[0.5, 0.25, 0.125]",
+                                               "skip",
                                                "other",
                                                "cuda",
                                                "fastest",
@@ -246,10 +248,10 @@ TEST(Load, PrintConfigShowsOrigins) {
       parse_experiment_text("optimizer:\n  lr: 0.5\n", "a.yaml", {"seed=2"});
   const std::string text = print_config(loaded);
   EXPECT_TRUE(
-      text.starts_with("name: experiment                        # default\n"
-                       "seed: 2                                 # command line\n"))
+      text.starts_with("name: experiment                         # default\n"
+                       "seed: 2                                  # command line\n"))
       << text;
-  EXPECT_NE(text.find("optimizer.lr: 0.5                       # a.yaml:2:7\n"), std::string::npos)
+  EXPECT_NE(text.find("optimizer.lr: 0.5                        # a.yaml:2:7\n"), std::string::npos)
       << text;
 }
 
@@ -283,9 +285,10 @@ TEST(Reference, TheBlocksOfThePageAreValid) {
     const std::size_t begin = at + opening.size();
     blocks.push_back(page.substr(begin, page.find("```", begin) - begin));
   }
-  ASSERT_EQ(blocks.size(), 5u);  // two are studies, the last is a trace: tests/cli/test_trace.py
+  ASSERT_EQ(blocks.size(), 6u);  // two are studies, the last is a trace: tests/cli/test_trace.py
   EXPECT_EQ(parse(blocks[0]).yaml, parse("{}").yaml);
   EXPECT_EQ(parse(blocks[1]).experiment.model.layers.size(), 9u);
+  EXPECT_EQ(parse(blocks[2]).experiment.data.images.corrupt, CorruptPolicy::skip);
 }
 
 }  // namespace

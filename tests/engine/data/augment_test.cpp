@@ -165,7 +165,7 @@ TEST(Augment, FlipsHalfOfTheImages) {
   int flipped = 0;
   for (std::uint32_t i = 0; i < images.size(); ++i) {
     std::vector<float> plain(4);
-    make_plain_image(images, i, table, plain.data());
+    make_plain_image(images, images.image(i), table, plain.data());
     const std::vector<float> out = make(images, i, plan);
     const std::vector<float> mirrored(plain.rbegin(), plain.rend());
     ASSERT_TRUE(out == plain || out == mirrored);
@@ -243,7 +243,7 @@ TEST(EvalChunks, FillPadsWithZeros) {
   const std::vector<std::uint32_t> indices = {5, 2};
   std::vector<float> out(4 * 12, 99.0f);
   std::vector<std::int32_t> labels(4, 99);
-  fill_eval_chunk(images, table, indices, 4, out.data(), labels.data());
+  fill_eval_chunk(images, table, indices, indices, 4, out.data(), labels.data());
   EXPECT_EQ(labels, (std::vector<std::int32_t>{5, 2, 0, 0}));
   for (std::size_t i = 0; i < 24; ++i) {
     const std::size_t c = i % 3;

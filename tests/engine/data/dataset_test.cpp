@@ -177,7 +177,7 @@ TEST(Dataset, BadSettings) {
   config.dataset = "fashion";
   EXPECT_EQ(input_error_of([&] { load_dataset(config, 1, 1); }),
             "data.dataset: unknown data set \"fashion\"; expected one of fashion_mnist, mnist, "
-            "cifar10, cifar100, synthetic");
+            "cifar10, cifar100, synthetic, image_folder, packed");
   config.dataset = "synthetic";
   config.augment = {AugmentKind::cutout, AugmentKind::random_crop, AugmentKind::cutout};
   EXPECT_EQ(input_error_of([&] { load_dataset(config, 1, 1); }),

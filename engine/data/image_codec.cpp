@@ -1,0 +1,197 @@
+// The two libraries and their ways to fail; see image_codec.h. Both leave by longjmp, so nothing
+// with a destructor lives between setjmp and the calls.
+#include "engine/data/image_codec.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <csetjmp>
+#include <cstdio>
+#include <cstring>
+
+#include <jpeglib.h>
+// jpeglib.h must come first
+#include <jerror.h>
+#include <png.h>
+
+namespace syncnorm {
+namespace {
+
+void make_room(std::int64_t height, std::int64_t width, RgbImage& image) {
+  if (height < 1 || width < 1 || height > kMaxImageSide || width > kMaxImageSide ||
+      height * width > kMaxImagePixels)
+    throw CorruptImageError(
+        fmt::format("is {}×{} pixels; at most {} along a side and {} in all are decoded", width,
+                    height, kMaxImageSide, kMaxImagePixels));
+  image.height = static_cast<int>(height);
+  image.width = static_cast<int>(width);
+  image.pixels.resize(static_cast<std::size_t>(height) * image.row_bytes());
+}
+
+// ---- PNG.
+
+struct PngState {
+  png_structp png = nullptr;
+  png_infop info = nullptr;
+  const std::uint8_t* next = nullptr;
+  std::size_t left = 0;
+  std::array<char, 200> message{};
+
+  ~PngState() { png_destroy_read_struct(&png, &info, nullptr); }
+};
+
+void png_failed(png_structp png, png_const_charp text) {
+  auto* state = static_cast<PngState*>(png_get_error_ptr(png));
+  std::snprintf(state->message.data(), state->message.size(), "%s", text);
+  png_longjmp(png, 1);
+}
+
+void png_warned(png_structp, png_const_charp) {}
+
+void png_take(png_structp png, png_bytep out, std::size_t count) {
+  auto* state = static_cast<PngState*>(png_get_io_ptr(png));
+  if (count > state->left) png_error(png, "the file ends early");
+  std::memcpy(out, state->next, count);
+  state->next += count;
+  state->left -= count;
+}
+
+/// Whether it went well; otherwise state.message says why.
+bool read_png_header(PngState& state) {
+  if (setjmp(png_jmpbuf(state.png)) != 0) return false;
+  png_set_user_limits(state.png, kMaxImageSide, kMaxImageSide);
+  png_read_info(state.png, state.info);
+  png_set_expand(state.png);
+  png_set_strip_16(state.png);
+  png_set_strip_alpha(state.png);
+  png_set_gray_to_rgb(state.png);
+  png_set_interlace_handling(state.png);
+  png_read_update_info(state.png, state.info);
+  return true;
+}
+
+bool read_png_rows(PngState& state, png_bytep* rows) {
+  if (setjmp(png_jmpbuf(state.png)) != 0) return false;
+  png_read_image(state.png, rows);
+  png_read_end(state.png, nullptr);
+  return true;
+}
+
+void decode_png(std::span<const std::uint8_t> bytes, RgbImage& image) {
+  PngState state;
+  state.next = bytes.data();
+  state.left = bytes.size();
+  state.png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &state, png_failed, png_warned);
+  if (state.png != nullptr) state.info = png_create_info_struct(state.png);
+  if (state.info == nullptr) throw std::bad_alloc();
+  png_set_read_fn(state.png, &state, png_take);
+  const auto fail = [&state] {
+    throw CorruptImageError(fmt::format("damaged PNG: {}", state.message.data()));
+  };
+  if (!read_png_header(state)) fail();
+  make_room(png_get_image_height(state.png, state.info), png_get_image_width(state.png, state.info),
+            image);
+  if (png_get_rowbytes(state.png, state.info) != image.row_bytes())
+    throw CorruptImageError("damaged PNG: its pixels are not RGB");
+  std::vector<png_bytep> rows(static_cast<std::size_t>(image.height));
+  for (std::size_t y = 0; y < rows.size(); ++y)
+    rows[y] = image.pixels.data() + y * image.row_bytes();
+  if (!read_png_rows(state, rows.data())) fail();
+}
+
+// ---- JPEG.
+
+struct JpegErrors : jpeg_error_mgr {
+  std::jmp_buf jump;
+  std::array<char, JMSG_LENGTH_MAX> message{};
+};
+
+[[noreturn]] void jpeg_failed(j_common_ptr info) {
+  auto* errors = static_cast<JpegErrors*>(info->err);
+  errors->format_message(info, errors->message.data());
+  std::longjmp(errors->jump, 1);
+}
+
+/// Warnings that say that pixels are lost; the others are about what stands beside them.
+bool loses_pixels(int warning) {
+  constexpr std::array kLosses = {JWRN_HIT_MARKER, JWRN_HUFF_BAD_CODE, JWRN_JPEG_EOF,
+                                  JWRN_MUST_RESYNC, JWRN_ARITH_BAD_CODE};
+  return std::find(kLosses.begin(), kLosses.end(), warning) != kLosses.end();
+}
+
+void jpeg_warned(j_common_ptr info, int level) {
+  if (level < 0 && loses_pixels(info->err->msg_code)) jpeg_failed(info);
+}
+
+}  // namespace
+
+/// Kept from image to image: making one costs more than decoding a small image.
+struct ImageDecoder::Jpeg {
+  jpeg_decompress_struct info{};
+  JpegErrors errors;
+  bool made = false;
+
+  Jpeg() {
+    info.err = jpeg_std_error(&errors);
+    errors.error_exit = jpeg_failed;
+    errors.emit_message = jpeg_warned;
+    errors.output_message = [](j_common_ptr) {};
+    if (setjmp(errors.jump) != 0) throw std::bad_alloc();
+    jpeg_create_decompress(&info);
+    made = true;
+  }
+  ~Jpeg() {
+    if (made) jpeg_destroy_decompress(&info);
+  }
+
+  bool read_header(std::span<const std::uint8_t> bytes) {
+    if (setjmp(errors.jump) != 0) return false;
+    jpeg_mem_src(&info, bytes.data(), bytes.size());
+    jpeg_read_header(&info, TRUE);
+    info.dct_method = JDCT_ISLOW;
+    info.do_fancy_upsampling = TRUE;
+    info.out_color_space = JCS_RGB;
+    return true;
+  }
+  bool read_rows(RgbImage& image) {
+    if (setjmp(errors.jump) != 0) return false;
+    jpeg_start_decompress(&info);
+    while (info.output_scanline < info.output_height) {
+      JSAMPROW row = image.pixels.data() + info.output_scanline * image.row_bytes();
+      jpeg_read_scanlines(&info, &row, 1);
+    }
+    jpeg_finish_decompress(&info);
+    return true;
+  }
+  void decode(std::span<const std::uint8_t> bytes, RgbImage& image) {
+    if (!read_header(bytes)) fail();
+    if (info.jpeg_color_space == JCS_CMYK || info.jpeg_color_space == JCS_YCCK)
+      throw CorruptImageError("has CMYK colours; convert it to RGB");
+    make_room(info.image_height, info.image_width, image);
+    if (!read_rows(image)) fail();
+  }
+  [[noreturn]] void fail() {
+    throw CorruptImageError(fmt::format("damaged JPEG: {}", errors.message.data()));
+  }
+};
+
+ImageDecoder::ImageDecoder() : jpeg_(std::make_unique<Jpeg>()) {}
+ImageDecoder::~ImageDecoder() = default;
+
+void ImageDecoder::decode(std::span<const std::uint8_t> bytes, RgbImage& image) {
+  constexpr std::array<std::uint8_t, 8> kPng = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n'};
+  if (bytes.empty()) throw CorruptImageError("is empty");
+  if (bytes.size() >= kPng.size() && std::equal(kPng.begin(), kPng.end(), bytes.begin()))
+    return decode_png(bytes, image);
+  if (bytes.size() < 3 || bytes[0] != 0xff || bytes[1] != 0xd8 || bytes[2] != 0xff)
+    throw CorruptImageError("is neither JPEG nor PNG");
+  try {
+    jpeg_->decode(bytes, image);
+  } catch (...) {
+    jpeg_abort_decompress(&jpeg_->info);
+    throw;
+  }
+}
+
+}  // namespace syncnorm

@@ -1,0 +1,55 @@
+// Encoded images to pixels: JPEG with libjpeg-turbo, PNG with libpng.
+//
+// The decoder is chosen by the first bytes, not by a file's name. A whole image becomes RGB, one
+// byte per value, with the accurate integer transform and smooth upsampling, so the bits are the
+// library version's, whatever the processor. Grey becomes RGB; 16 bits become 8; alpha is dropped;
+// EXIF orientation is not read, as in torchvision.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <stdexcept>
+#include <vector>
+
+namespace syncnorm {
+
+/// An image that cannot be used; what() is the reason, without the name.
+struct CorruptImageError : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+/// The most pixels along a side, and in all, that are decoded.
+inline constexpr int kMaxImageSide = 32768;
+inline constexpr std::int64_t kMaxImagePixels = std::int64_t{1} << 26;
+
+/// Pixels [height, width, 3], 0..255. Reused from image to image, it seldom allocates.
+struct RgbImage {
+  int height = 0;
+  int width = 0;
+  std::vector<std::uint8_t> pixels;
+
+  std::size_t row_bytes() const { return 3 * static_cast<std::size_t>(width); }
+  const std::uint8_t* row(int y) const {
+    return pixels.data() + static_cast<std::size_t>(y) * row_bytes();
+  }
+};
+
+/// Decodes JPEG and PNG. Of one thread.
+class ImageDecoder {
+ public:
+  ImageDecoder();
+  ~ImageDecoder();
+  ImageDecoder(const ImageDecoder&) = delete;
+  ImageDecoder& operator=(const ImageDecoder&) = delete;
+
+  /// Throws CorruptImageError: neither format, cut off, damaged, CMYK, or too large.
+  void decode(std::span<const std::uint8_t> bytes, RgbImage& image);
+
+ private:
+  struct Jpeg;
+  std::unique_ptr<Jpeg> jpeg_;
+};
+
+}  // namespace syncnorm

@@ -1,0 +1,61 @@
+// Bilinear resampling with antialiasing, and the changes of color of an RGB image.
+//
+// Every output pixel is a weighted mean under a triangle as wide as the step between output pixels,
+// at least one source pixel (the filter of Pillow and of torchvision's antialias). Sums are f32, in
+// one order, vertical first, rounded once to a byte, so the bits are the same on every processor.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <vector>
+
+#include "engine/data/image_codec.h"
+
+namespace syncnorm {
+
+/// Of source pixels.
+struct Box {
+  int top = 0, left = 0, height = 0, width = 0;
+};
+
+/// The box is scaled to height × width; of that the window from (top, left) on is made.
+struct Resize {
+  Box box;
+  int height = 0, width = 0;
+  int top = 0, left = 0, window_height = 0, window_width = 0;
+};
+
+/// Keeps its working memory. Of one thread.
+class Resampler {
+ public:
+  /// Writes [window_height, window_width, 3]. Nothing outside the box is read. The box lies in the
+  /// image and is not empty; the window lies in the scaled image.
+  void resample(const RgbImage& image, const Resize& resize, std::uint8_t* out);
+
+ private:
+  /// Source pixels [first[i], first[i] + taps) of output pixel i, with their weights.
+  struct Filter {
+    int taps = 0;
+    std::vector<int> first;
+    std::vector<float> weights;  // [pixels, taps]
+    void make(int begin, int size, int scaled, int offset, int pixels);
+  };
+
+  void mix_rows(const RgbImage& image, int y, int left, std::size_t values);
+  void mix_columns(int left, int pixels, std::uint8_t* out) const;
+
+  Filter rows_, columns_;
+  std::vector<float> row_;
+};
+
+/// Factors of color_jitter; 1 changes nothing.
+struct ColorFactors {
+  float brightness = 1.0f, contrast = 1.0f, saturation = 1.0f;
+};
+
+/// Changes pixels[count, 3] in this order, each rounded to bytes: brightness (toward black),
+/// contrast (toward the mean luma of the image), saturation (toward the pixel's luma), with the
+/// luma of ITU-R BT.601, as torchvision's ColorJitter.
+void adjust_colors(std::uint8_t* pixels, std::size_t count, const ColorFactors& factors);
+
+}  // namespace syncnorm

@@ -1,0 +1,41 @@
+// The index of a pack: where every image of it is, what it shows and how its bytes sum up.
+//
+// One file, pack.index, little-endian: the magic, the bytes of a JSON header, the header (format,
+// classes, shards with their bytes, samples of each split), a record of 32 bytes for every sample
+// (shard u32, label u32, offset u64, length u64, XXH64 u64; training samples first, then test
+// samples, each in the order of the folder that was packed), and the XXH64 of all that.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace syncnorm {
+
+inline constexpr const char* kPackIndexName = "pack.index";
+
+struct PackIndex {
+  struct Shard {
+    std::string name;
+    std::uint64_t bytes = 0;
+  };
+  struct Sample {
+    std::uint32_t shard = 0;
+    std::uint32_t label = 0;
+    std::uint64_t offset = 0;  // of the image's first byte in the shard
+    std::uint64_t length = 0;
+    std::uint64_t checksum = 0;  // content_hash of the image's bytes
+  };
+  std::vector<std::string> classes;
+  std::vector<Shard> shards;
+  std::vector<Sample> train, test;
+};
+
+std::string pack_index_bytes(const PackIndex& index);
+
+/// Throws InputError, naming `file` and the field: another format or version, a damaged or short
+/// file, samples outside their shard, labels that are no class, names that leave the folder.
+PackIndex parse_pack_index(std::span<const std::uint8_t> bytes, const std::string& file);
+
+}  // namespace syncnorm

@@ -1,0 +1,187 @@
+// Writing a pack with libarchive; see pack.h.
+#include <archive.h>
+#include <archive_entry.h>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <memory>
+
+#include "engine/data/byte_reader.h"
+#include "engine/data/content_hash.h"
+#include "engine/data/image_folder.h"
+#include "engine/data/pack.h"
+#include "engine/data/pack_index.h"
+#include "kernels/error.h"
+
+namespace syncnorm {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::uint64_t kBlock = 512;  // of tar
+
+std::uint64_t to_block(std::uint64_t bytes) { return (bytes + kBlock - 1) / kBlock * kBlock; }
+
+[[noreturn]] void cannot_write(const fs::path& path, const std::string& reason) {
+  throw InputError(fmt::format("{}: cannot be written: {}; make room, or choose another folder",
+                               path.string(), reason));
+}
+
+void sync(const fs::path& path) {
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  const bool good = fd >= 0 && fsync(fd) == 0;
+  const int error = errno;
+  if (fd >= 0) close(fd);
+  if (!good) cannot_write(path, std::strerror(error));
+}
+
+/// One tar file. An entry is a header of one block and its bytes, filled up to whole blocks: names
+/// are short, so ustar needs no more, and the place of every byte is known.
+class TarFile {
+ public:
+  explicit TarFile(fs::path path)
+      : path_(std::move(path)), archive_(archive_write_new(), archive_write_free) {
+    check(archive_write_set_format_ustar(archive_.get()));
+    check(archive_write_open_filename(archive_.get(), path_.c_str()));
+  }
+
+  /// Bytes that an entry of `size` takes.
+  static std::uint64_t entry_bytes(std::uint64_t size) { return kBlock + to_block(size); }
+
+  /// Returns the offset of the content.
+  std::uint64_t add(const std::string& name, std::span<const std::uint8_t> content) {
+    const std::unique_ptr<archive_entry, decltype(&archive_entry_free)> entry(archive_entry_new(),
+                                                                              archive_entry_free);
+    archive_entry_set_pathname(entry.get(), name.c_str());
+    archive_entry_set_size(entry.get(), static_cast<la_int64_t>(content.size()));
+    archive_entry_set_filetype(entry.get(), AE_IFREG);
+    archive_entry_set_perm(entry.get(), 0644);
+    archive_entry_set_mtime(entry.get(), 0, 0);
+    check(archive_write_header(archive_.get(), entry.get()));
+    const la_ssize_t written = archive_write_data(archive_.get(), content.data(), content.size());
+    if (written != static_cast<la_ssize_t>(content.size())) fail();
+    check(archive_write_finish_entry(archive_.get()));
+    const std::uint64_t offset = bytes_ + kBlock;
+    bytes_ += entry_bytes(content.size());
+    return offset;
+  }
+
+  std::uint64_t bytes() const { return bytes_; }
+
+  /// Ends and syncs the file; returns its size.
+  std::uint64_t finish() {
+    check(archive_write_close(archive_.get()));
+    sync(path_);
+    return fs::file_size(path_);
+  }
+
+ private:
+  void check(int status) {
+    if (status != ARCHIVE_OK) fail();
+  }
+  [[noreturn]] void fail() {
+    const char* reason = archive_error_string(archive_.get());
+    cannot_write(path_, reason != nullptr ? reason : "unknown reason");
+  }
+
+  fs::path path_;
+  std::unique_ptr<archive, decltype(&archive_write_free)> archive_;
+  std::uint64_t bytes_ = 0;
+};
+
+/// Writes splits to shards and notes where everything is.
+class Packer {
+ public:
+  Packer(fs::path folder, std::uint64_t shard_bytes)
+      : folder_(std::move(folder)), shard_bytes_(shard_bytes) {}
+
+  void add_split(const char* name, const ImageListing& listing,
+                 std::vector<PackIndex::Sample>& samples) {
+    std::vector<std::uint8_t> image;
+    for (std::size_t i = 0; i < listing.files.size(); ++i) {
+      const ImageListing::File& file = listing.files[i];
+      read_file(listing.folder / file.name, image);
+      const std::string label = std::to_string(file.label);
+      const std::uint64_t needed =
+          TarFile::entry_bytes(image.size()) + TarFile::entry_bytes(label.size());
+      if (tar_ != nullptr && tar_->bytes() + needed > shard_bytes_) end_shard();
+      if (tar_ == nullptr) begin_shard(name);
+      const std::string key = fmt::format("{:06}", i);
+      PackIndex::Sample sample;
+      sample.shard = static_cast<std::uint32_t>(index_.shards.size() - 1);
+      sample.label = static_cast<std::uint32_t>(file.label);
+      sample.offset = tar_->add(key + extension(file.name), image);
+      sample.length = image.size();
+      sample.checksum = content_hash(image);
+      tar_->add(key + ".cls", {reinterpret_cast<const std::uint8_t*>(label.data()), label.size()});
+      samples.push_back(sample);
+    }
+    end_shard();
+  }
+
+  PackIndex& index() { return index_; }
+
+ private:
+  static std::string extension(const std::string& file) {
+    const std::string last = fs::path(file).extension().string();
+    return last == ".png" || last == ".PNG" ? ".png" : ".jpg";
+  }
+  void begin_shard(const char* split) {
+    if (split_ != split) number_ = 0;
+    split_ = split;
+    index_.shards.push_back({fmt::format("{}-{:06}.tar", split, number_++), 0});
+    tar_ = std::make_unique<TarFile>(folder_ / index_.shards.back().name);
+  }
+  void end_shard() {
+    index_.shards.back().bytes = tar_->finish();
+    tar_.reset();
+  }
+
+  fs::path folder_;
+  std::uint64_t shard_bytes_;
+  PackIndex index_;
+  std::unique_ptr<TarFile> tar_;
+  std::string split_;
+  int number_ = 0;
+};
+
+void write_synced(const fs::path& path, const std::string& bytes) {
+  const std::unique_ptr<std::FILE, decltype(&std::fclose)> file(std::fopen(path.c_str(), "wb"),
+                                                                std::fclose);
+  if (file == nullptr || std::fwrite(bytes.data(), 1, bytes.size(), file.get()) != bytes.size() ||
+      std::fflush(file.get()) != 0)
+    cannot_write(path, std::strerror(errno));
+  sync(path);
+}
+
+}  // namespace
+
+PackSummary pack_image_folder(const fs::path& from, const fs::path& to, std::uint64_t shard_bytes) {
+  std::error_code error;
+  fs::path target = to;
+  if (!target.has_filename()) target = target.parent_path();  // a slash at the end
+  if (fs::exists(target, error))
+    throw InputError(fmt::format("{}: exists; give a new folder, or remove it", target.string()));
+  const FolderListing listing = list_image_folder(from);
+  const fs::path partial = target.string() + ".partial";
+  fs::remove_all(partial, error);
+  fs::create_directories(partial, error);
+  if (error) cannot_write(partial, error.message());
+  Packer packer(partial, shard_bytes);
+  PackIndex& index = packer.index();
+  index.classes = listing.train.classes;
+  packer.add_split("train", listing.train, index.train);
+  packer.add_split("test", listing.test, index.test);
+  write_synced(partial / kPackIndexName, pack_index_bytes(index));
+  sync(partial);
+  fs::rename(partial, target, error);
+  if (error) cannot_write(target, error.message());
+  PackSummary summary{index.train.size(), index.test.size(), index.shards.size(), 0};
+  for (const PackIndex::Shard& shard : index.shards) summary.bytes += shard.bytes;
+  return summary;
+}
+
+}  // namespace syncnorm

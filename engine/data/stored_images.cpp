@@ -1,0 +1,148 @@
+// Crops, colors and the policy for corrupt images; see stored_images.h.
+#include "engine/data/stored_images.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "engine/data/augment.h"
+#include "kernels/philox.h"
+
+namespace syncnorm {
+namespace {
+
+constexpr double kHalfLogRatio = 0.14384103622589042;  // log(4/3) / 2
+
+/// e^x for |x| ≤ 1/4, from additions and products alone: libm's differs from processor to
+/// processor. Taylor's series; the first term left out is below 1e-17.
+double small_exp(double x) {
+  double sum = 1.0;
+  for (int n = 11; n >= 1; --n) sum = 1.0 + sum * x / n;
+  return sum;
+}
+
+/// The largest box in the middle whose ratio lies in 3/4..4/3.
+Box center_box(int height, int width) {
+  int h = height, w = width;
+  if (3 * width > 4 * height) w = static_cast<int>(std::lround(height * 4.0 / 3.0));
+  if (3 * height > 4 * width) h = static_cast<int>(std::lround(width * 4.0 / 3.0));
+  return {(height - h) / 2, (width - w) / 2, h, w};
+}
+
+Box random_box(int height, int width, double least_area, RandomStream& random) {
+  constexpr int kTries = 10;
+  const auto uniform = [&random] { return static_cast<double>(random.uniform()); };
+  for (int i = 0; i < kTries; ++i) {
+    const double share = least_area + (1.0 - least_area) * uniform();
+    const double side = std::sqrt(share * height * width);
+    const double stretch = small_exp(kHalfLogRatio * (2.0 * uniform() - 1.0));
+    const auto w = static_cast<int>(std::lround(side * stretch));
+    const auto h = static_cast<int>(std::lround(side / stretch));
+    if (w < 1 || h < 1 || w > width || h > height) continue;
+    const auto offset = [&random](int places) {
+      return static_cast<int>(random.below(static_cast<std::uint64_t>(places)));
+    };
+    const int top = offset(height - h + 1);
+    return {top, offset(width - w + 1), h, w};
+  }
+  return center_box(height, width);
+}
+
+bool asks_for(const AugmentPlan* plan, AugmentKind kind) {
+  if (plan == nullptr) return false;
+  const std::vector<AugmentKind>& kinds = plan->augment.kinds;
+  return std::find(kinds.begin(), kinds.end(), kind) != kinds.end();
+}
+
+/// The one after `sample` in the list, which is ascending and goes round.
+std::uint32_t next_of(std::span<const std::uint32_t> samples, std::uint32_t sample) {
+  const auto next = std::upper_bound(samples.begin(), samples.end(), sample);
+  return next == samples.end() ? samples.front() : *next;
+}
+
+}  // namespace
+
+std::string corrupt_text(const CorruptImage& image) {
+  return fmt::format("{}: {}; repair or remove it, or set data.images.corrupt: skip", image.path,
+                     image.reason);
+}
+
+Resize evaluation_crop(int height, int width, const ImagesConfig& config) {
+  const std::int64_t shorter = std::min(height, width);
+  const auto scaled = [&](std::int64_t side) {
+    return static_cast<int>(side * config.resize / shorter);
+  };
+  Resize resize{{0, 0, height, width}, scaled(height), scaled(width), 0, 0,
+                config.height,         config.width};
+  resize.top = (resize.height - config.height) / 2;
+  resize.left = (resize.width - config.width) / 2;
+  return resize;
+}
+
+Resize training_crop(int height, int width, const ImagesConfig& config, std::uint64_t seed,
+                     std::int64_t epoch, std::uint32_t sample) {
+  RandomStream random(seed, RandomPurpose::random_resized_crop, static_cast<std::uint64_t>(epoch),
+                      sample);
+  return {random_box(height, width, config.crop_area, random),
+          config.height,
+          config.width,
+          0,
+          0,
+          config.height,
+          config.width};
+}
+
+ColorFactors color_factors(const ImagesConfig& config, std::uint64_t seed, std::int64_t epoch,
+                           std::uint32_t sample) {
+  RandomStream random(seed, RandomPurpose::color_jitter, static_cast<std::uint64_t>(epoch), sample);
+  const auto factor = [&random](double strength) {
+    const double u = static_cast<double>(random.uniform());
+    return static_cast<float>(1.0 + strength * (2.0 * u - 1.0));
+  };
+  ColorFactors factors;
+  factors.brightness = factor(config.brightness);
+  factors.contrast = factor(config.contrast);
+  factors.saturation = factor(config.saturation);
+  return factors;
+}
+
+void ImageReader::make(std::uint32_t from, std::uint32_t sample, const AugmentPlan* plan,
+                       std::uint8_t* out) {
+  images_.files->read(from, bytes_);
+  decoder_.decode(bytes_, image_);
+  const ImagesConfig& config = images_.config;
+  const bool random = asks_for(plan, AugmentKind::random_resized_crop);
+  resampler_.resample(
+      image_,
+      random ? training_crop(image_.height, image_.width, config, plan->seed, plan->epoch, sample)
+             : evaluation_crop(image_.height, image_.width, config),
+      out);
+  if (asks_for(plan, AugmentKind::color_jitter))
+    adjust_colors(out,
+                  static_cast<std::size_t>(config.height) * static_cast<std::size_t>(config.width),
+                  color_factors(config, plan->seed, plan->epoch, sample));
+}
+
+ImageReader::Result ImageReader::read(std::uint32_t sample, std::span<const std::uint32_t> samples,
+                                      const AugmentPlan* plan, std::uint8_t* out,
+                                      std::vector<CorruptImage>& corrupt) {
+  std::uint32_t from = sample;
+  do {
+    try {
+      make(from, sample, plan, out);
+      return {from, true};
+    } catch (const CorruptImageError& error) {
+      corrupt.push_back({images_.files->name(from), error.what()});
+    }
+    if (images_.config.corrupt == CorruptPolicy::stop) break;
+    from = next_of(samples, from);
+  } while (from != sample);
+  const ImagesConfig& config = images_.config;
+  std::fill_n(out,
+              3 * static_cast<std::size_t>(config.height) * static_cast<std::size_t>(config.width),
+              std::uint8_t{0});
+  return {sample, false};
+}
+
+}  // namespace syncnorm
