@@ -48,10 +48,11 @@ void add_bench_output(CLI::App* command, CommandLine& line) {
 void add_prediction(CLI::App* command, CommandLine& line, const char* ranks_help) {
   command->add_option("--ranks", line.scale.ranks, ranks_help)->check(CLI::Range(2, 16384));
   command
-      ->add_option("--network", line.scale.network,
-                   "ethernet25, infiniband200 or nvlink_infiniband, with changes after commas: "
-                   "latency_us=, gbit=, overhead_us=, ranks_per_node=, inside_latency_us=, "
-                   "inside_gbit=")
+      ->add_option(
+          "--network", line.scale.network,
+          "ethernet25, infiniband200 or nvlink_infiniband, with changes after commas: "
+          "latency_us=, gbit=, overhead_us=, copy_gbit=, ranks_per_node=, inside_latency_us=, "
+          "inside_gbit=")
       ->capture_default_str();
   command->add_option("--replicas-per-rank", line.scale.replicas_per_rank, "That a rank hosts")
       ->check(CLI::Range(1, 1024))

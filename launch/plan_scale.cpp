@@ -95,7 +95,8 @@ nlohmann::json json(const Network& n) {
           {"inside_latency_seconds", n.inside.latency},
           {"inside_bytes_per_second", n.inside.bandwidth},
           {"ranks_per_node", n.ranks_per_node},
-          {"overhead_seconds", n.overhead}};
+          {"overhead_seconds", n.overhead},
+          {"copying_bytes_per_second", n.copying}};
 }
 
 }  // namespace

@@ -42,6 +42,8 @@ void change(Network& network, const std::string& key, const std::string& text) {
     network.inside.bandwidth = kGbit * number(key, text, kLeastGbit);
   } else if (key == "overhead_us") {
     network.overhead = 1e-6 * number(key, text, 0.0);
+  } else if (key == "copy_gbit") {
+    network.copying = kGbit * number(key, text, 0.0);
   } else if (key == "ranks_per_node") {
     const double ranks = number(key, text, 1.0);
     if (ranks != std::floor(ranks) || ranks > 1024.0)
@@ -50,7 +52,7 @@ void change(Network& network, const std::string& key, const std::string& text) {
   } else {
     throw InputError(fmt::format(
         "--network: there is no '{}'; what can be changed is latency_us, gbit, inside_latency_us, "
-        "inside_gbit, overhead_us and ranks_per_node",
+        "inside_gbit, overhead_us, copy_gbit and ranks_per_node",
         key));
   }
 }
@@ -64,13 +66,14 @@ std::string Network::description() const {
   std::string text = fmt::format("{}: {} a rank", name, link_text(between));
   if (ranks_per_node > 1)
     text += fmt::format(" between nodes of {} ranks, {} inside", ranks_per_node, link_text(inside));
-  return text + fmt::format(", {:g} us of processor time a message and side", 1e6 * overhead);
+  text += fmt::format(", {:g} us of processor time a message and side", 1e6 * overhead);
+  return copying > 0.0 ? text + fmt::format(", copied at {:g} Gbit/s", copying / kGbit) : text;
 }
 
 const std::vector<Network>& network_profiles() {
   static const std::vector<Network> profiles = {
       // Kernel TCP between machines on one switch, a rank a machine.
-      {"ethernet25", {15e-6, 25.0 * kGbit}, {0.5e-6, 80.0 * kGbit}, 1, 3e-6},
+      {"ethernet25", {15e-6, 25.0 * kGbit}, {0.5e-6, 80.0 * kGbit}, 1, 3e-6, 30.0 * kGbit},
       // Verbs between machines on one fabric, a rank a machine.
       {"infiniband200", {1.5e-6, 200.0 * kGbit}, {0.5e-6, 80.0 * kGbit}, 1, 0.3e-6},
       // Eight GPUs on NVLink, each with an adapter of its own between nodes.

@@ -12,6 +12,7 @@ namespace {
 Messages to_all_others(double bytes, const Network& network, int ranks) {
   Messages m;
   m.count = ranks - 1;
+  m.bytes = m.count * bytes;
   const int near = std::min(ranks, network.ranks_per_node) - 1;
   const int far = ranks - 1 - near;
   m.transfer = near * bytes / network.inside.bandwidth + far * bytes / network.between.bandwidth;
@@ -24,9 +25,9 @@ std::vector<Messages> in_pairs(const StepSchedule::Sum& sum, const Network& netw
   std::vector<Messages> rounds;
   for (const ExchangeRound& r : exchange_rounds(0, ranks, sum.count, halving)) {
     const Link& link = network.link(0, r.peer);
-    const std::size_t values = std::max(r.send_count, r.receive_count);
-    rounds.push_back(
-        {1, static_cast<double>(values * sum.bytes_per_value) / link.bandwidth, link.latency});
+    const auto bytes =
+        static_cast<double>(std::max(r.send_count, r.receive_count) * sum.bytes_per_value);
+    rounds.push_back({1, bytes, bytes / link.bandwidth, link.latency});
   }
   return rounds;
 }
@@ -36,7 +37,7 @@ class Timeline {
  public:
   Timeline(const StepSchedule& schedule, const Network& network, int ranks, int group,
            ReductionAlgorithm algorithm)
-      : overhead_(network.overhead) {
+      : network_(network) {
     for (const StepSchedule::Sum& sum : schedule.sums)
       sums_.push_back({rounds_of(sum, network, is_statistics(sum) ? group : ranks, algorithm)});
   }
@@ -72,13 +73,14 @@ class Timeline {
 
   void send(Flight& f) {
     const Messages& m = f.rounds[f.round];
-    now_ += m.count * overhead_;
+    now_ += network_.held(m.count, m.bytes);
     link_free_ = std::max(now_, link_free_) + m.transfer;
     f.arrives = link_free_ + m.latency;
   }
   /// Takes what has arrived and begins the next round.
   void receive(Flight& f) {
-    now_ = std::max(now_, f.arrives) + f.rounds[f.round].count * overhead_;
+    const Messages& m = f.rounds[f.round];
+    now_ = std::max(now_, f.arrives) + network_.held(m.count, m.bytes);
     f.flying = ++f.round < f.rounds.size();
     if (f.flying) send(f);
   }
@@ -99,7 +101,7 @@ class Timeline {
       while (f.flying && f.arrives <= now_) receive(f);
   }
 
-  double overhead_;
+  const Network& network_;
   std::vector<Flight> sums_;
   double now_ = 0.0, link_free_ = 0.0;
 };
@@ -145,8 +147,8 @@ std::vector<Messages> rounds_of(const StepSchedule::Sum& sum, const Network& net
     const auto floor = static_cast<int>(std::bit_floor(static_cast<unsigned>(ranks)));
     std::vector<Messages> rounds = in_pairs(sum, network, floor, sliced);
     if (!power_of_two) {
-      const Messages whole{1, static_cast<double>(bytes) / network.between.bandwidth,
-                           network.between.latency};
+      const auto all = static_cast<double>(bytes);
+      const Messages whole{1, all, all / network.between.bandwidth, network.between.latency};
       rounds.insert(rounds.begin(), whole);
       rounds.push_back(whole);
     }

@@ -54,6 +54,7 @@ StepPrediction predict(const StepSchedule& schedule, const Network& network, int
 /// The messages of one reduction as one rank sees them.
 struct Messages {
   int count = 0;          // sent, and as many received
+  double bytes = 0.0;     // of all of them
   double transfer = 0.0;  // seconds on the rank's link
   double latency = 0.0;   // of the slowest
 };

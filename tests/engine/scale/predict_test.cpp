@@ -51,6 +51,15 @@ TEST(Predict, AMessageHoldsBothProcessorsAndTravels) {
   EXPECT_NEAR(1e6 * p.statistics, 12.8, 1e-9);
 }
 
+TEST(Predict, CopiesHoldBothProcessorsToo) {
+  Network network = wire();
+  network.copying = 1e8;  // 800 bytes in 8 us
+  EXPECT_NEAR(1e6 * predict(one_sum(0.0), network, 2, 2, ReductionAlgorithm::tree).step,
+              55.0 + 12.8 + 2 * 8.0, 1e-9);
+  EXPECT_NEAR(1e6 * predict(one_sum(0.0), network, 8, 8, ReductionAlgorithm::tree).step,
+              55.0 + 29.6 + 2 * 7 * 8.0, 1e-9);
+}
+
 TEST(Predict, WorkHidesWhatIsInFlight) {
   EXPECT_NEAR(step(one_sum(4e-6), 2, 2), 50.0 + 1.0 + 10.8 + 1.0 + 5.0, 1e-9);
   EXPECT_NEAR(step(one_sum(100e-6), 2, 2), 50.0 + 1.0 + 100.0 + 1.0 + 5.0, 1e-9);
@@ -121,12 +130,13 @@ TEST(Networks, AreKnownByNameAndCanBeChanged) {
     EXPECT_EQ(parse_network(profile.name).between.latency, profile.between.latency);
   const Network changed = parse_network(
       "ethernet25,latency_us=1000,gbit=8,overhead_us=2,ranks_per_node=4,"
-      "inside_latency_us=3,inside_gbit=80");
+      "inside_latency_us=3,inside_gbit=80,copy_gbit=16");
   EXPECT_DOUBLE_EQ(changed.between.latency, 1e-3);
   EXPECT_DOUBLE_EQ(changed.between.bandwidth, 1e9);
   EXPECT_DOUBLE_EQ(changed.inside.latency, 3e-6);
   EXPECT_DOUBLE_EQ(changed.inside.bandwidth, 1e10);
   EXPECT_DOUBLE_EQ(changed.overhead, 2e-6);
+  EXPECT_DOUBLE_EQ(changed.copying, 2e9);
   EXPECT_EQ(changed.ranks_per_node, 4);
 }
 
@@ -155,7 +165,7 @@ TEST(Networks, SayWhatWouldBeRight) {
             "--network: ranks_per_node must be a whole number up to 1024");
   EXPECT_EQ(network_error("ethernet25,color=1"),
             "--network: there is no 'color'; what can be changed is latency_us, gbit, "
-            "inside_latency_us, inside_gbit, overhead_us and ranks_per_node");
+            "inside_latency_us, inside_gbit, overhead_us, copy_gbit and ranks_per_node");
 }
 
 }  // namespace
