@@ -69,6 +69,8 @@ class Reduction {
     if (size_ >= syncnorm::ReductionPlan::kExchangeRanks && std::has_single_bit(ranks))
       rounds_ = syncnorm::exchange_rounds(rank_, size_, sum.values, sliced_);
     if (!rounds_.empty()) return;
+    // The second collective of a sliced reduction starts at its own moment on every rank.
+    if (sliced_) MPI_Comm_dup(comm, &comm_);
     const std::size_t bytes = sum.values * sum.bytes_per_value;
     counts_.assign(ranks, static_cast<int>(sliced_ ? bytes / ranks : bytes));
     places_.assign(ranks, 0);
