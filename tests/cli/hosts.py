@@ -1,9 +1,10 @@
 """Several hosts on one machine: network namespaces with addresses of their own on one bridge."""
 import contextlib
+import json
 import os
 import shutil
 import subprocess
-import unittest
+import sys
 from pathlib import Path
 
 # mpirun calls this as AGENT HOST COMMAND; a host is a namespace of network and of host name.
@@ -27,12 +28,14 @@ def missing():
 
 
 class Hosts:
-    """`count` hosts, 10.77.0.1, 10.77.0.2, ..., named so. A context manager."""
+    """`count` hosts, 10.77.0.1, 10.77.0.2, ..., named so. A context manager. With `cable`, the delay, the jitter (in
+    seconds) and the share of frames lost of cable.py, each hangs on such a cable."""
 
-    def __init__(self, folder, count):
+    def __init__(self, folder, count, cable=None):
         self.prefix, self.folder = f"sn{os.getpid()}", Path(folder)
         self.names = [f"10.77.0.{i + 1}" for i in range(count)]
         self.agent = self.folder / "agent"
+        self.cable, self.cables = cable, []
 
     def __enter__(self):
         self.agent.write_text(AGENT.format(prefix=self.prefix))
@@ -45,8 +48,7 @@ class Hosts:
             for i, name in enumerate(self.names):
                 space = f"{self.prefix}-{name}"
                 self.ip("netns", "add", space)
-                self.ip("-n", space, "link", "add", "eth0", "type", "veth", "peer", "name", f"port{i}",
-                        "netns", f"{self.prefix}-switch")
+                self.connect(space, i)
                 self.ip("-n", f"{self.prefix}-switch", "link", "set", f"port{i}", "master", "switch", "up")
                 self.ip("-n", space, "address", "add", f"{name}/24", "dev", "eth0")
                 self.ip("-n", space, "link", "set", "eth0", "up")
@@ -57,11 +59,32 @@ class Hosts:
     def __exit__(self, *_):
         self.remove()
 
+    def connect(self, space, i):
+        """The host's eth0 to a port of the switch."""
+        switch = f"{self.prefix}-switch"
+        if self.cable is None:
+            self.ip("-n", space, "link", "add", "eth0", "type", "veth", "peer", "name", f"port{i}", "netns", switch)
+            return
+        self.cables.append(subprocess.Popen(
+            [sys.executable, Path(__file__).with_name("cable.py"), space, "eth0", switch, f"port{i}",
+             *map(str, self.cable), str(i)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+        if self.cables[-1].stdout.readline() != "ready\n":
+            raise RuntimeError("no cable could be laid")
+
+    def unplug(self):
+        """Of every cable, how many frames it carried and lost; none carries any more."""
+        counts = [json.loads(cable.communicate()[0]) for cable in self.cables]
+        self.cables = []
+        return counts
+
     @staticmethod
     def ip(*arguments):
         subprocess.run(["ip", *arguments], capture_output=True, check=True)
 
     def remove(self):
+        for cable in self.cables:
+            cable.kill()
+            cable.communicate()
         for name in [*self.names, "switch"]:
             pids = subprocess.run(["ip", "netns", "pids", f"{self.prefix}-{name}"], capture_output=True,
                                   text=True, check=False).stdout.split()
@@ -69,14 +92,6 @@ class Hosts:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(int(pid), 9)
             subprocess.run(["ip", "netns", "del", f"{self.prefix}-{name}"], capture_output=True, check=False)
-
-    def disturb(self, *netem):
-        """What every host's network does to what it sends, such as "delay", "5ms", "loss", "1%"."""
-        for name in self.names:
-            result = subprocess.run(["tc", "-n", f"{self.prefix}-{name}", "qdisc", "replace", "dev", "eth0", "root",
-                                     "netem", *netem], capture_output=True, text=True, check=False)
-            if result.returncode:
-                raise unittest.SkipTest(f"this kernel disturbs no network: {result.stderr.strip()}")
 
     def cut(self, host):
         """Pulls the cable of a host: nothing arrives, nobody is told."""

@@ -2,8 +2,10 @@
 import os
 import subprocess
 import time
+import unittest
 from pathlib import Path
 
+import cable
 import harness
 import hosts
 from harness import full
@@ -25,18 +27,18 @@ class Hosts(harness.TestCase):
     def write(self, name, settings):
         return harness.write_experiment(self.folder / f"{name}.yaml", settings, run_dir=self.folder / name)
 
-    def trains_alike(self, slots, *netem):
-        """The bits of one rank, whatever the network does."""
-        with hosts.Hosts(self.folder, len(slots)) as cluster:
-            if netem:
-                cluster.disturb(*netem)
+    def trains_alike(self, slots, lossy=None):
+        """The bits of one rank, whatever the network does. Returns what the cables did."""
+        with hosts.Hosts(self.folder, len(slots), lossy) as cluster:
             name = "x".join(map(str, slots))
             result = harness.finish(self.start(cluster, cluster.hostfile(slots), "train",
                                                self.write(name, SMALL)))
             self.assertEqual(result.code, 0, result.err + result.out)
+            cables = cluster.unplug()
         run = harness.Run(self.folder / name)
         self.assertEqual(run.of("start")[0]["ranks"], sum(slots))
         self.assert_same_bits(self.train(f"alone-{name}", SMALL), run)
+        return cables
 
     def test_two_hosts_give_the_bits_of_one_rank(self):
         self.trains_alike([1, 1])
@@ -45,9 +47,11 @@ class Hosts(harness.TestCase):
     def test_four_hosts_with_uneven_ranks(self):
         self.trains_alike([2, 1, 1, 1])
 
-    @full
+    @unittest.skipIf(cable.missing(), cable.missing())
     def test_a_slow_network_that_loses_packets(self):
-        self.trains_alike([1, 2], "delay", "3ms", "1ms", "loss", "1%")
+        for carried in self.trains_alike([1, 2], lossy=(0.003, 0.001, 0.01)):
+            self.assertGreater(carried["carried"], 1000)
+            self.assertGreater(carried["lost"], 5)
 
     def test_what_is_wrong_is_said_before_anything_starts(self):
         experiment = self.write("never", SMALL)
