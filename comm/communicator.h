@@ -82,9 +82,9 @@ class Communicator {
   /// A number for the exchanges of one purpose, equal on all ranks that ask in the same order.
   int new_channel() { return channels_++; }
 
-  /// Sends `send` to rank `peer` and receives `receive` from it. Messages of one channel between
-  /// two ranks arrive in the order in which they were sent; those of different channels are
-  /// independent. Requires exchanges().
+  /// Sends `send` to rank `peer` and receives `receive` from it; what is empty is no message.
+  /// Messages of one channel between two ranks arrive in the order in which they were sent; those
+  /// of different channels are independent. Requires exchanges().
   template <class T>
   void start_exchange(Request& request, int channel, int peer, std::span<const T> send,
                       std::span<T> receive) {

@@ -29,7 +29,8 @@ Reduction<T>::Reduction(Communicator& comm, const std::vector<Interval>& blocks,
   if (plan_.in_pairs && comm_.size() >= exchange_ranks && comm_.exchanges()) {
     rounds_ = exchange_rounds(comm_.rank(), comm_.size(), count_, plan_.sliced);
     channel_ = comm_.new_channel();
-    receive_.resize(rounds_.front().receive_count);
+    for (const ExchangeRound& round : rounds_)
+      if (round.fold) receive_.resize(std::max(receive_.size(), round.receive_count));
     return;
   }
   stack_.resize(nodes);

@@ -8,13 +8,35 @@
 
 namespace syncnorm {
 
+namespace {
+
+/// The rounds of one level: between [begin, begin + bit) and the up to `bit` ranks behind.
+void exchange_level(int rank, int ranks, int bit, std::size_t count,
+                    std::vector<ExchangeRound>& rounds) {
+  const int begin = rank - rank % (2 * bit);
+  const int behind = std::min(ranks - begin - bit, bit);
+  if (behind <= 0) return;
+  const int place = rank % bit;
+  if (rank < begin + bit) {
+    const bool both_ways = place < behind;
+    rounds.push_back({begin + bit + place % behind, 0, both_ways ? count : 0, 0, count, true});
+    return;
+  }
+  // Those that only receive come first: then what is here is still the sum of the ranks behind.
+  for (int other = place + behind; other < bit; other += behind)
+    rounds.push_back({begin + other, 0, count, 0, 0, true});
+  rounds.push_back({begin + place, 0, count, 0, count, true});
+}
+
+}  // namespace
+
 std::vector<ExchangeRound> exchange_rounds(int rank, int ranks, std::size_t count, bool halving) {
   std::vector<ExchangeRound> rounds;
   if (!halving) {
-    for (int bit = 1; bit < ranks; bit *= 2)
-      rounds.push_back({rank ^ bit, 0, count, 0, count, true});
+    for (int bit = 1; bit < ranks; bit *= 2) exchange_level(rank, ranks, bit, count, rounds);
     return rounds;
   }
+  assert(std::has_single_bit(static_cast<unsigned>(ranks)));
   std::size_t begin = 0, end = count;
   for (int bit = 1; bit < ranks; bit *= 2) {
     const std::size_t middle = begin + (end - begin) / 2;
@@ -37,15 +59,12 @@ std::vector<ExchangeRound> exchange_rounds(int rank, int ranks, std::size_t coun
 
 namespace {
 
-/// Whether ranks with so many nodes each, added by `combine`, make a perfect tree of ranks.
-bool perfect_tree(const std::vector<int>& nodes_of_rank, const FoldPlan& combine) {
-  const std::size_t ranks = nodes_of_rank.size();
-  if (!std::has_single_bit(ranks)) return false;
+/// Whether ranks with so many nodes each, added by `combine`, are the leaves of a tree of ranks.
+bool tree_of_ranks(const std::vector<int>& nodes_of_rank, const FoldPlan& combine) {
   if (std::any_of(nodes_of_rank.begin(), nodes_of_rank.end(), [](int n) { return n != 1; }))
     return false;
-  for (std::size_t i = 0; i < ranks; ++i)  // node i ends as many subtrees as i has ones at its end
-    if (combine.merges[i] != std::countr_one(i)) return false;
-  return true;
+  const int ranks = static_cast<int>(nodes_of_rank.size());
+  return combine.merges == tree_fold_leaves({0, ranks}, ranks).merges;
 }
 
 }  // namespace
@@ -71,8 +90,8 @@ ReductionPlan::ReductionPlan(const std::vector<Interval>& blocks, int rank, std:
   combine = tree_fold(all_nodes, leaves);
   assert(combine.nodes.size() == 1);
   nodes = static_cast<int>(all_nodes.size());
-  in_pairs = perfect_tree(nodes_of_rank, combine);
   sliced = count * bytes_per_value > large_bytes && count >= ranks && ranks > 1;
+  in_pairs = (!sliced || std::has_single_bit(ranks)) && tree_of_ranks(nodes_of_rank, combine);
   if (!sliced) {
     for (const int n : nodes_of_rank) gather_counts.push_back(n * static_cast<int>(count));
     return;

@@ -11,17 +11,19 @@ namespace syncnorm {
 
 enum class ReductionAlgorithm { tree, engine };
 
-/// One message of an exchange between two ranks, both ways; values of the vector that is summed.
+/// Messages between two ranks, both ways or one; values of the vector that is summed.
 struct ExchangeRound {
   int peer = 0;
-  std::size_t send_begin = 0, send_count = 0;
+  std::size_t send_begin = 0, send_count = 0;  // of 0 values: no message
   std::size_t receive_begin = 0, receive_count = 0;
   bool fold = true;  // what is received is added to what is there; else it takes its place
 };
 
-/// The tree's sum over 2^k ranks of one node each, in pairs. Whole vectors in k rounds (recursive
-/// doubling), or, `halving`, halves of halves in k rounds and back in k more (Rabenseifner 2004):
-/// 2(N−1)/N of the bytes. Neighbours first, so that what is added is always two whole subtrees.
+/// The tree's sum over `ranks` ranks of one node each, in pairs. Neighbours first, so that what is
+/// added is always two whole subtrees. Whole vectors in ⌈log2 N⌉ levels (recursive doubling); where
+/// the last subtree of a level has fewer ranks than the one before, each of its ranks serves
+/// several of that. Or, `halving`, of 2^k ranks, halves of halves in k rounds and back in k more
+/// (Rabenseifner 2004): 2(N−1)/N of the bytes.
 std::vector<ExchangeRound> exchange_rounds(int rank, int ranks, std::size_t count, bool halving);
 
 struct ReductionPlan {
@@ -40,7 +42,8 @@ struct ReductionPlan {
   FoldPlan combine;  // of all ranks' nodes; for the tree
   int nodes = 0;     // of all ranks
   bool sliced = false;
-  bool in_pairs = false;  // exchange_rounds() give the tree's sum: 2^k ranks with like parts of it
+  bool in_pairs = false;  // exchange_rounds() give the tree's sum: every rank has a node of its
+                          // own, and of slices there are 2^k
   std::vector<int> gather_counts;                              // not sliced: values of each rank
   std::vector<int> send_counts, receive_counts, slice_counts;  // sliced
   int own_slice = 0;                                           // values of this rank's slice

@@ -126,9 +126,11 @@ class MpiCommunicator final : public Communicator {
     MpiRequest& r = idle(request);
     constexpr int kTags = 32768;  // what every MPI has
     const int tag = channel % kTags;
-    check(MPI_Irecv(receive, receive_count, mpi_type(type), peer, tag, comm_, &r.handle),
-          "MPI_Irecv");
-    check(MPI_Isend(send, send_count, mpi_type(type), peer, tag, comm_, &r.sending), "MPI_Isend");
+    if (receive_count > 0)
+      check(MPI_Irecv(receive, receive_count, mpi_type(type), peer, tag, comm_, &r.handle),
+            "MPI_Irecv");
+    if (send_count > 0)
+      check(MPI_Isend(send, send_count, mpi_type(type), peer, tag, comm_, &r.sending), "MPI_Isend");
   }
   void do_all_gather(Request& request, const void* send, void* receive, std::span<const int> counts,
                      DataType type) override {

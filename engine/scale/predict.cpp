@@ -20,14 +20,23 @@ Messages to_all_others(double bytes, const Network& network, int ranks) {
   return m;
 }
 
+/// A round of the ranks that have most to do in it.
 std::vector<Messages> in_pairs(const StepSchedule::Sum& sum, const Network& network, int ranks,
                                bool halving) {
   std::vector<Messages> rounds;
-  for (const ExchangeRound& r : exchange_rounds(0, ranks, sum.count, halving)) {
-    const Link& link = network.link(0, r.peer);
-    const auto bytes =
-        static_cast<double>(std::max(r.send_count, r.receive_count) * sum.bytes_per_value);
-    rounds.push_back({1, bytes, bytes / link.bandwidth, link.latency});
+  const auto add = [&](int peer, int count, std::size_t values) {
+    const Link& link = network.link(0, peer);
+    const double bytes = count * static_cast<double>(values * sum.bytes_per_value);
+    rounds.push_back({count, bytes, bytes / link.bandwidth, link.latency});
+  };
+  if (halving) {
+    for (const ExchangeRound& r : exchange_rounds(0, ranks, sum.count, true))
+      add(r.peer, 1, std::max(r.send_count, r.receive_count));
+    return rounds;
+  }
+  for (int bit = 1; bit < ranks; bit *= 2) {
+    const int behind = ranks % (2 * bit) - bit;  // ranks of the last subtree, if it is not whole
+    add(bit, behind > 0 ? (bit + behind - 1) / behind : 1, sum.count);
   }
   return rounds;
 }
@@ -154,7 +163,7 @@ std::vector<Messages> rounds_of(const StepSchedule::Sum& sum, const Network& net
     }
     return rounds;
   }
-  if (power_of_two && ranks >= ReductionPlan::kExchangeRanks)
+  if (ranks >= ReductionPlan::kExchangeRanks && (power_of_two || !sliced))
     return in_pairs(sum, network, ranks, sliced);
   if (!sliced) return {to_all_others(static_cast<double>(bytes), network, ranks)};
   const Messages slice = to_all_others(static_cast<double>(bytes) / ranks, network, ranks);

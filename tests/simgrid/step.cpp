@@ -66,7 +66,8 @@ class Reduction {
     const auto ranks = static_cast<std::size_t>(size_);
     sliced_ = sum.values * sum.bytes_per_value > syncnorm::ReductionPlan::kLargeBytes &&
               sum.values >= ranks;
-    if (size_ >= syncnorm::ReductionPlan::kExchangeRanks && std::has_single_bit(ranks))
+    if (size_ >= syncnorm::ReductionPlan::kExchangeRanks &&
+        (std::has_single_bit(ranks) || !sliced_))
       rounds_ = syncnorm::exchange_rounds(rank_, size_, sum.values, sliced_);
     if (!rounds_.empty()) return;
     // The second collective of a sliced reduction starts at its own moment on every rank.
@@ -111,8 +112,11 @@ class Reduction {
     const auto bytes = [&](std::size_t values) {
       return static_cast<int>(values * sum_.bytes_per_value);
     };
-    MPI_Irecv(received.data(), bytes(r.receive_count), MPI_BYTE, r.peer, tag_, comm_, requests_);
-    MPI_Isend(sent.data(), bytes(r.send_count), MPI_BYTE, r.peer, tag_, comm_, requests_ + 1);
+    requests_[0] = requests_[1] = MPI_REQUEST_NULL;
+    if (r.receive_count > 0)
+      MPI_Irecv(received.data(), bytes(r.receive_count), MPI_BYTE, r.peer, tag_, comm_, requests_);
+    if (r.send_count > 0)
+      MPI_Isend(sent.data(), bytes(r.send_count), MPI_BYTE, r.peer, tag_, comm_, requests_ + 1);
   }
   void advance() {
     if (!rounds_.empty()) {

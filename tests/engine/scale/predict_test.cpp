@@ -78,8 +78,9 @@ TEST(Predict, GroupsSendAmongThemselves) {
 TEST(Predict, ManyRanksExchangeInPairs) {
   EXPECT_NEAR(step(one_sum(0.0), 16, 16), 55.0 + 4 * 12.8, 1e-9);
   EXPECT_NEAR(step(one_sum(0.0), 1024, 1024), 55.0 + 10 * 12.8, 1e-9);
-  // Not a power of two: to all others.
-  EXPECT_NEAR(step(one_sum(0.0), 24, 24), 55.0 + 23 * 2.8 + 10.0, 1e-9);
+  // The last 8 of 24 ranks serve two each of the 16 before them.
+  EXPECT_NEAR(step(one_sum(0.0), 24, 24), 55.0 + 4 * 12.8 + (2.0 + 1.6 + 10.0 + 2.0), 1e-9);
+  EXPECT_NEAR(step(one_sum(0.0), 17, 17), 55.0 + 4 * 12.8 + (16.0 + 12.8 + 10.0 + 16.0), 1e-9);
 }
 
 TEST(Predict, TheNextRoundWaitsForTheRankToLook) {
@@ -92,6 +93,9 @@ TEST(Predict, LargeVectorsGoInHalvesAndBack) {
   const double bytes = 8.0 * (1 << 17);
   EXPECT_NEAR(step(one_sum(0.0, 1 << 17), 16, 16),
               55.0 + 8 * 12.0 + 2.0 * 15.0 / 16.0 * bytes / 1e3, 1e-6);
+  // Not a power of two: a slice to each of the others, and back.
+  EXPECT_NEAR(step(one_sum(0.0, 1 << 17), 24, 24),
+              55.0 + 2 * (2 * 23.0 + 10.0 + 23.0 / 24.0 * bytes / 1e3), 1e-6);
   // On two ranks slices: half of it there, half of it back.
   EXPECT_NEAR(step(one_sum(0.0, 1 << 17), 2, 2), 55.0 + 2 * 12.0 + bytes / 1e3, 1e-6);
 }
