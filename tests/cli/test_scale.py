@@ -78,10 +78,10 @@ class Scale(harness.TestCase):
             raise unittest.SkipTest("smpirun is not there (package libsimgrid-dev)")
         experiment = harness.write_experiment(self.folder / "z.yaml", {"norm": "syncbn"}, run_dir=self.folder / "z")
         result = subprocess.run([SIMGRID, "--config", experiment, "--networks", "ethernet25;nvlink_infiniband",
-                                 "--ranks", "8,32"], capture_output=True, text=True, check=False,
+                                 "--ranks", "8,24,32"], capture_output=True, text=True, check=False,
                                 env=harness.environment({"SYNCNORM": harness.PROGRAM}))
         self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
-        self.assertEqual(result.stdout.count("%"), 8 + 2)
+        self.assertEqual(result.stdout.count("%"), 12 + 2)
 
 
 if __name__ == "__main__":

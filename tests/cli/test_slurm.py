@@ -82,13 +82,16 @@ class Slurm(harness.TestCase):
 
     @full
     def test_a_time_limit_is_a_checkpoint_and_another_start(self):
-        """Slurm looks at limits every half minute or so; the signal comes up to 60 s early."""
-        longer = {**LONG, "steps": 60000}
+        """Slurm looks at limits every half minute: the signal of the first start comes early, the next ones get none
+        (Slurm 22.05) and end with their limit."""
+        longer = {**LONG, "steps": 80000}
         job = self.submit("slurm.sbatch", self.write("limit", longer),
-                          options=["--time=2", "--signal=USR2@90"])
+                          options=["--time=1", "--signal=USR2@90"])
+        self.cluster.wait_for_state(job, "COMPLETED", "FAILED", "CANCELLED", seconds=900)
         self.ends(job, "0:0", "COMPLETED")
         self.assertIn("stopped with a checkpoint; requeued", self.log(job))
-        self.assertIn("start 2", self.log(job))
+        self.assertIn("DUE TO TIME LIMIT", self.log(job))
+        self.assertIn("start 3", self.log(job))
         self.assertNotIn("submit it again", self.log(job))
         self.same_as_alone("limit", job, longer)
 
