@@ -46,24 +46,29 @@ void add_bench_output(CLI::App* command, CommandLine& line) {
 }
 
 void add_prediction(CLI::App* command, CommandLine& line, const char* ranks_help) {
-  command->add_option("--ranks", line.scale.ranks, ranks_help)->check(CLI::Range(2, 16384));
+  CLI::Option* ranks =
+      command->add_option("--ranks", line.scale.ranks, ranks_help)->check(CLI::Range(2, 16384));
   command
       ->add_option(
           "--network", line.scale.network,
           "ethernet25, infiniband200 or nvlink_infiniband, with changes after commas: "
           "latency_us=, gbit=, overhead_us=, copy_gbit=, ranks_per_node=, inside_latency_us=, "
           "inside_gbit=")
+      ->needs(ranks)
       ->capture_default_str();
   command->add_option("--replicas-per-rank", line.scale.replicas_per_rank, "That a rank hosts")
       ->check(CLI::Range(1, 1024))
+      ->needs(ranks)
       ->capture_default_str();
   command
       ->add_option("--speed-up", line.scale.speed_up,
                    "How much faster a rank computes than this machine's core")
       ->check(CLI::Range(1e-3, 1e6))
+      ->needs(ranks)
       ->capture_default_str();
   command->add_option("--steps", line.scale.steps, "That are measured")
       ->check(CLI::Range(3, 10000))
+      ->needs(ranks)
       ->capture_default_str();
 }
 
@@ -103,7 +108,8 @@ CommandLine parse_command_line(int argc, char** argv) {
   add_experiment(plan, line, "EXPERIMENT.yaml");
   add_overrides(plan, line);
   add_prediction(plan, line, "Predict the step on 2, 4, ... up to so many ranks");
-  plan->add_flag("--json", line.bench.json, "With --ranks: one JSON object, with the schedule");
+  plan->add_flag("--json", line.bench.json, "With --ranks: one JSON object, with the schedule")
+      ->needs("--ranks");
 
   CLI::App* eval = app.add_subcommand("eval", "Evaluate weights on the test set");
   add_experiment(eval, line, "EXPERIMENT.yaml");

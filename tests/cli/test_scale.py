@@ -73,6 +73,14 @@ class Scale(harness.TestCase):
             self.assertEqual(result.code, 2, arguments)
             self.assertIn(message, result.err)
 
+    def test_what_needs_a_number_of_ranks(self):
+        experiment = harness.write_experiment(self.folder / "x.yaml", {}, run_dir=self.folder / "x")
+        for option in (["--network", "ethernet25"], ["--json"], ["--speed-up", "2"], ["--steps", "3"],
+                       ["--replicas-per-rank", "2"]):
+            result = harness.run("plan", experiment, *option)
+            self.assertEqual(result.code, 2, option)
+            self.assertIn(f"{option[0]} requires --ranks", result.err)
+
     def test_simgrid_agrees(self):
         if shutil.which("smpirun") is None:
             raise unittest.SkipTest("smpirun is not there (package libsimgrid-dev)")
