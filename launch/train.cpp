@@ -21,7 +21,9 @@ int run_train(const CommandLine& line, Communicator& comm) {
     const Dataset dataset = load_data_on_all_ranks(loaded, comm);
     TrainerOptions options;
     options.version = kVersion;
-    const Trainer trainer(loaded, dataset, *device, comm, options);
+    options.resume = line.resume;
+    options.init_from = line.init_from;
+    Trainer(loaded, dataset, *device, comm, options).check_start();
     if (comm.rank() == 0)
       std::cout << fmt::format(
           "{}: nothing to complain of; {} steps of {} samples on {} rank{}\n", line.file,

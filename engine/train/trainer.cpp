@@ -17,7 +17,6 @@
 #include "engine/program/compile.h"
 #include "engine/program/plan_text.h"
 #include "engine/train/agreement.h"
-#include "engine/train/resume.h"
 #include "engine/train/schedule.h"
 #include "kernels/error.h"
 
@@ -177,6 +176,22 @@ void Trainer::initialize() {
   memory_.parameters.push();
 }
 
+void Trainer::check_start() {
+  initialize();
+  take_state();
+}
+
+/// That of the checkpoint to resume from, if there is one, or that of a fresh start.
+std::optional<ResumePoint> Trainer::take_state() {
+  std::optional<ResumePoint> point =
+      find_resume_point(comm_, loaded_, dataset_, options_.resume, checkpoints_);
+  if (point)
+    restore(point->checkpoint);
+  else
+    start_from(options_.init_from);
+  return point;
+}
+
 std::int64_t Trainer::start_or_resume() {
   record(FlightKind::mark, "the start", 0);
   initialize();
@@ -185,15 +200,8 @@ std::int64_t Trainer::start_or_resume() {
     run_lock_.emplace(experiment_.run_dir);
     checkpoints_.clean();
   });
-  const std::optional<ResumePoint> point =
-      find_resume_point(comm_, loaded_, dataset_, options_.resume, checkpoints_);
-  std::int64_t step = 0;
-  if (point) {
-    restore(point->checkpoint);
-    step = point->checkpoint.step;
-  } else {
-    start_from(options_.init_from);
-  }
+  const std::optional<ResumePoint> point = take_state();
+  const std::int64_t step = point ? point->checkpoint.step : 0;
   StartEvent start;
   start.name = experiment_.name;
   start.run_dir = experiment_.run_dir;

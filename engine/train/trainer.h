@@ -22,6 +22,7 @@
 #include "engine/train/observer.h"
 #include "engine/train/precise.h"
 #include "engine/train/probes.h"
+#include "engine/train/resume.h"
 #include "engine/train/run_lock.h"
 #include "engine/train/state_files.h"
 #include "engine/train/steps.h"
@@ -66,6 +67,10 @@ class Trainer {
           Communicator& comm, TrainerOptions options);
   ~Trainer();
 
+  /// Reads what run() would begin with, a checkpoint or weights, and throws as it would; nothing is
+  /// written. Collective.
+  void check_start();
+
   /// Trains to the end. Throws DivergedError, or Error with ExitCode::stopped after a checkpoint
   /// that a stop request asked for; both on every rank.
   EndEvent run();
@@ -88,6 +93,7 @@ class Trainer {
   void initialize();
   std::unique_ptr<Loader> make_loader(std::int64_t first_step, std::int64_t total_steps);
   std::int64_t start_or_resume();
+  std::optional<ResumePoint> take_state();
   void restore(const Checkpoint& checkpoint);
   void start_from(const std::string& path);
   void take_run_folder();

@@ -11,10 +11,20 @@ class StartFrom(harness.TestCase):
     def refused(self, code, message, settings, *arguments):
         path = harness.write_experiment(self.folder / "refused.yaml", settings,
                                         run_dir=self.folder / "refused")
-        result = harness.run("train", path, *arguments)
-        self.assertEqual(result.code, code, result.err)
-        self.assertIn(message, result.err)
-        self.assertFalse((self.folder / "refused" / "metrics.jsonl").exists())
+        for dry in ([], ["--dry-run"]):
+            result = harness.run("train", path, *arguments, *dry)
+            self.assertEqual(result.code, code, result.err)
+            self.assertIn(message, result.err)
+            self.assertFalse((self.folder / "refused" / "metrics.jsonl").exists())
+
+    def test_a_dry_run_reads_the_checkpoint_and_changes_nothing(self):
+        path = self.folder / "first.yaml"
+        before = sorted((f.name, f.stat().st_mtime_ns) for f in self.first.folder.rglob("*"))
+        self.assertEqual(harness.run("train", path, "--dry-run", "--resume", "auto").code, 0)
+        used = harness.run("train", path, "--dry-run")
+        self.assertEqual(used.code, 2)
+        self.assertIn("--resume auto", used.err)
+        self.assertEqual(sorted((f.name, f.stat().st_mtime_ns) for f in self.first.folder.rglob("*")), before)
 
     def test_a_folder_or_its_file_give_all_weights_and_statistics(self):
         before = self.first.model(4)
