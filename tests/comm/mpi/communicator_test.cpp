@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <numeric>
 
+#include "comm/observed.h"
 #include "kernels/error.h"
 #include "tests/comm/mpi/world.h"
 
@@ -148,6 +149,25 @@ TEST(MpiCommunicator, APeerThatStaysAwayIsLostAfterTheDeadline) {
   if (comm->rank() == 0) comm->start_all_reduce<double>(*request, value, sum);
   comm->wait(*request, "layer2.bn1 sums");
   EXPECT_EQ(sum[0], comm->size() * (comm->size() + 1) / 2);
+}
+
+TEST(MpiCommunicator, WhoOnlySendsIsNotHeldBack) {
+  if (world().size() == 1 || !world().exchanges()) GTEST_SKIP() << "nobody to send to";
+  constexpr double kHour = 3600.0;
+  const auto slow = make_observed_communicator(world(), {{}, kHour});
+  const int channel = world().new_channel();
+  const std::vector<float> sent = {3.0f, 4.0f};
+  std::vector<float> received(2);
+  if (world().rank() == 1) {
+    const auto request = slow->make_request();
+    slow->start_exchange<float>(*request, channel, 0, sent, {});
+    slow->wait(*request, "sending");
+  } else if (world().rank() == 0) {
+    const auto request = world().make_request();
+    world().start_exchange<float>(*request, channel, 1, {}, received);
+    world().wait(*request, "receiving");
+    EXPECT_EQ(received, sent);
+  }
 }
 
 }  // namespace
