@@ -66,7 +66,7 @@ void Resampler::mix_columns(int left, int pixels, std::uint8_t* out) const {
 void Resampler::resample(const RgbImage& image, const Resize& resize, std::uint8_t* out) {
   const Box& box = resize.box;
   assert(box.top >= 0 && box.left >= 0 && box.height > 0 && box.width > 0);
-  assert(box.top + box.height <= image.height && box.left + box.width <= image.width);
+  assert(box.top + box.height <= image.height && box.left + box.width <= image.width());
   assert(resize.top >= 0 && resize.top + resize.window_height <= resize.height);
   assert(resize.left >= 0 && resize.left + resize.window_width <= resize.width);
   rows_.make(box.top, box.height, resize.height, resize.top, resize.window_height);
