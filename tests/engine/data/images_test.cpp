@@ -10,7 +10,13 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
+#include <condition_variable>
 #include <filesystem>
+#include <mutex>
+#include <numeric>
+#include <optional>
+#include <random>
 
 #include "engine/data/augment.h"
 #include "engine/data/byte_reader.h"
@@ -19,6 +25,7 @@
 #include "engine/data/loader.h"
 #include "engine/data/pack.h"
 #include "engine/data/pack_index.h"
+#include "engine/data/pixel_loops.h"
 #include "tests/engine/data/test_data.h"
 
 namespace syncnorm {
@@ -235,6 +242,120 @@ TEST(Resample, AWindowIsAPartOfTheWhole) {
   for (std::size_t y = 0; y < 6; ++y)
     for (std::size_t i = 0; i < 21; ++i)
       EXPECT_EQ(window[y * 21 + i], whole[(y + 4) * 51 + 15 + i]);
+}
+
+const std::array<const PixelLoops*, 2> kLoops = {&pixel_loops_baseline, &pixel_loops()};
+
+Bytes random_bytes(std::size_t count, std::mt19937& random) {
+  Bytes bytes(count);
+  for (std::uint8_t& byte : bytes) byte = static_cast<std::uint8_t>(random());
+  return bytes;
+}
+
+/// Weights of all `size` source pixels for pixel i of `scaled`, as image_resample.h tells them.
+std::vector<float> plain_weights(int i, int size, int scaled) {
+  const double step = static_cast<double>(size) / scaled, center = (i + 0.5) * step;
+  std::vector<double> exact;
+  double sum = 0.0;
+  for (int k = 0; k < size; ++k) {
+    exact.push_back(std::max(0.0, 1.0 - std::abs(k + 0.5 - center) / std::max(step, 1.0)));
+    sum += exact.back();
+  }
+  std::vector<float> weights;
+  for (const double weight : exact) weights.push_back(static_cast<float>(weight / sum));
+  return weights;
+}
+
+std::uint8_t rounded(float value) {
+  return static_cast<std::uint8_t>(std::clamp(value + 0.5f, 0.0f, 255.0f));
+}
+
+/// Pixel by pixel, over the whole box.
+Bytes plainly_resampled(const RgbImage& image, const Resize& resize) {
+  Bytes out;
+  for (int y = resize.top; y < resize.top + resize.window_height; ++y)
+    for (int x = resize.left; x < resize.left + resize.window_width; ++x)
+      for (int c = 0; c < 3; ++c) {
+        const std::vector<float> down = plain_weights(y, resize.box.height, resize.height);
+        const std::vector<float> along = plain_weights(x, resize.box.width, resize.width);
+        float sum = 0.0f;
+        for (int k = 0; k < resize.box.width; ++k) {
+          if (along[static_cast<std::size_t>(k)] == 0.0f) continue;
+          float column = 0.0f;
+          for (int j = 0; j < resize.box.height; ++j)
+            column +=
+                down[static_cast<std::size_t>(j)] *
+                static_cast<float>(image.row(resize.box.top + j)[3 * (resize.box.left + k) + c]);
+          sum += along[static_cast<std::size_t>(k)] * column;
+        }
+        out.push_back(rounded(sum));
+      }
+  return out;
+}
+
+TEST(Resample, EveryInstructionSetGivesTheBitsOfThePlainFormula) {
+  std::mt19937 random(5);
+  const auto up_to = [&random](int most) { return 1 + static_cast<int>(random() % most); };
+  for (int i = 0; i < 120; ++i) {
+    const int height = up_to(40), width = up_to(70);
+    const RgbImage image =
+        image_of(random_bytes(static_cast<std::size_t>(3 * height * width), random), height, width);
+    Resize resize;
+    resize.box.height = up_to(height);
+    resize.box.width = up_to(width);
+    resize.box.top = up_to(height - resize.box.height + 1) - 1;
+    resize.box.left = up_to(width - resize.box.width + 1) - 1;
+    resize.height = up_to(i % 2 == 0 ? 60 : 12);  // larger, and much smaller
+    resize.width = up_to(i % 3 == 0 ? 60 : 12);
+    resize.window_height = up_to(resize.height);
+    resize.window_width = up_to(resize.width);
+    resize.top = up_to(resize.height - resize.window_height + 1) - 1;
+    resize.left = up_to(resize.width - resize.window_width + 1) - 1;
+    const Bytes plain = plainly_resampled(image, resize);
+    for (const PixelLoops* loops : kLoops) {
+      Bytes out(plain.size() + 1, 7);
+      Resampler(*loops).resample(image, resize, out.data());
+      EXPECT_EQ(out.back(), 7) << "wrote behind the window";
+      out.pop_back();
+      EXPECT_EQ(out, plain) << i;
+    }
+  }
+}
+
+/// The changes one after another, value by value.
+Bytes plainly_adjusted(Bytes pixels, const ColorFactors& factors) {
+  const auto luma = [&pixels](std::size_t i) {
+    return (19595u * pixels[i] + 38470u * pixels[i + 1] + 7471u * pixels[i + 2]) / 65536.0;
+  };
+  const auto blend = [](std::uint8_t& value, float toward, float factor) {
+    value = rounded(toward + factor * (static_cast<float>(value) - toward));
+  };
+  for (std::uint8_t& value : pixels) blend(value, 0.0f, factors.brightness);
+  double sum = 0.0;
+  for (std::size_t i = 0; i < pixels.size(); i += 3) sum += luma(i);
+  const double mean = sum / (static_cast<double>(pixels.size()) / 3.0);
+  for (std::uint8_t& value : pixels) blend(value, static_cast<float>(mean), factors.contrast);
+  for (std::size_t i = 0; i < pixels.size(); i += 3) {
+    const auto own = static_cast<float>(luma(i));
+    for (std::size_t c = 0; c < 3; ++c) blend(pixels[i + c], own, factors.saturation);
+  }
+  return pixels;
+}
+
+TEST(Colors, EveryInstructionSetGivesTheBitsOfThePlainFormula) {
+  std::mt19937 random(6);
+  const auto factor = [&random] { return static_cast<float>(random() % 2001) / 1000.0f; };
+  for (std::size_t count : {1u, 2u, 15u, 16u, 17u, 33u, 1000u, 5000u})
+    for (int i = 0; i < 20; ++i) {
+      const Bytes pixels = random_bytes(3 * count, random);
+      const ColorFactors factors{factor(), i % 5 == 0 ? 1.0f : factor(), factor()};
+      const Bytes plain = plainly_adjusted(pixels, factors);
+      for (const PixelLoops* loops : kLoops) {
+        Bytes out = pixels;
+        adjust_colors(out.data(), count, factors, *loops);
+        EXPECT_EQ(out, plain) << count << " " << i;
+      }
+    }
 }
 
 TEST(Colors, FactorsInClosedForm) {
