@@ -11,6 +11,7 @@
 
 #include "engine/data/byte_reader.h"
 #include "engine/data/content_hash.h"
+#include "engine/data/image_checksum.h"
 #include "engine/data/pack_index.h"
 #include "kernels/error.h"
 
@@ -54,7 +55,7 @@ class Shards {
                                             count < 0 ? std::strerror(errno) : "the shard ends"));
       got += static_cast<std::size_t>(count);
     }
-    if (content_hash(bytes) != sample.checksum)
+    if (image_checksum(bytes) != sample.checksum)
       throw CorruptImageError("differs from what was packed: its checksum is wrong");
   }
 

@@ -649,7 +649,10 @@ TEST(PackIndex, ReadsBackAndRefusesDamage) {
   bad = index;
   bad.shards[0].name = "../a.tar";
   EXPECT_THAT(error(bad), HasSubstr("names a shard that is no file of its folder"));
-  std::string damaged = pack_index_bytes(index);
+  std::string damaged = pack_index_bytes(index), old = damaged;
+  old.replace(old.find("\"format\":2"), 10, "\"format\":1");
+  EXPECT_EQ(input_error_of([&] { parsed(old); }),
+            "i: is of format 1; this program reads 2; make the pack anew with syncnorm pack");
   for (std::size_t i = 0; i < damaged.size(); ++i) {
     std::string text = damaged;
     text[i] = static_cast<char>(text[i] ^ 4);
