@@ -109,8 +109,7 @@ ColorFactors color_factors(const ImagesConfig& config, std::uint64_t seed, std::
 
 void ImageReader::make(std::uint32_t from, std::uint32_t sample, const AugmentPlan* plan,
                        std::uint8_t* out) {
-  images_.files->read(from, bytes_);
-  decoder_.decode(bytes_, image_);
+  decoder_.decode(images_.files->read(from, buffer_), image_);
   const ImagesConfig& config = images_.config;
   const bool random = asks_for(plan, AugmentKind::random_resized_crop);
   resampler_.resample(image_,

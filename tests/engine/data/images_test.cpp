@@ -588,6 +588,40 @@ TEST_F(ImagesTest, EvaluationSkipsByTheSameRule) {
       std::equal(images.begin() + size, images.begin() + 2 * size, images.begin() + 2 * size));
 }
 
+TEST_F(ImagesTest, ImagesOfAPackAreTheSameInAnyOrder) {
+  pack_image_folder(folder(), pack_folder(),
+                    1 << 13);  // several shards, each smaller than a window
+  const Dataset packed = load_dataset(config("packed"), 1, 4);
+  const Dataset plain = load_dataset(config("image_folder"), 1, 4);
+  ReadBuffer ahead, single;
+  const auto expect_same = [&](std::uint32_t sample) {
+    const auto ours = packed.train.stored->files->read(sample, ahead);
+    const auto file = plain.train.stored->files->read(sample, single);
+    EXPECT_TRUE(std::equal(ours.begin(), ours.end(), file.begin(), file.end())) << sample;
+  };
+  for (std::uint32_t i = 0; i < 12; ++i) expect_same(i);  // ahead, over shards
+  for (std::uint32_t i = 12; i-- > 0;) expect_same(i);    // back, through what is held
+  for (std::uint32_t i = 0; i < 60; ++i) expect_same(i * 7 % 12);
+}
+
+TEST_F(ImagesTest, APackThatChangesUnderARunIsNoticed) {
+  pack_image_folder(folder(), pack_folder(), 1 << 20);
+  const Dataset dataset = load_dataset(config("packed"), 1, 4);
+  const std::string shard = pack_folder() + "/train-000000.tar";
+  fs::resize_file(shard, fs::file_size(shard) / 2);  // the first images stay whole
+  ReadBuffer buffer;
+  const ImageFiles& files = *dataset.train.stored->files;
+  EXPECT_FALSE(files.read(0, buffer).empty());
+  EXPECT_FALSE(files.read(1, buffer).empty());
+  try {
+    files.read(11, buffer);
+    ADD_FAILURE() << "no error";
+  } catch (const CorruptImageError& error) {
+    EXPECT_STREQ(error.what(), "cannot be read (the shard ends)");
+  }
+  EXPECT_FALSE(files.read(0, buffer).empty());
+}
+
 TEST_F(ImagesTest, PackIsWholeOrNotThere) {
   fs::create_directories(pack_folder() + ".partial");  // of a pack that was interrupted
   EXPECT_THAT(input_error_of([&] { load_dataset(config("packed"), 1, 4); }),
