@@ -1,6 +1,9 @@
 // The loops of pixel_loops.h. Included by the files that are each compiled for their own
 // instruction set; everything is in an unnamed namespace and nothing here calls the library, so
-// that no code compiled for AVX can be picked by the linker for the baseline.
+// that no code compiled for AVX can be picked by the linker for the baseline. They define before:
+//   Floats                      a vector of floats
+//   unpack(bytes, Floats[4])    four vectors of the bytes' values
+//   pack(Floats[4], bytes)      back, cut off, and clamped to bytes
 #pragma once
 
 #include <emmintrin.h>
@@ -118,7 +121,15 @@ inline std::uint8_t blended(std::uint8_t value, float toward, float factor) {
 }
 
 void blend(std::uint8_t* bytes, std::size_t count, float toward, float factor) {
-  for (std::size_t i = 0; i < count; ++i) bytes[i] = blended(bytes[i], toward, factor);
+  constexpr std::size_t kStep = sizeof(Floats);  // bytes in four vectors
+  std::size_t i = 0;
+  for (; i + kStep <= count; i += kStep) {
+    Floats values[4];
+    unpack(bytes + i, values);
+    for (Floats& value : values) value = toward + factor * (value - toward) + 0.5f;
+    pack(values, bytes + i);
+  }
+  for (; i < count; ++i) bytes[i] = blended(bytes[i], toward, factor);
 }
 
 void add_channels(const std::uint8_t* pixels, std::size_t count, std::uint64_t* sums) {
