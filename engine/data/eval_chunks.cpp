@@ -25,7 +25,7 @@ EvalFeed::EvalFeed(const ImageSet& set, const NormalizationTable& normalization,
   }
   const int threads = set.stored == nullptr ? 0 : set.stored->config.threads;
   for (int i = 0; i < threads; ++i)
-    threads_.emplace_back([this](std::stop_token stop) { run(stop); });
+    threads_.emplace_back([this](const std::stop_token& stop) { run(stop); });
 }
 
 EvalBatch& EvalFeed::next() {

@@ -67,15 +67,15 @@ class Shards {
            sample.offset + sample.length <= buffer.offset + buffer.held;
   }
 
-  /// Reads the sample to the front of the buffer, and where it follows on the last one a window of
-  /// those behind it: a system call costs more than to copy a small image.
+  /// Reads the sample to the front of the buffer, and where it is small and follows on the last one
+  /// a window of those behind it: a system call costs more than to copy a small image.
   void fetch(const PackIndex::Sample& sample, ReadBuffer& buffer) const {
-    constexpr std::uint64_t kWindow = 1 << 18, kGap = 1 << 14;
+    constexpr std::uint64_t kWindow = 1 << 17, kSmall = kWindow / 8, kGap = 1 << 14;
     const Shard& shard = open_[sample.shard];
     const bool follows = sample.shard == buffer.shard && sample.offset >= buffer.next &&
                          sample.offset - buffer.next <= kGap;
     std::uint64_t size = sample.length;
-    if (follows) size = std::max(size, std::min(kWindow, shard.bytes - sample.offset));
+    if (follows && size <= kSmall) size = std::min(kWindow, shard.bytes - sample.offset);
     if (buffer.bytes.size() < size) buffer.bytes.resize(static_cast<std::size_t>(size));
     buffer.shard = sample.shard;
     buffer.offset = sample.offset;

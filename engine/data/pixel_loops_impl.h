@@ -52,8 +52,8 @@ int add_some_rows(const std::uint8_t* const* rows, const float* weights, int tap
   }
 }
 
-void mix_rows(const std::uint8_t* const* rows, const float* weights, int taps, std::size_t values,
-              float* out) {
+inline void mix_rows(const std::uint8_t* const* rows, const float* weights, int taps,
+                     std::size_t values, float* out) {
   int done = add_some_rows<true>(rows, weights, taps, values, out);
   while (done < taps)
     done += add_some_rows<false>(rows + done, weights + done, taps - done, values, out);
@@ -98,8 +98,8 @@ void mix_columns_of(const float* row, const int* first, const float* weights, in
   }
 }
 
-void mix_columns(const float* row, const int* first, const float* weights, int taps, int pixels,
-                 std::uint8_t* out) {
+inline void mix_columns(const float* row, const int* first, const float* weights, int taps,
+                        int pixels, std::uint8_t* out) {
   switch (taps) {
     case 2:
       return mix_columns_of<2>(row, first, weights, taps, pixels, out);
@@ -116,11 +116,12 @@ void mix_columns(const float* row, const int* first, const float* weights, int t
 
 /// toward + factor · (value − toward)
 inline std::uint8_t blended(std::uint8_t value, float toward, float factor) {
-  const int whole = static_cast<int>(toward + factor * (static_cast<float>(value) - toward) + 0.5f);
+  const float shifted = toward + factor * (static_cast<float>(value) - toward) + 0.5f;
+  const int whole = static_cast<int>(shifted);
   return static_cast<std::uint8_t>(whole < 0 ? 0 : (whole > 255 ? 255 : whole));
 }
 
-void blend(std::uint8_t* bytes, std::size_t count, float toward, float factor) {
+inline void blend(std::uint8_t* bytes, std::size_t count, float toward, float factor) {
   constexpr std::size_t kStep = sizeof(Floats);  // bytes in four vectors
   std::size_t i = 0;
   for (; i + kStep <= count; i += kStep) {
@@ -132,7 +133,7 @@ void blend(std::uint8_t* bytes, std::size_t count, float toward, float factor) {
   for (; i < count; ++i) bytes[i] = blended(bytes[i], toward, factor);
 }
 
-void add_channels(const std::uint8_t* pixels, std::size_t count, std::uint64_t* sums) {
+inline void add_channels(const std::uint8_t* pixels, std::size_t count, std::uint64_t* sums) {
   constexpr std::size_t kBlock = 48;  // values: whole pixels and whole vectors
   const std::size_t values = 3 * count;
   std::size_t i = 0;
@@ -146,7 +147,7 @@ void add_channels(const std::uint8_t* pixels, std::size_t count, std::uint64_t* 
   for (; i < values; ++i) sums[i % 3] += pixels[i];
 }
 
-void saturate(std::uint8_t* pixels, std::size_t count, float factor) {
+inline void saturate(std::uint8_t* pixels, std::size_t count, float factor) {
   for (std::size_t i = 0; i < count; ++i, pixels += 3) {
     const int scaled = pixels[0] * kLuma[0] + pixels[1] * kLuma[1] + pixels[2] * kLuma[2];
     const float luma = static_cast<float>(scaled) * 0x1.0p-16f;  // exact: below 2²⁴
@@ -154,7 +155,7 @@ void saturate(std::uint8_t* pixels, std::size_t count, float factor) {
   }
 }
 
-constexpr PixelLoops kLoops = {mix_rows, mix_columns, blend, add_channels, saturate};
+inline constexpr PixelLoops kLoops = {mix_rows, mix_columns, blend, add_channels, saturate};
 
 }  // namespace
 }  // namespace syncnorm

@@ -298,8 +298,9 @@ TEST(Resample, EveryInstructionSetGivesTheBitsOfThePlainFormula) {
   const auto up_to = [&random](int most) { return 1 + static_cast<int>(random() % most); };
   for (int i = 0; i < 120; ++i) {
     const int height = up_to(40), width = up_to(70);
-    const RgbImage image =
-        image_of(random_bytes(static_cast<std::size_t>(3 * height * width), random), height, width);
+    const std::size_t values =
+        3 * static_cast<std::size_t>(height) * static_cast<std::size_t>(width);
+    const RgbImage image = image_of(random_bytes(values, random), height, width);
     Resize resize;
     resize.box.height = up_to(height);
     resize.box.width = up_to(width);
