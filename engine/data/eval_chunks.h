@@ -1,6 +1,5 @@
-// Evaluation data: fixed chunks of samples, without augmentation.
-//
-// Images on disk are decoded ahead, while the chunk before is evaluated.
+// Evaluation data: fixed chunks of samples, without augmentation, made ahead where they are on
+// disk.
 //
 // A chunk is the unit that evaluation sums over; which samples it holds depends on its number and
 // nothing else, so evaluation does not depend on how chunks are spread over ranks.
@@ -13,6 +12,7 @@
 #include <exception>
 #include <mutex>
 #include <span>
+#include <stop_token>
 #include <thread>
 #include <vector>
 
@@ -64,7 +64,7 @@ class EvalFeed {
   EvalFeed(const ImageSet& set, const NormalizationTable& normalization,
            std::vector<Samples> chunks, Samples all, int slots, float* memory);
 
-  /// Chunks that are in memory at a time.
+  /// Chunks that are in memory at a time: the one in use, and of images on disk the next.
   static std::size_t places(const ImageSet& set) { return set.stored == nullptr ? 1 : 2; }
 
   /// The next chunk, which takes the place of the one before it. Rethrows what ended a thread.
