@@ -1,5 +1,5 @@
 // syncnorm bench data: how fast images on disk are read and decoded, against libjpeg-turbo alone
-// and against copying the same bytes from the page cache.
+// and against reading the part of a pack that holds them in blocks.
 //
 // Every round measures both sides of a ratio, one after the other, so that what else the machine
 // does meets both.
@@ -8,17 +8,21 @@
 #include <jpeglib.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <functional>
 #include <iostream>
 #include <numeric>
+#include <optional>
 #include <thread>
 
 #include <fmt/format.h>
 
+#include "engine/data/byte_reader.h"
 #include "engine/data/loader.h"
+#include "engine/data/pack_index.h"
 #include "engine/train/bench.h"
 #include "kernels/error.h"
 #include "launch/commands.h"
@@ -36,24 +40,53 @@ double seconds_of(const std::function<void()>& action) {
   return std::chrono::duration<double>(Clock::now() - begin).count();
 }
 
-/// The first `bytes` of the shards of a pack, in blocks, as cat reads them; returns how many came.
-std::size_t read_shards(const std::string& folder, std::size_t bytes) {
-  constexpr std::size_t kBlock = 1 << 20;
-  Bytes block(kBlock);
-  std::size_t got = 0;
-  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
-    if (entry.path().extension() != ".tar") continue;
-    std::filebuf file;
-    file.pubsetbuf(nullptr, 0);
-    if (file.open(entry.path(), std::ios::in | std::ios::binary) == nullptr) continue;
-    std::streamsize count = 1;
-    while (got < bytes && count > 0) {
-      count = file.sgetn(reinterpret_cast<char*>(block.data()), kBlock);
-      got += static_cast<std::size_t>(count);
+/// The part of each shard that holds the first `count` training images of a pack.
+class ShardParts {
+ public:
+  ShardParts(const std::filesystem::path& folder, std::size_t count) : block_(1 << 18) {
+    const std::string path = folder / kPackIndexName;
+    const PackIndex index = parse_pack_index(read_file(path), path);
+    for (std::size_t i = 0; i < count; ++i) {
+      const PackIndex::Sample& sample = index.train[i];
+      if (parts_.empty() || parts_.back().shard != sample.shard)
+        parts_.push_back({sample.shard, folder / index.shards[sample.shard].name, 0});
+      parts_.back().bytes = sample.offset + sample.length;
     }
   }
-  return got;
-}
+
+  std::uint64_t bytes() const {
+    std::uint64_t sum = 0;
+    for (const Part& part : parts_) sum += part.bytes;
+    return sum;
+  }
+
+  /// Reads them in blocks, as cat does, to memory that is there already.
+  void read() {
+    for (const Part& part : parts_) {
+      std::filebuf file;
+      file.pubsetbuf(nullptr, 0);
+      if (file.open(part.path, std::ios::in | std::ios::binary) == nullptr)
+        throw InputError(fmt::format("{}: cannot be read", part.path.string()));
+      std::uint64_t left = part.bytes;
+      while (left > 0) {
+        const auto size =
+            static_cast<std::streamsize>(std::min<std::uint64_t>(left, block_.size()));
+        if (file.sgetn(reinterpret_cast<char*>(block_.data()), size) != size)
+          throw InputError(fmt::format("{}: ends early", part.path.string()));
+        left -= static_cast<std::uint64_t>(size);
+      }
+    }
+  }
+
+ private:
+  struct Part {
+    std::uint32_t shard;
+    std::filesystem::path path;
+    std::uint64_t bytes;
+  };
+  std::vector<Part> parts_;
+  Bytes block_;
+};
 
 /// Runs work(0..count-1), one after another on each of `threads` threads.
 void spread(std::size_t count, int threads, const std::function<void(std::size_t, int)>& work) {
@@ -67,8 +100,9 @@ void spread(std::size_t count, int threads, const std::function<void(std::size_t
   run(0);
 }
 
-/// libjpeg-turbo as its own programs use it: no checks, no limits, the same transform.
-void decode_alone(const Bytes& bytes, Bytes& pixels) {
+/// libjpeg-turbo as its own programs use it: no checks, no limits, the same transform. Its rows are
+/// where they are fastest for it (RgbImage): in memory from anywhere the rate is a matter of luck.
+void decode_alone(const Bytes& bytes, RgbImage& pixels) {
   jpeg_decompress_struct info{};
   jpeg_error_mgr errors;
   info.err = jpeg_std_error(&errors);
@@ -77,10 +111,9 @@ void decode_alone(const Bytes& bytes, Bytes& pixels) {
   jpeg_read_header(&info, TRUE);
   info.out_color_space = JCS_RGB;
   jpeg_start_decompress(&info);
-  const std::size_t row_bytes = 3 * static_cast<std::size_t>(info.output_width);
-  pixels.resize(row_bytes * info.output_height);
+  pixels.reshape(static_cast<int>(info.output_height), static_cast<int>(info.output_width));
   while (info.output_scanline < info.output_height) {
-    JSAMPROW row = pixels.data() + info.output_scanline * row_bytes;
+    JSAMPROW row = pixels.row(static_cast<int>(info.output_scanline));
     jpeg_read_scanlines(&info, &row, 1);
   }
   jpeg_finish_decompress(&info);
@@ -105,8 +138,11 @@ class DataBench {
     images_.resize(count);
     samples_.resize(count);
     std::iota(samples_.begin(), samples_.end(), 0u);
+    if (packed()) shards_.emplace(experiment.data.path, count);
+    shuffled_samples_ = epoch_order(samples_, experiment.seed, 0, true);
     for (std::uint32_t i : samples_) {
-      dataset.train.stored->files->read(i, images_[i]);
+      const auto image = files().read(i, buffer_);
+      images_[i].assign(image.begin(), image.end());
       bytes_ += images_[i].size();
       all_jpeg_ = all_jpeg_ && images_[i].size() > 1 && images_[i][0] == 0xff;
     }
@@ -115,45 +151,61 @@ class DataBench {
   }
 
   void round() {
-    std::vector<Bytes> buffers(static_cast<std::size_t>(threads_));
+    std::vector<RgbImage> pictures(static_cast<std::size_t>(threads_));
     if (packed()) {
-      std::size_t got = 0;
-      const double seconds = seconds_of([&] { got = read_shards(experiment_.data.path, bytes_); });
-      reading_.other.push_back(seconds * static_cast<double>(bytes_) / static_cast<double>(got));
+      shards_->read();  // so that all sides find the bytes equally near
+      reading_.other.push_back(seconds_of([&] { shards_->read(); }));
+      shuffled_.other = reading_.other;
     }
-    reading_.ours.push_back(seconds_of([&] {
-      for (std::uint32_t i : samples_) dataset_.train.stored->files->read(i, buffers[0]);
-    }));
+    reading_.ours.push_back(seconds_of([&] { read_all(samples_); }));
+    shuffled_.ours.push_back(seconds_of([&] { read_all(shuffled_samples_); }));
     alone_.push_back(seconds_of([&] {
       spread(images_.size(), threads_, [&](std::size_t i, int t) {
-        decode_alone(images_[i], buffers[static_cast<std::size_t>(t)]);
+        decode_alone(images_[i], pictures[static_cast<std::size_t>(t)]);
       });
     }));
     decoding_.other.push_back(alone_.back());
     decoding_.ours.push_back(seconds_of([&] { decode_all(); }));
     loading_.other.push_back(alone_.back());
-    loading_.ours.push_back(seconds_of([&] { load_all(); }));
+    const LoaderOptions options = loader_options();
+    loading_.ours.push_back(seconds_of([&] { load_all(options); }));
   }
 
   void print() const {
     const auto count = static_cast<double>(images_.size());
-    const double megabytes = 1e-6 * static_cast<double>(bytes_);
-    std::cout
-        << fmt::format("{} images, {:.1f} MB, {} thread{}; medians of {} rounds\n", images_.size(),
-                       megabytes, threads_, threads_ == 1 ? "" : "s", alone_.size())
-        << fmt::format("reading             {:>9.1f} MB/s", megabytes / median(reading_.ours))
-        << (packed() ? fmt::format("     {:>5.1f}% of reading the shards in blocks\n",
-                                   100.0 * reading_.ratio())
-                     : "\n")
-        << fmt::format("libjpeg-turbo alone {:>9.1f} images/s\n", count / median(alone_))
-        << fmt::format("decoding            {:>9.1f} images/s {:>5.1f}% of libjpeg-turbo alone\n",
-                       count / median(decoding_.ours), 100.0 * decoding_.ratio())
-        << fmt::format("whole loader        {:>9.1f} images/s {:>5.1f}% of libjpeg-turbo alone\n",
-                       count / median(loading_.ours), 100.0 * loading_.ratio());
+    std::cout << fmt::format("{} images, {:.1f} MB, {} thread{}; medians of {} rounds\n",
+                             images_.size(), 1e-6 * static_cast<double>(bytes_), threads_,
+                             threads_ == 1 ? "" : "s", alone_.size())
+              << (packed() ? fmt::format("the shards hold them in {:.1f} MB\n",
+                                         1e-6 * static_cast<double>(shards_->bytes()))
+                           : "")
+              << reading_line("reading", reading_) << reading_line("reading, shuffled", shuffled_)
+              << fmt::format("libjpeg-turbo alone {:>9.1f} images/s\n", count / median(alone_))
+              << fmt::format(
+                     "decoding            {:>9.1f} images/s {:>5.1f}% of libjpeg-turbo alone\n",
+                     count / median(decoding_.ours), 100.0 * decoding_.ratio())
+              << fmt::format(
+                     "whole loader        {:>9.1f} images/s {:>5.1f}% of libjpeg-turbo alone\n",
+                     count / median(loading_.ours), 100.0 * loading_.ratio())
+              << fmt::format("(in batches of {} × {})\n", experiment_.replicas,
+                             experiment_.batch_per_replica);
   }
 
  private:
+  const ImageFiles& files() const { return *dataset_.train.stored->files; }
   bool packed() const { return experiment_.data.dataset == "packed"; }
+
+  std::string reading_line(const char* name, const Sides& sides) const {
+    const double megabytes = 1e-6 * static_cast<double>(bytes_);
+    std::string line = fmt::format("{:<19} {:>9.1f} MB/s", name, megabytes / median(sides.ours));
+    if (packed())
+      line += fmt::format("     {:>5.1f}% of reading the shards in blocks", 100.0 * sides.ratio());
+    return line + "\n";
+  }
+
+  void read_all(const std::vector<std::uint32_t>& samples) {
+    for (const std::uint32_t i : samples) files().read(i, buffer_);
+  }
 
   void decode_all() {
     std::vector<ImageDecoder> decoders(static_cast<std::size_t>(threads_));
@@ -164,14 +216,23 @@ class DataBench {
     });
   }
 
-  /// Reading, decoding, crop, colors and normalization: what a step gets.
-  void load_all() {
+  /// Of one epoch of the images, in memory that is there already, as in training.
+  LoaderOptions loader_options() {
     LoaderOptions options;
-    options.plan = {1, 1, true, static_cast<std::int64_t>(samples_.size())};
-    options.replicas = {0, 1};
+    options.plan = {experiment_.replicas, experiment_.batch_per_replica, false,
+                    static_cast<std::int64_t>(samples_.size())};
+    options.replicas = {0, experiment_.replicas};
+    options.shuffle = experiment_.data.shuffle;
     options.augment = AugmentConfig::from(experiment_.data);
-    options.total_steps = options.plan.samples;
-    options.prefetch = 2 * threads_;
+    options.total_steps = options.plan.steps_per_epoch();
+    options.prefetch = experiment_.data.prefetch;
+    loader_memory_.resize(Loader::bytes(dataset_, options) / sizeof(Line));
+    options.memory = loader_memory_.front().bytes.data();
+    return options;
+  }
+
+  /// Reading, decoding, crop, colors and normalization: what a step gets.
+  void load_all(const LoaderOptions& options) {
     Loader loader(dataset_, samples_, options);
     for (std::int64_t step = 0; step < options.total_steps; ++step) loader.next();
   }
@@ -179,11 +240,17 @@ class DataBench {
   const Dataset& dataset_;
   const Experiment& experiment_;
   const int threads_;
-  std::vector<std::uint32_t> samples_;
+  struct alignas(64) Line {
+    std::array<std::byte, 64> bytes;
+  };
+  std::vector<std::uint32_t> samples_, shuffled_samples_;
   std::vector<Bytes> images_;
   std::size_t bytes_ = 0;
   bool all_jpeg_ = true;
-  Sides reading_, decoding_, loading_;
+  std::optional<ShardParts> shards_;
+  ReadBuffer buffer_;
+  std::vector<Line> loader_memory_;
+  Sides reading_, shuffled_, decoding_, loading_;
   std::vector<double> alone_;
 };
 

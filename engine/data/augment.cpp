@@ -93,16 +93,27 @@ PixelMap compose(const ImageSet& images, std::uint32_t index, const AugmentPlan&
   return map;
 }
 
+/// `known` is the number of channels where the compiler is to know it, or 0.
+template <int known>
+void convert_pixels_of(const std::uint8_t* source, std::ptrdiff_t stride, int count,
+                       const NormalizationTable& table, float* out) {
+  const int channels = known > 0 ? known : table.channels();
+  const float* values = table.channel(0);
+  for (int i = 0; i < count; ++i, source += stride, out += channels) {
+    for (int c = 0; c < channels; ++c) out[c] = values[256 * c + source[c]];
+  }
+}
+
 /// Converts `count` pixels that lie `stride` bytes apart (negative: mirrored).
 void convert_pixels(const std::uint8_t* source, std::ptrdiff_t stride, int count,
                     const NormalizationTable& table, float* out) {
-  if (table.channels() == 1) {
-    const float* values = table.channel(0);
-    for (int i = 0; i < count; ++i) out[i] = values[source[stride * i]];
-    return;
-  }
-  for (int i = 0; i < count; ++i, source += stride) {
-    for (int c = 0; c < table.channels(); ++c) *out++ = table.channel(c)[source[c]];
+  switch (table.channels()) {
+    case 1:
+      return convert_pixels_of<1>(source, stride, count, table, out);
+    case 3:
+      return convert_pixels_of<3>(source, stride, count, table, out);
+    default:
+      return convert_pixels_of<0>(source, stride, count, table, out);
   }
 }
 

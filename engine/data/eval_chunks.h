@@ -1,12 +1,19 @@
-// Evaluation data: fixed chunks of samples, without augmentation.
+// Evaluation data: fixed chunks of samples, without augmentation, made ahead where they are on
+// disk.
 //
 // A chunk is the unit that evaluation sums over; which samples it holds depends on its number and
 // nothing else, so evaluation does not depend on how chunks are spread over ranks.
 #pragma once
 
 #include <cassert>
+#include <condition_variable>
+#include <cstddef>
 #include <cstdint>
+#include <exception>
+#include <mutex>
 #include <span>
+#include <stop_token>
+#include <thread>
 #include <vector>
 
 #include "comm/replicas.h"
@@ -28,18 +35,73 @@ struct EvalChunks {
   }
 };
 
-/// What came of a chunk.
-struct FilledChunk {
-  std::vector<CorruptImage> corrupt;  // in order
+/// What was met that cannot be used.
+struct CorruptFindings {
+  std::vector<CorruptImage> corrupt;  // in the order of the samples
   bool usable = true;                 // false: one of them must stop the run
+
+  void add(const CorruptFindings& other) {
+    corrupt.insert(corrupt.end(), other.corrupt.begin(), other.corrupt.end());
+    usable = usable && other.usable;
+  }
 };
 
-/// Writes the images and labels of `indices` to images[slots, H, W, C] and labels[slots]; slots
-/// beyond the indices become zeros. Requires indices.size() ≤ slots. Images on disk are decoded by
-/// data.images.threads; what must be skipped is replaced from `all` (ImageReader::read).
-FilledChunk fill_eval_chunk(const ImageSet& set, const NormalizationTable& normalization,
-                            std::span<const std::uint32_t> indices,
-                            std::span<const std::uint32_t> all, int slots, float* images,
-                            std::int32_t* labels);
+/// A chunk as a model sees it.
+struct EvalBatch {
+  float* images = nullptr;           // [slots, H, W, C], zeros behind the samples; the feed's
+  std::vector<std::int32_t> labels;  // [slots], zeros behind the samples
+  CorruptFindings found;
+};
+
+/// Makes chunks in order, each while the one before it is in use: images on disk are decoded by
+/// data.images.threads, which live as long as the feed. Images in memory take no thread.
+class EvalFeed {
+ public:
+  using Samples = std::span<const std::uint32_t>;
+
+  /// `chunks`: the samples of each, 1..slots of them. What must be skipped is replaced from `all`
+  /// (ImageReader::read). `memory` holds places(set) · slots images. All outlive the feed.
+  EvalFeed(const ImageSet& set, const NormalizationTable& normalization,
+           std::vector<Samples> chunks, Samples all, int slots, float* memory);
+
+  /// Chunks that are in memory at a time: the one in use, and of images on disk the next.
+  static std::size_t places(const ImageSet& set) { return set.stored == nullptr ? 1 : 2; }
+
+  /// The next chunk, which takes the place of the one before it. Rethrows what ended a thread.
+  /// Requires that fewer than all were taken.
+  EvalBatch& next();
+
+ private:
+  struct Place {
+    EvalBatch batch;
+    std::vector<CorruptFindings> found;  // of each image; written by who took it
+    std::size_t left = 0;                // images to fill; guarded by mutex_
+  };
+
+  void run(const std::stop_token& stop);
+  void wait_for(std::size_t chunk);
+  void fill_stored(std::size_t chunk, std::size_t image, ImageReader& reader,
+                   std::vector<std::uint8_t>& pixels);
+  void fill_from_memory(std::size_t chunk);
+  void finish(std::size_t chunk);
+  bool made(std::size_t chunk) { return open_ > chunk && place(chunk).left == 0; }
+  Place& place(std::size_t chunk) { return places_[chunk % places_.size()]; }
+
+  const ImageSet& set_;
+  const NormalizationTable& normalization_;
+  const std::vector<Samples> chunks_;
+  const Samples all_;
+  std::vector<Place> places_;
+  std::size_t taken_ = 0;  // chunks; the consumer's own
+
+  std::mutex mutex_;
+  std::condition_variable_any work_changed_;
+  std::condition_variable made_changed_;
+  std::size_t open_ = 0, next_image_ = 0;  // the image to take next; guarded by mutex_
+  std::size_t released_ = 0;               // chunks whose place is free again; guarded by mutex_
+  std::exception_ptr failure_;             // guarded by mutex_
+
+  std::vector<std::jthread> threads_;  // last: they use all of the above, and stop first
+};
 
 }  // namespace syncnorm

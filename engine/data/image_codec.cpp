@@ -24,9 +24,7 @@ void make_room(std::int64_t height, std::int64_t width, RgbImage& image) {
     throw CorruptImageError(
         fmt::format("is {}×{} pixels; at most {} along a side and {} in all are decoded", width,
                     height, kMaxImageSide, kMaxImagePixels));
-  image.height = static_cast<int>(height);
-  image.width = static_cast<int>(width);
-  image.pixels.resize(static_cast<std::size_t>(height) * image.row_bytes());
+  image.reshape(static_cast<int>(height), static_cast<int>(width));
 }
 
 // ---- PNG.
@@ -94,9 +92,8 @@ void decode_png(std::span<const std::uint8_t> bytes, RgbImage& image) {
             image);
   if (png_get_rowbytes(state.png, state.info) != image.row_bytes())
     throw CorruptImageError("damaged PNG: its pixels are not RGB");
-  std::vector<png_bytep> rows(static_cast<std::size_t>(image.height));
-  for (std::size_t y = 0; y < rows.size(); ++y)
-    rows[y] = image.pixels.data() + y * image.row_bytes();
+  std::vector<png_bytep> rows;
+  for (int y = 0; y < image.height(); ++y) rows.push_back(image.row(y));
   if (!read_png_rows(state, rows.data())) fail();
 }
 
@@ -125,6 +122,16 @@ void jpeg_warned(j_common_ptr info, int level) {
 }
 
 }  // namespace
+
+void RgbImage::reshape(int height, int width) {
+  constexpr std::size_t kBorder = 32, kBehind = 8;
+  height_ = height;
+  width_ = width;
+  stride_ = (row_bytes() + kBorder - 1) / kBorder * kBorder;
+  bytes_.resize(static_cast<std::size_t>(height) * stride_ + kBorder);
+  const auto address = reinterpret_cast<std::uintptr_t>(bytes_.data());
+  first_ = (kBehind - address) % kBorder;
+}
 
 /// Kept from image to image: making one costs more than decoding a small image.
 struct ImageDecoder::Jpeg {
@@ -158,7 +165,7 @@ struct ImageDecoder::Jpeg {
     if (setjmp(errors.jump) != 0) return false;
     jpeg_start_decompress(&info);
     while (info.output_scanline < info.output_height) {
-      JSAMPROW row = image.pixels.data() + info.output_scanline * image.row_bytes();
+      JSAMPROW row = image.row(static_cast<int>(info.output_scanline));
       jpeg_read_scanlines(&info, &row, 1);
     }
     jpeg_finish_decompress(&info);

@@ -25,15 +25,28 @@ inline constexpr int kMaxImageSide = 32768;
 inline constexpr std::int64_t kMaxImagePixels = std::int64_t{1} << 26;
 
 /// Pixels [height, width, 3], 0..255. Reused from image to image, it seldom allocates.
-struct RgbImage {
-  int height = 0;
-  int width = 0;
-  std::vector<std::uint8_t> pixels;
+///
+/// Every row begins 8 bytes behind a multiple of 32. Rows on multiples of 32 (of 16 with SSE2)
+/// libjpeg-turbo writes past the caches, where the next step would find them: that makes decoding
+/// 32×32 pixels take 1.4 times as long, 500×375 pixels 1.2 times.
+class RgbImage {
+ public:
+  /// The pixels become undefined.
+  void reshape(int height, int width);
 
-  std::size_t row_bytes() const { return 3 * static_cast<std::size_t>(width); }
-  const std::uint8_t* row(int y) const {
-    return pixels.data() + static_cast<std::size_t>(y) * row_bytes();
-  }
+  int height() const { return height_; }
+  int width() const { return width_; }
+  /// Without the gap behind it.
+  std::size_t row_bytes() const { return 3 * static_cast<std::size_t>(width_); }
+  std::uint8_t* row(int y) { return bytes_.data() + place(y); }
+  const std::uint8_t* row(int y) const { return bytes_.data() + place(y); }
+
+ private:
+  std::size_t place(int y) const { return first_ + static_cast<std::size_t>(y) * stride_; }
+
+  int height_ = 0, width_ = 0;
+  std::size_t first_ = 0, stride_ = 0;
+  std::vector<std::uint8_t> bytes_;
 };
 
 /// Decodes JPEG and PNG. Of one thread.

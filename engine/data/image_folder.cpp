@@ -86,9 +86,10 @@ class FolderFiles : public ImageFiles {
   std::string name(std::uint32_t sample) const override {
     return (folder_ / names_[sample]).string();
   }
-  void read(std::uint32_t sample, std::vector<std::uint8_t>& bytes) const override {
+  std::span<const std::uint8_t> read(std::uint32_t sample, ReadBuffer& buffer) const override {
     try {
-      read_file(folder_ / names_[sample], bytes);
+      read_file(folder_ / names_[sample], buffer.bytes);
+      return buffer.bytes;
     } catch (const InputError&) {
       throw CorruptImageError("cannot be read");
     }

@@ -2,26 +2,24 @@
 #include "engine/data/image_resample.h"
 
 #include <algorithm>
+#include <array>
 #include <cassert>
 #include <cmath>
 #include <cstddef>
+#include <iterator>
+
+#include "engine/data/pixel_loops.h"
 
 namespace syncnorm {
-namespace {
-
-std::uint8_t to_byte(float value) {
-  return static_cast<std::uint8_t>(std::clamp(value + 0.5f, 0.0f, 255.0f));
-}
-
-}  // namespace
 
 void Resampler::Filter::make(int begin, int size, int scaled, int offset, int pixels) {
   const double step = static_cast<double>(size) / scaled;
   const double radius = std::max(step, 1.0);
   taps = std::min(size, static_cast<int>(std::ceil(radius)) * 2 + 1);
   first.resize(static_cast<std::size_t>(pixels));
-  weights.assign(static_cast<std::size_t>(pixels) * static_cast<std::size_t>(taps), 0.0f);
-  std::vector<double> exact(static_cast<std::size_t>(taps));
+  weights.resize(static_cast<std::size_t>(pixels) * static_cast<std::size_t>(taps));
+  exact.resize(static_cast<std::size_t>(taps));
+  float* out = weights.data();
   for (int i = 0; i < pixels; ++i) {
     const double center = (offset + i + 0.5) * step;
     const int low = std::clamp(static_cast<int>(std::floor(center - radius)), 0, size - taps);
@@ -32,41 +30,44 @@ void Resampler::Filter::make(int begin, int size, int scaled, int offset, int pi
       sum += exact[static_cast<std::size_t>(t)];
     }
     first[static_cast<std::size_t>(i)] = begin + low;
-    float* out = weights.data() + static_cast<std::ptrdiff_t>(i) * taps;
     for (const double weight : exact) *out++ = static_cast<float>(weight / sum);
   }
+  trim();
+}
+
+/// Drops taps that have no weight: as many as all pixels can spare, from either side.
+void Resampler::Filter::trim() {
+  const auto unused = [](auto from, auto to) {
+    return std::find_if(from, to, [](float weight) { return weight != 0.0f; }) - from;
+  };
+  std::ptrdiff_t used = 1;
+  for (auto one = weights.begin(); one != weights.end(); one += taps) {
+    const auto end = std::make_reverse_iterator(one);
+    used = std::max(used, taps - unused(one, one + taps) - unused(end - taps, end));
+  }
+  auto out = weights.begin(), one = out;
+  for (int& source : first) {
+    const std::ptrdiff_t shift = std::min(unused(one, one + taps), taps - used);
+    source += static_cast<int>(shift);
+    for (std::ptrdiff_t t = 0; t < used; ++t) *out++ = one[shift + t];
+    one += taps;
+  }
+  taps = static_cast<int>(used);
 }
 
 /// Row y of the window, over the source columns that it needs, to row_.
 void Resampler::mix_rows(const RgbImage& image, int y, int left, std::size_t values) {
-  const auto at = static_cast<std::size_t>(y);
-  const float* weights = rows_.weights.data() + at * static_cast<std::size_t>(rows_.taps);
-  float* sum = row_.data();
-  std::fill(sum, sum + values, 0.0f);
-  for (int t = 0; t < rows_.taps; ++t) {
-    const float weight = weights[t];
-    if (weight == 0.0f) continue;
-    const std::uint8_t* source =
-        image.row(rows_.first[at] + t) + 3 * static_cast<std::size_t>(left);
-    for (std::size_t i = 0; i < values; ++i) sum[i] += weight * static_cast<float>(source[i]);
-  }
-}
-
-void Resampler::mix_columns(int left, int pixels, std::uint8_t* out) const {
-  const float* weight = columns_.weights.data();
-  for (int x = 0; x < pixels; ++x) {
-    const float* source = row_.data() + 3 * (columns_.first[static_cast<std::size_t>(x)] - left);
-    std::array<float, 3> sum{};
-    for (int t = 0; t < columns_.taps; ++t, ++weight, source += 3)
-      for (std::size_t c = 0; c < 3; ++c) sum[c] += *weight * source[c];
-    for (std::size_t c = 0; c < 3; ++c) *out++ = to_byte(sum[c]);
-  }
+  const int first = rows_.first[static_cast<std::size_t>(y)];
+  for (int t = 0; t < rows_.taps; ++t)
+    sources_[static_cast<std::size_t>(t)] = image.row(first + t) + 3 * std::ptrdiff_t{left};
+  loops_.mix_rows(sources_.data(), rows_.weights.data() + std::ptrdiff_t{y} * rows_.taps,
+                  rows_.taps, values, row_.data());
 }
 
 void Resampler::resample(const RgbImage& image, const Resize& resize, std::uint8_t* out) {
   const Box& box = resize.box;
   assert(box.top >= 0 && box.left >= 0 && box.height > 0 && box.width > 0);
-  assert(box.top + box.height <= image.height && box.left + box.width <= image.width);
+  assert(box.top + box.height <= image.height() && box.left + box.width <= image.width());
   assert(resize.top >= 0 && resize.top + resize.window_height <= resize.height);
   assert(resize.left >= 0 && resize.left + resize.window_width <= resize.width);
   rows_.make(box.top, box.height, resize.height, resize.top, resize.window_height);
@@ -74,48 +75,29 @@ void Resampler::resample(const RgbImage& image, const Resize& resize, std::uint8
   const int left = columns_.first.front();
   const std::size_t values =
       3 * static_cast<std::size_t>(columns_.first.back() + columns_.taps - left);
-  row_.resize(values);
+  row_.resize(values + 1);
+  sources_.resize(static_cast<std::size_t>(rows_.taps));
+  for (int& first : columns_.first) first -= left;
   const std::size_t row_bytes = 3 * static_cast<std::size_t>(resize.window_width);
   for (int y = 0; y < resize.window_height; ++y, out += row_bytes) {
     mix_rows(image, y, left, values);
-    mix_columns(left, resize.window_width, out);
+    loops_.mix_columns(row_.data(), columns_.first.data(), columns_.weights.data(), columns_.taps,
+                       resize.window_width, out);
   }
 }
 
-namespace {
-
-/// 65536 times the luma.
-std::uint32_t scaled_luma(const std::uint8_t* pixel) {
-  return pixel[0] * 19595u + pixel[1] * 38470u + pixel[2] * 7471u;
-}
-
-/// toward + factor · (value − toward)
-std::uint8_t blended(std::uint8_t value, float toward, float factor) {
-  return to_byte(toward + factor * (static_cast<float>(value) - toward));
-}
-
-void blend_all(std::uint8_t* pixels, std::size_t count, float toward, float factor) {
-  std::array<std::uint8_t, 256> table;
-  for (std::size_t v = 0; v < table.size(); ++v)
-    table[v] = blended(static_cast<std::uint8_t>(v), toward, factor);
-  for (std::size_t i = 0; i < 3 * count; ++i) pixels[i] = table[pixels[i]];
-}
-
-}  // namespace
-
-void adjust_colors(std::uint8_t* pixels, std::size_t count, const ColorFactors& factors) {
-  if (factors.brightness != 1.0f) blend_all(pixels, count, 0.0f, factors.brightness);
+void adjust_colors(std::uint8_t* pixels, std::size_t count, const ColorFactors& factors,
+                   const PixelLoops& loops) {
+  if (factors.brightness != 1.0f) loops.blend(pixels, 3 * count, 0.0f, factors.brightness);
   if (factors.contrast != 1.0f) {
-    std::uint64_t sum = 0;
-    for (std::size_t i = 0; i < count; ++i) sum += scaled_luma(pixels + 3 * i);
-    const double mean = static_cast<double>(sum) / 65536.0 / static_cast<double>(count);
-    blend_all(pixels, count, static_cast<float>(mean), factors.contrast);
+    std::array<std::uint64_t, 3> sums{};
+    loops.add_channels(pixels, count, sums.data());
+    std::uint64_t luma = 0;
+    for (std::size_t c = 0; c < 3; ++c) luma += static_cast<std::uint64_t>(kLuma[c]) * sums[c];
+    const double mean = static_cast<double>(luma) / 65536.0 / static_cast<double>(count);
+    loops.blend(pixels, 3 * count, static_cast<float>(mean), factors.contrast);
   }
-  if (factors.saturation == 1.0f) return;
-  for (std::size_t i = 0; i < count; ++i, pixels += 3) {
-    const float luma = static_cast<float>(scaled_luma(pixels)) * 0x1.0p-16f;
-    for (int c = 0; c < 3; ++c) pixels[c] = blended(pixels[c], luma, factors.saturation);
-  }
+  if (factors.saturation != 1.0f) loops.saturate(pixels, count, factors.saturation);
 }
 
 }  // namespace syncnorm

@@ -5,13 +5,16 @@
 // one order, vertical first, rounded once to a byte, so the bits are the same on every processor.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <vector>
 
 #include "engine/data/image_codec.h"
 
 namespace syncnorm {
+
+struct PixelLoops;
+/// The fastest that this processor can run (pixel_loops.h).
+const PixelLoops& pixel_loops();
 
 /// Of source pixels.
 struct Box {
@@ -28,6 +31,8 @@ struct Resize {
 /// Keeps its working memory. Of one thread.
 class Resampler {
  public:
+  explicit Resampler(const PixelLoops& loops = pixel_loops()) : loops_(loops) {}
+
   /// Writes [window_height, window_width, 3]. Nothing outside the box is read. The box lies in the
   /// image and is not empty; the window lies in the scaled image.
   void resample(const RgbImage& image, const Resize& resize, std::uint8_t* out);
@@ -38,13 +43,16 @@ class Resampler {
     int taps = 0;
     std::vector<int> first;
     std::vector<float> weights;  // [pixels, taps]
+    std::vector<double> exact;   // working memory
     void make(int begin, int size, int scaled, int offset, int pixels);
+    void trim();
   };
 
   void mix_rows(const RgbImage& image, int y, int left, std::size_t values);
-  void mix_columns(int left, int pixels, std::uint8_t* out) const;
 
+  const PixelLoops& loops_;
   Filter rows_, columns_;
+  std::vector<const std::uint8_t*> sources_;  // the rows that are mixed
   std::vector<float> row_;
 };
 
@@ -56,6 +64,7 @@ struct ColorFactors {
 /// Changes pixels[count, 3] in this order, each rounded to bytes: brightness (toward black),
 /// contrast (toward the mean luma of the image), saturation (toward the pixel's luma), with the
 /// luma of ITU-R BT.601, as torchvision's ColorJitter.
-void adjust_colors(std::uint8_t* pixels, std::size_t count, const ColorFactors& factors);
+void adjust_colors(std::uint8_t* pixels, std::size_t count, const ColorFactors& factors,
+                   const PixelLoops& loops = pixel_loops());
 
 }  // namespace syncnorm

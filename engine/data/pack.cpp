@@ -6,11 +6,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
 #include "engine/data/byte_reader.h"
 #include "engine/data/content_hash.h"
+#include "engine/data/image_checksum.h"
 #include "engine/data/pack_index.h"
 #include "kernels/error.h"
 
@@ -27,7 +29,7 @@ class Shards {
       const std::string path = (folder / shard.name).string();
       const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
       if (fd < 0) reject_file(path, "shard", "a readable file", std::strerror(errno));
-      open_.push_back({path, fd});
+      open_.push_back({path, fd, shard.bytes});
       struct stat status {};
       if (fstat(fd, &status) != 0 || static_cast<std::uint64_t>(status.st_size) != shard.bytes)
         reject_file(path, "size", fmt::format("{} bytes, as when it was packed", shard.bytes),
@@ -42,27 +44,54 @@ class Shards {
 
   const std::string& path(std::uint32_t shard) const { return open_[shard].path; }
 
-  void read(const PackIndex::Sample& sample, std::vector<std::uint8_t>& bytes) const {
-    bytes.resize(static_cast<std::size_t>(sample.length));
-    std::size_t got = 0;
-    while (got < bytes.size()) {
-      const ssize_t count = pread(open_[sample.shard].fd, bytes.data() + got, bytes.size() - got,
-                                  static_cast<off_t>(sample.offset + got));
-      if (count < 0 && errno == EINTR) continue;
-      if (count <= 0)
-        throw CorruptImageError(fmt::format("cannot be read ({})",
-                                            count < 0 ? std::strerror(errno) : "the shard ends"));
-      got += static_cast<std::size_t>(count);
-    }
-    if (content_hash(bytes) != sample.checksum)
+  std::span<const std::uint8_t> read(const PackIndex::Sample& sample, ReadBuffer& buffer) const {
+    if (!holds(buffer, sample)) fetch(sample, buffer);
+    buffer.next = sample.offset + sample.length;
+    const auto image = std::span<const std::uint8_t>(buffer.bytes)
+                           .subspan(static_cast<std::size_t>(sample.offset - buffer.offset),
+                                    static_cast<std::size_t>(sample.length));
+    if (image_checksum(image) != sample.checksum)
       throw CorruptImageError("differs from what was packed: its checksum is wrong");
+    return image;
   }
 
  private:
   struct Shard {
     std::string path;
     int fd;
+    std::uint64_t bytes;
   };
+
+  static bool holds(const ReadBuffer& buffer, const PackIndex::Sample& sample) {
+    return sample.shard == buffer.shard && sample.offset >= buffer.offset &&
+           sample.offset + sample.length <= buffer.offset + buffer.held;
+  }
+
+  /// Reads the sample to the front of the buffer, and where it is small and follows on the last one
+  /// a window of those behind it: a system call costs more than to copy a small image.
+  void fetch(const PackIndex::Sample& sample, ReadBuffer& buffer) const {
+    constexpr std::uint64_t kWindow = 1 << 17, kSmall = kWindow / 8, kGap = 1 << 14;
+    const Shard& shard = open_[sample.shard];
+    const bool follows = sample.shard == buffer.shard && sample.offset >= buffer.next &&
+                         sample.offset - buffer.next <= kGap;
+    std::uint64_t size = sample.length;
+    if (follows && size <= kSmall) size = std::min(kWindow, shard.bytes - sample.offset);
+    if (buffer.bytes.size() < size) buffer.bytes.resize(static_cast<std::size_t>(size));
+    buffer.shard = sample.shard;
+    buffer.offset = sample.offset;
+    buffer.held = 0;
+    while (buffer.held < sample.length) {
+      const ssize_t count = pread(shard.fd, buffer.bytes.data() + buffer.held,
+                                  static_cast<std::size_t>(size) - buffer.held,
+                                  static_cast<off_t>(sample.offset + buffer.held));
+      if (count < 0 && errno == EINTR) continue;
+      if (count <= 0)
+        throw CorruptImageError(fmt::format("cannot be read ({})",
+                                            count < 0 ? std::strerror(errno) : "the shard ends"));
+      buffer.held += static_cast<std::size_t>(count);
+    }
+  }
+
   std::vector<Shard> open_;
 };
 
@@ -74,8 +103,8 @@ class PackFiles : public ImageFiles {
     const PackIndex::Sample& one = samples_[sample];
     return fmt::format("{}, sample {:06}", shards_->path(one.shard), sample);
   }
-  void read(std::uint32_t sample, std::vector<std::uint8_t>& bytes) const override {
-    shards_->read(samples_[sample], bytes);
+  std::span<const std::uint8_t> read(std::uint32_t sample, ReadBuffer& buffer) const override {
+    return shards_->read(samples_[sample], buffer);
   }
 
  private:

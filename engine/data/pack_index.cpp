@@ -16,7 +16,7 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr std::string_view kMagic = "SYNCPACK";
-constexpr int kFormat = 1;
+constexpr int kFormat = 2;  // 1 had XXH64 of every image
 constexpr std::size_t kRecordBytes = 32;
 constexpr std::size_t kMostShards = 1 << 20;
 constexpr const char* kHint = "make the pack anew with syncnorm pack";

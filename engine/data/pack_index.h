@@ -2,7 +2,7 @@
 //
 // One file, pack.index, little-endian: the magic, the bytes of a JSON header, the header (format,
 // classes, shards with their bytes, samples of each split), a record of 32 bytes for every sample
-// (shard u32, label u32, offset u64, length u64, XXH64 u64; training samples first, then test
+// (shard u32, label u32, offset u64, length u64, XXH3 u64; training samples first, then test
 // samples, each in the order of the folder that was packed), and the XXH64 of all that.
 #pragma once
 
@@ -25,7 +25,7 @@ struct PackIndex {
     std::uint32_t label = 0;
     std::uint64_t offset = 0;  // of the image's first byte in the shard
     std::uint64_t length = 0;
-    std::uint64_t checksum = 0;  // content_hash of the image's bytes
+    std::uint64_t checksum = 0;  // image_checksum of the image's bytes
   };
   std::vector<std::string> classes;
   std::vector<Shard> shards;

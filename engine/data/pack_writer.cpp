@@ -10,7 +10,7 @@
 #include <memory>
 
 #include "engine/data/byte_reader.h"
-#include "engine/data/content_hash.h"
+#include "engine/data/image_checksum.h"
 #include "engine/data/image_folder.h"
 #include "engine/data/pack.h"
 #include "engine/data/pack_index.h"
@@ -115,7 +115,7 @@ class Packer {
       sample.label = static_cast<std::uint32_t>(file.label);
       sample.offset = tar_->add(key + extension(file.name), image);
       sample.length = image.size();
-      sample.checksum = content_hash(image);
+      sample.checksum = image_checksum(image);
       tar_->add(key + ".cls", {reinterpret_cast<const std::uint8_t*>(label.data()), label.size()});
       samples.push_back(sample);
     }

@@ -109,15 +109,14 @@ ColorFactors color_factors(const ImagesConfig& config, std::uint64_t seed, std::
 
 void ImageReader::make(std::uint32_t from, std::uint32_t sample, const AugmentPlan* plan,
                        std::uint8_t* out) {
-  images_.files->read(from, bytes_);
-  decoder_.decode(bytes_, image_);
+  decoder_.decode(images_.files->read(from, buffer_), image_);
   const ImagesConfig& config = images_.config;
   const bool random = asks_for(plan, AugmentKind::random_resized_crop);
-  resampler_.resample(
-      image_,
-      random ? training_crop(image_.height, image_.width, config, plan->seed, plan->epoch, sample)
-             : evaluation_crop(image_.height, image_.width, config),
-      out);
+  resampler_.resample(image_,
+                      random ? training_crop(image_.height(), image_.width(), config, plan->seed,
+                                             plan->epoch, sample)
+                             : evaluation_crop(image_.height(), image_.width(), config),
+                      out);
   if (asks_for(plan, AugmentKind::color_jitter))
     adjust_colors(out,
                   static_cast<std::size_t>(config.height) * static_cast<std::size_t>(config.width),

@@ -18,14 +18,24 @@ namespace syncnorm {
 
 struct AugmentPlan;
 
+/// What a reader has read. Of one thread, and for the files of one split.
+struct ReadBuffer {
+  std::vector<std::uint8_t> bytes;  // working memory; `held` of them have a meaning
+  std::size_t held = 0;
+  // In a pack: where bytes[0] lies, and where the image that was read last ends.
+  std::uint32_t shard = 0;
+  std::uint64_t offset = 0, next = 0;
+};
+
 /// Where the encoded images of a split are: files of a folder, or places in a pack.
 class ImageFiles {
  public:
   virtual ~ImageFiles() = default;
   /// For people: the path, and within a pack the entry.
   virtual std::string name(std::uint32_t sample) const = 0;
-  /// The bytes of the sample, to `bytes`. Thread-safe. Throws CorruptImageError.
-  virtual void read(std::uint32_t sample, std::vector<std::uint8_t>& bytes) const = 0;
+  /// The bytes of the sample, in `buffer` until the next call with it. Thread-safe. What is likely
+  /// to be asked for next may be read with it. Throws CorruptImageError.
+  virtual std::span<const std::uint8_t> read(std::uint32_t sample, ReadBuffer& buffer) const = 0;
 };
 
 /// The images of one split. Immutable, so any thread may use it.
@@ -81,7 +91,7 @@ class ImageReader {
   const StoredImages& images_;
   ImageDecoder decoder_;
   Resampler resampler_;
-  std::vector<std::uint8_t> bytes_;
+  ReadBuffer buffer_;
   RgbImage image_;
 };
 

@@ -47,11 +47,11 @@ std::vector<CorruptImage> Trainer::corrupt_on_all_ranks() {
 
 void Trainer::take_precise_statistics(std::int64_t step) {
   precise_->run(step);
-  const FilledChunk& filled = precise_->filled();
-  note_corrupt(filled.corrupt);
+  const CorruptFindings& found = precise_->found();
+  note_corrupt(found.corrupt);
   if (dataset_.train.stored == nullptr) return;
   agree(comm_, [&] {
-    if (!filled.usable) throw InputError(corrupt_text(filled.corrupt.front()));
+    if (!found.usable) throw InputError(corrupt_text(found.corrupt.front()));
   });
 }
 

@@ -2,6 +2,7 @@
 // order.
 #include "engine/train/evaluate.h"
 
+#include <algorithm>
 #include <vector>
 
 #include "engine/program/compile.h"
@@ -28,26 +29,31 @@ Evaluator::Evaluator(const Graph& graph, const Experiment& experiment,
   executor_ =
       std::make_unique<Executor>(compile_program(graph, device, options, layout), device, *self_,
                                  Placement{1, 1}, nullptr, ReductionAlgorithm::tree, memory);
-  images_ = device.allocate_pinned(sizeof(float) * dataset.train.image_size() * kEvaluationChunk);
-  labels_.resize(kEvaluationChunk);
+  images_ = device.allocate_pinned(sizeof(float) * dataset.train.image_size() * kEvaluationChunk *
+                                   EvalFeed::places(dataset.train));
 }
 
 std::vector<double> Evaluator::sums_of(Interval own, const EvalChunks& chunks,
                                        const ImageSet& images,
                                        std::span<const std::uint32_t> samples,
                                        std::vector<CorruptImage>& corrupt) {
-  std::vector<double> sums;
+  std::vector<EvalFeed::Samples> parts;
   for (int c = own.begin; c < own.end; ++c) {
     const Interval p = chunks.positions(c);
-    const FilledChunk filled = fill_eval_chunk(
-        images, normalization_,
-        samples.subspan(static_cast<std::size_t>(p.begin), static_cast<std::size_t>(p.size())),
-        samples, kEvaluationChunk, images_.as<float>().data(), labels_.data());
-    if (!filled.usable) throw InputError(corrupt_text(filled.corrupt.front()));
-    corrupt.insert(corrupt.end(), filled.corrupt.begin(), filled.corrupt.end());
-    for (int unused = p.size(); unused < kEvaluationChunk; ++unused)
-      labels_[static_cast<std::size_t>(unused)] = -1;
-    executor_->run({}, {images_.as<float>().data(), labels_.data(), nullptr}, c == own.begin);
+    parts.push_back(
+        samples.subspan(static_cast<std::size_t>(p.begin), static_cast<std::size_t>(p.size())));
+  }
+  EvalFeed feed(images, normalization_, parts, samples, kEvaluationChunk,
+                images_.as<float>().data());
+  std::vector<double> sums;
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    EvalBatch& batch = feed.next();
+    const CorruptFindings& found = batch.found;
+    if (!found.usable) throw InputError(corrupt_text(found.corrupt.front()));
+    corrupt.insert(corrupt.end(), found.corrupt.begin(), found.corrupt.end());
+    std::fill(batch.labels.begin() + static_cast<std::ptrdiff_t>(parts[i].size()),
+              batch.labels.end(), -1);  // unused
+    executor_->run({}, {batch.images, batch.labels.data(), nullptr}, i == 0);
     const auto loss = executor_->loss();
     sums.insert(sums.end(), loss.begin(), loss.begin() + kValues);
   }

@@ -51,8 +51,7 @@ class Evaluator {
   NormalizationTable normalization_;
   std::unique_ptr<Executor> executor_;
   FlightRecorder* recorder_ = nullptr;
-  Buffer images_;
-  std::vector<std::int32_t> labels_;
+  Buffer images_;  // of EvalFeed
 };
 
 }  // namespace syncnorm

@@ -42,40 +42,39 @@ PreciseStatistics::PreciseStatistics(const Graph& graph, ProgramOptions options,
       placement, groups, algorithm, memory);
   const std::size_t local = static_cast<std::size_t>(replicas_.size()) *
                             static_cast<std::size_t>(plan_.batch_per_replica);
-  images_ = device.allocate_pinned(sizeof(float) * dataset.train.image_size() * local);
-  labels_.resize(local);
-  ids_.resize(local);
+  images_ = device.allocate_pinned(sizeof(float) * dataset.train.image_size() * local *
+                                   EvalFeed::places(dataset.train));
 }
 
 void PreciseStatistics::run(std::int64_t step) {
-  filled_ = {};
+  found_ = {};
   for (const RunningSlot& slot : executor_->program().running)
     for (int r = 0; r < replicas_.size(); ++r) executor_->zero(slot.totals, r);
   StepState state;
   state.seed = seed_;
   state.step = static_cast<std::uint64_t>(step);
   state.update_running = false;
-  for (std::int64_t batch = 0; batch < batches_; ++batch) {
-    fill(batch);
-    executor_->run(state, {images_.as<float>().data(), labels_.data(), ids_.data()}, batch == 0);
-    device_.synchronize();  // the next batch takes this one's place
+  const std::vector<EvalFeed::Samples> batches = own_batches();
+  EvalFeed feed(dataset_.train, normalization_, batches, samples_,
+                static_cast<int>(batches.front().size()), images_.as<float>().data());
+  for (const EvalFeed::Samples& ids : batches) {
+    const EvalBatch& batch = feed.next();
+    found_.add(batch.found);
+    executor_->run(state, {batch.images, batch.labels.data(), ids.data()}, &ids == &batches[0]);
+    device_.synchronize();  // a later batch takes this one's place
   }
   take_pairs();
 }
 
-void PreciseStatistics::fill(std::int64_t batch) {
-  const auto per_replica = static_cast<std::size_t>(plan_.batch_per_replica);
-  for (int r = replicas_.begin; r < replicas_.end; ++r) {
-    const Interval p = plan_.positions(batch, r);
-    const std::size_t at = static_cast<std::size_t>(r - replicas_.begin) * per_replica;
-    const std::span<const std::uint32_t> samples(order_.data() + p.begin, per_replica);
-    std::copy(samples.begin(), samples.end(), ids_.begin() + static_cast<long>(at));
-    const FilledChunk filled = fill_eval_chunk(
-        dataset_.train, normalization_, samples, samples_, plan_.batch_per_replica,
-        images_.as<float>().data() + at * dataset_.train.image_size(), labels_.data() + at);
-    filled_.corrupt.insert(filled_.corrupt.end(), filled.corrupt.begin(), filled.corrupt.end());
-    filled_.usable = filled_.usable && filled.usable;
+/// This rank's part of each batch: its replicas' samples lie one after another.
+std::vector<EvalFeed::Samples> PreciseStatistics::own_batches() const {
+  std::vector<EvalFeed::Samples> batches;
+  for (std::int64_t batch = 0; batch < batches_; ++batch) {
+    const int begin = plan_.positions(batch, replicas_.begin).begin;
+    const int end = plan_.positions(batch, replicas_.end - 1).end;
+    batches.emplace_back(order_.data() + begin, static_cast<std::size_t>(end - begin));
   }
+  return batches;
 }
 
 void PreciseStatistics::take_pairs() {

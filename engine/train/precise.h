@@ -33,11 +33,11 @@ class PreciseStatistics {
   /// Replaces the running pairs of all groups. `step` (updates done) keys dropout. Collective.
   void run(std::int64_t step);
   /// What this rank met in run(); when `usable` is false, an image was to stop the run.
-  const FilledChunk& filled() const { return filled_; }
+  const CorruptFindings& found() const { return found_; }
   void set_recorder(FlightRecorder* recorder) { executor_->set_recorder(recorder); }
 
  private:
-  void fill(std::int64_t batch);
+  std::vector<EvalFeed::Samples> own_batches() const;
   void take_pairs();
 
   const Dataset& dataset_;
@@ -48,13 +48,11 @@ class PreciseStatistics {
   Interval replicas_;
   int group_size_;
   std::vector<std::uint32_t> samples_, order_;
-  FilledChunk filled_;
+  CorruptFindings found_;
   Device& device_;
   RunningStatistics& running_;
   std::unique_ptr<Executor> executor_;
-  Buffer images_;
-  std::vector<std::int32_t> labels_;
-  std::vector<std::uint32_t> ids_;
+  Buffer images_;  // of EvalFeed
 };
 
 }  // namespace syncnorm

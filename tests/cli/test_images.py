@@ -158,7 +158,8 @@ class Images(harness.TestCase):
         path = harness.write_experiment(self.folder / "bench.yaml", self.packed())
         result = harness.run("bench", "data", path, "--rounds", 2)
         self.assertEqual(result.code, 0, result.err)
-        for line in ("of reading the shards in blocks", "decoding", "whole loader"):
+        for line in ("of reading the shards in blocks", "reading, shuffled", "decoding", "whole loader",
+                     "in batches of 4 × "):
             self.assertIn(line, result.out)
 
 

@@ -163,7 +163,7 @@ def png_file(kind, depth, rows, width, extra=b"", claimed=None):
 
 
 def xxh64(data):
-    """XXH64 with seed 0, as engine/data/content_hash.cpp."""
+    """XXH64 with seed 0, as engine/data/content_hash.h."""
     p1, p2, p3, p4, p5 = (0x9E3779B185EBCA87, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9,
                           0x85EBCA77C2B2AE63, 0x27D4EB2F165667C5)
     mask = 2 ** 64 - 1
@@ -211,13 +211,14 @@ def images():
         "bad-empty": b"", "bad-cut-jpeg": JPEG[:-20], "bad-cut-png": rgb[:-20], "bad-other": b"GIF89a",
         "bad-crc": rgb[:45] + b"x" + rgb[46:], "bad-claim": png_file(2, 8, [bytes(12)], 4, claimed=30000),
         "bad-wide": png_file(2, 8, [bytes(12)], 4, claimed=2 ** 31 - 1)})
-    header = {"format": 1, "classes": ["ant", "bee"], "shards": [{"name": "a.tar", "bytes": 2048}],
+    header = {"format": 2, "classes": ["ant", "bee"], "shards": [{"name": "a.tar", "bytes": 2048}],
               "train": 2, "test": 1}
     records = (0, 0, 512, 100, 1), (0, 1, 1024, 100, 2), (0, 1, 1536, 512, 3)
     whole = index_file(header, *records)
     write("pack_index", {
         "valid-whole": whole, "valid-more-classes": index_file({**header, "classes": ["x"] * 9}, *records),
         "bad-empty": b"", "bad-cut": whole[:-1], "bad-sum": whole[:-1] + b"x", "bad-magic": b"x" + whole,
+        "bad-format": index_file({**header, "format": 1}, *records),
         "bad-header": index_file(b"{]", *records), "bad-claim": b"SYNCPACK" + b"\xff" * 8,
         "bad-count": index_file({**header, "train": 2 ** 63}, *records),
         "bad-type": index_file({**header, "classes": 3}, *records),

@@ -237,14 +237,13 @@ TEST(EvalChunks, CoverTheSplitInOrder) {
   }
 }
 
-TEST(EvalChunks, FillPadsWithZeros) {
+TEST(EvalFeed, FillPadsWithZeros) {
   const ImageSet images = counted_images(6, 2, 2, 3);
   const NormalizationTable table = table_for(images);
   const std::vector<std::uint32_t> indices = {5, 2};
   std::vector<float> out(4 * 12, 99.0f);
-  std::vector<std::int32_t> labels(4, 99);
-  fill_eval_chunk(images, table, indices, indices, 4, out.data(), labels.data());
-  EXPECT_EQ(labels, (std::vector<std::int32_t>{5, 2, 0, 0}));
+  EvalFeed feed(images, table, {indices}, indices, 4, out.data());
+  EXPECT_EQ(feed.next().labels, (std::vector<std::int32_t>{5, 2, 0, 0}));
   for (std::size_t i = 0; i < 24; ++i) {
     const std::size_t c = i % 3;
     const float raw = images.image(indices[i / 12])[i % 12];

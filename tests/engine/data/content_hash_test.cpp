@@ -1,4 +1,4 @@
-// XXH64 against the values of the reference implementation (xxhsum -H1).
+// XXH64 and XXH3 against the values of the reference implementation (xxhsum -H1, xxhsum -H3).
 #include "engine/data/content_hash.h"
 
 #include <gtest/gtest.h>
@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <string>
 #include <vector>
+
+#include "engine/data/image_checksum.h"
 
 namespace syncnorm {
 namespace {
@@ -32,6 +34,23 @@ TEST(ContentHash, EveryByteCounts) {
   }
   bytes.push_back(0);
   EXPECT_NE(content_hash(bytes), original);
+}
+
+TEST(ImageChecksum, KnownAnswers) {
+  const auto checksum_of = [](const std::string& text) {
+    return image_checksum(std::vector<std::uint8_t>(text.begin(), text.end()));
+  };
+  EXPECT_EQ(checksum_of(""), 0x2D06800538D394C2u);
+  EXPECT_EQ(checksum_of("abc"), 0x78AF5F94892F3950u);
+}
+
+TEST(ImageChecksum, IsTheSameForEveryInstructionSet) {
+  std::vector<std::uint8_t> bytes;
+  for (int i = 0; i < 5000; ++i) {
+    if (i < 300 || i % 37 == 0)
+      EXPECT_EQ(image_checksum(bytes), image_checksum_baseline(bytes)) << bytes.size();
+    bytes.push_back(static_cast<std::uint8_t>(i * i + i / 7));
+  }
 }
 
 }  // namespace

@@ -10,7 +10,13 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
+#include <condition_variable>
 #include <filesystem>
+#include <mutex>
+#include <numeric>
+#include <optional>
+#include <random>
 
 #include "engine/data/augment.h"
 #include "engine/data/byte_reader.h"
@@ -19,6 +25,7 @@
 #include "engine/data/loader.h"
 #include "engine/data/pack.h"
 #include "engine/data/pack_index.h"
+#include "engine/data/pixel_loops.h"
 #include "tests/engine/data/test_data.h"
 
 namespace syncnorm {
@@ -82,6 +89,23 @@ Bytes jpeg_of(const Bytes& pixels, int height, int width, J_COLOR_SPACE space = 
   return bytes;
 }
 
+RgbImage image_of(const Bytes& pixels, int height, int width) {
+  RgbImage image;
+  image.reshape(height, width);
+  for (int y = 0; y < height; ++y)
+    std::copy_n(pixels.begin() + y * static_cast<std::ptrdiff_t>(image.row_bytes()),
+                image.row_bytes(), image.row(y));
+  return image;
+}
+
+/// Without the gaps between rows.
+Bytes pixels_of(const RgbImage& image) {
+  Bytes pixels;
+  for (int y = 0; y < image.height(); ++y)
+    pixels.insert(pixels.end(), image.row(y), image.row(y) + image.row_bytes());
+  return pixels;
+}
+
 RgbImage decoded(const Bytes& bytes) {
   ImageDecoder decoder;
   RgbImage image;
@@ -100,23 +124,33 @@ std::string corruption_of(const Bytes& bytes) {
 
 TEST(ImageDecoder, ReadsPngExactly) {
   const RgbImage image = decoded(png_of(pattern(5, 7), 5, 7));
-  EXPECT_EQ(image.height, 5);
-  EXPECT_EQ(image.width, 7);
-  EXPECT_EQ(image.pixels, pattern(5, 7));
+  EXPECT_EQ(image.height(), 5);
+  EXPECT_EQ(image.width(), 7);
+  EXPECT_EQ(pixels_of(image), pattern(5, 7));
+}
+
+TEST(ImageDecoder, RowsKeepOffTheBordersThatMakeDecodingSlow) {
+  RgbImage image;
+  for (const int width : {1, 10, 32, 500}) {
+    image.reshape(4, width);
+    for (int y = 0; y < 4; ++y)
+      EXPECT_EQ(reinterpret_cast<std::uintptr_t>(image.row(y)) % 32, 8u) << width;
+    EXPECT_GE(image.row(1), image.row(0) + image.row_bytes());
+  }
 }
 
 TEST(ImageDecoder, GreyBecomesRgbAndAlphaIsDropped) {
   const Bytes grey = pattern(3, 4, 1), with_alpha = pattern(3, 4, 4);
-  const RgbImage from_grey = decoded(png_of(grey, 3, 4, PNG_FORMAT_GRAY));
-  const RgbImage from_alpha = decoded(png_of(with_alpha, 3, 4, PNG_FORMAT_RGBA));
-  const RgbImage from_jpeg = decoded(jpeg_of(Bytes(64, 90), 8, 8, JCS_GRAYSCALE, 1));
-  ASSERT_EQ(from_grey.pixels.size(), 36u);
+  const Bytes from_grey = pixels_of(decoded(png_of(grey, 3, 4, PNG_FORMAT_GRAY)));
+  const Bytes from_alpha = pixels_of(decoded(png_of(with_alpha, 3, 4, PNG_FORMAT_RGBA)));
+  const Bytes from_jpeg = pixels_of(decoded(jpeg_of(Bytes(64, 90), 8, 8, JCS_GRAYSCALE, 1)));
+  ASSERT_EQ(from_grey.size(), 36u);
   for (std::size_t i = 0; i < 12; ++i)
     for (std::size_t c = 0; c < 3; ++c) {
-      EXPECT_EQ(from_grey.pixels[3 * i + c], grey[i]);
-      EXPECT_EQ(from_alpha.pixels[3 * i + c], with_alpha[4 * i + c]);
+      EXPECT_EQ(from_grey[3 * i + c], grey[i]);
+      EXPECT_EQ(from_alpha[3 * i + c], with_alpha[4 * i + c]);
     }
-  EXPECT_EQ(from_jpeg.pixels, Bytes(3 * 64, 90));
+  EXPECT_EQ(from_jpeg, Bytes(3 * 64, 90));
 }
 
 TEST(ImageDecoder, SaysWhatIsWrong) {
@@ -147,7 +181,7 @@ Bytes resampled(const RgbImage& image, const Resize& resize) {
 }
 
 TEST(Resample, SameSizeIsTheCrop) {
-  const RgbImage image{6, 8, pattern(6, 8)};
+  const RgbImage image = image_of(pattern(6, 8), 6, 8);
   const Bytes out = resampled(image, {{1, 2, 3, 4}, 3, 4, 0, 0, 3, 4});
   for (int y = 0; y < 3; ++y)
     for (int x = 0; x < 4; ++x)
@@ -158,7 +192,7 @@ TEST(Resample, SameSizeIsTheCrop) {
 
 TEST(Resample, ConstantStaysConstantAtAnySize) {
   for (const int value : {0, 1, 77, 254, 255}) {
-    const RgbImage image{37, 53, Bytes(3 * 37 * 53, static_cast<std::uint8_t>(value))};
+    const RgbImage image = image_of(Bytes(3 * 37 * 53, static_cast<std::uint8_t>(value)), 37, 53);
     for (const int size : {1, 7, 36, 53, 200}) {
       const Bytes out = resampled(image, {{0, 0, 37, 53}, size, size + 1, 0, 0, size, size + 1});
       EXPECT_EQ(out, Bytes(out.size(), static_cast<std::uint8_t>(value)));
@@ -167,8 +201,8 @@ TEST(Resample, ConstantStaysConstantAtAnySize) {
 }
 
 TEST(Resample, HalvesUnderATriangleFourPixelsWide) {
-  RgbImage image{1, 8, Bytes(24, 0)};
-  for (std::size_t x = 0; x < 8; ++x) image.pixels[3 * x] = static_cast<std::uint8_t>(x * 16);
+  RgbImage image = image_of(Bytes(24, 0), 1, 8);
+  for (std::size_t x = 0; x < 8; ++x) image.row(0)[3 * x] = static_cast<std::uint8_t>(x * 16);
   const Bytes out = resampled(image, {{0, 0, 1, 8}, 1, 4, 0, 0, 1, 4});
   // Weights 1/8, 3/8, 3/8, 1/8 in the middle; at the border 3/7, 3/7, 1/7 are left.
   EXPECT_EQ(out[3], 40);  // (1·16 + 3·32 + 3·48 + 1·64) / 8
@@ -192,7 +226,7 @@ constexpr std::array kPillowCrop = {
     87,  137, 187, 110, 160, 210, 63,  113, 163, 87,  137, 187, 110, 160, 210};
 
 TEST(Resample, IsPillowsWithinOneLevel) {
-  const RgbImage image{9, 11, pattern(9, 11)};
+  const RgbImage image = image_of(pattern(9, 11), 9, 11);
   const auto compare = [](const Bytes& ours, const auto& theirs) {
     ASSERT_EQ(ours.size(), theirs.size());
     for (std::size_t i = 0; i < ours.size(); ++i) EXPECT_NEAR(ours[i], theirs[i], 1) << i;
@@ -202,12 +236,127 @@ TEST(Resample, IsPillowsWithinOneLevel) {
 }
 
 TEST(Resample, AWindowIsAPartOfTheWhole) {
-  const RgbImage image{20, 30, pattern(20, 30)};
+  const RgbImage image = image_of(pattern(20, 30), 20, 30);
   const Bytes whole = resampled(image, {{0, 0, 20, 30}, 13, 17, 0, 0, 13, 17});
   const Bytes window = resampled(image, {{0, 0, 20, 30}, 13, 17, 4, 5, 6, 7});
   for (std::size_t y = 0; y < 6; ++y)
     for (std::size_t i = 0; i < 21; ++i)
       EXPECT_EQ(window[y * 21 + i], whole[(y + 4) * 51 + 15 + i]);
+}
+
+const std::array<const PixelLoops*, 2> kLoops = {&pixel_loops_baseline, &pixel_loops()};
+
+Bytes random_bytes(std::size_t count, std::mt19937& random) {
+  Bytes bytes(count);
+  for (std::uint8_t& byte : bytes) byte = static_cast<std::uint8_t>(random());
+  return bytes;
+}
+
+/// Weights of all `size` source pixels for pixel i of `scaled`, as image_resample.h tells them.
+std::vector<float> plain_weights(int i, int size, int scaled) {
+  const double step = static_cast<double>(size) / scaled, center = (i + 0.5) * step;
+  std::vector<double> exact;
+  double sum = 0.0;
+  for (int k = 0; k < size; ++k) {
+    exact.push_back(std::max(0.0, 1.0 - std::abs(k + 0.5 - center) / std::max(step, 1.0)));
+    sum += exact.back();
+  }
+  std::vector<float> weights;
+  for (const double weight : exact) weights.push_back(static_cast<float>(weight / sum));
+  return weights;
+}
+
+std::uint8_t rounded(float value) {
+  return static_cast<std::uint8_t>(std::clamp(value + 0.5f, 0.0f, 255.0f));
+}
+
+/// Pixel by pixel, over the whole box.
+Bytes plainly_resampled(const RgbImage& image, const Resize& resize) {
+  Bytes out;
+  for (int y = resize.top; y < resize.top + resize.window_height; ++y)
+    for (int x = resize.left; x < resize.left + resize.window_width; ++x)
+      for (int c = 0; c < 3; ++c) {
+        const std::vector<float> down = plain_weights(y, resize.box.height, resize.height);
+        const std::vector<float> along = plain_weights(x, resize.box.width, resize.width);
+        float sum = 0.0f;
+        for (int k = 0; k < resize.box.width; ++k) {
+          if (along[static_cast<std::size_t>(k)] == 0.0f) continue;
+          float column = 0.0f;
+          for (int j = 0; j < resize.box.height; ++j)
+            column +=
+                down[static_cast<std::size_t>(j)] *
+                static_cast<float>(image.row(resize.box.top + j)[3 * (resize.box.left + k) + c]);
+          sum += along[static_cast<std::size_t>(k)] * column;
+        }
+        out.push_back(rounded(sum));
+      }
+  return out;
+}
+
+TEST(Resample, EveryInstructionSetGivesTheBitsOfThePlainFormula) {
+  std::mt19937 random(5);
+  const auto up_to = [&random](int most) { return 1 + static_cast<int>(random() % most); };
+  for (int i = 0; i < 120; ++i) {
+    const int height = up_to(40), width = up_to(70);
+    const std::size_t values =
+        3 * static_cast<std::size_t>(height) * static_cast<std::size_t>(width);
+    const RgbImage image = image_of(random_bytes(values, random), height, width);
+    Resize resize;
+    resize.box.height = up_to(height);
+    resize.box.width = up_to(width);
+    resize.box.top = up_to(height - resize.box.height + 1) - 1;
+    resize.box.left = up_to(width - resize.box.width + 1) - 1;
+    resize.height = up_to(i % 2 == 0 ? 60 : 12);  // larger, and much smaller
+    resize.width = up_to(i % 3 == 0 ? 60 : 12);
+    resize.window_height = up_to(resize.height);
+    resize.window_width = up_to(resize.width);
+    resize.top = up_to(resize.height - resize.window_height + 1) - 1;
+    resize.left = up_to(resize.width - resize.window_width + 1) - 1;
+    const Bytes plain = plainly_resampled(image, resize);
+    for (const PixelLoops* loops : kLoops) {
+      Bytes out(plain.size() + 1, 7);
+      Resampler(*loops).resample(image, resize, out.data());
+      EXPECT_EQ(out.back(), 7) << "wrote behind the window";
+      out.pop_back();
+      EXPECT_EQ(out, plain) << i;
+    }
+  }
+}
+
+/// The changes one after another, value by value.
+Bytes plainly_adjusted(Bytes pixels, const ColorFactors& factors) {
+  const auto luma = [&pixels](std::size_t i) {
+    return (19595u * pixels[i] + 38470u * pixels[i + 1] + 7471u * pixels[i + 2]) / 65536.0;
+  };
+  const auto blend = [](std::uint8_t& value, float toward, float factor) {
+    value = rounded(toward + factor * (static_cast<float>(value) - toward));
+  };
+  for (std::uint8_t& value : pixels) blend(value, 0.0f, factors.brightness);
+  double sum = 0.0;
+  for (std::size_t i = 0; i < pixels.size(); i += 3) sum += luma(i);
+  const double mean = sum / (static_cast<double>(pixels.size()) / 3.0);
+  for (std::uint8_t& value : pixels) blend(value, static_cast<float>(mean), factors.contrast);
+  for (std::size_t i = 0; i < pixels.size(); i += 3) {
+    const auto own = static_cast<float>(luma(i));
+    for (std::size_t c = 0; c < 3; ++c) blend(pixels[i + c], own, factors.saturation);
+  }
+  return pixels;
+}
+
+TEST(Colors, EveryInstructionSetGivesTheBitsOfThePlainFormula) {
+  std::mt19937 random(6);
+  const auto factor = [&random] { return static_cast<float>(random() % 2001) / 1000.0f; };
+  for (std::size_t count : {1u, 2u, 15u, 16u, 17u, 33u, 1000u, 5000u})
+    for (int i = 0; i < 20; ++i) {
+      const Bytes pixels = random_bytes(3 * count, random);
+      const ColorFactors factors{factor(), i % 5 == 0 ? 1.0f : factor(), factor()};
+      const Bytes plain = plainly_adjusted(pixels, factors);
+      for (const PixelLoops* loops : kLoops) {
+        Bytes out = pixels;
+        adjust_colors(out.data(), count, factors, *loops);
+        EXPECT_EQ(out, plain) << count << " " << i;
+      }
+    }
 }
 
 TEST(Colors, FactorsInClosedForm) {
@@ -427,17 +576,49 @@ TEST_F(ImagesTest, EvaluationSkipsByTheSameRule) {
   const Dataset dataset = load_dataset(skip, 1, 4);
   const NormalizationTable table(dataset.mean, dataset.stddev);
   const std::vector<std::uint32_t> all = {0, 1, 2, 3};
-  std::vector<float> images(4 * dataset.test.image_size());
-  std::vector<std::int32_t> labels(4);
-  const FilledChunk filled =
-      fill_eval_chunk(dataset.test, table, all, all, 4, images.data(), labels.data());
-  EXPECT_TRUE(filled.usable);
-  ASSERT_EQ(filled.corrupt.size(), 1u);
-  EXPECT_EQ(filled.corrupt[0].path, folder() + "/test/ant/1.png");
-  EXPECT_EQ(labels, (std::vector<std::int32_t>{0, 1, 1, 1}));
-  const auto size = static_cast<std::ptrdiff_t>(dataset.test.image_size());
-  EXPECT_TRUE(
-      std::equal(images.begin() + size, images.begin() + 2 * size, images.begin() + 2 * size));
+  std::vector<float> memory(2 * 4 * dataset.test.image_size());
+  EvalFeed feed(dataset.test, table, {all}, all, 4, memory.data());
+  const EvalBatch& batch = feed.next();
+  EXPECT_TRUE(batch.found.usable);
+  ASSERT_EQ(batch.found.corrupt.size(), 1u);
+  EXPECT_EQ(batch.found.corrupt[0].path, folder() + "/test/ant/1.png");
+  EXPECT_EQ(batch.labels, (std::vector<std::int32_t>{0, 1, 1, 1}));
+  const std::size_t size = dataset.test.image_size();
+  EXPECT_TRUE(std::equal(batch.images + size, batch.images + 2 * size, batch.images + 2 * size));
+}
+
+TEST_F(ImagesTest, ImagesOfAPackAreTheSameInAnyOrder) {
+  pack_image_folder(folder(), pack_folder(),
+                    1 << 13);  // several shards, each smaller than a window
+  const Dataset packed = load_dataset(config("packed"), 1, 4);
+  const Dataset plain = load_dataset(config("image_folder"), 1, 4);
+  ReadBuffer ahead, single;
+  const auto expect_same = [&](std::uint32_t sample) {
+    const auto ours = packed.train.stored->files->read(sample, ahead);
+    const auto file = plain.train.stored->files->read(sample, single);
+    EXPECT_TRUE(std::equal(ours.begin(), ours.end(), file.begin(), file.end())) << sample;
+  };
+  for (std::uint32_t i = 0; i < 12; ++i) expect_same(i);  // ahead, over shards
+  for (std::uint32_t i = 12; i-- > 0;) expect_same(i);    // back, through what is held
+  for (std::uint32_t i = 0; i < 60; ++i) expect_same(i * 7 % 12);
+}
+
+TEST_F(ImagesTest, APackThatChangesUnderARunIsNoticed) {
+  pack_image_folder(folder(), pack_folder(), 1 << 20);
+  const Dataset dataset = load_dataset(config("packed"), 1, 4);
+  const std::string shard = pack_folder() + "/train-000000.tar";
+  fs::resize_file(shard, fs::file_size(shard) / 2);  // the first images stay whole
+  ReadBuffer buffer;
+  const ImageFiles& files = *dataset.train.stored->files;
+  EXPECT_FALSE(files.read(0, buffer).empty());
+  EXPECT_FALSE(files.read(1, buffer).empty());
+  try {
+    files.read(11, buffer);
+    ADD_FAILURE() << "no error";
+  } catch (const CorruptImageError& error) {
+    EXPECT_STREQ(error.what(), "cannot be read (the shard ends)");
+  }
+  EXPECT_FALSE(files.read(0, buffer).empty());
 }
 
 TEST_F(ImagesTest, PackIsWholeOrNotThere) {
@@ -473,6 +654,125 @@ TEST_F(ImagesTest, DamagedPacksAreNamed) {
               HasSubstr(shard + ": shard: expected a readable file"));
 }
 
+// ---- Evaluation, ahead.
+
+/// Images that are made here: sample i is a picture of 4 × 4 pixels of the value i.
+class MadeFiles : public ImageFiles {
+ public:
+  std::string name(std::uint32_t sample) const override { return std::to_string(sample); }
+  std::span<const std::uint8_t> read(std::uint32_t sample, ReadBuffer& buffer) const override {
+    if (sample == throws) throw std::runtime_error("the disk is on fire");
+    if (sample == corrupt) throw CorruptImageError("is made so");
+    buffer.bytes = png_of(Bytes(48, static_cast<std::uint8_t>(sample)), 4, 4);
+    const std::lock_guard lock(mutex);
+    ++reads;
+    most = std::max(most, sample);
+    changed.notify_all();
+    return buffer.bytes;
+  }
+
+  std::uint32_t throws = 1000, corrupt = 1000;
+  mutable std::mutex mutex;
+  mutable std::condition_variable changed;
+  mutable std::uint32_t reads = 0, most = 0;
+};
+
+/// Ten samples in chunks of 3, 3, 3 and 1; a value v of an image becomes v/255.
+class EvalFeedTest : public ::testing::Test {
+ protected:
+  static constexpr std::size_t kSize = 4 * 4 * 3;
+
+  EvalFeed& feed(int threads) {
+    ImagesConfig config;
+    config.height = config.width = config.resize = 4;
+    config.threads = threads;
+    auto files = std::make_unique<MadeFiles>();
+    files->throws = throws_;
+    files->corrupt = corrupt_;
+    files_ = files.get();
+    std::vector<std::int32_t> labels(10);
+    std::iota(labels.begin(), labels.end(), 0);
+    set_ = stored_image_set(std::move(files), labels, 10, config);
+    memory_.assign(EvalFeed::places(set_) * 3 * kSize, 99.0f);
+    return feed_.emplace(set_, table_, chunks_, all_, 3, memory_.data());
+  }
+
+  std::uint32_t throws_ = 1000, corrupt_ = 1000;
+  const std::vector<std::uint32_t> all_ = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9};
+  const std::vector<EvalFeed::Samples> chunks_ = {
+      EvalFeed::Samples(all_).subspan(0, 3), EvalFeed::Samples(all_).subspan(3, 3),
+      EvalFeed::Samples(all_).subspan(6, 3), EvalFeed::Samples(all_).subspan(9, 1)};
+  const NormalizationTable table_{{0.0f, 0.0f, 0.0f}, {1.0f, 1.0f, 1.0f}};
+  const MadeFiles* files_ = nullptr;
+  ImageSet set_;
+  std::vector<float> memory_;
+  std::optional<EvalFeed> feed_;  // last: its threads use all of the above
+};
+
+TEST_F(EvalFeedTest, ChunksComeInOrderWhateverTheThreads) {
+  for (const int threads : {1, 2, 5}) {
+    EvalFeed& feed = this->feed(threads);
+    for (const EvalFeed::Samples& samples : chunks_) {
+      const EvalBatch& batch = feed.next();
+      EXPECT_TRUE(batch.found.usable);
+      for (std::size_t slot = 0; slot < 3; ++slot) {
+        const bool used = slot < samples.size();
+        EXPECT_EQ(batch.labels[slot], used ? static_cast<int>(samples[slot]) : 0);
+        const float value = used ? static_cast<float>(samples[slot] / 255.0) : 0.0f;
+        for (std::size_t i = 0; i < kSize; ++i) ASSERT_EQ(batch.images[slot * kSize + i], value);
+      }
+    }
+    EXPECT_EQ(files_->reads, 10u);
+    feed_.reset();
+  }
+}
+
+TEST_F(EvalFeedTest, TheNextChunkIsMadeWhileOneIsInUseAndNoMore) {
+  this->feed(2).next();
+  {
+    std::unique_lock lock(files_->mutex);
+    EXPECT_TRUE(files_->changed.wait_for(lock, std::chrono::minutes(1),
+                                         [this] { return files_->reads == 6; }));
+    EXPECT_LE(files_->most, 5u);
+  }
+  for (int i = 0; i < 2; ++i) feed_->next();
+  std::unique_lock lock(files_->mutex);
+  EXPECT_TRUE(files_->changed.wait_for(lock, std::chrono::minutes(1),
+                                       [this] { return files_->reads == 10; }));
+}
+
+TEST_F(EvalFeedTest, EndsEarlyOnRequest) {
+  for (int taken = 0; taken < 3; ++taken) {
+    EvalFeed& feed = this->feed(3);
+    for (int i = 0; i < taken; ++i) feed.next();
+    feed_.reset();
+    EXPECT_LE(files_->most, taken < 2 ? 5u : 8u);  // the chunk in use and the next
+  }
+}
+
+TEST_F(EvalFeedTest, RethrowsWhatEndedAThread) {
+  throws_ = 7;
+  EvalFeed& feed = this->feed(1);  // with more it may come before what others are still filling
+  feed.next();
+  feed.next();
+  try {
+    feed.next();
+    ADD_FAILURE() << "no error";
+  } catch (const std::runtime_error& error) {
+    EXPECT_STREQ(error.what(), "the disk is on fire");
+  }
+}
+
+TEST_F(EvalFeedTest, StopMakesItsOwnChunkUnusable) {
+  corrupt_ = 4;
+  EvalFeed& feed = this->feed(3);
+  for (const bool usable : {true, false, true, true}) {
+    const EvalBatch& batch = feed.next();
+    EXPECT_EQ(batch.found.usable, usable);
+    EXPECT_EQ(batch.found.corrupt.size(), usable ? 0u : 1u);
+  }
+}
+
 TEST(PackIndex, ReadsBackAndRefusesDamage) {
   PackIndex index;
   index.classes = {"ant", "bee"};
@@ -501,7 +801,10 @@ TEST(PackIndex, ReadsBackAndRefusesDamage) {
   bad = index;
   bad.shards[0].name = "../a.tar";
   EXPECT_THAT(error(bad), HasSubstr("names a shard that is no file of its folder"));
-  std::string damaged = pack_index_bytes(index);
+  std::string damaged = pack_index_bytes(index), old = damaged;
+  old.replace(old.find("\"format\":2"), 10, "\"format\":1");
+  EXPECT_EQ(input_error_of([&] { parsed(old); }),
+            "i: is of format 1; this program reads 2; make the pack anew with syncnorm pack");
   for (std::size_t i = 0; i < damaged.size(); ++i) {
     std::string text = damaged;
     text[i] = static_cast<char>(text[i] ^ 4);
