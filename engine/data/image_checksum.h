@@ -5,6 +5,7 @@
 // Not cryptographic. Source: the xxHash library, XXH3_64bits.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 
@@ -12,8 +13,10 @@ namespace syncnorm {
 
 std::uint64_t image_checksum(std::span<const std::uint8_t> bytes);
 
-std::uint64_t image_checksum_baseline(std::span<const std::uint8_t> bytes);
+// Of `size` bytes. What is compiled for AVX2 takes nothing from the library, of which the linker
+// could then pick that copy for all.
+std::uint64_t image_checksum_baseline(const std::uint8_t* bytes, std::size_t size);
 /// Requires a processor with AVX2.
-std::uint64_t image_checksum_avx2(std::span<const std::uint8_t> bytes);
+std::uint64_t image_checksum_avx2(const std::uint8_t* bytes, std::size_t size);
 
 }  // namespace syncnorm

@@ -6,8 +6,8 @@
 
 namespace syncnorm {
 
-std::uint64_t image_checksum_avx2(std::span<const std::uint8_t> bytes) {
-  return XXH3_64bits(bytes.data(), bytes.size());
+std::uint64_t image_checksum_avx2(const std::uint8_t* bytes, std::size_t size) {
+  return XXH3_64bits(bytes, size);
 }
 
 }  // namespace syncnorm
