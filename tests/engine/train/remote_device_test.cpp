@@ -12,6 +12,7 @@
 #include "engine/config/load.h"
 #include "engine/train/trainer.h"
 #include "kernels/error.h"
+#include "tests/engine/data/test_images.h"
 #include "tests/engine/emulated_gpu.h"
 #include "tests/engine/program/program_fixture.h"
 #include "tests/engine/remote_device.h"
@@ -33,10 +34,8 @@ class RemoteTraining : public ::testing::Test {
     const LoadedExperiment loaded = parse_experiment_text(
         "run_dir: " + (folder_ / name).string() + "\n" + settings +
             "replicas: 4\nbatch_per_replica: 2\nmodel: {architecture: resnet8, dropout: 0.2}\n"
-            "data: {dataset: synthetic, augment: [random_crop, horizontal_flip, cutout], "
-            "cutout_size: 3, crop_padding: 2, synthetic: {classes: 5, height: 8, width: 8, "
-            "channels: 1, "
-            "train_samples: 44, test_samples: 20}}\ndrop_last: false\n",
+            "data: {" +
+            data_ + "}\ndrop_last: false\n",
         "test.yaml");
     const Dataset dataset = load_dataset(loaded.experiment.data, loaded.experiment.seed,
                                          loaded.experiment.global_batch());
@@ -74,6 +73,10 @@ class RemoteTraining : public ::testing::Test {
 
   const test::TemporaryFolder temporary_;
   const fs::path folder_ = temporary_.path();
+  std::string data_ =
+      "dataset: synthetic, augment: [random_crop, horizontal_flip, cutout], cutout_size: 3, "
+      "crop_padding: 2, synthetic: {classes: 5, height: 8, width: 8, channels: 1, "
+      "train_samples: 44, test_samples: 20}";
   int replays_ = 0;  // of the last run, of recorded steps
 };
 
@@ -95,6 +98,33 @@ TEST_F(RemoteTraining, EndsWithTheBitsOfTheCpu) {
     EXPECT_EQ(tensors("here" + name, 8), tensors("there" + name, 8));
     EXPECT_GT(replays_, 0);
   }
+}
+
+TEST_F(RemoteTraining, ImagesOnDiskEndWithTheBitsOfTheCpu) {
+  for (const char* part : {"train/a", "train/b", "test/a", "test/b"}) {
+    const fs::path own = folder_ / "images" / part;
+    fs::create_directories(own);
+    for (int i = 0; i < 9; ++i) {
+      testing::Bytes pixels = testing::pattern(8 + i, 17 - i);
+      for (std::uint8_t& value : pixels)
+        value = static_cast<std::uint8_t>(value * (i + 1) + part[6]);
+      const testing::Bytes file = testing::png_of(pixels, 8 + i, 17 - i);
+      const std::size_t kept = i == 4 ? file.size() / 2 : file.size();  // one is cut off
+      std::ofstream(own / (std::to_string(i) + ".png"), std::ios::binary)
+          .write(reinterpret_cast<const char*>(file.data()), static_cast<std::streamsize>(kept));
+    }
+  }
+  data_ = "dataset: image_folder, path: " + (folder_ / "images").string() +
+          ", augment: [random_resized_crop, horizontal_flip, color_jitter], "
+          "images: {height: 8, width: 8, resize: 8, threads: 2, corrupt: skip}";
+  const std::string settings =
+      "steps: 6\nnorm: {kind: batch, synced_replicas: 4, precise_samples: 16}\n";
+  const EndEvent here = train("here", On::cpu, settings);
+  const EndEvent there = train("there", On::remote, settings);
+  EXPECT_EQ(here.final_loss, there.final_loss);
+  EXPECT_EQ(here.test_loss, there.test_loss);
+  ASSERT_GT(tensors("here", 6).size(), 300'000u);
+  EXPECT_EQ(tensors("here", 6), tensors("there", 6));
 }
 
 TEST_F(RemoteTraining, ResumesOnTheOtherKindOfDevice) {
@@ -234,12 +264,12 @@ TEST(QueuedSteps, ALostPeerEndsThemWithTheNameOfTheReduction) {
   };
   steps.start(*bench.executor, bench.state, batch);
   EXPECT_THAT(ended_with(0.2),
-              testing::AllOf(testing::HasSubstr("step 1 is not done on the device after 0 s"),
-                             testing::HasSubstr("in the reduction of ")));
+              ::testing::AllOf(::testing::HasSubstr("step 1 is not done on the device after 0 s"),
+                               ::testing::HasSubstr("in the reduction of ")));
   // The watchdog's record says that this rank waits there.
   const std::vector<FlightEvent> events = recorder.last();
   EXPECT_EQ(events.back().kind, FlightKind::wait);
-  EXPECT_THAT(events.back().name, testing::HasSubstr("reduction of "));
+  EXPECT_THAT(events.back().name, ::testing::HasSubstr("reduction of "));
   EXPECT_TRUE(comm.given_up);  // or freeing the device's memory would wait for the peer
   comm.failed = true;
   EXPECT_EQ(ended_with(60.0), "the communicator has failed");
