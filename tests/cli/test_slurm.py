@@ -82,8 +82,8 @@ class Slurm(harness.TestCase):
 
     @full
     def test_a_time_limit_is_a_checkpoint_and_another_start(self):
-        """Slurm looks at limits every half minute: the signal of the first start comes early, the next ones get none
-        (Slurm 22.05) and end with their limit."""
+        """Slurm looks at limits every half minute: the signal of the first start comes early; a later start got none
+        (Slurm 22.05) and ended with its limit."""
         longer = {**LONG, "steps": 80000}
         job = self.submit("slurm.sbatch", self.write("limit", longer),
                           options=["--time=1", "--signal=USR2@90"])
