@@ -12,7 +12,7 @@ namespace syncnorm {
 enum class ExitCode : int {
   done = 0,
   bad_input = 2,       // usage, config or data
-  bad_checkpoint = 3,  // a checkpoint that cannot be used
+  bad_checkpoint = 3,  // a checkpoint that cannot be used, or a result that cannot be written
   diverged = 4,        // the loss became nan or infinite
   peer_lost = 70,      // a peer is gone, or a deadline passed
   stopped = 75,        // stopped on a signal with a checkpoint written
@@ -30,6 +30,14 @@ class Error : public std::runtime_error {
 /// Bad usage, config or data: exit 2. The message says what is wrong and what would be right.
 struct InputError : Error {
   explicit InputError(const std::string& message) : Error(ExitCode::bad_input, message) {}
+};
+
+/// The system refused `what` ("512 MiB of memory"): exit 2, because it would again.
+struct OutOfMemoryError : InputError {
+  explicit OutOfMemoryError(const std::string& what)
+      : InputError("cannot allocate " + what +
+                   "; raise the limit (ulimit -v), start more ranks, or use a smaller "
+                   "batch_per_replica, model or data set") {}
 };
 
 /// A checkpoint that is missing, damaged or of another model: exit 3.

@@ -8,6 +8,7 @@
 #include "engine/train/evaluate.h"
 #include "engine/train/state_files.h"
 #include "engine/train/trainer.h"
+#include "engine/train/weights_file.h"
 #include "kernels/error.h"
 #include "launch/commands.h"
 #include "launch/session.h"
@@ -38,7 +39,13 @@ void evaluate(const LoadedExperiment& loaded, const CommandLine& line, Communica
     if (comm.rank() == 0) weights = read_weights(line.weights);
   });
   weights = from_rank_0(comm, weights);
-  agree(comm, [&] { model_from_file(graph, evaluator.program(), memory, weights, line.weights); });
+  agree(comm, [&] {
+    const std::vector<std::string> notes =
+        model_from_file(graph, evaluator.program(), memory, weights, line.weights);
+    if (comm.rank() == 0)
+      for (const std::string& note : notes)
+        std::cerr << fmt::format("syncnorm: {}: {}\n", line.weights, note);
+  });
   std::vector<std::uint32_t> all(dataset.test.size());
   std::iota(all.begin(), all.end(), 0u);
   if (faults != nullptr) faults->at(FaultPlace::evaluation, 0);

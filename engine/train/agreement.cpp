@@ -6,7 +6,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include "kernels/error.h"
+#include "kernels/failure.h"
 
 namespace syncnorm {
 namespace {
@@ -35,7 +35,8 @@ void agree(Communicator& comm, const std::function<void()>& action) {
   nlohmann::json outcome = nlohmann::json::object();
   try {
     action();
-  } catch (const Error& error) {
+  } catch (...) {  // whatever it was: the others wait for this rank's answer
+    const Error error = as_error(std::current_exception());
     outcome = {{"code", static_cast<int>(error.exit_code())}, {"message", error.what()}};
   }
   const std::vector<std::string> all =

@@ -10,8 +10,8 @@
 
 namespace syncnorm {
 
-/// Runs `action` on every rank. If it threw an Error anywhere, every rank throws the one of the
-/// lowest rank, named when that is not rank 0. Other exceptions pass through.
+/// Runs `action` on every rank. If it threw anywhere, every rank throws the Error
+/// (kernels/failure.h) of the lowest rank, named when that is not rank 0.
 void agree(Communicator& comm, const std::function<void()>& action);
 
 /// What must be equal everywhere: (what it is, its text), in order.

@@ -6,12 +6,21 @@
 
 #include <cerrno>
 #include <cstring>
+#include <system_error>
 
 #include <fmt/format.h>
 
 #include "kernels/error.h"
 
 namespace syncnorm {
+
+void create_run_folder(const std::filesystem::path& run_dir) {
+  std::error_code error;
+  std::filesystem::create_directories(run_dir, error);
+  if (error)
+    throw InputError(fmt::format("{}: cannot create the run folder ({}); choose another run_dir",
+                                 run_dir.string(), error.message()));
+}
 
 RunLock::RunLock(const std::filesystem::path& run_dir) {
   const std::filesystem::path path = run_dir / ".lock";

@@ -5,6 +5,9 @@
 
 namespace syncnorm {
 
+/// Makes the folder where it is not there. Throws InputError.
+void create_run_folder(const std::filesystem::path& run_dir);
+
 /// Held by rank 0 while it trains; it ends with the process, however that ends. A file system
 /// without locks is trusted.
 class RunLock {

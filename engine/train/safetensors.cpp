@@ -20,8 +20,14 @@ constexpr std::uint64_t kLengthBytes = 8;
 constexpr std::uint64_t kMostHeaderBytes = 100'000'000;
 
 std::uint64_t dtype_size(const std::string& dtype) {
-  if (dtype == "F32") return 4;
-  if (dtype == "F64" || dtype == "I64") return 8;
+  // All types of the format, since a file may hold more than what is used of it.
+  const auto is_one_of = [&](std::initializer_list<std::string_view> names) {
+    return std::find(names.begin(), names.end(), dtype) != names.end();
+  };
+  if (is_one_of({"BOOL", "U8", "I8", "F8_E4M3", "F8_E5M2"})) return 1;
+  if (is_one_of({"F16", "BF16", "I16", "U16"})) return 2;
+  if (is_one_of({"F32", "I32", "U32"})) return 4;
+  if (is_one_of({"F64", "I64", "U64"})) return 8;
   return 0;
 }
 
@@ -82,8 +88,7 @@ TensorView parse_entry(const std::string& name, const Json& entry, std::string_v
   tensor.name = name;
   tensor.dtype = entry["dtype"].get<std::string>();
   const std::uint64_t size = dtype_size(tensor.dtype);
-  if (size == 0)
-    fail(file, fmt::format("{} has dtype {}; F32, F64 and I64 are read", where, tensor.dtype));
+  if (size == 0) fail(file, fmt::format("{} has the unknown dtype '{}'", where, tensor.dtype));
   std::uint64_t bytes = size;
   for (const Json& dimension : entry["shape"]) {
     const std::uint64_t d = unsigned_value(dimension, file, where + ": a dimension");
@@ -113,6 +118,7 @@ std::vector<T> TensorView::values() const {
 template std::vector<float> TensorView::values<float>() const;
 template std::vector<double> TensorView::values<double>() const;
 template std::vector<std::int64_t> TensorView::values<std::int64_t>() const;
+template std::vector<std::uint16_t> TensorView::values<std::uint16_t>() const;
 
 std::string write_safetensors(std::span<const TensorView> tensors) {
   OrderedJson header = OrderedJson::object();

@@ -12,7 +12,7 @@
 
 namespace syncnorm {
 
-/// A named tensor, row-major, little-endian. dtype is "F32", "F64" or "I64".
+/// A named tensor, row-major, little-endian. dtype is a name of the format, such as "F32".
 struct TensorView {
   std::string name;
   std::string dtype;

@@ -19,11 +19,7 @@ double since(Clock::time_point begin) {
 }  // namespace
 
 void Trainer::take_run_folder() {
-  std::error_code error;
-  std::filesystem::create_directories(experiment_.run_dir, error);
-  if (error)
-    throw InputError(fmt::format("{}: cannot create the run folder ({}); choose another run_dir",
-                                 experiment_.run_dir, error.message()));
+  create_run_folder(experiment_.run_dir);
   if (!run_lock_) run_lock_.emplace(experiment_.run_dir);
   writer_ = std::make_unique<CheckpointWriter>(checkpoints_);
 }

@@ -2,16 +2,13 @@
 #include "engine/train/state_files.h"
 
 #include <algorithm>
-#include <cstring>
-#include <deque>
-#include <filesystem>
-#include <fstream>
+#include <set>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include "engine/train/checkpoint.h"
 #include "engine/train/safetensors.h"
+#include "engine/train/weights_file.h"
 #include "kernels/error.h"
 
 namespace syncnorm {
@@ -93,39 +90,84 @@ std::vector<TensorView> views(const std::vector<Place>& places) {
 
 constexpr std::string_view kBatchCount = ".num_batches_tracked";
 
+/// What may be in a file beside the tensors that are wanted.
+enum class Beside {
+  nothing,  // the file is our own
+  others,   // tensors of layers that the model does not have: another program's file
+};
+
+std::string layer_of(const std::string& tensor) { return tensor.substr(0, tensor.rfind('.')); }
+
+/// Refuses, or names in `notes`, the tensors that have no place. One of a layer that the model has
+/// is a sign of another norm, and never passed over.
+void look_at_unused(const std::vector<TensorView>& tensors, const std::vector<Place>& places,
+                    Beside beside, const std::string& name, std::vector<std::string>& notes) {
+  std::set<std::string> wanted, layers;
+  for (const Place& place : places) {
+    wanted.insert(place.name);
+    layers.insert(layer_of(place.name));
+  }
+  std::vector<std::string> unused;
+  for (const TensorView& tensor : tensors) {
+    if (wanted.contains(tensor.name)) continue;
+    if (beside == Beside::nothing || layers.contains(layer_of(tensor.name)))
+      throw CheckpointError(fmt::format(
+          "{}: tensor '{}' has no place in the model; the file is of another model or norm", name,
+          tensor.name));
+    unused.push_back(tensor.name);
+  }
+  constexpr std::size_t kNamed = 5;
+  if (unused.empty()) return;
+  const std::size_t named = std::min(kNamed, unused.size());
+  notes.push_back(fmt::format(
+      "{} tensor{} without a place in the model: not used: {}{}", unused.size(),
+      unused.size() == 1 ? "" : "s",
+      fmt::join(unused.begin(), unused.begin() + static_cast<std::ptrdiff_t>(named), ", "),
+      unused.size() > named ? ", ..." : ""));
+}
+
 /// Copies the tensors of `file` to their places. PyTorch's batch counters are read past, and so is
-/// what `unread` names.
-void fill(const std::vector<Place>& places, const std::string& file, const std::string& name,
-          const std::vector<std::string>& unread = {}) {
+/// what `unread` names. Returns what the user should know.
+std::vector<std::string> fill(const std::vector<Place>& places, const std::string& file,
+                              const std::string& name, Beside beside,
+                              const std::vector<std::string>& unread = {}) {
+  std::vector<std::string> notes;
   std::vector<TensorView> tensors = parse_safetensors(file, name);
+  if (beside == Beside::others) {
+    std::vector<std::string> wanted;
+    for (const Place& place : places) wanted.push_back(place.name);
+    if (const std::string prefix = strip_prefix(tensors, wanted); !prefix.empty())
+      notes.push_back(fmt::format("all names there begin with '{}', which is left out", prefix));
+  }
   std::erase_if(tensors, [&](const TensorView& t) {
     return (t.name.size() > kBatchCount.size() && t.name.ends_with(kBatchCount)) ||
            std::find(unread.begin(), unread.end(), t.name) != unread.end();
   });
-  const auto find = [&](const std::string& tensor) {
-    return std::find_if(tensors.begin(), tensors.end(),
-                        [&](const TensorView& t) { return t.name == tensor; });
-  };
+  std::vector<std::vector<float>> values;
   for (const Place& place : places) {
-    const auto found = find(place.name);
-    if (found == tensors.end())
+    const auto found = std::find_if(tensors.begin(), tensors.end(),
+                                    [&](const TensorView& t) { return t.name == place.name; });
+    if (found == tensors.end()) {
+      const auto longer = std::find_if(tensors.begin(), tensors.end(), [&](const TensorView& t) {
+        return t.name.ends_with("." + place.name);
+      });
       throw CheckpointError(fmt::format(
-          "{}: tensor '{}' is missing; the file is of another model or norm", name, place.name));
-    if (found->dtype != "F32" || found->shape != place.shape)
+          "{}: tensor '{}' is missing{}; the file is of another model or norm", name, place.name,
+          longer == tensors.end() ? "" : fmt::format(", but there is '{}'", longer->name)));
+    }
+    const bool is_usable =
+        beside == Beside::nothing ? found->dtype == "F32" : is_floating(found->dtype);
+    if (!is_usable || found->shape != place.shape)
       throw CheckpointError(
           fmt::format("{}: tensor '{}' is {} [{}], but the model needs F32 [{}]", name, place.name,
                       found->dtype, fmt::join(found->shape, ", "), fmt::join(place.shape, ", ")));
+    values.push_back(values_in_f32(*found));
+    check_values(place.name, values.back(), name);
   }
-  if (tensors.size() != places.size())
-    for (const TensorView& tensor : tensors)
-      if (std::none_of(places.begin(), places.end(),
-                       [&](const Place& p) { return p.name == tensor.name; }))
-        throw CheckpointError(fmt::format(
-            "{}: tensor '{}' has no place in the model; the file is of another model or "
-            "norm",
-            name, tensor.name));
-  for (const Place& place : places)
-    std::memcpy(place.values, find(place.name)->bytes.data(), place.count * sizeof(float));
+  look_at_unused(tensors, places, beside, name, notes);
+  for (std::size_t i = 0; i < places.size(); ++i)
+    std::copy(values[i].begin(), values[i].end(), places[i].values);
+  return notes;
 }
 
 const std::string& file_of(const std::map<std::string, std::string>& files, const char* name) {
@@ -161,13 +203,15 @@ std::map<std::string, std::string> state_to_files(const TrainingState& s, std::i
 }
 
 void state_from_files(const TrainingState& s, const std::map<std::string, std::string>& files) {
-  model_from_file(s.graph, s.program, s.memory, file_of(files, kModel), kModel);
-  fill(optimizer_places(s), file_of(files, kOptimizer), kOptimizer);
+  fill(model_places(s.graph, s.program, s.memory), file_of(files, kModel), kModel, Beside::nothing);
+  s.memory.parameters.push();
+  s.memory.averaged.push();
+  fill(optimizer_places(s), file_of(files, kOptimizer), kOptimizer, Beside::nothing);
   s.optimizer.push();
   if (s.running.floats() == 0) return;
   std::vector<float> all(static_cast<std::size_t>(s.running.groups()) * s.running.floats());
   if (s.running.groups() > 1) {
-    fill(statistics_places(s, all), file_of(files, kStatistics), kStatistics);
+    fill(statistics_places(s, all), file_of(files, kStatistics), kStatistics, Beside::nothing);
   } else {
     const auto averaged = s.memory.averaged.host<float>();
     all.assign(averaged.begin(), averaged.begin() + static_cast<long>(s.running.floats()));
@@ -177,70 +221,39 @@ void state_from_files(const TrainingState& s, const std::map<std::string, std::s
 
 std::vector<std::string> start_from_file(const Graph& graph, const Program& program, Memory& memory,
                                          const std::string& file, const std::string& name) {
-  const std::vector<TensorView> tensors = parse_safetensors(file, name);
+  std::vector<TensorView> tensors = parse_safetensors(file, name);
+  std::vector<Place> places = model_places(graph, program, memory);
+  std::vector<std::string> wanted;
+  for (const Place& place : places) wanted.push_back(place.name);
+  strip_prefix(tensors, wanted);
   std::vector<std::string> kept;
   for (const Parameter& parameter : graph.parameters) {
     const auto found = std::find_if(tensors.begin(), tensors.end(),
                                     [&](const TensorView& t) { return t.name == parameter.name; });
-    if (parameter.layer == graph.output && found != tensors.end() &&
-        found->shape != shape_of(parameter))
-      kept.push_back(parameter.name);
+    if (parameter.layer != graph.output || found == tensors.end() ||
+        found->shape == shape_of(parameter))
+      continue;
+    kept.push_back(parameter.name);
   }
-  std::vector<Place> places = model_places(graph, program, memory);
   const auto is_kept = [&](const std::string& tensor) {
     return std::find(kept.begin(), kept.end(), tensor) != kept.end();
   };
   std::erase_if(places, [&](const Place& place) { return is_kept(place.name); });
-  fill(places, file, name, kept);
+  std::vector<std::string> notes = fill(places, file, name, Beside::others, kept);
+  if (!kept.empty())
+    notes.push_back(fmt::format("{} of another shape there start anew", fmt::join(kept, ", ")));
   memory.parameters.push();
   memory.averaged.push();
-  return kept;
+  return notes;
 }
 
-namespace {
-
-/// PyTorch's own files: a zip archive with a pickle inside, or a bare pickle. What begins like one
-/// by chance is a safetensors file when the length of its header fits.
-bool is_pickle(const std::string& bytes) {
-  std::uint64_t header = 0;
-  if (bytes.size() >= sizeof header) std::memcpy(&header, bytes.data(), sizeof header);
-  if (bytes.size() >= sizeof header && header <= bytes.size() - sizeof header) return false;
-  const bool bare = bytes.size() > 1 && bytes[0] == '\x80' && bytes[1] >= 2 && bytes[1] <= 5;
-  return bare || bytes.starts_with("PK\x03\x04");
-}
-
-}  // namespace
-
-std::string read_weights(const std::string& path) {
-  if (std::filesystem::is_directory(path)) {
-    try {
-      const Checkpoint checkpoint = read_checkpoint(path);
-      const auto model = checkpoint.files.find(kModel);
-      if (model == checkpoint.files.end())
-        throw CheckpointError(fmt::format("{}: the checkpoint has no {}", path, kModel));
-      return model->second;
-    } catch (const CheckpointError& error) {
-      throw CheckpointError(std::string(error.what()) +
-                            "; give another checkpoint or a .safetensors file");
-    }
-  }
-  std::ifstream in(path, std::ios::binary);
-  if (!in || !std::filesystem::is_regular_file(path))
-    throw CheckpointError(path +
-                          ": cannot be read; give a checkpoint folder or a .safetensors file");
-  std::string bytes((std::istreambuf_iterator<char>(in)), {});
-  if (is_pickle(bytes))
-    throw CheckpointError(path +
-                          ": this is a pickle, which can run code when it is read, and is not; "
-                          "in Python, write the weights with safetensors.torch.save_file");
-  return bytes;
-}
-
-void model_from_file(const Graph& graph, const Program& program, Memory& memory,
-                     const std::string& file, const std::string& name) {
-  fill(model_places(graph, program, memory), file, name);
+std::vector<std::string> model_from_file(const Graph& graph, const Program& program, Memory& memory,
+                                         const std::string& file, const std::string& name) {
+  std::vector<std::string> notes =
+      fill(model_places(graph, program, memory), file, name, Beside::others);
   memory.parameters.push();
   memory.averaged.push();
+  return notes;
 }
 
 }  // namespace syncnorm

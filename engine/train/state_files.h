@@ -7,6 +7,7 @@
 
 #include <map>
 #include <string>
+#include <vector>
 
 #include "engine/train/optimizer.h"
 #include "engine/train/running.h"
@@ -30,18 +31,15 @@ std::map<std::string, std::string> state_to_files(const TrainingState& state, st
 /// Restores everything. Throws CheckpointError when names or shapes differ from the model's.
 void state_from_files(const TrainingState& state, const std::map<std::string, std::string>& files);
 
-/// Restores parameters and averaged running statistics from a model.safetensors, for evaluation.
-/// `name` stands for the file in errors.
-void model_from_file(const Graph& graph, const Program& program, Memory& memory,
-                     const std::string& file, const std::string& name);
-
-/// The same before training: a classifier (the last layer) of another shape than the file's keeps
-/// its start, because fine-tuning often changes the number of classes. Returns the names of such
-/// tensors.
-std::vector<std::string> start_from_file(const Graph& graph, const Program& program, Memory& memory,
+/// Restores parameters and averaged running statistics from the weights of any program
+/// (weights_file.h), for evaluation. `name` stands for the file in errors. Returns what the user
+/// should know, such as tensors that are not used.
+std::vector<std::string> model_from_file(const Graph& graph, const Program& program, Memory& memory,
                                          const std::string& file, const std::string& name);
 
-/// The bytes of model.safetensors, from a checkpoint folder (verified) or a file.
-std::string read_weights(const std::string& path);
+/// The same before training: a classifier (the last layer) of another shape than the file's keeps
+/// its start, because fine-tuning often changes the number of classes.
+std::vector<std::string> start_from_file(const Graph& graph, const Program& program, Memory& memory,
+                                         const std::string& file, const std::string& name);
 
 }  // namespace syncnorm

@@ -18,7 +18,8 @@
 #include "engine/program/plan_text.h"
 #include "engine/train/agreement.h"
 #include "engine/train/schedule.h"
-#include "kernels/error.h"
+#include "engine/train/weights_file.h"
+#include "kernels/failure.h"
 
 namespace syncnorm {
 namespace {
@@ -141,6 +142,11 @@ void Trainer::build_programs() {
   optimizer_ = std::make_unique<Optimizer>(graph_, program, experiment_.optimizer, device_);
   steps_ = std::make_unique<Steps>(device_, *optimizer_, memory_, options_.record_steps);
   pending_.reserve(static_cast<std::size_t>(steps_->most_in_flight()));
+  constexpr std::size_t kScratch = std::size_t{48} << 20;  // bytes, of libraries
+  constexpr std::size_t kCopies = 3;                       // of the state, while it is saved
+  agree(comm_, [&] {
+    require_spare_memory(kScratch + kCopies * program.parameter_floats * sizeof(float));
+  });
 }
 
 std::string Trainer::plan() const {
@@ -243,12 +249,11 @@ void Trainer::start_from(const std::string& path) {
   if (path.empty()) return;
   weights = from_rank_0(comm_, weights);
   agree(comm_, [&] {
-    const std::vector<std::string> kept =
+    const std::vector<std::string> notes =
         start_from_file(graph_, full_->program(), memory_, weights, path);
     running_->spread_averaged();
-    if (root() && !kept.empty())
-      fmt::print(stderr, "syncnorm: {}: {} of another shape there start anew\n", path,
-                 fmt::join(kept, ", "));
+    if (root())
+      for (const std::string& note : notes) fmt::print(stderr, "syncnorm: {}: {}\n", path, note);
   });
 }
 
@@ -524,8 +529,7 @@ EndEvent Trainer::finish(std::int64_t step, const std::string& status, const std
   end.validation_accuracy = validation_accuracy_;
   end.best_validation_accuracy = best_accuracy_;
   end.best_step = best_step_;
-  notify(&Observer::on_end, end);
-  comm_.all_gather_text("");  // nobody leaves before it is told
+  agree(comm_, [&] { notify(&Observer::on_end, end); });  // nobody leaves before it is told
   return end;
 }
 

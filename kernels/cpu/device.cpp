@@ -38,11 +38,13 @@ Buffer allocate_host(std::size_t bytes) {
   // Large buffers take huge pages where the system offers them: a page fault and an entry of the
   // translation buffer for 2 MiB instead of 4 KiB.
   constexpr std::size_t kHugePage = std::size_t{2} << 20;
+  constexpr double kMiB = 1 << 20;
   const bool large = bytes >= 2 * kHugePage;
   const std::size_t align = large ? kHugePage : 64;
   const std::size_t rounded = (bytes + align - 1) / align * align;
   void* data = std::aligned_alloc(align, rounded);
-  if (data == nullptr) throw std::bad_alloc();
+  if (data == nullptr)
+    throw OutOfMemoryError(fmt::format("{:.1f} MiB of memory", static_cast<double>(rounded) / kMiB));
   if (large) madvise(data, rounded, MADV_HUGEPAGE);  // a hint: refused is as good
   std::memset(data, 0, rounded);
   return {static_cast<std::byte*>(data), bytes, [](std::byte* p) { std::free(p); }};
@@ -79,7 +81,12 @@ class CpuDevice final : public Device {
   explicit CpuDevice(const Loops& loops) : context_(loops) {}
 
   KernelPtr compile(const Op& op) override {
-    return std::visit([this](const auto& o) { return cpu::compile(context_, o); }, op);
+    try {
+      return std::visit([this](const auto& o) { return cpu::compile(context_, o); }, op);
+    } catch (const dnnl::error& error) {
+      if (error.status == dnnl_out_of_memory) throw OutOfMemoryError("memory for oneDNN");
+      throw;
+    }
   }
   void use_storage(Storage storage, bool emulate) override {
     if (storage == Storage::f32) return;

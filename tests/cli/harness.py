@@ -330,11 +330,12 @@ def read_safetensors(path):
 
 
 def write_safetensors(path, tensors):
-    """Writes name -> numpy array (float32 or int64)."""
+    """Writes name -> numpy array; uint16 stands for the bits of bf16."""
     header, body = {}, b""
+    types = {"f2": "F16", "f4": "F32", "f8": "F64", "i4": "I32", "i8": "I64", "u2": "BF16"}
     for name, array in tensors.items():
         content = array.tobytes()
-        header[name] = {"dtype": {"f": "F32", "i": "I64"}[array.dtype.kind],
+        header[name] = {"dtype": types[array.dtype.str[1:]],
                         "shape": list(array.shape),
                         "data_offsets": [len(body), len(body) + len(content)]}
         body += content

@@ -149,7 +149,7 @@ class Checkpoints(harness.TestCase):
                          re.escape(f"{weights}: {said}"))
         none = self.folder / "none"
         self.refused(harness.run("eval", experiment, "--weights", none), re.escape(
-            f"{none}: cannot be read; give a checkpoint folder or a .safetensors file"))
+            f"{none}: cannot be read (No such file or directory); give a checkpoint folder or a .safetensors file"))
         self.refused(harness.run("eval", experiment, "--weights", experiment),
                      re.escape(str(experiment)) + ": the header claims .* bytes of .*; this is not "
                      "a usable safetensors file")

@@ -84,7 +84,7 @@ class StartFrom(harness.TestCase):
         self.refused(3, "is missing; the file is of another model or norm",
                      {"model.architecture": "resnet20"}, "--init-from", self.weights)
         self.refused(3, "has no place in the model", {"norm": "gn"}, "--init-from", self.weights)
-        self.refused(3, "cannot be read; give a checkpoint folder or a .safetensors file",
+        self.refused(3, "cannot be read (No such file or directory); give a checkpoint folder or a .safetensors file",
                      {"norm": "syncbn"}, "--init-from", self.folder / "nothing.safetensors")
         (self.folder / "junk.safetensors").write_bytes(b"junk")
         self.refused(3, "junk.safetensors", {"norm": "syncbn"}, "--init-from",

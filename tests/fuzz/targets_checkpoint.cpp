@@ -5,7 +5,7 @@
 
 #include "engine/train/checkpoint.h"
 #include "engine/train/safetensors.h"
-#include "engine/train/state_files.h"
+#include "engine/train/weights_file.h"
 #include "tests/fuzz/scratch.h"
 #include "tests/fuzz/targets.h"
 

@@ -95,8 +95,8 @@ INSTANTIATE_TEST_SUITE_P(
                        R"("b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})",
                        kEight),
                "'b' begins at byte 0 instead of 4"},
-        Broken{file_of(R"({"a":{"dtype":"F16","shape":[2],"data_offsets":[0,4]}})", kFour),
-               "has dtype F16"},
+        Broken{file_of(R"({"a":{"dtype":"F24","shape":[1],"data_offsets":[0,4]}})", kFour),
+               "has the unknown dtype 'F24'"},
         Broken{file_of(R"({"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}})", kFour),
                "is not a whole number"},
         Broken{
