@@ -30,8 +30,11 @@ constexpr double kLongestLook = 1.0;  // seconds; a process that slept longer wa
 constexpr std::chrono::seconds kForOthers{3};  // that they need to write their records
 constexpr std::chrono::seconds kForStack{1};
 
-// ---- The stack of another thread: a signal makes it write down its own.
+// ---- The stack of another thread: a signal makes it write down its own. The handler has a stack
+// to itself, since the thread's stack pointer may point into a heap buffer (oneDNN's generated
+// code).
 
+constexpr std::size_t kHandlerStack = std::size_t{256} << 10;  // bytes; unwinding takes some
 std::array<void*, 64> stack_frames;
 std::atomic<int> stack_depth{-1};
 
@@ -41,11 +44,37 @@ void take_stack(int) {
   stack_depth.store(backtrace(stack_frames.data(), static_cast<int>(stack_frames.size())));
 }
 
+/// A stack for signal handlers on the calling thread, if it has none.
+class HandlerStack {
+ public:
+  HandlerStack() {
+    stack_t now = {};
+    if (sigaltstack(nullptr, &now) != 0 || (now.ss_flags & SS_DISABLE) == 0) return;
+    memory_ = std::make_unique<std::byte[]>(kHandlerStack);
+    stack_t own = {};
+    own.ss_sp = memory_.get();
+    own.ss_size = kHandlerStack;
+    sigaltstack(&own, nullptr);
+  }
+  ~HandlerStack() {
+    if (memory_ == nullptr) return;
+    stack_t none = {};
+    none.ss_flags = SS_DISABLE;
+    sigaltstack(&none, nullptr);
+  }
+  HandlerStack(const HandlerStack&) = delete;
+  HandlerStack& operator=(const HandlerStack&) = delete;
+
+ private:
+  std::unique_ptr<std::byte[]> memory_;
+};
+
 void prepare_stack() {
+  thread_local const HandlerStack stack;  // as long as the thread, which may be asked until its end
   take_stack(0);  // the first call loads a library, which a handler must not
   struct sigaction action = {};
   action.sa_handler = take_stack;
-  action.sa_flags = SA_RESTART;
+  action.sa_flags = SA_RESTART | SA_ONSTACK;
   sigaction(stack_signal(), &action, nullptr);
 }
 

@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 
 #include "engine/config/load.h"
+#include "engine/config/paths.h"
 #include "kernels/error.h"
 #include "launch/build_info.h"
 #include "launch/commands.h"
@@ -209,6 +210,9 @@ CommandLine parse_command_line(int argc, char** argv) {
   line.uses_ranks = line.command == "train" || line.command == "compare" ||
                     line.command == "eval" || line.command == "bench step" ||
                     line.command == "bench reduce";
+  for (std::string* path :
+       {&line.file, &line.resume, &line.weights, &line.init_from, &line.destination})
+    *path = config::expand_path(*path);
   return line;
 }
 

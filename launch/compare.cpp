@@ -1,7 +1,6 @@
 // syncnorm compare
 #include <charconv>
 #include <filesystem>
-#include <fstream>
 #include <iostream>
 #include <map>
 
@@ -9,6 +8,7 @@
 
 #include "engine/study/compare.h"
 #include "engine/train/agreement.h"
+#include "engine/train/run_lock.h"
 #include "kernels/error.h"
 #include "launch/commands.h"
 #include "launch/measure.h"
@@ -38,7 +38,7 @@ Part parse_only(const std::string& text) {
 
 /// study.json: before the first run, so that a report can be made at any time, and behind the last.
 void write_description(const Study& study) {
-  std::filesystem::create_directories(study.run_dir);
+  create_run_folder(study.run_dir);
   write_whole(std::filesystem::path(study.run_dir) / "study.json",
               study_json(study, study_results(study)), "choose another run_dir");
 }
@@ -97,7 +97,7 @@ int run_compare(const CommandLine& line, Communicator& comm) {
         fmt::format("\nPredicted: {} ranks of {} replica(s), {}\n", line.scale.ranks,
                     line.scale.replicas_per_rank, parse_network(line.scale.network).description());
   std::cout << "\n" << table << std::flush;
-  std::ofstream(std::filesystem::path(study.run_dir) / "table.md") << table;
+  write_whole(std::filesystem::path(study.run_dir) / "table.md", table, "make the folder writable");
   return 0;
 }
 

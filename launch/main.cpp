@@ -1,15 +1,17 @@
 // The program: reads the command line, picks the device and the communicator, runs one command.
 //
 // This is the only place that knows which back ends were chosen. Exit codes are in kernels/error.h.
-#include <unistd.h>
-
-#include <csignal>
-#include <cstdlib>
+#include <cerrno>
+#include <cstring>
 #include <iostream>
 
+#include <fmt/format.h>
+
 #include "comm/communicator.h"
-#include "kernels/error.h"
+#include "kernels/failure.h"
 #include "launch/commands.h"
+#include "launch/signals.h"
+#include "launch/standard_streams.h"
 
 namespace syncnorm {
 namespace {
@@ -18,27 +20,14 @@ int exit_code(ExitCode code) { return static_cast<int>(code); }
 
 constexpr unsigned kLeavingSeconds = 60;
 
-void left_behind(int) {
-  constexpr char kText[] = "syncnorm: the other ranks do not leave\n";
-  [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, kText, sizeof kText - 1);
-  _exit(exit_code(ExitCode::peer_lost));
-}
-
-volatile std::sig_atomic_t leaving_code = 0;
-
-void leave_at_once(int) { _exit(static_cast<int>(leaving_code)); }
-
 /// Leaves the job with `code`, which waits for all ranks: one that was stopped must not hold up the
 /// others. What there was to save is saved, so another signal only makes it quicker.
 void leave(std::unique_ptr<Communicator>& comm, int code) {
   if (comm->size() == 1) return;
   std::cout.flush();
-  leaving_code = code;
-  std::signal(SIGTERM, leave_at_once);
-  std::signal(SIGALRM, left_behind);
-  alarm(kLeavingSeconds);
+  leave_on_signals(code);
+  const ExitDeadline deadline(kLeavingSeconds, "syncnorm: the other ranks do not leave\n");
   comm.reset();
-  alarm(0);
 }
 
 /// Runs the command on all ranks. A rank that fails alone takes the others down.
@@ -53,14 +42,24 @@ int run_on_all_ranks(const CommandLine& line, Communicator& comm) {
     // Thrown on every rank alike (engine/train/agreement.h), so everyone leaves in order.
     if (comm.rank() == 0) std::cerr << "syncnorm: " << error.what() << std::endl;
     return exit_code(error.exit_code());
-  } catch (const std::exception& error) {
-    std::cerr << "syncnorm: rank " << comm.rank() << ": " << error.what() << std::endl;
-    if (comm.size() > 1) comm.abort(1);
-    return 1;
+  } catch (...) {
+    const Error error = as_error(std::current_exception());
+    std::cerr << fmt::format("syncnorm: {}{}\n",
+                             comm.size() > 1 ? fmt::format("rank {}: ", comm.rank()) : "",
+                             error.what());
+    if (comm.size() > 1) comm.abort(exit_code(error.exit_code()));
+    return exit_code(error.exit_code());
   }
 }
 
+/// Whether a signal is answered with a checkpoint.
+bool stops_with_checkpoint(const CommandLine& line) {
+  return (line.command == "train" || line.command == "compare") && !line.dry_run &&
+         !line.print_config;
+}
+
 int run(const CommandLine& line) {
+  if (stops_with_checkpoint(line)) on_signals(OnSignal::stop);
   std::unique_ptr<Communicator> comm =
       launched_by_mpi() && line.uses_ranks ? make_mpi_communicator() : make_self_communicator();
   const int code = run_on_all_ranks(line, *comm);
@@ -68,15 +67,35 @@ int run(const CommandLine& line) {
   return code;
 }
 
+/// The exit code when all output is to be on its way. A command whose output is the result has
+/// failed without it; of a training it is only a view.
+int finish_output(StandardStreams& streams, const CommandLine& line, int code) {
+  const int error = streams.finish_output();
+  const bool training = stops_with_checkpoint(line);
+  if (error == 0 || (training && (error == EPIPE || error == EBADF))) return code;
+  if (error == EPIPE) die_of_closed_pipe();
+  std::cerr << fmt::format("syncnorm: standard output: {}; {}\n", std::strerror(error),
+                           training ? "the run went on, and its folder has everything"
+                                    : "give it a place with room")
+            << std::flush;
+  return code == 0 && !training ? exit_code(ExitCode::bad_input) : code;
+}
+
 }  // namespace
 }  // namespace syncnorm
 
 int main(int argc, char** argv) {
+  using namespace syncnorm;
+  open_standard_streams();
+  StandardStreams streams;
   try {
-    const syncnorm::CommandLine line = syncnorm::parse_command_line(argc, argv);
-    return line.finished ? line.exit_code : syncnorm::run(line);
-  } catch (const syncnorm::Error& error) {
+    take_signals();
+    const CommandLine line = parse_command_line(argc, argv);
+    const int code = line.finished ? line.exit_code : run(line);
+    return finish_output(streams, line, code);
+  } catch (...) {
+    const Error error = as_error(std::current_exception());
     std::cerr << "syncnorm: " << error.what() << std::endl;
-    return syncnorm::exit_code(error.exit_code());
+    return exit_code(error.exit_code());
   }
 }

@@ -1,10 +1,6 @@
 // See session.h.
 #include "launch/session.h"
 
-#include <unistd.h>
-
-#include <atomic>
-#include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <iostream>
@@ -18,6 +14,8 @@
 #include "engine/train/trainer.h"
 #include "kernels/error.h"
 #include "launch/build_info.h"
+#include "launch/signals.h"
+#include "launch/terminal.h"
 #include "monitoring/console.h"
 #include "monitoring/metrics.h"
 #include "monitoring/run_log.h"
@@ -26,30 +24,16 @@
 namespace syncnorm {
 namespace {
 
-// A signal handler can reach nothing but a global; NCCL may use SIGUSR1, so it is left alone.
-std::atomic<bool> stop_requested{false};
-static_assert(std::atomic<bool>::is_always_lock_free);
-
-void request_stop(int) { stop_requested.store(true); }
-
 /// Until the ranks have met nobody watches: the process ends when they do not meet in time.
-class Meeting {
- public:
-  Meeting() { alarm(kSeconds); }
-  ~Meeting() { alarm(0); }
-  Meeting(const Meeting&) = delete;
-  Meeting& operator=(const Meeting&) = delete;
-
- private:
-  static constexpr unsigned kSeconds = 300;
-};
+constexpr unsigned kMeetingSeconds = 300;
+constexpr const char* kNotMet = "syncnorm: the other ranks did not come within 300 s\n";
 
 constexpr double kPatience = 30.0;  // seconds for telling of the end, beside metrics.linger
 
 }  // namespace
 
 LoadedExperiment load_on_all_ranks(const CommandLine& line, Communicator& comm) {
-  const Meeting meeting;
+  const ExitDeadline meeting(kMeetingSeconds, kNotMet);
   LoadedExperiment loaded;
   agree(comm, [&] { loaded = load_experiment(line.file, line.overrides); });
   return loaded;
@@ -92,15 +76,13 @@ std::unique_ptr<Communicator> make_device_communicator(Device& device, Communica
 
 std::unique_ptr<Watchdog> make_watchdog(const Experiment& experiment,
                                         const FlightRecorder& recorder, Communicator& comm) {
-  const Meeting meeting;
+  const ExitDeadline meeting(kMeetingSeconds, kNotMet);
   return std::make_unique<Watchdog>(comm, recorder, experiment.fault.deadline,
                                     experiment.metrics.linger + kPatience,
                                     std::filesystem::path(experiment.run_dir) / "flight");
 }
 
 void train_experiment(const LoadedExperiment& loaded, const CommandLine& line, Communicator& comm) {
-  std::signal(SIGTERM, request_stop);
-  std::signal(SIGUSR2, request_stop);
   std::unique_ptr<Faults> faults;
   agree(comm, [&] { faults = make_faults(line.faults, comm.rank()); });
   FlightRecorder recorder;
@@ -109,12 +91,11 @@ void train_experiment(const LoadedExperiment& loaded, const CommandLine& line, C
   const std::unique_ptr<Device> device = make_device(loaded.experiment, comm);
   const std::unique_ptr<Communicator> device_comm = make_device_communicator(*device, comm);
   const Dataset dataset = load_data_on_all_ranks(loaded, comm);
-  RunLog log;
-  // mpirun gives every rank a terminal of its own; only launch/run knows whether there is a real
-  // one.
-  const bool terminal = isatty(STDOUT_FILENO) == 1 &&
-                        (!launched_by_mpi() || std::getenv("SYNCNORM_TERMINAL") != nullptr);
-  Console console(std::cout, terminal);
+  const auto warn = [](const std::string& warning) {
+    std::cerr << "syncnorm: " << warning << std::endl;
+  };
+  RunLog log(warn);
+  Console console(std::cout, can_redraw() ? terminal_columns : Console::Columns());
   TrainerOptions options;
   options.resume = line.resume;
   options.init_from = line.init_from;
@@ -124,18 +105,17 @@ void train_experiment(const LoadedExperiment& loaded, const CommandLine& line, C
   options.device_communicator = device_comm.get();
   options.record_steps = line.faults.empty();  // a fault looks into a step, on one rank
   options.observers = {&log, &console};
-  TensorBoard tensorboard;
+  TensorBoard tensorboard(warn);
   if (loaded.experiment.metrics.tensorboard) options.observers.push_back(&tensorboard);
   std::unique_ptr<Metrics> metrics;
   if (loaded.experiment.metrics.any()) {
     metrics = std::make_unique<Metrics>(
         loaded, comm,
-        Labels{{"version", kVersion}, {"build_type", kBuildType}, {"compiler", kCompiler}},
-        [](const std::string& warning) { std::cerr << "syncnorm: " << warning << std::endl; });
+        Labels{{"version", kVersion}, {"build_type", kBuildType}, {"compiler", kCompiler}}, warn);
     options.observers.push_back(metrics.get());
     options.rank_observer = metrics.get();
   }
-  options.stop_requested = &stop_requested;
+  options.stop_requested = &stop_requested();
   try {
     Trainer(loaded, dataset, *device, comm, options).run();
   } catch (const PeerLostError& error) {

@@ -10,10 +10,10 @@
 namespace syncnorm {
 namespace {
 
-constexpr double kSmoothing = 0.05;     // weight of the newest step
-constexpr double kRedrawSeconds = 0.1;  // on a terminal
-constexpr double kPlainSeconds = 5.0;   // elsewhere
-constexpr int kBarWidth = 24;
+constexpr double kSmoothing = 0.05;           // weight of the newest step
+constexpr double kRedrawSeconds = 0.1;        // on a terminal
+constexpr double kPlainSeconds = 5.0;         // elsewhere
+constexpr int kBarWidth = 24, kLeastBar = 8;  // columns
 
 std::string duration(double seconds) {
   const long s = std::lround(seconds);
@@ -51,7 +51,7 @@ std::string where_the_time_went(const EndEvent& event) {
 }  // namespace
 
 void Console::clear_line() {
-  if (terminal_) out_ << "\r\033[K";
+  if (columns_) out_ << "\r\033[K";
 }
 
 void Console::on_start(const StartEvent& event) {
@@ -78,7 +78,7 @@ void Console::on_step(const StepEvent& event) {
   first_ = false;
   const auto now = std::chrono::steady_clock::now();
   const std::chrono::duration<double> quiet = now - last_shown_;
-  if (quiet.count() < (terminal_ ? kRedrawSeconds : kPlainSeconds) &&
+  if (quiet.count() < (columns_ ? kRedrawSeconds : kPlainSeconds) &&
       event.step != start_.total_steps)
     return;
   last_shown_ = now;
@@ -87,15 +87,27 @@ void Console::on_step(const StepEvent& event) {
   const std::string facts = fmt::format(
       "step {}/{}  epoch {}  loss {:.4f}  lr {:.4g}  {:.0f} images/s  {} left", event.step,
       start_.total_steps, event.epoch, smoothed_loss_, event.lr, rate, duration(left));
-  if (!terminal_) {
+  if (!columns_) {
     out_ << "  " << facts << std::endl;
     return;
   }
-  const auto done =
-      static_cast<int>(kBarWidth * event.step / std::max<std::int64_t>(1, start_.total_steps));
+  draw_line(facts, static_cast<double>(event.step) /
+                       static_cast<double>(std::max<std::int64_t>(1, start_.total_steps)));
+}
+
+/// A bar and the facts as far as they fit into one line: a longer one would wrap, and could not be
+/// redrawn. The facts are ASCII.
+void Console::draw_line(const std::string& facts, double done) {
+  const int columns = std::max(0, columns_() - 1);  // the last one may wrap
+  const int room = columns - static_cast<int>(facts.size()) - 3;
+  const int width = room >= kLeastBar ? std::min(room, kBarWidth) : 0;
   std::string bar;
-  for (int i = 0; i < kBarWidth; ++i) bar += i < done ? "█" : "░";
-  out_ << "\r\033[K  " << bar << " " << facts << std::flush;
+  for (int i = 0; i < width; ++i) bar += i < static_cast<int>(done * width) ? "█" : "░";
+  out_ << "\r\033[K";
+  if (width > 0)
+    out_ << "  " << bar << " " << facts << std::flush;
+  else
+    out_ << facts.substr(0, static_cast<std::size_t>(columns)) << std::flush;
 }
 
 void Console::on_eval(const EvalEvent& event) {

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <iosfwd>
+#include <string>
 
 #include "engine/train/observer.h"
 
@@ -10,8 +12,13 @@ namespace syncnorm {
 
 class Console final : public Observer {
  public:
-  /// `terminal`: redraw one line; else a plain line now and then (at most one per 5 seconds).
-  Console(std::ostream& out, bool terminal) : out_(out), terminal_(terminal) {}
+  /// The columns of a terminal, asked for whenever its line is drawn.
+  using Columns = std::function<int()>;
+
+  /// With `columns` one line of a terminal is redrawn; else there is a plain line now and then (at
+  /// most one per 5 seconds).
+  explicit Console(std::ostream& out, Columns columns = nullptr)
+      : out_(out), columns_(std::move(columns)) {}
 
   void on_start(const StartEvent& event) override;
   void on_resume(const ResumeEvent& event) override;
@@ -22,9 +29,10 @@ class Console final : public Observer {
 
  private:
   void clear_line();
+  void draw_line(const std::string& facts, double done);
 
   std::ostream& out_;
-  bool terminal_;
+  Columns columns_;
   StartEvent start_;
   double smoothed_loss_ = 0.0, smoothed_seconds_ = 0.0;
   bool first_ = true;

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <cerrno>
 #include <cstring>
 #include <ctime>
 #include <system_error>
@@ -28,6 +29,7 @@ constexpr std::chrono::milliseconds kFresh{200};  // how long a text serves all 
 constexpr const char* kThreads = "8";             // so many slow readers hold up the next
 constexpr const char* kTimeout = "1000";          // milliseconds for a request that stalls
 constexpr int kLowestPriority = 19;
+constexpr unsigned kHasIpv6 = 8;  // civetweb's number of the feature
 
 int thread_id() { return static_cast<int>(syscall(SYS_gettid)); }
 
@@ -52,26 +54,74 @@ void send(mg_connection* connection, const char* status, const std::string& head
   if (with_body) mg_write(connection, body.data(), body.size());
 }
 
-/// Connects, without waiting, and hangs up.
-void knock(const ListenAddress& address) {
-  const int handle =
-      socket(address.is_v6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  if (handle < 0) return;
+/// An address as the system's calls take it.
+struct SocketAddress {
+  sockaddr_storage storage = {};
+  socklen_t size = 0;
+  int family() const { return storage.ss_family; }
+  const sockaddr* get() const { return reinterpret_cast<const sockaddr*>(&storage); }
+};
+
+SocketAddress socket_address(const ListenAddress& address, const std::string& host) {
+  SocketAddress result;
   const auto port = htons(static_cast<std::uint16_t>(address.port));
   if (address.is_v6) {
-    sockaddr_in6 to = {};
-    to.sin6_family = AF_INET6;
-    to.sin6_port = port;
-    inet_pton(AF_INET6, address.is_any() ? "::1" : address.host.c_str(), &to.sin6_addr);
-    static_cast<void>(connect(handle, reinterpret_cast<const sockaddr*>(&to), sizeof to));
+    auto* to = reinterpret_cast<sockaddr_in6*>(&result.storage);
+    to->sin6_family = AF_INET6;
+    to->sin6_port = port;
+    inet_pton(AF_INET6, host.c_str(), &to->sin6_addr);
+    result.size = sizeof *to;
   } else {
-    sockaddr_in to = {};
-    to.sin_family = AF_INET;
-    to.sin_port = port;
-    inet_pton(AF_INET, address.is_any() ? "127.0.0.1" : address.host.c_str(), &to.sin_addr);
-    static_cast<void>(connect(handle, reinterpret_cast<const sockaddr*>(&to), sizeof to));
+    auto* to = reinterpret_cast<sockaddr_in*>(&result.storage);
+    to->sin_family = AF_INET;
+    to->sin_port = port;
+    inet_pton(AF_INET, host.c_str(), &to->sin_addr);
+    result.size = sizeof *to;
   }
-  close(handle);
+  return result;
+}
+
+/// A socket that is closed with its scope.
+class Socket {
+ public:
+  explicit Socket(int family, int flags = 0)
+      : handle_(socket(family, SOCK_STREAM | SOCK_CLOEXEC | flags, 0)) {}
+  ~Socket() {
+    if (handle_ >= 0) close(handle_);
+  }
+  Socket(const Socket&) = delete;
+  Socket& operator=(const Socket&) = delete;
+  int get() const { return handle_; }
+
+ private:
+  int handle_;
+};
+
+/// Why nobody can listen there, or empty. civetweb itself does not say, and gives up all addresses
+/// for one.
+std::string why_not(const ListenAddress& address) {
+  const SocketAddress place = socket_address(address, address.host);
+  const Socket probe(place.family());
+  const int yes = 1;
+  if (probe.get() < 0) return std::strerror(errno);
+  setsockopt(probe.get(), SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+  if (address.is_v6) setsockopt(probe.get(), IPPROTO_IPV6, IPV6_V6ONLY, &yes, sizeof yes);
+  if (bind(probe.get(), place.get(), place.size) != 0 || listen(probe.get(), 1) != 0)
+    return std::strerror(errno);
+  if (address.is_v6 && mg_check_feature(kHasIpv6) == 0)
+    return fmt::format(
+        "{}: the HTTP library of this build, civetweb {}, has no IPv6; listen on an IPv4 address, "
+        "such as 127.0.0.1:9464",
+        std::strerror(EAFNOSUPPORT), mg_version());
+  return "";
+}
+
+/// Connects, without waiting, and hangs up.
+void knock(const ListenAddress& address) {
+  const char* loopback = address.is_v6 ? "::1" : "127.0.0.1";
+  const SocketAddress to = socket_address(address, address.is_any() ? loopback : address.host);
+  const Socket caller(to.family(), SOCK_NONBLOCK);
+  if (caller.get() >= 0) static_cast<void>(connect(caller.get(), to.get(), to.size));
 }
 
 }  // namespace
@@ -79,8 +129,19 @@ void knock(const ListenAddress& address) {
 Exporter::Exporter(const std::vector<std::string>& addresses, std::optional<BasicAuth> auth,
                    std::function<std::string()> make_text)
     : auth_(std::move(auth)), make_text_(std::move(make_text)) {
-  for (const std::string& address : addresses) addresses_.push_back(parse_listen_address(address));
-  const std::string ports = fmt::format("{}", fmt::join(addresses, ","));
+  std::vector<std::string> usable;
+  for (const std::string& text : addresses) {
+    const ListenAddress address = parse_listen_address(text);
+    if (const std::string why = why_not(address); !why.empty()) {
+      refused_.push_back(fmt::format("{}: {}", text, why));
+      continue;
+    }
+    usable.push_back(text);
+    addresses_.push_back(address);
+  }
+  if (usable.empty())
+    throw InputError(fmt::format("cannot listen on {}", fmt::join(refused_, "; ")));
+  const std::string ports = fmt::format("{}", fmt::join(usable, ","));
   const char* options[] = {
       "listening_ports", ports.c_str(),       "num_threads", kThreads, "request_timeout_ms",
       kTimeout,          "enable_keep_alive", "no",          nullptr};

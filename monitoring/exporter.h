@@ -43,8 +43,8 @@ class ServerComplaint {
 
 class Exporter {
  public:
-  /// `make_text` is called by one serving thread at a time. Throws Error, with the reason, when it
-  /// cannot listen on all of `addresses`.
+  /// `make_text` is called by one serving thread at a time. Throws InputError, with the reasons,
+  /// when it can listen on none of `addresses`.
   Exporter(const std::vector<std::string>& addresses, std::optional<BasicAuth> auth,
            std::function<std::string()> make_text);
   /// Ends open connections, and returns within about a second.
@@ -54,6 +54,10 @@ class Exporter {
 
   /// Where it listens, in the order given, with the real ports in place of 0.
   const std::vector<ListenAddress>& addresses() const { return addresses_; }
+
+  /// The addresses where it could not listen, each with the reason: "127.0.0.1:80: Permission
+  /// denied".
+  const std::vector<std::string>& refused() const { return refused_; }
 
   ServingCost cost() const;
 
@@ -67,6 +71,7 @@ class Exporter {
   void note_cpu();
 
   std::vector<ListenAddress> addresses_;
+  std::vector<std::string> refused_;
   std::optional<BasicAuth> auth_;
   std::function<std::string()> make_text_;
 

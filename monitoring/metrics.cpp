@@ -9,6 +9,7 @@
 #include <ctime>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "engine/config/names.h"
 #include "engine/train/agreement.h"
@@ -237,7 +238,13 @@ void Metrics::serve() {
     say_(message + "; the run goes on without an exporter");
   };
   try {
-    exporter_ = std::make_unique<Exporter>(config_.listen, auth_, [this] { return text(); });
+    auto exporter = std::make_unique<Exporter>(config_.listen, auth_, [this] { return text(); });
+    if (const std::vector<std::string>& refused = exporter->refused(); !refused.empty()) {
+      const std::string message = fmt::format("cannot listen on {}", fmt::join(refused, "; "));
+      if (config_.required) throw InputError(message);
+      say_(fmt::format("metrics.listen: {}; the other addresses are served", message));
+    }
+    exporter_ = std::move(exporter);
     serving_.store(exporter_.get());
   } catch (const Error& error) {
     return warn_or_end(error);

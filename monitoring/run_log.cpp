@@ -2,15 +2,15 @@
 // at steps that come half a second after the last flush, so that it can be watched.
 #include "monitoring/run_log.h"
 
-#include <cerrno>
 #include <chrono>
 #include <cmath>
-#include <cstring>
+#include <fstream>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include "comm/json_values.h"
+#include "engine/train/run_lock.h"
 #include "kernels/error.h"
 #include "monitoring/probe_json.h"
 #include "monitoring/whole_file.h"
@@ -38,16 +38,13 @@ double unix_seconds() {
 void RunLog::on_start(const StartEvent& event) {
   start_ = event;
   folder_ = event.run_dir;
-  std::error_code error;
-  fs::create_directories(folder_, error);
-  if (error)
-    throw InputError(fmt::format("{}: cannot create the run folder ({}); choose another run_dir",
-                                 folder_.string(), error.message()));
+  create_run_folder(folder_);
   write_whole(folder_ / "config.yaml", event.config_yaml, kHint);
   if (event.first_step == 0) {
     // A fresh start. What an earlier try left in the log before its first checkpoint is void.
+    std::error_code error;
     fs::remove(folder_ / "metrics.jsonl", error);
-    open();
+    log_.open(folder_ / "metrics.jsonl");
   } else {
     cut_back(event.first_step);
   }
@@ -68,15 +65,13 @@ void RunLog::on_start(const StartEvent& event) {
              {"parameters", event.parameters},
              {"arena_bytes", event.arena_bytes}};
   if (!event.choices.empty()) start["choices"] = event.choices;
-  log_ << start.dump() << std::endl;
+  write(start);
 }
 
-void RunLog::open() {
-  const fs::path path = folder_ / "metrics.jsonl";
-  log_.open(path, std::ios::app);
-  if (!log_)
-    throw InputError(fmt::format("{}: cannot be opened ({}); choose another run_dir", path.string(),
-                                 std::strerror(errno)));
+template <class Json>
+void RunLog::write(const Json& json) {
+  log_.append(json.dump() + "\n");
+  log_.flush();
 }
 
 /// Drops what lies behind the checkpoint: steps that will be run again, and a torn last line.
@@ -96,11 +91,11 @@ void RunLog::cut_back(std::int64_t step) {
   }
   in.close();
   write_whole(path, kept, kHint);
-  open();
+  log_.open(path);
 }
 
 void RunLog::on_resume(const ResumeEvent& event) {
-  log_ << Json{{"event", "resume"}, {"step", event.step}, {"path", event.path}}.dump() << std::endl;
+  write(Json{{"event", "resume"}, {"step", event.step}, {"path", event.path}});
 }
 
 void RunLog::on_step(const StepEvent& event) {
@@ -116,45 +111,43 @@ void RunLog::on_step(const StepEvent& event) {
                {"reduction_seconds", event.reduction_seconds}};
   if (event.gradient_norm >= 0.0 || std::isnan(event.gradient_norm))
     json["gradient_norm"] = number(event.gradient_norm);
-  log_ << json.dump() << '\n';
+  log_.append(json.dump() + "\n");
   const auto now = std::chrono::steady_clock::now();
   if (now < next_flush_) return;
   log_.flush();
   next_flush_ = now + kFlushInterval;
 }
 
-void RunLog::on_probe(const ProbeEvent& event) { log_ << probe_json(event).dump() << std::endl; }
+void RunLog::on_probe(const ProbeEvent& event) { write(probe_json(event)); }
 
 void RunLog::on_eval(const EvalEvent& event) {
-  log_
-      << Json{{"event", "eval"},         {"step", event.step},         {"epoch", event.epoch},
-              {"split", event.split},    {"loss", number(event.loss)}, {"accuracy", event.accuracy},
-              {"seconds", event.seconds}}
-             .dump()
-      << std::endl;
+  write(Json{{"event", "eval"},
+             {"step", event.step},
+             {"epoch", event.epoch},
+             {"split", event.split},
+             {"loss", number(event.loss)},
+             {"accuracy", event.accuracy},
+             {"seconds", event.seconds}});
 }
 
 void RunLog::on_snapshot(const SnapshotEvent&) { log_.flush(); }
 
 void RunLog::on_checkpoint(const CheckpointEvent& event) {
-  log_ << Json{{"event", "checkpoint"},
-               {"step", event.step},
-               {"path", event.path},
-               {"bytes", event.bytes},
-               {"seconds", event.seconds}}
-              .dump()
-       << std::endl;
+  write(Json{{"event", "checkpoint"},
+             {"step", event.step},
+             {"path", event.path},
+             {"bytes", event.bytes},
+             {"seconds", event.seconds}});
 }
 
 void RunLog::on_checkpoint_failed(const CheckpointFailedEvent& event) {
-  log_ << Json{{"event", "checkpoint_failed"}, {"step", event.step}, {"message", event.message}}
-              .dump()
-       << std::endl;
+  write(Json{{"event", "checkpoint_failed"}, {"step", event.step}, {"message", event.message}});
 }
 
 void RunLog::on_end(const EndEvent& event) {
   for (const auto& [path, reason] : event.corrupt)
-    log_ << Json{{"event", "corrupt_image"}, {"path", path}, {"reason", reason}}.dump() << '\n';
+    log_.append(Json{{"event", "corrupt_image"}, {"path", path}, {"reason", reason}}.dump() + "\n");
+  log_.flush();
   Json json = {{"event", "end"},
                {"status", event.status},
                {"step", event.step},
@@ -176,7 +169,8 @@ void RunLog::on_end(const EndEvent& event) {
     json["best_step"] = event.best_step;
     json["best_validation_accuracy"] = event.best_validation_accuracy;
   }
-  log_ << json.dump() << std::endl;
+  if (log_.lost() > 0) json["lost_lines"] = log_.lost();
+  write(json);
   json.erase("event");
   json["name"] = start_.name;
   json["version"] = start_.version;
@@ -186,7 +180,16 @@ void RunLog::on_end(const EndEvent& event) {
   json["replicas"] = start_.replicas;
   json["batch_per_replica"] = start_.batch_per_replica;
   json["parameters"] = start_.parameters;
-  write_whole(folder_ / "summary.json", json.dump(2) + "\n", kHint);
+  const std::size_t lost = log_.close();
+  if (lost > 0) json["lost_lines"] = lost;
+  try {
+    write_whole(folder_ / "summary.json", json.dump(2) + "\n", "make room");
+  } catch (const InputError& error) {
+    throw CheckpointError(error.what());
+  }
+  if (lost > 0 && event.status == "done")  // other ends have an exit code of their own
+    throw CheckpointError(fmt::format("{}: {} lines were lost; the checkpoints are complete",
+                                      (folder_ / "metrics.jsonl").string(), lost));
 }
 
 }  // namespace syncnorm

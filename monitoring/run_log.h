@@ -3,16 +3,20 @@
 
 #include <chrono>
 #include <filesystem>
-#include <fstream>
 
 #include "engine/train/observer.h"
+#include "monitoring/append_file.h"
 
 namespace syncnorm {
 
 /// One JSON object a line, each with `event`; numbers are printed so that they read back to the
-/// same bits. Throws InputError when the folder cannot be written.
+/// same bits. Throws InputError when the folder cannot be written at the start, and CheckpointError
+/// at the end when something of the result is missing; between them a full disk is a warning.
 class RunLog final : public Observer {
  public:
+  /// `say` takes warnings.
+  explicit RunLog(AppendFile::Say say) : log_("line", std::move(say)) {}
+
   void on_start(const StartEvent& event) override;
   void on_resume(const ResumeEvent& event) override;
   void on_step(const StepEvent& event) override;
@@ -25,10 +29,11 @@ class RunLog final : public Observer {
 
  private:
   void cut_back(std::int64_t step);
-  void open();
+  template <class Json>
+  void write(const Json& json);  // and flushes
 
   std::filesystem::path folder_;
-  std::ofstream log_;
+  AppendFile log_;
   std::chrono::steady_clock::time_point next_flush_;
   StartEvent start_;
 };

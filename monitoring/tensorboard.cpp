@@ -3,14 +3,12 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <bit>
-#include <cerrno>
-#include <cstring>
+#include <cstdlib>
 
 #include <fmt/format.h>
-
-#include "kernels/error.h"
 
 namespace syncnorm {
 namespace {
@@ -54,12 +52,35 @@ std::string bytes_field(int field, const std::string& bytes) {
   return key(field, kBytes) + varint(bytes.size()) + bytes;
 }
 
-/// Event: wall_time = 1 (double), step = 2 (int64), then file_version = 3 or summary = 5.
+/// Event: wall_time = 1 (double), step = 2 (int64), then file_version = 3, summary = 5 or
+/// session_log = 7.
 std::string event(std::int64_t step, const std::string& content) {
   const double now =
       std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
   return key(1, kDouble) + little_endian(now) + key(2, kVarint) +
          varint(static_cast<std::uint64_t>(step)) + content;
+}
+
+/// SessionLog: status = 1, with START = 1. Readers then forget what older files say of this step
+/// and those behind it: the steps between the checkpoint and the end of the run that was resumed.
+std::string session_start() { return bytes_field(7, key(1, kVarint) + varint(1)); }
+
+constexpr std::string_view kFileName = "events.out.tfevents.";
+
+/// Seconds since 1970 for the name of a new file. Readers go by the order of names, so it is later
+/// than those of all files in the folder.
+std::int64_t next_time(const std::filesystem::path& folder) {
+  std::int64_t time = std::chrono::duration_cast<std::chrono::seconds>(
+                          std::chrono::system_clock::now().time_since_epoch())
+                          .count();
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with(kFileName))
+      time = std::max<std::int64_t>(time,
+                                    std::strtoll(name.c_str() + kFileName.size(), nullptr, 10) + 1);
+  }
+  return time;
 }
 
 }  // namespace
@@ -74,16 +95,10 @@ std::uint32_t crc32c(std::string_view bytes) {
 void TensorBoard::on_start(const StartEvent& start) {
   char host[256] = "";
   gethostname(host, sizeof host - 1);
-  const auto now = std::chrono::system_clock::now().time_since_epoch();
-  const std::filesystem::path path =
-      std::filesystem::path(start.run_dir) /
-      fmt::format("events.out.tfevents.{:010}.{}.{}",
-                  std::chrono::duration_cast<std::chrono::seconds>(now).count(), host, getpid());
-  file_.open(path, std::ios::binary | std::ios::app);
-  if (!file_)
-    throw InputError(fmt::format("{}: cannot be opened ({}); choose another run_dir", path.string(),
-                                 std::strerror(errno)));
+  const std::filesystem::path folder = start.run_dir;
+  file_.open(folder / fmt::format("{}{:010}.{}.{}", kFileName, next_time(folder), host, getpid()));
   write_record(event(0, bytes_field(3, "brain.Event:2")));
+  write_record(event(start.first_step + 1, session_start()));
   file_.flush();
 }
 
@@ -121,7 +136,7 @@ void TensorBoard::write(std::int64_t step, const Scalars& scalars) {
 
 void TensorBoard::write_record(const std::string& data) {
   const std::string length = little_endian(static_cast<std::uint64_t>(data.size()));
-  file_ << length << little_endian(masked(length)) << data << little_endian(masked(data));
+  file_.append(length + little_endian(masked(length)) + data + little_endian(masked(data)));
 }
 
 }  // namespace syncnorm

@@ -9,13 +9,13 @@
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
-#include <fstream>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "engine/train/observer.h"
+#include "monitoring/append_file.h"
 
 namespace syncnorm {
 
@@ -24,8 +24,11 @@ std::uint32_t crc32c(std::string_view bytes);
 
 class TensorBoard final : public Observer {
  public:
-  /// Opens run_dir/events.out.tfevents.TIME.HOST.PID at the start. A file that cannot be written is
-  /// an InputError there; later a full disk is left to the run log to find.
+  /// `say` takes warnings.
+  explicit TensorBoard(AppendFile::Say say) : file_("record", std::move(say)) {}
+
+  /// Opens run_dir/events.out.tfevents.TIME.HOST.PID at the start, behind those that are there. A
+  /// file that cannot be written is an InputError there; later a full disk is a warning.
   void on_start(const StartEvent& event) override;
   void on_step(const StepEvent& event) override;
   void on_eval(const EvalEvent& event) override;
@@ -37,7 +40,7 @@ class TensorBoard final : public Observer {
   void write(std::int64_t step, const Scalars& scalars);
   void write_record(const std::string& data);
 
-  std::ofstream file_;
+  AppendFile file_;
   std::chrono::steady_clock::time_point next_flush_;
 };
 

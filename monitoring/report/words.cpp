@@ -114,6 +114,19 @@ void warn_of_gap(const Setting& setting, std::vector<std::string>& warnings) {
                  : ""));
 }
 
+/// Every update leaves a line in the log; a disk that was full can have cost some.
+void warn_of_lost_steps(const Setting& setting, std::vector<std::string>& warnings) {
+  for (const RunData& run : setting.runs) {
+    if (run.steps.empty()) continue;
+    double all = run.steps.back().step;
+    if (const double done = number_of(run.summary, "step"); done > all) all = done;
+    const double lost = all - static_cast<double>(run.steps.size());
+    if (lost > 0.0)
+      warnings.push_back(fmt::format("{}the log lacks {:g} of {}.", before(setting), lost,
+                                     plural(all, "update")));
+  }
+}
+
 /// One sentence for all settings that spent more than `most` of their time on something.
 void warn_of_share(const StudyData& study, const char* key, double most, const std::string& what,
                    std::vector<std::string>& warnings) {
@@ -207,7 +220,10 @@ std::vector<std::string> values_of(const StudyData& study, const std::string& pa
 
 std::vector<std::string> warnings_of(const StudyData& study) {
   std::vector<std::string> warnings;
-  for (const Setting& setting : study.settings) warn_of_few_images(setting, warnings);
+  for (const Setting& setting : study.settings) {
+    warn_of_lost_steps(setting, warnings);
+    warn_of_few_images(setting, warnings);
+  }
   if (!warnings.empty())
     warnings.push_back(
         "Wu & He 2018 measured it with ResNet-50 on ImageNet: BatchNorm's error was 24.2% with 16 "

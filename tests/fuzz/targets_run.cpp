@@ -36,7 +36,7 @@ bool resumed_log(std::string_view bytes) {
   StartEvent event;
   event.run_dir = folder.path().string();
   event.first_step = 3;
-  RunLog().on_start(event);
+  RunLog(nullptr).on_start(event);
   promise(read_run_history(folder.path()).restarts >= 1.0, "a resumed log says so");
   return true;
 }

@@ -47,7 +47,7 @@ class RunLogTest : public ::testing::Test {
 };
 
 TEST_F(RunLogTest, TheFirstStepCanBeSeenAtOnce) {
-  RunLog log;
+  RunLog log(nullptr);
   log.on_start(start_);
   log.on_step(step(1, 2.5));
   const auto list = events();
@@ -56,7 +56,7 @@ TEST_F(RunLogTest, TheFirstStepCanBeSeenAtOnce) {
 }
 
 TEST_F(RunLogTest, LossesReadBackToTheSameBits) {
-  RunLog log;
+  RunLog log(nullptr);
   log.on_start(start_);
   const std::vector<double> losses = {0.1 + 0.2, 2.302585092994046, 5e-324, 1.7976931348623157e308};
   for (std::size_t i = 0; i < losses.size(); ++i)
@@ -75,13 +75,13 @@ TEST_F(RunLogTest, LossesReadBackToTheSameBits) {
 
 TEST_F(RunLogTest, ResumingCutsBackToTheCheckpoint) {
   {
-    RunLog log;
+    RunLog log(nullptr);
     log.on_start(start_);
     for (int i = 1; i <= 6; ++i) log.on_step(step(i, i));
     log.on_end({});
   }
   std::ofstream(folder_ / "run" / "metrics.jsonl", std::ios::app) << "{\"event\":\"step\",\"st";
-  RunLog log;
+  RunLog log(nullptr);
   start_.first_step = 4;
   log.on_start(start_);
   log.on_resume({4, "checkpoints/step-4"});
@@ -97,7 +97,7 @@ TEST_F(RunLogTest, ResumingCutsBackToTheCheckpoint) {
 TEST_F(RunLogTest, ConsolePrintsPlainLinesOrABar) {
   for (const bool terminal : {false, true}) {
     std::ostringstream out;
-    Console console(out, terminal);
+    Console console(out, terminal ? Console::Columns([] { return 80; }) : nullptr);
     console.on_start(start_);
     StepEvent last = step(10, 0.5);
     last.samples = 16;
@@ -106,6 +106,35 @@ TEST_F(RunLogTest, ConsolePrintsPlainLinesOrABar) {
     EXPECT_NE(out.str().find("step 10/10"), std::string::npos);
     EXPECT_NE(out.str().find("32 images/s"), std::string::npos);
     EXPECT_EQ(out.str().find('\r') != std::string::npos, terminal);
+  }
+}
+
+/// What a terminal shows of the line that was drawn last.
+std::string last_line(const std::string& out) {
+  const std::string text = out.substr(out.rfind("\033[K") + 3);
+  return text.substr(0, text.find('\n'));
+}
+
+int width_of(const std::string& text) {
+  return static_cast<int>(std::count_if(text.begin(), text.end(), [](char c) {
+    return (static_cast<unsigned char>(c) & 0xC0u) != 0x80u;
+  }));
+}
+
+TEST_F(RunLogTest, TheConsolesLineFitsTheTerminal) {
+  for (const int columns : {1, 20, 60, 80, 90, 200}) {
+    std::ostringstream out;
+    Console console(out, [columns] { return columns; });
+    console.on_start(start_);
+    StepEvent half = step(5, 0.5);
+    half.samples = 16;
+    half.seconds = 0.5;
+    console.on_step(half);
+    const std::string line = last_line(out.str());
+    EXPECT_LT(width_of(line), columns) << line;
+    EXPECT_EQ(line.find("█░") != std::string::npos, columns >= 80) << line;
+    if (columns >= 80) EXPECT_NE(line.find("0:03 left"), std::string::npos) << line;
+    if (columns == 20) EXPECT_EQ(line, "step 5/10  epoch 0 ");
   }
 }
 
@@ -121,14 +150,14 @@ TEST_F(RunLogTest, TheEndSaysWhereTheTimeWent) {
       "evaluation 15.0%, checkpoints 5.0% of 100.0 s\n";
   for (const char* status : {"done", "stopped", "diverged"}) {
     std::ostringstream out;
-    Console console(out, false);
+    Console console(out);
     end.status = status;
     console.on_end(end);
     EXPECT_TRUE(out.str().ends_with(line)) << out.str();
     EXPECT_EQ(out.str().find("done in 1:20") != std::string::npos, end.status == "done");
   }
   std::ostringstream out;
-  Console(out, false).on_end({});  // nothing was done
+  Console(out).on_end({});  // nothing was done
   EXPECT_EQ(out.str(), "");
 }
 
@@ -138,7 +167,7 @@ TEST_F(RunLogTest, TheEndNamesCorruptImages) {
   for (const char* name : {"a", "b", "c", "d", "e", "f"})
     end.corrupt.emplace_back(name, "is empty");
   std::ostringstream out;
-  Console(out, false).on_end(end);
+  Console(out).on_end(end);
   EXPECT_TRUE(out.str().starts_with("  6 corrupt images\n    a: is empty\n")) << out.str();
   EXPECT_EQ(out.str().find("    f:"), std::string::npos);
   EXPECT_NE(out.str().find("    and more; metrics.jsonl names all of them\n"), std::string::npos);
@@ -146,7 +175,7 @@ TEST_F(RunLogTest, TheEndNamesCorruptImages) {
 
 TEST_F(RunLogTest, TheTableHasTheNumbersOfTheLog) {
   {
-    RunLog log;
+    RunLog log(nullptr);
     log.on_start(start_);
     log.on_step(step(1, 0.1 + 0.2));
     EvalEvent eval;
