@@ -56,7 +56,7 @@ ListenAddress parse_listen_address(const std::string& text) {
   }
   if (!is_numeric(address.is_v6 ? AF_INET6 : AF_INET, address.host))
     refuse(text,
-           "has no numeric host; write one as 127.0.0.1:9464, [::1]:9464, or 0.0.0.0:9464 for all "
+           "has no numeric host; write one as 127.0.0.1:9464, or 0.0.0.0:9464 for all "
            "addresses");
   return address;
 }

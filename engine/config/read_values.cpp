@@ -8,8 +8,10 @@
 #include <charconv>
 #include <cmath>
 
+#include "engine/config/paths.h"
 #include "engine/config/source_text.h"
 #include "engine/config/suggest.h"
+#include "kernels/error.h"
 
 namespace syncnorm::config {
 
@@ -200,6 +202,17 @@ std::optional<std::string> read_text(const ConfigNode& node, const Field& field)
     return std::nullopt;
   }
   return node.text;
+}
+
+std::optional<std::string> read_path(const ConfigNode& node, const Field& field) {
+  const auto text = read_text(node, field);
+  if (!text) return std::nullopt;
+  try {
+    return expand_path(*text);
+  } catch (const InputError& error) {
+    field.fail(node, error.what());
+    return std::nullopt;
+  }
 }
 
 std::optional<std::string> read_name(const ConfigNode& node, const Field& field) {

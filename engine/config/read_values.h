@@ -55,6 +55,9 @@ std::optional<bool> read_switch(const ConfigNode& node, const Field& field);
 /// A text that is not empty and has no control characters.
 std::optional<std::string> read_text(const ConfigNode& node, const Field& field);
 
+/// The same, expanded as paths are (paths.h).
+std::optional<std::string> read_path(const ConfigNode& node, const Field& field);
+
 /// A text of [A-Za-z0-9._-] that begins with a letter, a digit or `_`.
 std::optional<std::string> read_name(const ConfigNode& node, const Field& field);
 

@@ -107,7 +107,7 @@ SchemaKey layers_key() {
 SchemaKey run_dir_key() {
   return {"run_dir", "path", "folder that the run is written to; default: `runs/<name>`",
           [](const ConfigNode& node, const Field& field, Draft& draft) {
-            const auto value = read_text(node, field);
+            const auto value = read_path(node, field);
             if (value) draft.experiment.run_dir = *value;
             return value.has_value();
           },
@@ -165,7 +165,7 @@ Rows data_rows() {
           "synthetic needs no files: labelled textures, made from the seed; image_folder and "
           "packed: "
           "see Images on disk"),
-      text_key(
+      path_key(
           "data.path", [](auto& e) -> auto& { return e.data.path; }, "`auto`, or a path",
           "folder with the dataset's files; auto: the usual places"),
       switch_key(
@@ -514,15 +514,15 @@ Rows metrics_rows() {
       optional_text_key(
           "metrics.user", [](auto& e) -> auto& { return e.metrics.user; }, "name, or `\"\"`",
           "who may read `/metrics`, by basic authentication; empty: everybody"),
-      optional_text_key(
+      optional_path_key(
           "metrics.password_file", [](auto& e) -> auto& { return e.metrics.password_file; },
-          "path, or `\"\"`", "file with the password of `user` in its first line, of mode 0600"),
-      optional_text_key(
+          "file with the password of `user` in its first line, of mode 0600"),
+      optional_path_key(
           "metrics.file_sd_dir", [](auto& e) -> auto& { return e.metrics.file_sd_dir; },
-          "path, or `\"\"`", "folder for a `file_sd` target file, which is there while the run is"),
-      optional_text_key(
+          "folder for a `file_sd` target file, which is there while the run is"),
+      optional_path_key(
           "metrics.textfile", [](auto& e) -> auto& { return e.metrics.textfile; },
-          "path, or `\"\"`", "file ending in `.prom` for node_exporter, written when the run ends"),
+          "file ending in `.prom` for node_exporter, written when the run ends"),
       optional_text_key(
           "metrics.pushgateway", [](auto& e) -> auto& { return e.metrics.pushgateway; },
           "`http://host:port`, or `\"\"`", "Pushgateway that is told how the run ended"),

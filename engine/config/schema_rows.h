@@ -107,11 +107,21 @@ SchemaKey text_key(std::string path, Access access, std::string type, std::strin
           [=](const Draft& draft) { return scalar_text(access(draft.experiment)); }};
 }
 
-/// A text that may be empty: "" says that there is none.
+/// A file or folder; see paths.h for what is expanded.
 template <typename Access>
-SchemaKey optional_text_key(std::string path, Access access, std::string type,
-                            std::string meaning) {
+SchemaKey path_key(std::string path, Access access, std::string type, std::string meaning) {
   SchemaKey key = text_key(std::move(path), access, std::move(type), std::move(meaning));
+  key.store = [access](const ConfigNode& node, const Field& field, Draft& draft) {
+    const auto value = read_path(node, field);
+    if (value) access(draft.experiment) = *value;
+    return value.has_value();
+  };
+  return key;
+}
+
+/// The same key, which may be empty: "" says that there is none.
+template <typename Access>
+SchemaKey or_empty(SchemaKey key, Access access) {
   key.store = [access, full = key.store](const ConfigNode& node, const Field& field, Draft& draft) {
     const bool is_none = node.kind == NodeKind::scalar && node.quoted && node.text.empty();
     if (!is_none) return full(node, field, draft);
@@ -119,6 +129,17 @@ SchemaKey optional_text_key(std::string path, Access access, std::string type,
     return true;
   };
   return key;
+}
+
+template <typename Access>
+SchemaKey optional_text_key(std::string path, Access access, std::string type,
+                            std::string meaning) {
+  return or_empty(text_key(std::move(path), access, std::move(type), std::move(meaning)), access);
+}
+
+template <typename Access>
+SchemaKey optional_path_key(std::string path, Access access, std::string meaning) {
+  return or_empty(path_key(std::move(path), access, "path, or `\"\"`", std::move(meaning)), access);
 }
 
 template <typename Access>

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <cctype>
+#include <iterator>
+#include <utility>
 
 namespace syncnorm::config {
 
@@ -84,12 +86,71 @@ std::string colon_hint(std::string_view text) {
   return "";
 }
 
-std::string shortened(std::string_view text, std::size_t longest) {
+namespace {
+
+/// The character that begins at text[at], and its bytes; 0 bytes where it is no UTF-8.
+std::pair<char32_t, std::size_t> character(std::string_view text, std::size_t at) {
+  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
+  const unsigned char first = byte(at);
+  const std::size_t length = first < 0x80             ? 1
+                             : (first & 0xE0) == 0xC0 ? 2
+                             : (first & 0xF0) == 0xE0 ? 3
+                             : (first & 0xF8) == 0xF0 ? 4
+                                                      : 0;
+  if (length == 0 || at + length > text.size()) return {first, 0};
+  char32_t code = length == 1 ? first : first & (0x7Fu >> length);
+  for (std::size_t k = 1; k < length; ++k) code = (code << 6) | (byte(at + k) & 0x3Fu);
+  return {code, length};
+}
+
+struct Range {
+  char32_t first, last;
+};
+
+/// Invisible characters, and those that look like one of ASCII: spaces, dashes, quotes, joiners,
+/// full-width forms.
+constexpr Range kDeceptive[] = {
+    {0x80, 0xA0},      {0xAD, 0xAD},     {0x34F, 0x34F},   {0x61C, 0x61C},   {0x115F, 0x1160},
+    {0x1680, 0x1680},  {0x180E, 0x180E}, {0x2000, 0x201F}, {0x2024, 0x2024}, {0x2028, 0x202F},
+    {0x205F, 0x206F},  {0x2212, 0x2212}, {0x3000, 0x3000}, {0x3164, 0x3164}, {0xFE00, 0xFE0F},
+    {0xFE63, 0xFE63},  {0xFEFF, 0xFEFF}, {0xFF01, 0xFF5E}, {0xFFA0, 0xFFA0}, {0xFFF9, 0xFFFB},
+    {0xE0000, 0xE007F}};
+/// Greek and Cyrillic letters, some of which look like Latin ones.
+constexpr Range kLookAlikes = {0x370, 0x52F};
+
+bool within(char32_t code, const Range& range) { return code >= range.first && code <= range.last; }
+
+/// Whether the reader has to be told which character it is; `latin`: among Latin letters.
+bool deceives(char32_t code, bool latin) {
+  return (latin && within(code, kLookAlikes)) ||
+         std::any_of(std::begin(kDeceptive), std::end(kDeceptive),
+                     [code](const Range& range) { return within(code, range); });
+}
+
+}  // namespace
+
+std::string visible(std::string_view text) {
+  const bool latin = std::any_of(text.begin(), text.end(), [](char c) {
+    return std::isalpha(static_cast<unsigned char>(c)) != 0;
+  });
   std::string shown;
-  for (const char c : text.substr(0, longest + 1)) {
-    const auto byte = static_cast<unsigned char>(c);
-    shown += byte < 0x20 || byte == 0x7F ? ' ' : c;
+  for (std::size_t at = 0; at < text.size();) {
+    const auto [code, length] = character(text, at);
+    if (length == 0)
+      shown += fmt::format("\\x{:02x}", static_cast<unsigned>(code));
+    else if (code < 0x20 || code == 0x7F)
+      shown += ' ';
+    else if (deceives(code, latin))
+      shown += fmt::format("<U+{:04X}>", static_cast<unsigned>(code));
+    else
+      shown += text.substr(at, length);
+    at += std::max<std::size_t>(length, 1);
   }
+  return shown;
+}
+
+std::string shortened(std::string_view text, std::size_t longest) {
+  std::string shown = visible(text.substr(0, 4 * longest + 4));
   if (shown.size() <= longest) return shown;
   std::size_t end = longest;
   while (end > 0 && (static_cast<unsigned char>(shown[end]) & 0xC0) == 0x80) --end;

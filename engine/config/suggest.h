@@ -22,7 +22,11 @@ std::string with_article(const std::string& noun);
 /// For "lr:0.1": "put a space after the colon: `lr: 0.1`". "" when no colon lacks its space.
 std::string colon_hint(std::string_view text);
 
-/// `text` on one line, cut to a length that fits a message.
+/// `text` on one line, with characters that cannot be seen, or that look like others, as their code
+/// points: "optimizer<U+00A0>".
+std::string visible(std::string_view text);
+
+/// The same, cut to a length that fits a message.
 std::string shortened(std::string_view text, std::size_t longest);
 
 /// The same in single quotes, for a value.

@@ -53,7 +53,7 @@ TEST(MetricsConfig, MistakesHaveTheirPlaces) {
       {"metrics: {listen: '127.0.0.1:70000'}\n",
        listen + "'127.0.0.1:70000' has no port from 0 to 65535; " + kUse},
       {"metrics: {listen: 'node7:9464'}\n",
-       listen + "'node7:9464' has no numeric host; write one as 127.0.0.1:9464, [::1]:9464, or "
+       listen + "'node7:9464' has no numeric host; write one as 127.0.0.1:9464, or "
                 "0.0.0.0:9464 for all addresses"},
       {"metrics: {listen: []}\n", listen + "the list is empty; give an address, as 127.0.0.1:9464"},
       {"metrics: {listen: ['127.0.0.1:1', 'x']}\n",
