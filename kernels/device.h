@@ -157,7 +157,8 @@ class Device {
 };
 
 /// The CPU, one core. `isa` names the instruction set of our own kernels: "baseline", "avx2",
-/// "avx512"; empty: the best one here. Throws InputError for a set that this processor lacks.
+/// "avx512"; empty: the one in the environment variable SYNCNORM_ISA, else the best here. Throws
+/// InputError for a set that this processor lacks.
 std::unique_ptr<Device> make_cpu_device(const std::string& isa = "");
 
 /// The GPU for the rank with `local_rank` ranks before it on its machine: they are dealt in turn,

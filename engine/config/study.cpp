@@ -308,14 +308,48 @@ void check_validation(const Study& study, const VariedKeys& chosen, Problems& pr
                  "out, as `data: {validation: 5000}`");
 }
 
+/// The entry of a map under `key`, made where it is not there.
+ConfigNode& entry_of(ConfigNode& map, const std::string& key, const Position& position) {
+  for (ConfigEntry& entry : map.entries)
+    if (entry.key == key) return entry.value;
+  map.entries.push_back({key, position, {}});
+  ConfigNode& made = map.entries.back().value;
+  made.kind = NodeKind::map;
+  made.position = position;
+  return made;
+}
+
+/// Moves overrides of the study's own keys into the file's tree: `best_of={optimizer.lr: [0.1,
+/// 1]}`, or one list of it, `best_of.optimizer.lr=[0.1, 1]`.
+void take_study_overrides(std::vector<Override>& overrides, ConfigNode& root) {
+  for (Override& override : overrides) {
+    const std::size_t dot = override.path.find('.');
+    const std::string name = override.path.substr(0, dot);
+    if (!is_study_key(name)) continue;
+    const Position where = override.value.position;
+    ConfigNode* place = &entry_of(root, name, where);
+    if (dot != std::string::npos) {
+      if (place->kind != NodeKind::map) continue;  // told where the map is read
+      place = &entry_of(*place, override.path.substr(dot + 1), where);
+    }
+    *place = std::move(override.value);
+    for (ConfigEntry& entry : root.entries)
+      if (entry.key == name && dot == std::string::npos) entry.position = where;
+  }
+  std::erase_if(overrides, [](const Override& one) {
+    return is_study_key(one.path.substr(0, one.path.find('.')));
+  });
+}
+
 Study load(const std::filesystem::path& path, const std::vector<std::string>& arguments) {
   Problems problems;
   const Schema schema = make_schema();
   FileLayers files = read_file_layers(path, problems);
-  const auto overrides = parse_overrides(arguments, problems);
+  auto overrides = parse_overrides(arguments, problems);
   if (files.trees.empty()) problems.throw_if_any();
 
-  const ConfigNode root = files.trees.back();  // the settings point into it
+  ConfigNode root = files.trees.back();  // the settings point into it
+  take_study_overrides(overrides, root);
   std::erase_if(files.trees.back().entries,
                 [](const ConfigEntry& entry) { return is_study_key(entry.key); });
   if (root.find("compare") == nullptr && root.find("runs") == nullptr && problems.empty()) {

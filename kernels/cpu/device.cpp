@@ -26,7 +26,11 @@ const Loops& select_loops(const std::string& isa) {
     if (!available) throw InputError("this processor lacks the instruction set '" + isa + "'");
     return loops;
   };
-  if (isa.empty()) return avx512 ? loops_avx512 : (avx2 ? loops_avx2 : loops_baseline);
+  if (isa.empty()) {
+    if (const char* held = std::getenv("SYNCNORM_ISA"); held != nullptr && *held != '\0')
+      return select_loops(held);
+    return avx512 ? loops_avx512 : (avx2 ? loops_avx2 : loops_baseline);
+  }
   if (isa == "baseline") return loops_baseline;
   if (isa == "avx2") return choose(loops_avx2, avx2);
   if (isa == "avx512") return choose(loops_avx512, avx512);
@@ -44,7 +48,8 @@ Buffer allocate_host(std::size_t bytes) {
   const std::size_t rounded = (bytes + align - 1) / align * align;
   void* data = std::aligned_alloc(align, rounded);
   if (data == nullptr)
-    throw OutOfMemoryError(fmt::format("{:.1f} MiB of memory", static_cast<double>(rounded) / kMiB));
+    throw OutOfMemoryError(
+        fmt::format("{:.1f} MiB of memory", static_cast<double>(rounded) / kMiB));
   if (large) madvise(data, rounded, MADV_HUGEPAGE);  // a hint: refused is as good
   std::memset(data, 0, rounded);
   return {static_cast<std::byte*>(data), bytes, [](std::byte* p) { std::free(p); }};

@@ -76,6 +76,17 @@ def scalars(path):
     return version, found, times
 
 
+def sessions(path):
+    """(step, whether a session starts there, tags) of every event, up to a torn one at the end."""
+    data, at = path.read_bytes(), 0
+    while at + 12 <= len(data):
+        (length,) = struct.unpack("<Q", data[at:at + 8])
+        event = dict(fields(data[at + 12:at + 12 + length]))
+        at += 16 + length
+        start = dict(fields(event.get(7, b""))).get(1) == 1
+        yield event.get(2, 0), start, [dict(fields(v))[1].decode() for _, v in fields(event.get(5, b""))]
+
+
 def f32(value):
     return struct.unpack("<f", struct.pack("<f", value))[0]
 
@@ -122,6 +133,34 @@ class Exports(harness.TestCase):
         self.assertEqual(sorted(steps, key=min), [{1, 2}, {3, 4}])
         self.train("plain", {})
         self.assertEqual(self.events_of("plain"), [])
+
+    def test_steps_of_a_killed_run_are_taken_back(self):
+        """As TensorBoard reads it: a session's start voids what older files say of later steps."""
+        settings = {"metrics.tensorboard": True, "checkpoint.every_steps": 300, "steps": 100000,
+                    "model.architecture": "mlp", "model.hidden": [4], "norm": "none"}
+        path = harness.write_experiment(self.folder / "run.yaml", settings, run_dir=self.folder / "run")
+        for _ in range(2):
+            checkpoints = lambda: len(list((self.folder / "run").glob("checkpoints/step-*")))
+            before = sum(f.stat().st_size for f in self.events_of("run"))
+            process = harness.start("train", path, "--resume", "auto")
+            harness.wait_for(lambda: checkpoints() >= 2 and
+                             sum(f.stat().st_size for f in self.events_of("run")) > before + 50000, "events")
+            process.kill()
+            harness.finish(process)
+        last = harness.Run(self.folder / "run").checkpoints()[-1]
+        run = self.train("run", {**settings, "steps": last + 10}, arguments=["--resume", "auto"])
+        files = self.events_of("run")
+        self.assertEqual(len(files), 3)
+        found, again = [], 0
+        for file in files:
+            for step, start, tags in sessions(file):
+                if start:
+                    again += sum(s >= step for s in found)
+                    found = [s for s in found if s < step]
+                found += [step] * ("train/loss" in tags)
+        self.assertGreater(again, 0)  # steps behind the checkpoint, which were run twice
+        self.assertEqual(found, [s["step"] for s in run.steps])
+        self.assertEqual(found, list(range(1, last + 11)))
 
     def test_csv_has_what_the_log_has(self):
         run = self.train("run", {"evaluation.every_steps": 2})

@@ -257,6 +257,24 @@ class Metrics(harness.TestCase):
                          rf"refused.yaml:\d+:\d+: metrics.listen: cannot listen on {address}.*; "
                          "free it, or choose another, or port 0", ranks=2)
 
+    def test_one_address_of_two_is_served(self):
+        """Also where the other is IPv6 and the HTTP library has none; required: that ends the run."""
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            address = f"127.0.0.1:{taken.getsockname()[1]}"
+            listen = [address, "[::1]:0", "127.0.0.1:0"]
+            path = harness.write_experiment(
+                self.folder / "some.yaml", {**SHORT, "metrics.listen": listen},
+                run_dir=self.folder / "some")
+            result = harness.run("train", path)
+            self.assertEqual(result.code, 0, result.err)
+            self.assertRegex(result.err, f"metrics.listen: cannot listen on {address}: Address already in "
+                                         "use.*; the other addresses are served")
+            self.refused({**SHORT, "metrics.listen": listen, "metrics.required": True},
+                         f"metrics.listen: cannot listen on {address}: Address already in use.*; free it, "
+                         "or choose another, or port 0")
+
     def test_storms_and_slow_clients_do_nothing_to_the_run(self):
         process, address = self.watch()
         host, port = address.split(":")

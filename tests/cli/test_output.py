@@ -1,21 +1,13 @@
 """What cannot be written is said, held back or lost by count, and never mixed into other files."""
 import json
-import resource
 import shutil
 import signal
-import subprocess
 
+import accidents
 import harness
+from accidents import shell
 
-QUIET = {"evaluation.every_epochs": 0, "checkpoint.every_epochs": 0,
-         "model.architecture": "mlp", "model.hidden": [8], "norm": "none"}
-UNLIMITED = resource.RLIM_INFINITY
-
-
-def shell(command, *arguments, **options):
-    """Runs bash with the program and the arguments as "$@"."""
-    return subprocess.run(["bash", "-c", command, "bash", harness.PROGRAM, *map(str, arguments)],
-                          capture_output=True, timeout=harness.TIMEOUT, **options)
+QUIET = accidents.FAST
 
 
 class Output(harness.TestCase):
@@ -25,19 +17,10 @@ class Output(harness.TestCase):
 
     # ---- A disk that is full, which a limit on the size of files stands for.
 
-    def start_and_fill(self, settings):
-        """A run whose files can grow no more from its tenth step on."""
-        process = harness.start("train", self.experiment(settings))
-        log = self.folder / "run" / "metrics.jsonl"
-        harness.wait_for(lambda: log.exists() and log.read_bytes().count(b'"step"') > 10, "steps")
-        full = max(p.stat().st_size for p in (self.folder / "run").rglob("*") if p.is_file()) + 1000
-        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (full, UNLIMITED))
-        return process
-
     def test_a_disk_that_is_full_for_a_moment(self):
-        process = self.start_and_fill({"steps": 30000, "metrics.tensorboard": True})
+        process = accidents.start_and_fill(self.folder, {"steps": 30000, "metrics.tensorboard": True})
         warnings = [process.stderr.readline().decode() for _ in range(2)]
-        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (UNLIMITED, UNLIMITED))
+        accidents.make_room(process)
         result = harness.finish(process)
         self.assertEqual(result.code, 0, result.err)
         said = "".join(warnings) + result.err
@@ -55,7 +38,7 @@ class Output(harness.TestCase):
         self.assertEqual(len(tensorboard_records(events)), 2 + 30000 + len(run.evals))
 
     def test_a_disk_that_stays_full(self):
-        process = self.start_and_fill({"steps": 3000})
+        process = accidents.start_and_fill(self.folder, {"steps": 3000})
         result = harness.finish(process)
         self.assertEqual(result.code, 3, result.err)
         log = self.folder / "run" / "metrics.jsonl"
@@ -80,15 +63,11 @@ class Output(harness.TestCase):
     # ---- Descriptors.
 
     def test_closed_descriptors(self):
-        for closed in ("<&- >&-", "<&- >&- 2>&-", "2>&-", ">&-", "<&-"):
+        for closed in accidents.CLOSED:
             with self.subTest(closed=closed):
-                shutil.rmtree(self.folder / "run", ignore_errors=True)
-                result = shell(f'exec "$@" {closed}', "train", self.experiment({}))
+                result, clean = accidents.train_with_closed(self.folder, closed)
                 self.assertEqual(result.returncode, 0, result.stderr)
-                self.assertEqual(len(harness.Run(self.folder / "run").steps), 4)
-                for line in harness.Run(self.folder / "run").lines:
-                    self.assertIn("event", json.loads(line))
-                self.assertEqual((self.folder / "run" / ".lock").read_bytes(), b"")
+                self.assertTrue(clean)
 
     def test_output_that_cannot_be_written(self):
         """The result of these commands is what they print."""

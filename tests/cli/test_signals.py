@@ -3,30 +3,11 @@ import os
 import random
 import signal
 import subprocess
-import time
 
+import accidents
 import harness
 
-# oneDNN's products of these sizes keep the stack pointer in a heap buffer, where a handler's frame
-# would do harm. A step takes about 10 ms.
-LARGE = {"replicas": 2, "batch_per_replica": 32, "steps": 1000000,
-         "model.architecture": "mlp", "model.hidden": [1024, 1024], "norm": "none",
-         "data.synthetic.height": 28, "data.synthetic.width": 28,
-         "optimizer.lr": 1e-3, "evaluation.every_epochs": 0, "checkpoint.every_epochs": 0}
-LONG = {**LARGE, "model.hidden": [16]}
-
-
-def steps_in(log):
-    try:
-        return log.read_bytes().count(b'"event":"step"')
-    except FileNotFoundError:
-        return 0
-
-
-def instruction_sets():
-    """What oneDNN is held to: AVX2, and what the processor has beyond it."""
-    with open("/proc/cpuinfo") as file:
-        return ["AVX2"] + ["ALL"] * ("avx512f" in file.read())
+LONG = {**accidents.LARGE, "model.hidden": [16]}
 
 
 class Signals(harness.TestCase):
@@ -35,40 +16,17 @@ class Signals(harness.TestCase):
                                         run_dir=self.folder / name)
         return harness.start("train", path, *arguments, ranks=ranks, **options)
 
-    def wait_for_steps(self, process, count=1, name="run"):
+    def wait_for_steps(self, process, name="run"):
         log = self.folder / name / "metrics.jsonl"
-        harness.wait_for(lambda: process.poll() is not None or steps_in(log) >= count, "a step")
+        harness.wait_for(lambda: process.poll() is not None or accidents.steps_in(log) > 0, "a step")
 
     def stop_often(self, times, ranks):
-        """Stops a run so often, each time going on, and asks for the bits of one that was not."""
-        seed = random.randrange(1 << 30)
-        moments = random.Random(seed)
-        for isa in instruction_sets():
-            name = f"stopped-{isa}-{ranks}"
-            env = {"ONEDNN_MAX_CPU_ISA": isa}
+        for isa in accidents.instruction_sets():
+            seed = random.randrange(1 << 30)
             with self.subTest(isa=isa, ranks=ranks, seed=seed):
-                log = self.folder / name / "metrics.jsonl"
-                for stop in range(times):
-                    before = steps_in(log)
-                    process = self.start(LARGE, *(["--resume", "auto"] if stop else []),
-                                         ranks=ranks, name=name, env=env)
-                    harness.wait_for(lambda: process.poll() is not None or
-                                     steps_in(log) not in (0, before), "a step")
-                    time.sleep(moments.uniform(0.0, 0.2))  # the moment is what is tested
-                    which = moments.choice([signal.SIGTERM, signal.SIGUSR2])
-                    if process.poll() is not None:
-                        self.fail(harness.finish(process).err)
-                    targets = harness.ranks_of(process, ranks) if ranks else [process.pid]
-                    os.kill(moments.choice(targets), which)
-                    result = harness.finish(process)
-                    self.assertEqual(result.code, 75, f"stop {stop + 1}: {result.err}")
-                last = harness.Run(self.folder / name).checkpoints()[-1]
-                ended = {**LARGE, "steps": last + 2}
-                again = self.train(name, ended, ranks, ["--resume", "auto"], env=env)
-                whole = self.train(f"whole-{isa}-{ranks}", ended, env=env)
-                self.assert_same_events(again, whole)
-                self.assertEqual(again.checkpoint(last + 2).joinpath("model.safetensors").read_bytes(),
-                                 whole.checkpoint(last + 2).joinpath("model.safetensors").read_bytes())
+                codes, run, whole = accidents.stop_often(self.folder, times, ranks, isa, seed)
+                self.assertEqual(codes, [75] * times)
+                self.assertTrue(accidents.same_end(run, whole))
 
     def test_stops_at_random_moments(self):
         self.stop_often(6, 0)
@@ -111,7 +69,7 @@ class Signals(harness.TestCase):
 
     def test_other_commands_die_of_signals(self):
         """What has nothing to save ends as any program does."""
-        path = harness.write_experiment(self.folder / "bench.yaml", LARGE)
+        path = harness.write_experiment(self.folder / "bench.yaml", accidents.LARGE)
         process = harness.start("bench", "step", path, "--rounds", "10000")
         harness.wait_for(lambda: len(os.listdir(f"/proc/{process.pid}/task")) > 1, "its threads")
         process.send_signal(signal.SIGINT)

@@ -89,6 +89,33 @@ TEST(Exporter, AnAddressInUseIsAnError) {
   }
 }
 
+TEST(Exporter, ServesTheAddressesThatItCan) {
+  const Exporter first({"127.0.0.1:0"}, {}, [] { return std::string("x 1\n"); });
+  const std::string taken = first.addresses()[0].text();
+  const Exporter exporter({"192.0.2.1:9464", taken, "127.0.0.1:0"}, {},
+                          [] { return std::string("up 1\n"); });
+  ASSERT_EQ(exporter.addresses().size(), 1u);
+  EXPECT_THAT(get(port_of(exporter)), HasSubstr("up 1"));
+  EXPECT_EQ(exporter.refused(),
+            (std::vector<std::string>{"192.0.2.1:9464: Cannot assign requested address",
+                                      taken + ": Address already in use"}));
+}
+
+/// Debian's civetweb has no IPv6; one that has it serves both.
+TEST(Exporter, SaysWhyThereIsNoIpv6AndServesTheOtherAddress) {
+  const Exporter exporter({"[::1]:0", "127.0.0.1:0"}, {}, [] { return std::string("up 1\n"); });
+  EXPECT_EQ(exporter.refused().size() + exporter.addresses().size(), 2u);
+  EXPECT_FALSE(exporter.addresses().back().is_v6);
+  EXPECT_THAT(get(exporter.addresses().back().port), HasSubstr("up 1"));
+  for (const std::string& refused : exporter.refused()) {
+    EXPECT_THAT(refused, StartsWith("[::1]:0: "));
+    EXPECT_TRUE(refused.find("has no IPv6; listen on an IPv4 address") != std::string::npos ||
+                refused.find("Cannot assign requested address") != std::string::npos ||
+                refused.find("Address family not supported") != std::string::npos)
+        << refused;
+  }
+}
+
 TEST(Exporter, APasswordIsNeeded) {
   const Exporter exporter({"127.0.0.1:0"}, BasicAuth("ann", "s3cret:x"),
                           [] { return std::string("x 1\n"); });

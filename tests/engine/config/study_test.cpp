@@ -234,6 +234,29 @@ TEST_F(StudyFiles, OverridesOfVariedKeysAreRefused) {
   EXPECT_EQ(load(text, {"norm.eps=0.5"}).runs[3].loaded.experiment.norm.eps, 0.5);
 }
 
+TEST_F(StudyFiles, TheCommandLineMayGiveTheStudysOwnKeys) {
+  const std::string text = "name: st\ndata: {validation: 100}\ncompare: {norm: [bn, gn]}\n";
+  const Study study = load(text, {"best_of={optimizer.lr: [0.1, 0.2]}", "target_accuracy=0.5",
+                                  "compare.norm=[ln]", "compare.seed=[1, 2]"});
+  EXPECT_EQ(study.best_of, std::vector<std::string>{"optimizer.lr"});
+  EXPECT_EQ(study.target_accuracy, 0.5);
+  EXPECT_EQ(names(study),
+            (std::vector<std::string>{
+                "st/norm=ln,seed=1,optimizer.lr=0.1", "st/norm=ln,seed=1,optimizer.lr=0.2",
+                "st/norm=ln,seed=2,optimizer.lr=0.1", "st/norm=ln,seed=2,optimizer.lr=0.2"}));
+  const Study same = load(text, {"best_of.optimizer.lr=[0.1, 0.2]"});
+  EXPECT_EQ(same.best_of, study.best_of);
+  EXPECT_EQ(names(load("name: st\n", {"runs=[{norm: bn}, {norm: gn}]"})),
+            (std::vector<std::string>{"st/norm=bn", "st/norm=gn"}));
+  EXPECT_EQ(load_error(text, {"best_of=3"}),
+            "command line: best_of: expected a map from key paths to lists; write "
+            "`optimizer.lr: [0.01, 0.1]` under it");
+  EXPECT_EQ(load_error(text, {"best_of.optimizer.lr=3"}),
+            "command line: best_of.optimizer.lr: expected a list, got '3'; write `[3]`");
+  EXPECT_EQ(load_error(text, {"best_of.optimizer.momentun=[0.1]"}),
+            "command line: optimizer.momentun: unknown key; did you mean `optimizer.momentum`?");
+}
+
 TEST_F(StudyFiles, TooManyRuns) {
   std::string list = "[1";
   for (int i = 2; i <= 101; ++i) list += ", " + std::to_string(i);

@@ -1,5 +1,6 @@
 // The CPU device itself: the choice of the instruction set, memory, and kernels that share scratch.
 #include <algorithm>
+#include <cstdlib>
 
 #include "kernels/cpu/loops.h"
 #include "tests/kernels/cpu/kernel_test.h"
@@ -34,7 +35,19 @@ TEST(SelectLoops, ASetThatTheProcessorLacksIsRefused) {
   };
   EXPECT_EQ(refusal("avx2"), avx2 ? "" : lacks("avx2"));
   EXPECT_EQ(refusal("avx512"), avx512 ? "" : lacks("avx512"));
-  EXPECT_STREQ(cpu::select_loops("").name, avx512 ? "avx512" : avx2 ? "avx2" : "baseline");
+  const char* held = std::getenv("SYNCNORM_ISA");
+  if (held == nullptr || *held == '\0') held = avx512 ? "avx512" : avx2 ? "avx2" : "baseline";
+  EXPECT_STREQ(cpu::select_loops("").name, held);
+}
+
+TEST(SelectLoops, TheEnvironmentHoldsThemToASet) {
+  const char* before = std::getenv("SYNCNORM_ISA");
+  const std::string kept = before == nullptr ? "" : before;
+  setenv("SYNCNORM_ISA", "baseline", 1);
+  EXPECT_STREQ(cpu::select_loops("").name, "baseline");
+  setenv("SYNCNORM_ISA", "sse9", 1);
+  EXPECT_EQ(refusal(""), "unknown instruction set 'sse9'; use baseline, avx2 or avx512");
+  setenv("SYNCNORM_ISA", kept.c_str(), 1);  // empty: as if it were not set
 }
 
 TEST(SelectLoops, EachTableIsNamedAfterItsSet) {
