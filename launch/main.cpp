@@ -9,6 +9,7 @@
 
 #include "comm/communicator.h"
 #include "kernels/error.h"
+#include "kernels/printable.h"
 #include "launch/commands.h"
 
 namespace syncnorm {
@@ -54,7 +55,7 @@ int run_on_all_ranks(const CommandLine& line, Communicator& comm) {
     if (comm.rank() == 0) std::cerr << "syncnorm: " << error.what() << std::endl;
     return exit_code(error.exit_code());
   } catch (const std::exception& error) {
-    std::cerr << "syncnorm: rank " << comm.rank() << ": " << error.what() << std::endl;
+    std::cerr << "syncnorm: rank " << comm.rank() << ": " << printable(error.what()) << std::endl;
     if (comm.size() > 1) comm.abort(1);
     return 1;
   }
