@@ -102,7 +102,7 @@ TEST(Cifar, LoadsFoldersByName) {
             third + ": number of records: expected 2 (as in data_batch_1.bin), found 1");
   std::filesystem::remove(third);
   EXPECT_EQ(input_error_of([&] { load_dataset(config, 1, 2); }),
-            third + ": file: expected a file, found none");
+            third + ": cannot be read: No such file or directory");
 
   folder.write("train.bin", records({{0, 50}, {1, 60}}));
   folder.write("test.bin", records({{2, 70}}));
