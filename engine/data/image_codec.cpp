@@ -8,7 +8,9 @@
 #include <array>
 #include <csetjmp>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
+#include <new>
 
 #include <jpeglib.h>
 // jpeglib.h must come first
@@ -35,6 +37,7 @@ struct PngState {
   const std::uint8_t* next = nullptr;
   std::size_t left = 0;
   std::array<char, 200> message{};
+  bool out_of_memory = false;
 
   ~PngState() { png_destroy_read_struct(&png, &info, nullptr); }
 };
@@ -46,6 +49,14 @@ void png_failed(png_structp png, png_const_charp text) {
 }
 
 void png_warned(png_structp, png_const_charp) {}
+
+png_voidp png_allocate(png_structp png, png_alloc_size_t size) {
+  void* memory = std::malloc(size);
+  if (memory == nullptr) static_cast<PngState*>(png_get_mem_ptr(png))->out_of_memory = true;
+  return memory;
+}
+
+void png_release(png_structp, png_voidp memory) { std::free(memory); }
 
 void png_take(png_structp png, png_bytep out, std::size_t count) {
   auto* state = static_cast<PngState*>(png_get_io_ptr(png));
@@ -59,6 +70,8 @@ void png_take(png_structp png, png_bytep out, std::size_t count) {
 bool read_png_header(PngState& state) {
   if (setjmp(png_jmpbuf(state.png)) != 0) return false;
   png_set_user_limits(state.png, kMaxImageSide, kMaxImageSide);
+  // Texts, profiles and the like are not even inflated: a few bytes of them can be megabytes.
+  png_set_keep_unknown_chunks(state.png, PNG_HANDLE_CHUNK_NEVER, nullptr, -1);
   png_read_info(state.png, state.info);
   png_set_expand(state.png);
   png_set_strip_16(state.png);
@@ -80,11 +93,13 @@ void decode_png(std::span<const std::uint8_t> bytes, RgbImage& image) {
   PngState state;
   state.next = bytes.data();
   state.left = bytes.size();
-  state.png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &state, png_failed, png_warned);
+  state.png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, &state, png_failed, png_warned,
+                                       &state, png_allocate, png_release);
   if (state.png != nullptr) state.info = png_create_info_struct(state.png);
   if (state.info == nullptr) throw std::bad_alloc();
   png_set_read_fn(state.png, &state, png_take);
   const auto fail = [&state] {
+    if (state.out_of_memory) throw std::bad_alloc();
     throw CorruptImageError(fmt::format("damaged PNG: {}", state.message.data()));
   };
   if (!read_png_header(state)) fail();
@@ -117,11 +132,27 @@ bool loses_pixels(int warning) {
   return std::find(kLosses.begin(), kLosses.end(), warning) != kLosses.end();
 }
 
+/// Called in every pass over the coefficients.
+void jpeg_progressed(j_common_ptr info) {
+  auto* errors = static_cast<JpegErrors*>(info->err);
+  const auto* image = reinterpret_cast<j_decompress_ptr>(info);
+  const int most = most_jpeg_scans(std::int64_t{image->image_width} * image->image_height);
+  if (image->input_scan_number <= most) return;
+  std::snprintf(errors->message.data(), errors->message.size(), "more than %d scans", most);
+  errors->msg_code = 0;
+  std::longjmp(errors->jump, 1);
+}
+
 void jpeg_warned(j_common_ptr info, int level) {
   if (level < 0 && loses_pixels(info->err->msg_code)) jpeg_failed(info);
 }
 
 }  // namespace
+
+int most_jpeg_scans(std::int64_t pixels) {
+  constexpr std::int64_t kMost = 500, kMostPixels = std::int64_t{1} << 32;
+  return static_cast<int>(std::min(kMost, kMostPixels / std::max<std::int64_t>(1, pixels)));
+}
 
 void RgbImage::reshape(int height, int width) {
   constexpr std::size_t kBorder = 32, kBehind = 8;
@@ -137,6 +168,7 @@ void RgbImage::reshape(int height, int width) {
 struct ImageDecoder::Jpeg {
   jpeg_decompress_struct info{};
   JpegErrors errors;
+  jpeg_progress_mgr progress{};
   bool made = false;
 
   Jpeg() {
@@ -147,6 +179,8 @@ struct ImageDecoder::Jpeg {
     if (setjmp(errors.jump) != 0) throw std::bad_alloc();
     jpeg_create_decompress(&info);
     made = true;
+    progress.progress_monitor = jpeg_progressed;
+    info.progress = &progress;
   }
   ~Jpeg() {
     if (made) jpeg_destroy_decompress(&info);
@@ -179,6 +213,7 @@ struct ImageDecoder::Jpeg {
     if (!read_rows(image)) fail();
   }
   [[noreturn]] void fail() {
+    if (errors.msg_code == JERR_OUT_OF_MEMORY) throw std::bad_alloc();
     throw CorruptImageError(fmt::format("damaged JPEG: {}", errors.message.data()));
   }
 };
