@@ -17,6 +17,7 @@
 #include "engine/train/agreement.h"
 #include "engine/train/trainer.h"
 #include "kernels/error.h"
+#include "kernels/printable.h"
 #include "launch/build_info.h"
 #include "monitoring/console.h"
 #include "monitoring/metrics.h"
@@ -61,6 +62,8 @@ Dataset load_data_on_all_ranks(const LoadedExperiment& loaded, Communicator& com
   agree(comm, [&] {
     dataset = load_dataset(experiment.data, experiment.seed, experiment.global_batch());
   });
+  if (comm.rank() == 0)
+    for (const std::string& note : dataset.notes) std::cerr << "syncnorm: " + note + "\n";
   return dataset;
 }
 
@@ -131,7 +134,9 @@ void train_experiment(const LoadedExperiment& loaded, const CommandLine& line, C
     metrics = std::make_unique<Metrics>(
         loaded, comm,
         Labels{{"version", kVersion}, {"build_type", kBuildType}, {"compiler", kCompiler}},
-        [](const std::string& warning) { std::cerr << "syncnorm: " << warning << std::endl; });
+        [](const std::string& warning) {
+          std::cerr << "syncnorm: " << printable(warning) << std::endl;
+        });
     options.observers.push_back(metrics.get());
     options.rank_observer = metrics.get();
   }

@@ -19,6 +19,7 @@
 #include "engine/train/agreement.h"
 #include "engine/train/schedule.h"
 #include "kernels/error.h"
+#include "kernels/printable.h"
 
 namespace syncnorm {
 namespace {
@@ -215,7 +216,11 @@ std::int64_t Trainer::start_or_resume() {
   start.first_step = step;
   start.total_steps = length_.total_steps;
   start.steps_per_epoch = length_.steps_per_epoch;
+  start.dataset = dataset_.name;
   start.train_samples = plan_.samples;
+  start.validation_samples = static_cast<std::int64_t>(splits_.validation.size());
+  start.test_samples = static_cast<std::int64_t>(dataset_.test.size());
+  start.classes = dataset_.train.classes;
   start.parameters = static_cast<std::int64_t>(full_->program().parameter_floats);
   start.arena_bytes = static_cast<std::int64_t>(memory_.arena.bytes());
   start.config_yaml = loaded_.yaml;
@@ -247,8 +252,8 @@ void Trainer::start_from(const std::string& path) {
         start_from_file(graph_, full_->program(), memory_, weights, path);
     running_->spread_averaged();
     if (root() && !kept.empty())
-      fmt::print(stderr, "syncnorm: {}: {} of another shape there start anew\n", path,
-                 fmt::join(kept, ", "));
+      fmt::print(stderr, "syncnorm: {}: {} of another shape there start anew\n",
+                 printable_name(path), printable_name(fmt::format("{}", fmt::join(kept, ", "))));
   });
 }
 

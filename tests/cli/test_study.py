@@ -341,7 +341,8 @@ class OtherCommands(harness.TestCase):
         path = harness.write_experiment(self.folder / "a.yaml", {"epochs": 2, "steps": None},
                                         run_dir=self.folder / "a")
         result = harness.run("train", path, "--dry-run", ranks=2)
-        self.assertEqual(result.out, f"{path}: nothing to complain of; 8 steps of 16 samples on 2 "
+        self.assertEqual(result.out, "synthetic: 64 training and 60 test images of 4 classes\n"
+                                     f"{path}: nothing to complain of; 8 steps of 16 samples on 2 "
                                      "ranks\n")
         self.assertFalse((self.folder / "a").exists())
 

@@ -1,6 +1,7 @@
 // Decoding: right pixels, clear reasons, and bounds on what a small file can cost.
 #include "engine/data/image_codec.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 #include <zlib.h>
@@ -16,6 +17,7 @@ namespace syncnorm {
 namespace {
 
 using testing::Bytes;
+using ::testing::HasSubstr;
 using testing::jpeg_of;
 using testing::pattern;
 using testing::png_of;
@@ -42,6 +44,57 @@ std::string corruption_of(const Bytes& bytes) {
     return error.what();
   }
   return "none";
+}
+
+TEST(ImageDecoder, ReadsPngExactly) {
+  const RgbImage image = decoded(png_of(pattern(5, 7), 5, 7));
+  EXPECT_EQ(image.height(), 5);
+  EXPECT_EQ(image.width(), 7);
+  EXPECT_EQ(pixels_of(image), pattern(5, 7));
+}
+
+TEST(ImageDecoder, RowsKeepOffTheBordersThatMakeDecodingSlow) {
+  RgbImage image;
+  for (const int width : {1, 10, 32, 500}) {
+    image.reshape(4, width);
+    for (int y = 0; y < 4; ++y)
+      EXPECT_EQ(reinterpret_cast<std::uintptr_t>(image.row(y)) % 32, 8u) << width;
+    EXPECT_GE(image.row(1), image.row(0) + image.row_bytes());
+  }
+}
+
+TEST(ImageDecoder, GreyBecomesRgbAndAlphaIsDropped) {
+  const Bytes grey = pattern(3, 4, 1), with_alpha = pattern(3, 4, 4);
+  const Bytes from_grey = pixels_of(decoded(png_of(grey, 3, 4, PNG_FORMAT_GRAY)));
+  const Bytes from_alpha = pixels_of(decoded(png_of(with_alpha, 3, 4, PNG_FORMAT_RGBA)));
+  const Bytes from_jpeg = pixels_of(decoded(jpeg_of(Bytes(64, 90), 8, 8, JCS_GRAYSCALE, 1)));
+  ASSERT_EQ(from_grey.size(), 36u);
+  for (std::size_t i = 0; i < 12; ++i)
+    for (std::size_t c = 0; c < 3; ++c) {
+      EXPECT_EQ(from_grey[3 * i + c], grey[i]);
+      EXPECT_EQ(from_alpha[3 * i + c], with_alpha[4 * i + c]);
+    }
+  EXPECT_EQ(from_jpeg, Bytes(3 * 64, 90));
+}
+
+TEST(ImageDecoder, SaysWhatIsWrong) {
+  Bytes jpeg = jpeg_of(pattern(32, 32), 32, 32), png = png_of(pattern(32, 32), 32, 32);
+  EXPECT_EQ(corruption_of({}), "is empty");
+  EXPECT_EQ(corruption_of({'G', 'I', 'F'}), "is neither JPEG nor PNG");
+  EXPECT_EQ(corruption_of(jpeg_of(Bytes(4 * 64, 9), 8, 8, JCS_CMYK, 4)),
+            "has CMYK colours; convert it to RGB");
+  EXPECT_THAT(corruption_of({jpeg.begin(), jpeg.end() - 40}), HasSubstr("damaged JPEG: "));
+  EXPECT_THAT(corruption_of({jpeg.begin(), jpeg.begin() + 30}), HasSubstr("damaged JPEG: "));
+  EXPECT_THAT(corruption_of({png.begin(), png.end() - 40}),
+              HasSubstr("damaged PNG: the file ends early"));
+  Bytes flipped = png;
+  flipped[flipped.size() / 2] ^= 0xff;
+  EXPECT_THAT(corruption_of(flipped), HasSubstr("damaged PNG: "));
+  Bytes huge = png;  // a header that claims 2^31 − 1 pixels a row
+  const Bytes width = {0x7f, 0xff, 0xff, 0xff};
+  std::copy(width.begin(), width.end(), huge.begin() + 16);
+  EXPECT_THAT(corruption_of(huge), HasSubstr("damaged PNG: "));
+  EXPECT_EQ(corruption_of(jpeg), "none");
 }
 
 // ---- What a small file can cost.
