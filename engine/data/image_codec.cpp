@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <new>
+#include <string_view>
 
 #include <jpeglib.h>
 // jpeglib.h must come first
@@ -27,6 +28,31 @@ void make_room(std::int64_t height, std::int64_t width, RgbImage& image) {
         fmt::format("is {}×{} pixels; at most {} along a side and {} in all are decoded", width,
                     height, kMaxImageSide, kMaxImagePixels));
   image.reshape(static_cast<int>(height), static_cast<int>(width));
+}
+
+/// " but ...", for what often bears an image's name; else "".
+std::string other_format(std::span<const std::uint8_t> bytes) {
+  struct Format {
+    std::size_t at;
+    std::string_view magic;
+    const char* text;
+  };
+  constexpr std::array<Format, 10> kFormats = {
+      {{0, "GIF8", "GIF"},
+       {8, "WEBP", "WebP"},
+       {0, "II*", "TIFF"},
+       {0, std::string_view("MM\0*", 4), "TIFF"},
+       {4, "ftypavif", "AVIF"},
+       {4, "ftyphei", "HEIC"},
+       {4, "ftypmif1", "HEIC"},
+       {0, "<!DOCTYPE", "an HTML page"},
+       {0, "<html", "an HTML page"},
+       {0, "version https://git-lfs", "a pointer of Git LFS: fetch the file itself"}}};
+  const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  for (const Format& format : kFormats)
+    if (text.size() >= format.at && text.substr(format.at).starts_with(format.magic))
+      return fmt::format(" but {}", format.text);
+  return "";
 }
 
 // ---- PNG.
@@ -227,7 +253,7 @@ void ImageDecoder::decode(std::span<const std::uint8_t> bytes, RgbImage& image) 
   if (bytes.size() >= kPng.size() && std::equal(kPng.begin(), kPng.end(), bytes.begin()))
     return decode_png(bytes, image);
   if (bytes.size() < 3 || bytes[0] != 0xff || bytes[1] != 0xd8 || bytes[2] != 0xff)
-    throw CorruptImageError("is neither JPEG nor PNG");
+    throw CorruptImageError("is neither JPEG nor PNG" + other_format(bytes));
   try {
     jpeg_->decode(bytes, image);
   } catch (...) {

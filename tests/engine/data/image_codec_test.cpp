@@ -80,7 +80,15 @@ TEST(ImageDecoder, GreyBecomesRgbAndAlphaIsDropped) {
 TEST(ImageDecoder, SaysWhatIsWrong) {
   Bytes jpeg = jpeg_of(pattern(32, 32), 32, 32), png = png_of(pattern(32, 32), 32, 32);
   EXPECT_EQ(corruption_of({}), "is empty");
-  EXPECT_EQ(corruption_of({'G', 'I', 'F'}), "is neither JPEG nor PNG");
+  const auto of_text = [](std::string_view text) {
+    return corruption_of({text.begin(), text.end()});
+  };
+  EXPECT_EQ(of_text("GIF"), "is neither JPEG nor PNG");
+  EXPECT_EQ(of_text("GIF89a"), "is neither JPEG nor PNG but GIF");
+  EXPECT_EQ(of_text("RIFF1234WEBPVP8 "), "is neither JPEG nor PNG but WebP");
+  EXPECT_EQ(of_text("<!DOCTYPE html>"), "is neither JPEG nor PNG but an HTML page");
+  EXPECT_EQ(of_text("version https://git-lfs.github.com/spec/v1\n"),
+            "is neither JPEG nor PNG but a pointer of Git LFS: fetch the file itself");
   EXPECT_EQ(corruption_of(jpeg_of(Bytes(4 * 64, 9), 8, 8, JCS_CMYK, 4)),
             "has CMYK colours; convert it to RGB");
   EXPECT_THAT(corruption_of({jpeg.begin(), jpeg.end() - 40}), HasSubstr("damaged JPEG: "));
