@@ -292,6 +292,11 @@ class OtherCommands(harness.TestCase):
         for text in ("  layer3.0.downsample.0.weight ", "F32 [64, 32, 1, 1]  mean ",
                      "  bn1.num_batches_tracked ", "I64 []  4", "\nconfiguration\nname: tiny\n"):
             self.assertIn(text, result.out)
+        manifest = run.checkpoint(4) / "manifest.json"
+        manifest.write_text(manifest.read_text().replace("name: tiny", "name: \\u001b[2J\\u009b1m"))
+        result = harness.run("inspect", run.checkpoint(4))
+        self.assertIn("\nname: \\x1b[2J\\x9b1m\n", result.out)
+        self.assertNotIn("\x1b", result.out)
 
     def test_plan(self):
         path = harness.write_experiment(self.folder / "plan.yaml", {"norm": "syncbn"})
