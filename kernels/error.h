@@ -1,11 +1,14 @@
 // Errors that end a job, each with the exit code that the shell, Slurm and launch/run see.
 //
 // Whatever a user, a file or a peer can cause is thrown as one of these; main() prints what() and
-// returns exit_code(). Programming errors are assertions, never exceptions.
+// returns exit_code(). Programming errors are assertions, never exceptions. Messages quote names
+// from outside, so what() is printable.
 #pragma once
 
 #include <stdexcept>
 #include <string>
+
+#include "kernels/printable.h"
 
 namespace syncnorm {
 
@@ -20,7 +23,8 @@ enum class ExitCode : int {
 
 class Error : public std::runtime_error {
  public:
-  Error(ExitCode code, const std::string& message) : std::runtime_error(message), code_(code) {}
+  Error(ExitCode code, const std::string& message)
+      : std::runtime_error(printable(message)), code_(code) {}
   ExitCode exit_code() const noexcept { return code_; }
 
  private:

@@ -140,8 +140,10 @@ class DataBench {
     std::iota(samples_.begin(), samples_.end(), 0u);
     if (packed()) shards_.emplace(experiment.data.path, count);
     shuffled_samples_ = epoch_order(samples_, experiment.seed, 0, true);
+    ImageDecoder decoder;
+    RgbImage picture;
     for (std::uint32_t i : samples_) {
-      const auto image = files().read(i, buffer_);
+      const auto image = usable(i, decoder, picture);
       images_[i].assign(image.begin(), image.end());
       bytes_ += images_[i].size();
       all_jpeg_ = all_jpeg_ && images_[i].size() > 1 && images_[i][0] == 0xff;
@@ -192,6 +194,21 @@ class DataBench {
   }
 
  private:
+  /// Its bytes. Decoded once, so that what is measured meets no image that cannot be.
+  std::span<const std::uint8_t> usable(std::uint32_t sample, ImageDecoder& decoder,
+                                       RgbImage& picture) {
+    try {
+      const std::span<const std::uint8_t> image = files().read(sample, buffer_);
+      decoder.decode(image, picture);
+      return image;
+    } catch (const CorruptImageError& error) {
+      throw InputError(
+          fmt::format("{}: {}; bench data needs images that can be decoded: repair or "
+                      "remove it",
+                      files().name(sample), error.what()));
+    }
+  }
+
   const ImageFiles& files() const { return *dataset_.train.stored->files; }
   bool packed() const { return experiment_.data.dataset == "packed"; }
 
@@ -262,6 +279,7 @@ int run_bench_data(const CommandLine& line, Communicator& comm) {
     throw InputError(fmt::format("{}: data.dataset: {} is not on disk; give image_folder or packed",
                                  loaded.at("data.dataset"), loaded.experiment.data.dataset));
   const Dataset dataset = load_data_on_all_ranks(loaded, comm);
+  std::cout << summary(dataset) << "\n";
   DataBench bench(dataset, loaded.experiment, line.bench.images);
   for (int i = 0; i < line.bench.rounds; ++i) bench.round();
   bench.print();

@@ -10,6 +10,7 @@
 #include "engine/train/agreement.h"
 #include "engine/train/run_lock.h"
 #include "kernels/error.h"
+#include "kernels/printable.h"
 #include "launch/commands.h"
 #include "launch/measure.h"
 #include "launch/session.h"
@@ -67,7 +68,7 @@ int run_compare(const CommandLine& line, Communicator& comm) {
     study = load_study(line.file, line.overrides);
   });
   const auto say = [&](const std::string& text) {
-    if (comm.rank() == 0) std::cout << text << std::endl;
+    if (comm.rank() == 0) std::cout << printable(text) << std::endl;
   };
   if (line.dry_run) {
     for (const StudyRun& run : study.runs) say(run.name + " -> " + run.loaded.experiment.run_dir);
@@ -96,7 +97,7 @@ int run_compare(const CommandLine& line, Communicator& comm) {
     table +=
         fmt::format("\nPredicted: {} ranks of {} replica(s), {}\n", line.scale.ranks,
                     line.scale.replicas_per_rank, parse_network(line.scale.network).description());
-  std::cout << "\n" << table << std::flush;
+  std::cout << "\n" << printable(table) << std::flush;
   write_whole(std::filesystem::path(study.run_dir) / "table.md", table, "make the folder writable");
   return 0;
 }

@@ -10,6 +10,7 @@
 #include "engine/train/trainer.h"
 #include "engine/train/weights_file.h"
 #include "kernels/error.h"
+#include "kernels/printable.h"
 #include "launch/commands.h"
 #include "launch/session.h"
 
@@ -51,7 +52,8 @@ void evaluate(const LoadedExperiment& loaded, const CommandLine& line, Communica
   if (faults != nullptr) faults->at(FaultPlace::evaluation, 0);
   const EvaluationResult result = evaluator.run(dataset.test, all);
   for (const CorruptImage& image : result.corrupt)
-    std::cerr << fmt::format("syncnorm: skipped {}: {}\n", image.path, image.reason);
+    std::cerr << fmt::format("syncnorm: skipped {}: {}\n", printable_name(image.path),
+                             printable_name(image.reason));
   if (comm.rank() == 0)
     std::cout << fmt::format("test accuracy {:.2f}%, loss {}, {} samples\n",
                              100.0 * result.accuracy, result.loss, all.size());

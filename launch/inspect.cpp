@@ -10,6 +10,7 @@
 #include "comm/flight_report.h"
 #include "engine/train/checkpoint.h"
 #include "engine/train/safetensors.h"
+#include "kernels/printable.h"
 #include "launch/commands.h"
 
 namespace syncnorm {
@@ -52,7 +53,7 @@ int inspect_flight(const std::string& folder) {
     text += fmt::format("\nrank {}: {}\n", record.rank, record.reason);
     for (const std::string& frame : record.stack) text += "  " + frame + "\n";
   }
-  std::cout << text << "\n" << judge_flight(records).text << "\n";
+  std::cout << printable(text + "\n" + judge_flight(records).text) << "\n";
   return 0;
 }
 
@@ -61,21 +62,20 @@ int inspect_flight(const std::string& folder) {
 int run_inspect(const CommandLine& line, Communicator&) {
   if (line.flight) return inspect_flight(line.file);
   const Checkpoint checkpoint = read_checkpoint(line.file);
-  std::cout << fmt::format("{}: step {}, epoch {}, {} samples into the next epoch{}\n", line.file,
-                           checkpoint.step, checkpoint.epoch, checkpoint.sample_position,
-                           checkpoint.last ? ", the last of its run" : "");
+  std::string text = fmt::format(
+      "{}: step {}, epoch {}, {} samples into the next epoch{}\n", line.file, checkpoint.step,
+      checkpoint.epoch, checkpoint.sample_position, checkpoint.last ? ", the last of its run" : "");
   if (checkpoint.best_step >= 0)
-    std::cout << fmt::format("best validation accuracy {:.2f}% at step {}\n",
-                             100.0 * checkpoint.best_accuracy, checkpoint.best_step);
-  std::cout << fmt::format("data fingerprint {}; all checksums match\n",
-                           checkpoint.data_fingerprint);
+    text += fmt::format("best validation accuracy {:.2f}% at step {}\n",
+                        100.0 * checkpoint.best_accuracy, checkpoint.best_step);
+  text += fmt::format("data fingerprint {}; all checksums match\n", checkpoint.data_fingerprint);
   for (const auto& [name, bytes] : checkpoint.files) {
-    std::cout << fmt::format("\n{} ({} bytes)\n", name, bytes.size());
+    text += fmt::format("\n{} ({} bytes)\n", printable_name(name), bytes.size());
     for (const TensorView& tensor : parse_safetensors(bytes, name))
-      std::cout << fmt::format("  {:<48} {} [{}]  {}\n", tensor.name, tensor.dtype,
-                               fmt::join(tensor.shape, ", "), value_summary(tensor));
+      text += fmt::format("  {:<48} {} [{}]  {}\n", printable_name(tensor.name), tensor.dtype,
+                          fmt::join(tensor.shape, ", "), value_summary(tensor));
   }
-  std::cout << "\nconfiguration\n" << checkpoint.config;
+  std::cout << printable(text + "\nconfiguration\n" + checkpoint.config);
   return 0;
 }
 

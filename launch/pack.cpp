@@ -5,15 +5,19 @@
 
 #include <fmt/format.h>
 
+#include "kernels/printable.h"
 #include "launch/commands.h"
 
 namespace syncnorm {
 
 int run_pack(const CommandLine& line) {
   const PackSummary pack = pack_image_folder(line.file, line.destination, line.shard_bytes);
+  if (!pack.left_out.empty())
+    std::cerr << fmt::format("syncnorm: {}: {}\n", printable(line.file), pack.left_out);
   std::cout << fmt::format(
-      "{}: {} training and {} test images in {} shards, {} bytes, in the order of the folder\n",
-      line.destination, pack.train, pack.test, pack.shards, pack.bytes);
+      "{}: {} training and {} test images of {} classes in {} shards, {} bytes, in the order of "
+      "the folder\n",
+      printable(line.destination), pack.train, pack.test, pack.classes, pack.shards, pack.bytes);
   return 0;
 }
 

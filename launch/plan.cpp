@@ -2,6 +2,7 @@
 #include <iostream>
 
 #include "engine/train/trainer.h"
+#include "kernels/printable.h"
 #include "launch/build_info.h"
 #include "launch/commands.h"
 #include "launch/session.h"
@@ -16,7 +17,7 @@ int run_plan(const CommandLine& line, Communicator& comm) {
   TrainerOptions options;
   options.version = kVersion;
   const Trainer trainer(loaded, dataset, *device, comm, options);
-  std::cout << trainer.plan();
+  std::cout << printable(trainer.plan());
   return 0;
 }
 

@@ -1,6 +1,7 @@
 // syncnorm report
 #include <iostream>
 
+#include "kernels/printable.h"
 #include "launch/commands.h"
 #include "monitoring/report/page.h"
 #include "monitoring/run_csv.h"
@@ -16,7 +17,7 @@ int run_report(const CommandLine& line) {
   }
   const std::filesystem::path path = folder / "report.html";
   write_whole(path, report_page(folder), "make the folder writable");
-  std::cout << path.string() << std::endl;
+  std::cout << printable(path.string()) << std::endl;
   return 0;
 }
 

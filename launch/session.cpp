@@ -13,6 +13,7 @@
 #include "engine/train/agreement.h"
 #include "engine/train/trainer.h"
 #include "kernels/error.h"
+#include "kernels/printable.h"
 #include "launch/build_info.h"
 #include "launch/signals.h"
 #include "launch/terminal.h"
@@ -45,6 +46,8 @@ Dataset load_data_on_all_ranks(const LoadedExperiment& loaded, Communicator& com
   agree(comm, [&] {
     dataset = load_dataset(experiment.data, experiment.seed, experiment.global_batch());
   });
+  if (comm.rank() == 0)
+    for (const std::string& note : dataset.notes) std::cerr << "syncnorm: " + note + "\n";
   return dataset;
 }
 
@@ -92,7 +95,7 @@ void train_experiment(const LoadedExperiment& loaded, const CommandLine& line, C
   const std::unique_ptr<Communicator> device_comm = make_device_communicator(*device, comm);
   const Dataset dataset = load_data_on_all_ranks(loaded, comm);
   const auto warn = [](const std::string& warning) {
-    std::cerr << "syncnorm: " << warning << std::endl;
+    std::cerr << "syncnorm: " << printable(warning) << std::endl;
   };
   RunLog log(warn);
   Console console(std::cout, can_redraw() ? terminal_columns : Console::Columns());

@@ -3,13 +3,14 @@
 
 #include <iostream>
 
+#include "kernels/printable.h"
 #include "launch/commands.h"
 
 namespace syncnorm {
 
 int run_trace(const CommandLine& line) {
   const TraceExample example = line.file.empty() ? worked_example() : load_trace(line.file);
-  std::cout << trace_text(example, line.digits) << std::flush;
+  std::cout << printable(trace_text(example, line.digits)) << std::flush;
   return 0;
 }
 

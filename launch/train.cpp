@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "engine/train/trainer.h"
+#include "kernels/printable.h"
 #include "launch/build_info.h"
 #include "launch/commands.h"
 #include "launch/session.h"
@@ -13,7 +14,7 @@ namespace syncnorm {
 int run_train(const CommandLine& line, Communicator& comm) {
   const LoadedExperiment loaded = load_on_all_ranks(line, comm);
   if (line.print_config) {
-    if (comm.rank() == 0) std::cout << print_config(loaded);
+    if (comm.rank() == 0) std::cout << printable(print_config(loaded));
     return 0;
   }
   if (line.dry_run) {
@@ -25,12 +26,15 @@ int run_train(const CommandLine& line, Communicator& comm) {
     options.init_from = line.init_from;
     Trainer(loaded, dataset, *device, comm, options).check_start();
     if (comm.rank() == 0)
-      std::cout << fmt::format(
-          "{}: nothing to complain of; {} steps of {} samples on {} rank{}\n", line.file,
-          run_length(loaded.experiment, static_cast<std::int64_t>(dataset.train.size()) -
-                                            loaded.experiment.data.validation)
-              .total_steps,
-          loaded.experiment.global_batch(), comm.size(), comm.size() == 1 ? "" : "s");
+      std::cout << summary(dataset) << "\n"
+                << fmt::format("{}: nothing to complain of; {} steps of {} samples on {} rank{}\n",
+                               printable(line.file),
+                               run_length(loaded.experiment,
+                                          static_cast<std::int64_t>(dataset.train.size()) -
+                                              loaded.experiment.data.validation)
+                                   .total_steps,
+                               loaded.experiment.global_batch(), comm.size(),
+                               comm.size() == 1 ? "" : "s");
     return 0;
   }
   train_experiment(loaded, line, comm);

@@ -7,6 +7,8 @@
 
 #include <fmt/format.h>
 
+#include "kernels/printable.h"
+
 namespace syncnorm {
 namespace {
 
@@ -28,7 +30,8 @@ std::string corrupt_images(const EndEvent& event) {
   std::string text = fmt::format("  {} corrupt image{}\n", event.corrupt.size(),
                                  event.corrupt.size() == 1 ? "" : "s");
   for (std::size_t i = 0; i < std::min(kNamed, event.corrupt.size()); ++i)
-    text += fmt::format("    {}: {}\n", event.corrupt[i].first, event.corrupt[i].second);
+    text += fmt::format("    {}: {}\n", printable_name(event.corrupt[i].first),
+                        printable_name(event.corrupt[i].second));
   if (event.corrupt.size() > kNamed) text += "    and more; metrics.jsonl names all of them\n";
   return text;
 }
@@ -58,15 +61,20 @@ void Console::on_start(const StartEvent& event) {
   start_ = event;
   first_ = true;
   out_ << fmt::format("{}: {} with {} parameters, {} replicas of {} on {} rank{}, {} steps\n",
-                      event.name, event.model, event.parameters, event.replicas,
+                      printable_name(event.name), event.model, event.parameters, event.replicas,
                       event.batch_per_replica, event.ranks, event.ranks == 1 ? "" : "s",
                       event.total_steps)
-       << fmt::format("  {}; {}; run folder {}\n", event.device, event.communicator, event.run_dir)
+       << fmt::format("  {}; {}; run folder {}\n", event.device, event.communicator,
+                      printable_name(event.run_dir))
+       << fmt::format("  {}: {} training, {} validation and {} test images of {} classes\n",
+                      event.dataset, event.train_samples, event.validation_samples,
+                      event.test_samples, event.classes)
        << std::flush;
 }
 
 void Console::on_resume(const ResumeEvent& event) {
-  out_ << fmt::format("  goes on after step {} from {}\n", event.step, event.path) << std::flush;
+  out_ << fmt::format("  goes on after step {} from {}\n", event.step, printable_name(event.path))
+       << std::flush;
 }
 
 void Console::on_step(const StepEvent& event) {
@@ -120,7 +128,7 @@ void Console::on_eval(const EvalEvent& event) {
 void Console::on_checkpoint_failed(const CheckpointFailedEvent& event) {
   clear_line();
   out_ << fmt::format("  warning: step {} is not saved; the run goes on: {}\n", event.step,
-                      event.message)
+                      printable(event.message))
        << std::flush;
 }
 

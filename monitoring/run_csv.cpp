@@ -11,6 +11,7 @@
 
 #include "comm/json_values.h"
 #include "kernels/error.h"
+#include "kernels/printable.h"
 
 namespace syncnorm {
 namespace {
@@ -21,7 +22,8 @@ constexpr std::array<const char*, 4> kFirst = {"event", "step", "epoch", "split"
 std::string cell(const Json& event, const std::string& column) {
   const auto found = event.find(column);
   if (found == event.end()) return "";
-  const std::string text = found->is_string() ? found->get<std::string>() : found->dump();
+  const std::string text =
+      found->is_string() ? printable(found->get<std::string>()) : found->dump();
   if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
   std::string quoted = "\"";
   for (const char c : text) quoted += c == '"' ? std::string("\"\"") : std::string(1, c);
@@ -48,7 +50,8 @@ std::string run_csv(const std::filesystem::path& run_dir) {
     events.push_back(std::move(event));
   }
   std::string text;
-  for (std::size_t c = 0; c < columns.size(); ++c) text += (c > 0 ? "," : "") + columns[c];
+  for (std::size_t c = 0; c < columns.size(); ++c)
+    text += (c > 0 ? "," : "") + printable(columns[c]);
   text += "\r\n";
   for (const Json& event : events) {
     for (std::size_t c = 0; c < columns.size(); ++c)

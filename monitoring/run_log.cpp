@@ -61,7 +61,11 @@ void RunLog::on_start(const StartEvent& event) {
              {"first_step", event.first_step},
              {"total_steps", event.total_steps},
              {"steps_per_epoch", event.steps_per_epoch},
+             {"dataset", event.dataset},
              {"train_samples", event.train_samples},
+             {"validation_samples", event.validation_samples},
+             {"test_samples", event.test_samples},
+             {"classes", event.classes},
              {"parameters", event.parameters},
              {"arena_bytes", event.arena_bytes}};
   if (!event.choices.empty()) start["choices"] = event.choices;

@@ -1,26 +1,37 @@
 // Files and gzip streams; see byte_reader.h.
 #include "engine/data/byte_reader.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cassert>
 #include <cerrno>
-#include <cstdio>
 #include <cstring>
-#include <memory>
 #include <new>
 #include <utility>
-
-#include "kernels/error.h"
 
 namespace syncnorm {
 namespace {
 
 constexpr std::uint64_t kMaxDeflateRatio = 1032;  // zlib, "Maximum Compression Factor"
 
-struct FileCloser {
-  void operator()(std::FILE* file) const { std::fclose(file); }
+/// An open file. Opening does not wait, as it would for a pipe's writer.
+class Descriptor {
+ public:
+  explicit Descriptor(const std::filesystem::path& path)
+      : fd_(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {}
+  ~Descriptor() {
+    if (fd_ >= 0) close(fd_);
+  }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  int get() const { return fd_; }
+
+ private:
+  int fd_;
 };
 
 bool begins_as_gzip(std::span<const std::uint8_t> bytes) {
@@ -36,9 +47,14 @@ void check_size(const std::string& file, std::uint64_t size) {
 
 }  // namespace
 
+ReadError::ReadError(const std::string& file, std::string why)
+    : InputError(fmt::format("{}: cannot be read: {}", printable_name(file), why)),
+      reason(std::move(why)) {}
+
 void reject_file(const std::string& file, const std::string& field, const std::string& expected,
                  const std::string& found) {
-  throw InputError(fmt::format("{}: {}: expected {}, found {}", file, field, expected, found));
+  throw InputError(fmt::format("{}: {}: expected {}, found {}", printable_name(file), field,
+                               expected, printable_name(found)));
 }
 
 std::vector<std::uint8_t> read_file(const std::filesystem::path& path) {
@@ -48,22 +64,23 @@ std::vector<std::uint8_t> read_file(const std::filesystem::path& path) {
 }
 
 void read_file(const std::filesystem::path& path, std::vector<std::uint8_t>& bytes) {
-  std::error_code error;
   const std::string name = path.string();
-  if (!std::filesystem::exists(path, error)) reject_file(name, "file", "a file", "none");
-  if (!std::filesystem::is_regular_file(path, error)) {
-    reject_file(name, "file", "a regular file", "something else");
-  }
-  const std::uint64_t size = std::filesystem::file_size(path, error);
-  if (error) reject_file(name, "file", "a readable file", error.message());
+  const Descriptor file(path);
+  struct stat status {};
+  if (file.get() < 0 || fstat(file.get(), &status) != 0)
+    throw ReadError(name, std::strerror(errno));
+  if (!S_ISREG(status.st_mode)) throw ReadError(name, "it is no regular file");
+  const auto size = static_cast<std::uint64_t>(status.st_size);
   check_size(name, size);
-  const std::unique_ptr<std::FILE, FileCloser> file(std::fopen(name.c_str(), "rb"));
-  if (!file) reject_file(name, "file", "a readable file", std::strerror(errno));
   bytes.resize(static_cast<std::size_t>(size));
-  const std::size_t got = std::fread(bytes.data(), 1, bytes.size(), file.get());
-  if (got != bytes.size()) {
-    reject_file(name, "file", fmt::format("{} readable bytes", bytes.size()),
-                fmt::format("{}", got));
+  std::size_t got = 0;
+  while (got < bytes.size()) {
+    const ssize_t count = ::read(file.get(), bytes.data() + got, bytes.size() - got);
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) throw ReadError(name, std::strerror(errno));
+    if (count == 0)
+      throw ReadError(name, fmt::format("it ends after {} of {} bytes", got, bytes.size()));
+    got += static_cast<std::size_t>(count);
   }
 }
 
@@ -94,7 +111,7 @@ std::size_t ByteReader::read(std::span<std::uint8_t> out) {
   while (stream_.avail_out > 0 && !stream_ended_) {
     const int status = inflate(&stream_, Z_NO_FLUSH);
     if (status == Z_STREAM_END) {
-      stream_ended_ = true;
+      begin_next_member();
     } else if (status == Z_MEM_ERROR) {
       throw std::bad_alloc();
     } else if (status == Z_BUF_ERROR) {
@@ -105,13 +122,28 @@ std::size_t ByteReader::read(std::span<std::uint8_t> out) {
                   fmt::format("\"{}\"", stream_.msg ? stream_.msg : "corrupt data"));
     }
   }
-  return out.size() - stream_.avail_out;
+  const std::size_t count = out.size() - stream_.avail_out;
+  inflated_ += count;
+  return count;
+}
+
+/// Behind the end of a member: another one follows, or nothing but the zeros that fill up a tape.
+void ByteReader::begin_next_member() {
+  const std::span<const std::uint8_t> rest = bytes_.last(stream_.avail_in);
+  if (begins_as_gzip(rest)) {
+    inflateReset(&stream_);
+    return;
+  }
+  stream_ended_ = true;
+  if (std::any_of(rest.begin(), rest.end(), [](std::uint8_t byte) { return byte != 0; }))
+    reject_file(file_, "gzip stream", "the file's end or another member after it",
+                fmt::format("{} bytes of something else", rest.size()));
 }
 
 std::uint64_t ByteReader::most_left() const {
   if (!compressed_) return bytes_.size() - position_;
-  return bytes_.size() * kMaxDeflateRatio -
-         std::min<std::uint64_t>(stream_.total_out, bytes_.size() * kMaxDeflateRatio);
+  const std::uint64_t most = bytes_.size() * kMaxDeflateRatio;
+  return most - std::min(inflated_, most);
 }
 
 void ByteReader::expect_end() {
@@ -121,10 +153,6 @@ void ByteReader::expect_end() {
   }
   std::uint8_t extra = 0;  // reading past the end also makes zlib check the sum of what was read
   if (read({&extra, 1}) > 0) reject_file(file_, "trailing bytes", "0", "at least 1");
-  if (stream_.avail_in > 0) {
-    reject_file(file_, "gzip stream", "the file's end after it",
-                fmt::format("{} more bytes", stream_.avail_in));
-  }
 }
 
 }  // namespace syncnorm

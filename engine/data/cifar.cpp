@@ -6,6 +6,8 @@
 #include <cassert>
 
 #include "engine/data/byte_reader.h"
+#include "engine/data/near_miss.h"
+#include "kernels/printable.h"
 
 namespace syncnorm {
 namespace {
@@ -21,8 +23,13 @@ void check_label(const std::string& file, const char* which, std::size_t record,
               fmt::format("0 to {}", classes - 1), fmt::format("{}", label));
 }
 
-/// Appends one file and returns how many records it had.
-std::size_t append_file(const std::filesystem::path& path, CifarFormat format, ImageSet& set) {
+/// Appends one of the files `names` and returns how many records it had.
+std::size_t append_file(const std::filesystem::path& path, const std::vector<std::string>& names,
+                        CifarFormat format, ImageSet& set) {
+  if (std::error_code error; !std::filesystem::exists(path, error) && !error)
+    throw InputError(
+        fmt::format("{}: expected it in the folder; {}", printable_name(path.string()),
+                    what_lies_in(path.parent_path(), {path.filename().string()}, names)));
   const std::size_t before = set.size();
   parse_cifar(read_file(path), path.string(), format, set);
   return set.size() - before;
@@ -61,11 +68,20 @@ void parse_cifar(std::span<const std::uint8_t> bytes, const std::string& file, C
   }
 }
 
+std::vector<std::string> cifar10_file_names() {
+  std::vector<std::string> names = {"test_batch.bin"};
+  for (int batch = 1; batch <= 5; ++batch) names.push_back(fmt::format("data_batch_{}.bin", batch));
+  return names;
+}
+
+std::vector<std::string> cifar100_file_names() { return {"train.bin", "test.bin"}; }
+
 void load_cifar10_folder(const std::filesystem::path& folder, ImageSet& train, ImageSet& test) {
+  const std::vector<std::string> names = cifar10_file_names();
   std::size_t first_count = 0;
   for (int batch = 1; batch <= 5; ++batch) {
     const std::filesystem::path path = folder / fmt::format("data_batch_{}.bin", batch);
-    const std::size_t count = append_file(path, kCifar10, train);
+    const std::size_t count = append_file(path, names, kCifar10, train);
     if (batch == 1) first_count = count;
     if (count != first_count) {
       reject_file(path.string(), "number of records",
@@ -73,12 +89,12 @@ void load_cifar10_folder(const std::filesystem::path& folder, ImageSet& train, I
                   fmt::format("{}", count));
     }
   }
-  append_file(folder / "test_batch.bin", kCifar10, test);
+  append_file(folder / "test_batch.bin", names, kCifar10, test);
 }
 
 void load_cifar100_folder(const std::filesystem::path& folder, ImageSet& train, ImageSet& test) {
-  append_file(folder / "train.bin", kCifar100, train);
-  append_file(folder / "test.bin", kCifar100, test);
+  append_file(folder / "train.bin", cifar100_file_names(), kCifar100, train);
+  append_file(folder / "test.bin", cifar100_file_names(), kCifar100, test);
 }
 
 }  // namespace syncnorm

@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "engine/data/dataset.h"
 
@@ -26,6 +27,10 @@ inline constexpr int kCifar100CoarseClasses = 20;
 /// more whole records with labels in range.
 void parse_cifar(std::span<const std::uint8_t> bytes, const std::string& file, CifarFormat format,
                  ImageSet& set);
+
+/// All files of each.
+std::vector<std::string> cifar10_file_names();
+std::vector<std::string> cifar100_file_names();
 
 /// data_batch_1.bin to data_batch_5.bin, of one length, and test_batch.bin.
 void load_cifar10_folder(const std::filesystem::path& folder, ImageSet& train, ImageSet& test);

@@ -32,7 +32,8 @@ void load_fashion_mnist(const DataConfig& config, std::uint64_t, Dataset& datase
        "./data/FashionMNIST/raw", "~/.cache/syncnorm/fashion_mnist"},
       "",
       "install Debian's package dataset-fashion-mnist, or set data.path to the folder with its "
-      "four IDX files"};
+      "four IDX files",
+      idx_file_names()};
   load_idx_folder(locate_dataset(files, config.path), 10, dataset.train, dataset.test);
 }
 
@@ -42,7 +43,8 @@ void load_mnist(const DataConfig& config, std::uint64_t, Dataset& dataset) {
       {kIdxTrainImages, std::string(kIdxTrainImages) + ".gz"},
       {"/usr/share/datasets/mnist", "./data/mnist", "./data/MNIST/raw", "~/.cache/syncnorm/mnist"},
       "",
-      "download MNIST's four IDX files and set data.path to their folder"};
+      "download MNIST's four IDX files and set data.path to their folder",
+      idx_file_names()};
   load_idx_folder(locate_dataset(files, config.path), 10, dataset.train, dataset.test);
 }
 
@@ -53,7 +55,8 @@ void load_cifar10(const DataConfig& config, std::uint64_t, Dataset& dataset) {
       {"/usr/share/datasets/cifar-10-batches-bin", "./data/cifar10", "./data/cifar-10-batches-bin",
        "~/.cache/syncnorm/cifar10", "~/.cache/syncnorm/cifar-10-batches-bin"},
       "cifar-10-batches-bin",
-      "download and unpack cifar-10-binary.tar.gz and set data.path to its folder"};
+      "download and unpack cifar-10-binary.tar.gz and set data.path to its folder",
+      cifar10_file_names()};
   load_cifar10_folder(locate_dataset(files, config.path), dataset.train, dataset.test);
 }
 
@@ -64,7 +67,8 @@ void load_cifar100(const DataConfig& config, std::uint64_t, Dataset& dataset) {
       {"/usr/share/datasets/cifar-100-binary", "./data/cifar100", "./data/cifar-100-binary",
        "~/.cache/syncnorm/cifar100", "~/.cache/syncnorm/cifar-100-binary"},
       "cifar-100-binary",
-      "download and unpack cifar-100-binary.tar.gz and set data.path to its folder"};
+      "download and unpack cifar-100-binary.tar.gz and set data.path to its folder",
+      cifar100_file_names()};
   load_cifar100_folder(locate_dataset(files, config.path), dataset.train, dataset.test);
 }
 
@@ -155,6 +159,11 @@ ImageSet stored_image_set(std::unique_ptr<const ImageFiles> files, std::vector<s
   set.labels = std::move(labels);
   set.stored = std::make_shared<const StoredImages>(StoredImages{std::move(files), config});
   return set;
+}
+
+std::string summary(const Dataset& dataset) {
+  return fmt::format("{}: {} training and {} test images of {} classes", dataset.name,
+                     dataset.train.size(), dataset.test.size(), dataset.train.classes);
 }
 
 void channel_statistics(const ImageSet& images, std::vector<float>& mean,

@@ -48,9 +48,16 @@ struct Dataset {
   std::vector<float> stddev;
   std::string name;
   /// 16 hex digits: content and shapes of both splits before data.limit; of an image folder names
-  /// and sizes of the files.
+  /// and sizes of the files, of a pack labels, sizes and checksums of the images in their order.
   std::string fingerprint;
+  /// Of a pack: the fingerprint of the folder it was made of. "": not a pack, or it does not say.
+  std::string folder_fingerprint;
+  /// What people should know of how it was read, each on a line; printable.
+  std::vector<std::string> notes;
 };
+
+/// "mnist: 60000 training and 10000 test images of 10 classes".
+std::string summary(const Dataset& dataset);
 
 /// Loads data.dataset. `seed` makes the synthetic set; the others do not depend on it.
 /// Throws InputError for an unknown name, a missing or malformed file, an augmentation listed

@@ -8,6 +8,8 @@
 #include <utility>
 
 #include "engine/data/byte_reader.h"
+#include "engine/data/near_miss.h"
+#include "kernels/printable.h"
 
 namespace syncnorm {
 namespace {
@@ -53,13 +55,22 @@ std::uint64_t checked_product(const std::vector<std::uint32_t>& dimensions,
   return product;
 }
 
+bool is_file(const std::filesystem::path& path) {
+  std::error_code error;  // what cannot be looked at is told by reading it
+  const auto type = std::filesystem::status(path, error).type();
+  return type != std::filesystem::file_type::not_found &&
+         type != std::filesystem::file_type::directory;
+}
+
 std::filesystem::path plain_or_gzip(const std::filesystem::path& folder, const char* name) {
   const std::filesystem::path plain = folder / name;
   const std::filesystem::path gzip = folder / (std::string(name) + ".gz");
-  std::error_code error;
-  if (std::filesystem::exists(plain, error)) return plain;
-  if (std::filesystem::exists(gzip, error)) return gzip;
-  reject_file(plain.string(), "file", "it or the same with .gz", "neither");
+  if (is_file(plain)) return plain;
+  if (is_file(gzip)) return gzip;
+  throw InputError(
+      fmt::format("{}: expected it or the same with .gz in the folder, found neither; {}",
+                  printable_name(plain.string()),
+                  what_lies_in(folder, {plain.filename(), gzip.filename()}, idx_file_names())));
 }
 
 ImageSet load_split(const std::filesystem::path& image_path,
@@ -69,6 +80,15 @@ ImageSet load_split(const std::filesystem::path& image_path,
 }
 
 }  // namespace
+
+std::vector<std::string> idx_file_names() {
+  std::vector<std::string> names;
+  for (const char* name : {kIdxTrainImages, kIdxTrainLabels, kIdxTestImages, kIdxTestLabels}) {
+    names.emplace_back(name);
+    names.push_back(std::string(name) + ".gz");
+  }
+  return names;
+}
 
 IdxTensor parse_idx(std::span<const std::uint8_t> bytes, const std::string& file, int dimensions) {
   assert(dimensions >= 1 && dimensions <= 4);

@@ -35,6 +35,9 @@ inline constexpr const char* kIdxTrainLabels = "train-labels-idx1-ubyte";
 inline constexpr const char* kIdxTestImages = "t10k-images-idx3-ubyte";
 inline constexpr const char* kIdxTestLabels = "t10k-labels-idx1-ubyte";
 
+/// The four, each also with .gz.
+std::vector<std::string> idx_file_names();
+
 /// Reads both splits of the data set in `folder`; their images must have one size.
 void load_idx_folder(const std::filesystem::path& folder, int classes, ImageSet& train,
                      ImageSet& test);

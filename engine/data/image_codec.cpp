@@ -8,7 +8,10 @@
 #include <array>
 #include <csetjmp>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
+#include <new>
+#include <string_view>
 
 #include <jpeglib.h>
 // jpeglib.h must come first
@@ -27,6 +30,31 @@ void make_room(std::int64_t height, std::int64_t width, RgbImage& image) {
   image.reshape(static_cast<int>(height), static_cast<int>(width));
 }
 
+/// " but ...", for what often bears an image's name; else "".
+std::string other_format(std::span<const std::uint8_t> bytes) {
+  struct Format {
+    std::size_t at;
+    std::string_view magic;
+    const char* text;
+  };
+  constexpr std::array<Format, 10> kFormats = {
+      {{0, "GIF8", "GIF"},
+       {8, "WEBP", "WebP"},
+       {0, "II*", "TIFF"},
+       {0, std::string_view("MM\0*", 4), "TIFF"},
+       {4, "ftypavif", "AVIF"},
+       {4, "ftyphei", "HEIC"},
+       {4, "ftypmif1", "HEIC"},
+       {0, "<!DOCTYPE", "an HTML page"},
+       {0, "<html", "an HTML page"},
+       {0, "version https://git-lfs", "a pointer of Git LFS: fetch the file itself"}}};
+  const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  for (const Format& format : kFormats)
+    if (text.size() >= format.at && text.substr(format.at).starts_with(format.magic))
+      return fmt::format(" but {}", format.text);
+  return "";
+}
+
 // ---- PNG.
 
 struct PngState {
@@ -35,6 +63,7 @@ struct PngState {
   const std::uint8_t* next = nullptr;
   std::size_t left = 0;
   std::array<char, 200> message{};
+  bool out_of_memory = false;
 
   ~PngState() { png_destroy_read_struct(&png, &info, nullptr); }
 };
@@ -46,6 +75,14 @@ void png_failed(png_structp png, png_const_charp text) {
 }
 
 void png_warned(png_structp, png_const_charp) {}
+
+png_voidp png_allocate(png_structp png, png_alloc_size_t size) {
+  void* memory = std::malloc(size);
+  if (memory == nullptr) static_cast<PngState*>(png_get_mem_ptr(png))->out_of_memory = true;
+  return memory;
+}
+
+void png_release(png_structp, png_voidp memory) { std::free(memory); }
 
 void png_take(png_structp png, png_bytep out, std::size_t count) {
   auto* state = static_cast<PngState*>(png_get_io_ptr(png));
@@ -59,6 +96,8 @@ void png_take(png_structp png, png_bytep out, std::size_t count) {
 bool read_png_header(PngState& state) {
   if (setjmp(png_jmpbuf(state.png)) != 0) return false;
   png_set_user_limits(state.png, kMaxImageSide, kMaxImageSide);
+  // Texts, profiles and the like are not even inflated: a few bytes of them can be megabytes.
+  png_set_keep_unknown_chunks(state.png, PNG_HANDLE_CHUNK_NEVER, nullptr, -1);
   png_read_info(state.png, state.info);
   png_set_expand(state.png);
   png_set_strip_16(state.png);
@@ -80,11 +119,13 @@ void decode_png(std::span<const std::uint8_t> bytes, RgbImage& image) {
   PngState state;
   state.next = bytes.data();
   state.left = bytes.size();
-  state.png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &state, png_failed, png_warned);
+  state.png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, &state, png_failed, png_warned,
+                                       &state, png_allocate, png_release);
   if (state.png != nullptr) state.info = png_create_info_struct(state.png);
   if (state.info == nullptr) throw std::bad_alloc();
   png_set_read_fn(state.png, &state, png_take);
   const auto fail = [&state] {
+    if (state.out_of_memory) throw std::bad_alloc();
     throw CorruptImageError(fmt::format("damaged PNG: {}", state.message.data()));
   };
   if (!read_png_header(state)) fail();
@@ -117,11 +158,27 @@ bool loses_pixels(int warning) {
   return std::find(kLosses.begin(), kLosses.end(), warning) != kLosses.end();
 }
 
+/// Called in every pass over the coefficients.
+void jpeg_progressed(j_common_ptr info) {
+  auto* errors = static_cast<JpegErrors*>(info->err);
+  const auto* image = reinterpret_cast<j_decompress_ptr>(info);
+  const int most = most_jpeg_scans(std::int64_t{image->image_width} * image->image_height);
+  if (image->input_scan_number <= most) return;
+  std::snprintf(errors->message.data(), errors->message.size(), "more than %d scans", most);
+  errors->msg_code = 0;
+  std::longjmp(errors->jump, 1);
+}
+
 void jpeg_warned(j_common_ptr info, int level) {
   if (level < 0 && loses_pixels(info->err->msg_code)) jpeg_failed(info);
 }
 
 }  // namespace
+
+int most_jpeg_scans(std::int64_t pixels) {
+  constexpr std::int64_t kMost = 500, kMostPixels = std::int64_t{1} << 32;
+  return static_cast<int>(std::min(kMost, kMostPixels / std::max<std::int64_t>(1, pixels)));
+}
 
 void RgbImage::reshape(int height, int width) {
   constexpr std::size_t kBorder = 32, kBehind = 8;
@@ -137,6 +194,7 @@ void RgbImage::reshape(int height, int width) {
 struct ImageDecoder::Jpeg {
   jpeg_decompress_struct info{};
   JpegErrors errors;
+  jpeg_progress_mgr progress{};
   bool made = false;
 
   Jpeg() {
@@ -147,6 +205,8 @@ struct ImageDecoder::Jpeg {
     if (setjmp(errors.jump) != 0) throw std::bad_alloc();
     jpeg_create_decompress(&info);
     made = true;
+    progress.progress_monitor = jpeg_progressed;
+    info.progress = &progress;
   }
   ~Jpeg() {
     if (made) jpeg_destroy_decompress(&info);
@@ -179,6 +239,7 @@ struct ImageDecoder::Jpeg {
     if (!read_rows(image)) fail();
   }
   [[noreturn]] void fail() {
+    if (errors.msg_code == JERR_OUT_OF_MEMORY) throw std::bad_alloc();
     throw CorruptImageError(fmt::format("damaged JPEG: {}", errors.message.data()));
   }
 };
@@ -192,7 +253,7 @@ void ImageDecoder::decode(std::span<const std::uint8_t> bytes, RgbImage& image) 
   if (bytes.size() >= kPng.size() && std::equal(kPng.begin(), kPng.end(), bytes.begin()))
     return decode_png(bytes, image);
   if (bytes.size() < 3 || bytes[0] != 0xff || bytes[1] != 0xd8 || bytes[2] != 0xff)
-    throw CorruptImageError("is neither JPEG nor PNG");
+    throw CorruptImageError("is neither JPEG nor PNG" + other_format(bytes));
   try {
     jpeg_->decode(bytes, image);
   } catch (...) {

@@ -20,9 +20,16 @@ struct CorruptImageError : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-/// The most pixels along a side, and in all, that are decoded.
+/// The most pixels along a side, and in all, that are decoded. With the coefficients of a
+/// progressive JPEG that is 600 MB at most for a thread.
 inline constexpr int kMaxImageSide = 32768;
 inline constexpr std::int64_t kMaxImagePixels = std::int64_t{1} << 26;
+
+/// The most scans of a JPEG of so many pixels that are decoded. Each costs a pass over all
+/// coefficients, though it may take only a few bytes; encoders write ten or so. 500, where
+/// libjpeg-turbo's own fuzzers stop, and for images above 8 million pixels no more than cost as
+/// much time: 64 for the largest.
+int most_jpeg_scans(std::int64_t pixels);
 
 /// Pixels [height, width, 3], 0..255. Reused from image to image, it seldom allocates.
 ///
@@ -57,7 +64,8 @@ class ImageDecoder {
   ImageDecoder(const ImageDecoder&) = delete;
   ImageDecoder& operator=(const ImageDecoder&) = delete;
 
-  /// Throws CorruptImageError: neither format, cut off, damaged, CMYK, or too large.
+  /// Throws CorruptImageError: neither format, cut off, damaged, CMYK, too large or with too many
+  /// scans; std::bad_alloc where there is no memory, which says nothing about the image.
   void decode(std::span<const std::uint8_t> bytes, RgbImage& image);
 
  private:

@@ -6,7 +6,9 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "engine/data/near_miss.h"
 #include "kernels/error.h"
+#include "kernels/printable.h"
 
 namespace syncnorm {
 namespace {
@@ -50,9 +52,15 @@ std::filesystem::path locate_dataset(const DatasetFiles& files, const std::strin
   for (const std::string& folder : folders) {
     if (has_any(folder, files.markers)) return folder;
   }
+  std::string places;
+  for (const std::string& folder : folders) {
+    std::error_code error;
+    places += (places.empty() ? "" : ", ") + printable_name(folder);
+    if (std::filesystem::exists(folder, error))
+      places += fmt::format(" ({})", what_lies_in(folder, files.markers, files.others));
+  }
   throw InputError(fmt::format("data.path: {} not found: no {} in {}; {}", files.name,
-                               fmt::join(files.markers, " or "), fmt::join(folders, ", "),
-                               files.hint));
+                               fmt::join(files.markers, " or "), places, files.hint));
 }
 
 }  // namespace syncnorm

@@ -14,10 +14,11 @@ struct DatasetFiles {
   std::vector<std::string> folders;  // usual places, in the order tried; "~" is the home folder
   std::string subfolder;             // the archive's own folder, also tried below data.path; or ""
   std::string hint;                  // how to get the files
+  std::vector<std::string> others;   // the other files of the set
 };
 
-/// The folder of `files`. `path` is data.path. Throws InputError that lists the places looked at
-/// and what to do.
+/// The folder of `files`. `path` is data.path. Throws InputError that lists the places looked at,
+/// what lies there instead and what to do.
 std::filesystem::path locate_dataset(const DatasetFiles& files, const std::string& path);
 
 }  // namespace syncnorm

@@ -13,8 +13,10 @@
 #include "engine/data/byte_reader.h"
 #include "engine/data/content_hash.h"
 #include "engine/data/image_checksum.h"
+#include "engine/data/near_miss.h"
 #include "engine/data/pack_index.h"
 #include "kernels/error.h"
+#include "kernels/printable.h"
 
 namespace syncnorm {
 namespace {
@@ -27,11 +29,13 @@ class Shards {
   Shards(const fs::path& folder, const std::vector<PackIndex::Shard>& shards) {
     for (const PackIndex::Shard& shard : shards) {
       const std::string path = (folder / shard.name).string();
-      const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-      if (fd < 0) reject_file(path, "shard", "a readable file", std::strerror(errno));
+      const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+      if (fd < 0) throw ReadError(path, std::strerror(errno));
       open_.push_back({path, fd, shard.bytes});
       struct stat status {};
-      if (fstat(fd, &status) != 0 || static_cast<std::uint64_t>(status.st_size) != shard.bytes)
+      if (fstat(fd, &status) != 0) throw ReadError(path, std::strerror(errno));
+      if (!S_ISREG(status.st_mode)) throw ReadError(path, "it is no regular file");
+      if (static_cast<std::uint64_t>(status.st_size) != shard.bytes)
         reject_file(path, "size", fmt::format("{} bytes, as when it was packed", shard.bytes),
                     fmt::format("{}", status.st_size));
     }
@@ -85,9 +89,8 @@ class Shards {
                                   static_cast<std::size_t>(size) - buffer.held,
                                   static_cast<off_t>(sample.offset + buffer.held));
       if (count < 0 && errno == EINTR) continue;
-      if (count <= 0)
-        throw CorruptImageError(fmt::format("cannot be read ({})",
-                                            count < 0 ? std::strerror(errno) : "the shard ends"));
+      if (count < 0) throw ReadError(shard.path, std::strerror(errno));
+      if (count == 0) throw ReadError(shard.path, "the shard ends early: it was cut off meanwhile");
       buffer.held += static_cast<std::size_t>(count);
     }
   }
@@ -128,16 +131,21 @@ void load_pack(const DataConfig& config, Dataset& dataset) {
   const fs::path folder = config.path;
   const fs::path path = folder / kPackIndexName;
   std::error_code error;
-  if (!fs::exists(path, error))
-    throw InputError(fmt::format("{}: is no pack: there is no {}; make one with syncnorm pack",
-                                 folder.string(), kPackIndexName));
+  if (!fs::exists(path, error) && !error)
+    throw InputError(fmt::format(
+        "{}: is no pack: there is no {} ({}); make one with syncnorm pack{}",
+        printable_name(folder.string()), kPackIndexName, what_lies_in(folder, {kPackIndexName}),
+        fs::is_directory(folder / "train", error) ? ", or set data.dataset: image_folder" : ""));
   const std::vector<std::uint8_t> bytes = read_file(path);
   PackIndex index = parse_pack_index(bytes, path.string());
   const auto shards = std::make_shared<const Shards>(folder, index.shards);
   const std::size_t classes = index.classes.size();
+  const std::string content = content_fingerprint(index);
   dataset.train = image_set(shards, std::move(index.train), classes, config.images);
   dataset.test = image_set(shards, std::move(index.test), classes, config.images);
-  dataset.fingerprint = fmt::format("{:016x}", content_hash(bytes));
+  dataset.fingerprint =
+      index.folder_fingerprint.empty() ? fmt::format("{:016x}", content_hash(bytes)) : content;
+  dataset.folder_fingerprint = index.folder_fingerprint;
 }
 
 }  // namespace syncnorm

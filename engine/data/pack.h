@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <string>
 
 #include "engine/data/dataset.h"
 
@@ -14,13 +15,15 @@ namespace syncnorm {
 
 struct PackSummary {
   std::uint64_t train = 0, test = 0;  // samples
-  std::uint64_t shards = 0, bytes = 0;
+  std::uint64_t classes = 0, shards = 0, bytes = 0;
+  std::string left_out;  // LeftOut::text() of the folder
 };
 
 /// Packs the image folder `from` into the new folder `to`; a shard is closed before it would exceed
 /// `shard_bytes`, unless by its only sample. Everything is written to `to`.partial and renamed when
 /// it is whole and synced; what an interrupted pack left there is replaced. Images are not decoded.
-/// Throws InputError: no image folder, `to` exists, a file cannot be read or written.
+/// Throws InputError: no image folder, `to` exists, a file cannot be read or written, or changed
+/// since the folder was listed.
 PackSummary pack_image_folder(const std::filesystem::path& from, const std::filesystem::path& to,
                               std::uint64_t shard_bytes);
 

@@ -77,6 +77,7 @@ void read_header(const Json& json, const std::string& file, PackIndex& index) {
     if (!plain_name(index.shards.back().name))
       reject(file, "names a shard that is no file of its folder");
   }
+  index.folder_fingerprint = json.value("folder_fingerprint", "");
   if (index.shards.size() > kMostShards) reject(file, "has more shards than are possible");
 }
 
@@ -97,17 +98,32 @@ PackIndex::Sample read_sample(Reader& reader, const PackIndex& index, const std:
 
 }  // namespace
 
+std::string content_fingerprint(const PackIndex& index) {
+  std::string bytes;
+  for (const std::string& name : index.classes) bytes += name + '\n';
+  for (const auto* split : {&index.train, &index.test}) {
+    put<std::uint64_t>(bytes, split->size());
+    for (const PackIndex::Sample& sample : *split) {
+      put(bytes, sample.label);
+      put(bytes, sample.length);
+      put(bytes, sample.checksum);
+    }
+  }
+  return fmt::format(
+      "{:016x}", content_hash({reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()}));
+}
+
 std::string pack_index_bytes(const PackIndex& index) {
   Json shards = Json::array();
   for (const PackIndex::Shard& shard : index.shards)
     shards.push_back({{"name", shard.name}, {"bytes", shard.bytes}});
-  const std::string header = Json{
-      {"format", kFormat},
-      {"classes", index.classes},
-      {"shards", shards},
-      {"train", index.train.size()},
-      {"test",
-       index.test.size()}}.dump(-1, ' ', false, Json::error_handler_t::replace);
+  Json json = {{"format", kFormat},
+               {"classes", index.classes},
+               {"shards", shards},
+               {"train", index.train.size()},
+               {"test", index.test.size()}};
+  if (!index.folder_fingerprint.empty()) json["folder_fingerprint"] = index.folder_fingerprint;
+  const std::string header = json.dump(-1, ' ', false, Json::error_handler_t::replace);
   std::string bytes(kMagic);
   put<std::uint64_t>(bytes, header.size());
   bytes += header;

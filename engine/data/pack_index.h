@@ -1,7 +1,8 @@
 // The index of a pack: where every image of it is, what it shows and how its bytes sum up.
 //
 // One file, pack.index, little-endian: the magic, the bytes of a JSON header, the header (format,
-// classes, shards with their bytes, samples of each split), a record of 32 bytes for every sample
+// classes, shards with their bytes, samples of each split, the fingerprint of the folder that was
+// packed, which earlier packs lack), a record of 32 bytes for every sample
 // (shard u32, label u32, offset u64, length u64, XXH3 u64; training samples first, then test
 // samples, each in the order of the folder that was packed), and the XXH64 of all that.
 #pragma once
@@ -30,7 +31,12 @@ struct PackIndex {
   std::vector<std::string> classes;
   std::vector<Shard> shards;
   std::vector<Sample> train, test;
+  std::string folder_fingerprint;  // of image_folder.h; "": not known
 };
+
+/// 16 hex digits: classes, and label, length and checksum of every image in order, in whatever
+/// shards.
+std::string content_fingerprint(const PackIndex& index);
 
 std::string pack_index_bytes(const PackIndex& index);
 

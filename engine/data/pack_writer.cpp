@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <cctype>
 #include <cerrno>
 #include <cstring>
 #include <memory>
@@ -15,6 +16,7 @@
 #include "engine/data/pack.h"
 #include "engine/data/pack_index.h"
 #include "kernels/error.h"
+#include "kernels/printable.h"
 
 namespace syncnorm {
 namespace {
@@ -104,6 +106,11 @@ class Packer {
     for (std::size_t i = 0; i < listing.files.size(); ++i) {
       const ImageListing::File& file = listing.files[i];
       read_file(listing.folder / file.name, image);
+      if (image.size() != file.size)
+        throw InputError(fmt::format(
+            "{}: has {} bytes, but had {} when the folder was listed; pack "
+            "a folder that nobody changes",
+            printable_name((listing.folder / file.name).string()), image.size(), file.size));
       const std::string label = std::to_string(file.label);
       const std::uint64_t needed =
           TarFile::entry_bytes(image.size()) + TarFile::entry_bytes(label.size());
@@ -126,8 +133,9 @@ class Packer {
 
  private:
   static std::string extension(const std::string& file) {
-    const std::string last = fs::path(file).extension().string();
-    return last == ".png" || last == ".PNG" ? ".png" : ".jpg";
+    std::string last = fs::path(file).extension().string();
+    for (char& c : last) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+    return last == ".png" ? last : ".jpg";
   }
   void begin_shard(const char* split) {
     if (split_ != split) number_ = 0;
@@ -173,13 +181,16 @@ PackSummary pack_image_folder(const fs::path& from, const fs::path& to, std::uin
   Packer packer(partial, shard_bytes);
   PackIndex& index = packer.index();
   index.classes = listing.train.classes;
+  index.folder_fingerprint = folder_fingerprint(listing);
   packer.add_split("train", listing.train, index.train);
   packer.add_split("test", listing.test, index.test);
   write_synced(partial / kPackIndexName, pack_index_bytes(index));
   sync(partial);
   fs::rename(partial, target, error);
   if (error) cannot_write(target, error.message());
-  PackSummary summary{index.train.size(), index.test.size(), index.shards.size(), 0};
+  PackSummary summary{
+      index.train.size(),     index.test.size(), index.classes.size(), index.shards.size(), 0,
+      listing.left_out.text()};
   for (const PackIndex::Shard& shard : index.shards) summary.bytes += shard.bytes;
   return summary;
 }

@@ -4,10 +4,15 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cmath>
+#include <cstring>
+#include <new>
 
 #include "engine/data/augment.h"
+#include "engine/data/byte_reader.h"
 #include "kernels/philox.h"
+#include "kernels/printable.h"
 
 namespace syncnorm {
 namespace {
@@ -63,9 +68,15 @@ std::uint32_t next_of(std::span<const std::uint32_t> samples, std::uint32_t samp
 
 }  // namespace
 
-std::string corrupt_text(const CorruptImage& image) {
-  return fmt::format("{}: {}; repair or remove it, or set data.images.corrupt: skip", image.path,
-                     image.reason);
+std::string stop_text(const std::vector<CorruptImage>& images) {
+  const auto unreadable = std::find_if(images.begin(), images.end(),
+                                       [](const CorruptImage& image) { return image.unreadable; });
+  const CorruptImage& image = unreadable == images.end() ? images.front() : *unreadable;
+  return fmt::format(
+      "{}: {}; {}", printable_name(image.path), printable_name(image.reason),
+      image.unreadable ? "nothing is known of the image, so it is not skipped: mend that and go on "
+                         "with --resume auto"
+                       : "repair or remove it, or set data.images.corrupt: skip");
 }
 
 Resize evaluation_crop(int height, int width, const ImagesConfig& config) {
@@ -128,13 +139,21 @@ ImageReader::Result ImageReader::read(std::uint32_t sample, std::span<const std:
                                       std::vector<CorruptImage>& corrupt) {
   std::uint32_t from = sample;
   do {
+    bool unreadable = true;
+    std::string reason;
     try {
       make(from, sample, plan, out);
       return {from, true};
     } catch (const CorruptImageError& error) {
-      corrupt.push_back({images_.files->name(from), error.what()});
+      unreadable = false;
+      reason = error.what();
+    } catch (const ReadError& error) {
+      reason = "cannot be read: " + error.reason;
+    } catch (const std::bad_alloc&) {
+      reason = fmt::format("cannot be read: {}", std::strerror(ENOMEM));
     }
-    if (images_.config.corrupt == CorruptPolicy::stop) break;
+    corrupt.push_back({images_.files->name(from), reason, unreadable});
+    if (unreadable || images_.config.corrupt == CorruptPolicy::stop) break;
     from = next_of(samples, from);
   } while (from != sample);
   const ImagesConfig& config = images_.config;

@@ -34,7 +34,8 @@ class ImageFiles {
   /// For people: the path, and within a pack the entry.
   virtual std::string name(std::uint32_t sample) const = 0;
   /// The bytes of the sample, in `buffer` until the next call with it. Thread-safe. What is likely
-  /// to be asked for next may be read with it. Throws CorruptImageError.
+  /// to be asked for next may be read with it. Throws CorruptImageError for what was read,
+  /// ReadError (byte_reader.h) where it could not be.
   virtual std::span<const std::uint8_t> read(std::uint32_t sample, ReadBuffer& buffer) const = 0;
 };
 
@@ -48,11 +49,13 @@ struct StoredImages {
 struct CorruptImage {
   std::string path;
   std::string reason;
+  bool unreadable = false;  // nothing is known of its content: it stops the run, never skipped
   bool operator==(const CorruptImage&) const = default;
 };
 
-/// "path: reason; what would be right".
-std::string corrupt_text(const CorruptImage& image);
+/// "path: reason; what would be right", of the first of `images` that is unreadable, else the
+/// first.
+std::string stop_text(const std::vector<CorruptImage>& images);
 
 /// What evaluation sees of an image of height × width: the shorter side is scaled to config.resize,
 /// and the center is cropped.
@@ -80,8 +83,9 @@ class ImageReader {
   };
   /// Writes what the model sees of `sample` to out[height, width, 3], changed as `plan` says at
   /// random, or as evaluation sees it when null. Every image that cannot be used is added to
-  /// `corrupt`; where it is to be skipped, the next usable one of `samples` (ascending, with
-  /// `sample`; the first follows the last) takes its place, under the random numbers of `sample`.
+  /// `corrupt`; where it is to be skipped and was read, the next usable one of `samples`
+  /// (ascending, with `sample`; the first follows the last) takes its place, under the random
+  /// numbers of `sample`.
   Result read(std::uint32_t sample, std::span<const std::uint32_t> samples, const AugmentPlan* plan,
               std::uint8_t* out, std::vector<CorruptImage>& corrupt);
 

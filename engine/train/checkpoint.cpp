@@ -50,16 +50,19 @@ Json manifest_of(const Checkpoint& c) {
   Json files = Json::object();
   for (const auto& [name, bytes] : c.files)
     files[name] = {{"bytes", bytes.size()}, {"crc32", checksum(bytes)}};
-  return {{"format_version", kFormatVersion},
-          {"step", c.step},
-          {"epoch", c.epoch},
-          {"sample_position", c.sample_position},
-          {"last", c.last},
-          {"best_step", c.best_step},
-          {"best_validation_accuracy", c.best_accuracy},
-          {"data_fingerprint", c.data_fingerprint},
-          {"files", files},
-          {"config", c.config}};
+  Json manifest = {{"format_version", kFormatVersion},
+                   {"step", c.step},
+                   {"epoch", c.epoch},
+                   {"sample_position", c.sample_position},
+                   {"last", c.last},
+                   {"best_step", c.best_step},
+                   {"best_validation_accuracy", c.best_accuracy},
+                   {"data_fingerprint", c.data_fingerprint},
+                   {"files", files},
+                   {"config", c.config}};
+  if (!c.data_folder_fingerprint.empty())
+    manifest["data_folder_fingerprint"] = c.data_folder_fingerprint;
+  return manifest;
 }
 
 /// Returns the bytes written.
@@ -126,6 +129,7 @@ Checkpoint read_checkpoint(const fs::path& folder) {
     c.best_step = whole_number(manifest, "best_step", -1);
     c.best_accuracy = manifest.at("best_validation_accuracy").get<double>();
     c.data_fingerprint = manifest.at("data_fingerprint").get<std::string>();
+    c.data_folder_fingerprint = manifest.value("data_folder_fingerprint", "");
     c.config = manifest.at("config").get<std::string>();
     for (const auto& [name, entry] : manifest.at("files").items()) {
       if (!is_plain_name(name)) fail(path, fmt::format("file name '{}' leaves the folder", name));

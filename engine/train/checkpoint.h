@@ -15,12 +15,13 @@
 namespace syncnorm {
 
 struct Checkpoint {
-  std::int64_t step = 0;             // updates completed
-  std::int64_t epoch = 0;            // epochs begun, as in step events
-  std::int64_t sample_position = 0;  // samples consumed of the current epoch
-  std::string config;                // resolved YAML
-  std::string data_fingerprint;
-  std::int64_t best_step = -1;  // of the best validation accuracy so far
+  std::int64_t step = 0;                // updates completed
+  std::int64_t epoch = 0;               // epochs begun, as in step events
+  std::int64_t sample_position = 0;     // samples consumed of the current epoch
+  std::string config;                   // resolved YAML
+  std::string data_fingerprint;         // Dataset::fingerprint
+  std::string data_folder_fingerprint;  // Dataset::folder_fingerprint; may be ""
+  std::int64_t best_step = -1;          // of the best validation accuracy so far
   double best_accuracy = -1.0;
   bool last = false;                         // written at the end of training
   std::map<std::string, std::string> files;  // name -> bytes, without the manifest

@@ -1,5 +1,6 @@
 // What a trainer does about images that cannot be used: it names each once, counts them over all
-// ranks at the end, or stops the run, on all ranks behind the same step.
+// ranks at the end, or stops the run, on all ranks behind the same step. One that cannot be read is
+// not corrupt: it stops the run whatever the policy.
 #include <fmt/format.h>
 
 #include <nlohmann/json.hpp>
@@ -7,6 +8,7 @@
 #include "engine/train/agreement.h"
 #include "engine/train/trainer.h"
 #include "kernels/error.h"
+#include "kernels/printable.h"
 
 namespace syncnorm {
 namespace {
@@ -21,13 +23,14 @@ std::string json_text(const nlohmann::json& json) {
 void Trainer::note_corrupt(const std::vector<CorruptImage>& images) {
   const bool skip = experiment_.data.images.corrupt == CorruptPolicy::skip;
   for (const CorruptImage& image : images)
-    if (corrupt_.emplace(image.path, image.reason).second && skip)
-      fmt::print(stderr, "syncnorm: skipped {}: {}\n", image.path, image.reason);
+    if (!image.unreadable && corrupt_.emplace(image.path, image.reason).second && skip)
+      fmt::print(stderr, "syncnorm: skipped {}: {}\n", printable_name(image.path),
+                 printable_name(image.reason));
 }
 
 /// Every rank comes here behind the same step; those whose batch has such an image say which.
 void Trainer::stop_on_corrupt(std::int64_t step, const Batch& batch) {
-  const std::string own = batch.usable ? "" : corrupt_text(batch.corrupt.front());
+  const std::string own = batch.usable ? "" : stop_text(batch.corrupt);
   std::string message;
   for (const std::string& text : comm_.all_gather_text(json_text(own)))
     if (message.empty()) message = nlohmann::json::parse(text).get<std::string>();
@@ -51,7 +54,7 @@ void Trainer::take_precise_statistics(std::int64_t step) {
   note_corrupt(found.corrupt);
   if (dataset_.train.stored == nullptr) return;
   agree(comm_, [&] {
-    if (!found.usable) throw InputError(corrupt_text(found.corrupt.front()));
+    if (!found.usable) throw InputError(stop_text(found.corrupt));
   });
 }
 

@@ -49,7 +49,7 @@ std::vector<double> Evaluator::sums_of(Interval own, const EvalChunks& chunks,
   for (std::size_t i = 0; i < parts.size(); ++i) {
     EvalBatch& batch = feed.next();
     const CorruptFindings& found = batch.found;
-    if (!found.usable) throw InputError(corrupt_text(found.corrupt.front()));
+    if (!found.usable) throw InputError(stop_text(found.corrupt));
     corrupt.insert(corrupt.end(), found.corrupt.begin(), found.corrupt.end());
     std::fill(batch.labels.begin() + static_cast<std::ptrdiff_t>(parts[i].size()),
               batch.labels.end(), -1);  // unused

@@ -27,7 +27,9 @@ struct StartEvent {
   std::int64_t first_step = 0;  // updates already done (resumed), else 0
   std::int64_t total_steps = 0;
   std::int64_t steps_per_epoch = 1;
-  std::int64_t train_samples = 0;
+  std::string dataset;  // its name
+  std::int64_t train_samples = 0, validation_samples = 0, test_samples = 0;
+  int classes = 0;
   std::int64_t parameters = 0;       // trained values
   std::int64_t arena_bytes = 0;      // on rank 0
   std::string config_yaml;           // the resolved configuration

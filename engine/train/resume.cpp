@@ -11,6 +11,7 @@
 
 #include "engine/train/agreement.h"
 #include "kernels/error.h"
+#include "kernels/printable.h"
 
 namespace syncnorm {
 namespace {
@@ -42,6 +43,20 @@ bool length_matters(const Experiment& experiment) {
          experiment.schedule.kind == ScheduleKind::polynomial;
 }
 
+/// Forms of one data set, whose fingerprints tell whether they are.
+bool are_folder_and_pack(const std::string& before, const std::string& now) {
+  return (before == "image_folder" && now == "packed") ||
+         (before == "packed" && now == "image_folder");
+}
+
+/// A folder and a pack of it are the same data.
+bool same_data(const Checkpoint& checkpoint, const Dataset& dataset) {
+  const auto same = [](const std::string& a, const std::string& b) { return !a.empty() && a == b; };
+  return checkpoint.data_fingerprint == dataset.fingerprint ||
+         same(checkpoint.data_fingerprint, dataset.folder_fingerprint) ||
+         same(checkpoint.data_folder_fingerprint, dataset.fingerprint);
+}
+
 void check_config(const Checkpoint& checkpoint, const LoadedExperiment& loaded,
                   const std::string& folder) {
   LoadedExperiment saved;
@@ -61,6 +76,7 @@ void check_config(const Checkpoint& checkpoint, const LoadedExperiment& loaded,
       continue;
     const auto found = before.find(value.path);
     const std::string old = found == before.end() ? "absent" : found->second;
+    if (value.path == "data.dataset" && are_folder_and_pack(old, value.value)) continue;
     if (old != value.value)
       throw CheckpointError(fmt::format(
           "{}: was trained with {}: {}, but now it is {}; set it back, or start a new run "
@@ -132,7 +148,7 @@ std::optional<ResumePoint> find_resume_point(Communicator& comm, const LoadedExp
       std::vector<std::string> passed_over;
       folder = checkpoints.newest_valid(passed_over);
       for (const std::string& reason : passed_over)
-        std::cerr << "syncnorm: passed over a checkpoint: " << reason << "\n";
+        std::cerr << "syncnorm: passed over a checkpoint: " << printable(reason) << "\n";
       if (folder.empty() && !passed_over.empty())
         throw CheckpointError(
             fmt::format("{}: none of its checkpoints is usable; move the run folder away to start "
@@ -143,11 +159,14 @@ std::optional<ResumePoint> find_resume_point(Communicator& comm, const LoadedExp
     ResumePoint point{resume == "auto" ? read_checkpoint(folder) : read_named(folder),
                       folder.string()};
     check_config(point.checkpoint, loaded, point.folder);
-    if (point.checkpoint.data_fingerprint != dataset.fingerprint)
+    if (!same_data(point.checkpoint, dataset))
       throw CheckpointError(
           fmt::format("{}: was trained on other data (fingerprint {}, now {}); put the data back, "
-                      "or start a new run in another run_dir",
-                      point.folder, point.checkpoint.data_fingerprint, dataset.fingerprint));
+                      "or start a new run in another run_dir{}",
+                      point.folder, point.checkpoint.data_fingerprint, dataset.fingerprint,
+                      dataset.name == "packed" && dataset.folder_fingerprint.empty()
+                          ? " (a pack made by an earlier version does not say of which folder)"
+                          : ""));
     packed = pack(point);
   });
   packed = from_rank_0(comm, packed);

@@ -31,6 +31,7 @@ Checkpoint Trainer::snapshot(std::int64_t step, bool last) {
   checkpoint.sample_position = step % length_.steps_per_epoch * plan_.global_batch();
   checkpoint.config = loaded_.yaml;
   checkpoint.data_fingerprint = dataset_.fingerprint;
+  checkpoint.data_folder_fingerprint = dataset_.folder_fingerprint;
   checkpoint.best_step = best_step_;
   checkpoint.best_accuracy = best_accuracy_;
   checkpoint.last = last;

@@ -20,6 +20,7 @@
 #include "engine/train/schedule.h"
 #include "engine/train/weights_file.h"
 #include "kernels/failure.h"
+#include "kernels/printable.h"
 
 namespace syncnorm {
 namespace {
@@ -221,7 +222,11 @@ std::int64_t Trainer::start_or_resume() {
   start.first_step = step;
   start.total_steps = length_.total_steps;
   start.steps_per_epoch = length_.steps_per_epoch;
+  start.dataset = dataset_.name;
   start.train_samples = plan_.samples;
+  start.validation_samples = static_cast<std::int64_t>(splits_.validation.size());
+  start.test_samples = static_cast<std::int64_t>(dataset_.test.size());
+  start.classes = dataset_.train.classes;
   start.parameters = static_cast<std::int64_t>(full_->program().parameter_floats);
   start.arena_bytes = static_cast<std::int64_t>(memory_.arena.bytes());
   start.config_yaml = loaded_.yaml;
@@ -253,7 +258,8 @@ void Trainer::start_from(const std::string& path) {
         start_from_file(graph_, full_->program(), memory_, weights, path);
     running_->spread_averaged();
     if (root())
-      for (const std::string& note : notes) fmt::print(stderr, "syncnorm: {}: {}\n", path, note);
+      for (const std::string& note : notes)
+        fmt::print(stderr, "syncnorm: {}: {}\n", printable_name(path), printable_name(note));
   });
 }
 

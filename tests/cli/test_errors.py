@@ -123,7 +123,9 @@ BAD_DATA = [
      "%: label of sample 19: expected 0 to 9, found 10"),
     ("t10k-images-idx3-ubyte", idx([20, 7, 8], [7] * 1120),
      "%: image size: expected 8×8 (as in in/data/train-images-idx3-ubyte), found 7×8"),
-    ("t10k-labels-idx1-ubyte", None, "%: file: expected it or the same with .gz, found neither"),
+    ("t10k-labels-idx1-ubyte", None,
+     "%: expected it or the same with .gz in the folder, found neither; it has only "
+     "t10k-images-idx3-ubyte, train-images-idx3-ubyte and train-labels-idx1-ubyte"),
     ("t10k-labels-idx1-ubyte", gzip.compress(LABELS)[:-9],
      "%: gzip stream: expected its end, found the file's end after"),
 ]

@@ -293,6 +293,11 @@ class OtherCommands(harness.TestCase):
         for text in ("  layer3.0.downsample.0.weight ", "F32 [64, 32, 1, 1]  mean ",
                      "  bn1.num_batches_tracked ", "I64 []  4", "\nconfiguration\nname: tiny\n"):
             self.assertIn(text, result.out)
+        manifest = run.checkpoint(4) / "manifest.json"
+        manifest.write_text(manifest.read_text().replace("name: tiny", "name: \\u001b[2J\\u009b1m"))
+        result = harness.run("inspect", run.checkpoint(4))
+        self.assertIn("\nname: \\x1b[2J\\x9b1m\n", result.out)
+        self.assertNotIn("\x1b", result.out)
 
     def test_plan(self):
         path = harness.write_experiment(self.folder / "plan.yaml", {"norm": "syncbn"})
@@ -342,7 +347,8 @@ class OtherCommands(harness.TestCase):
         path = harness.write_experiment(self.folder / "a.yaml", {"epochs": 2, "steps": None},
                                         run_dir=self.folder / "a")
         result = harness.run("train", path, "--dry-run", ranks=2)
-        self.assertEqual(result.out, f"{path}: nothing to complain of; 8 steps of 16 samples on 2 "
+        self.assertEqual(result.out, "synthetic: 64 training and 60 test images of 4 classes\n"
+                                     f"{path}: nothing to complain of; 8 steps of 16 samples on 2 "
                                      "ranks\n")
         self.assertFalse((self.folder / "a").exists())
 

@@ -118,6 +118,7 @@ def data():
         return gzip.compress(content, mtime=0)
     write("idx", {
         "valid-plain": two(images, labels), "valid-gzip": two(packed(images), packed(labels)),
+        "valid-members": two(packed(images[:9]) + packed(b"") + packed(images[9:]) + bytes(9), labels),
         "bad-empty": b"", "bad-cut": two(images[:-1], labels), "bad-magic": two(b"\x01" + images, labels),
         "bad-count": two(images, idx_file([2], [0, 1])), "bad-label": two(images, idx_file([3], [0, 10, 1])),
         "bad-claim": two(idx_file([60000, 1000, 1000], []), labels),
@@ -203,11 +204,27 @@ def index_file(header, *records):
     return content + struct.pack("<Q", xxh64(content))
 
 
+def many_scans(count):
+    """A progressive JPEG of 16 × 16 grey pixels."""
+    def segment(marker, content):
+        return b"\xff" + bytes([marker]) + struct.pack(">H", len(content) + 2) + content
+
+    def table(kind, symbol):
+        return segment(0xc4, bytes([kind, 1]) + bytes(15) + bytes([symbol]))
+
+    def scan(first, body):
+        return segment(0xda, bytes([1, 1, 0, first, first, 0])) + body
+    return (b"\xff\xd8" + segment(0xdb, b"\0" + b"\1" * 64) +
+            segment(0xc2, struct.pack(">BHHB", 8, 16, 16, 1) + b"\1\x11\0") + table(0, 0) +
+            table(0x10, 0x20) + scan(0, b"\x0f") + scan(1, b"\x1f") * (count - 1) + b"\xff\xd9")
+
+
 def images():
     rgb = png_file(2, 8, [bytes(range(12)), bytes(12)], 4)
     write("image", {
         "valid-jpeg": JPEG, "valid-progressive": PROGRESSIVE, "valid-png": rgb,
         "valid-grey": png_file(0, 1, [b"\xa0"], 3), "valid-16-bit": png_file(6, 16, [bytes(16)], 2),
+        "valid-scans": many_scans(9), "bad-scans": many_scans(501),
         "bad-empty": b"", "bad-cut-jpeg": JPEG[:-20], "bad-cut-png": rgb[:-20], "bad-other": b"GIF89a",
         "bad-crc": rgb[:45] + b"x" + rgb[46:], "bad-claim": png_file(2, 8, [bytes(12)], 4, claimed=30000),
         "bad-wide": png_file(2, 8, [bytes(12)], 4, claimed=2 ** 31 - 1)})
@@ -217,6 +234,8 @@ def images():
     whole = index_file(header, *records)
     write("pack_index", {
         "valid-whole": whole, "valid-more-classes": index_file({**header, "classes": ["x"] * 9}, *records),
+        "valid-folder": index_file({**header, "folder_fingerprint": "0123456789abcdef"}, *records),
+        "bad-folder": index_file({**header, "folder_fingerprint": 3}, *records),
         "bad-empty": b"", "bad-cut": whole[:-1], "bad-sum": whole[:-1] + b"x", "bad-magic": b"x" + whole,
         "bad-format": index_file({**header, "format": 1}, *records),
         "bad-header": index_file(b"{]", *records), "bad-claim": b"SYNCPACK" + b"\xff" * 8,

@@ -102,7 +102,9 @@ TEST(Cifar, LoadsFoldersByName) {
             third + ": number of records: expected 2 (as in data_batch_1.bin), found 1");
   std::filesystem::remove(third);
   EXPECT_EQ(input_error_of([&] { load_dataset(config, 1, 2); }),
-            third + ": file: expected a file, found none");
+            third +
+                ": expected it in the folder; it has only data_batch_1.bin, data_batch_2.bin, "
+                "data_batch_4.bin, data_batch_5.bin and test_batch.bin");
 
   folder.write("train.bin", records({{0, 50}, {1, 60}}));
   folder.write("test.bin", records({{2, 70}}));

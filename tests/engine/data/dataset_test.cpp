@@ -156,11 +156,12 @@ TEST(Dataset, MissingFilesSayWhatWasLookedFor) {
             "data.path: fashion_mnist not found: no train-images-idx3-ubyte or "
             "train-images-idx3-ubyte.gz in " +
                 folder.path() +
-                "; install Debian's package dataset-fashion-mnist, or set data.path to the folder "
+                " (it is empty); install Debian's package dataset-fashion-mnist, or set data.path "
+                "to the folder "
                 "with its four IDX files");
   config.dataset = "cifar100";
   EXPECT_EQ(input_error_of([&] { load_dataset(config, 1, 1); }),
-            "data.path: cifar100 not found: no train.bin in " + folder.path() + ", " +
+            "data.path: cifar100 not found: no train.bin in " + folder.path() + " (it is empty), " +
                 folder.path() +
                 "/cifar-100-binary; download and unpack cifar-100-binary.tar.gz and set data.path "
                 "to its folder");
@@ -169,7 +170,14 @@ TEST(Dataset, MissingFilesSayWhatWasLookedFor) {
   config.dataset = "mnist";
   EXPECT_EQ(input_error_of([&] { load_dataset(config, 1, 1); }),
             folder.path() +
-                "/t10k-labels-idx1-ubyte: file: expected it or the same with .gz, found neither");
+                "/t10k-labels-idx1-ubyte: expected it or the same with .gz in the folder, found "
+                "neither; it has only t10k-images-idx3-ubyte.gz, train-images-idx3-ubyte and "
+                "train-labels-idx1-ubyte.gz");
+  folder.write("t10k-labels.idx1-ubyte", {});
+  EXPECT_EQ(input_error_of([&] { load_dataset(config, 1, 1); }),
+            folder.path() +
+                "/t10k-labels-idx1-ubyte: expected it or the same with .gz in the folder, found "
+                "neither; it has t10k-labels.idx1-ubyte: rename it to t10k-labels-idx1-ubyte");
 }
 
 TEST(Dataset, BadSettings) {

@@ -2,6 +2,7 @@
 #include "engine/data/idx.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include "engine/data/byte_reader.h"
 #include "tests/engine/data/test_data.h"
@@ -94,10 +95,19 @@ TEST(Idx, RejectsEveryMalformedFileByName) {
        "f: gzip stream: expected intact data, found \"incorrect length check\""},
       {"gzip, no checksum", without_last(packed, 8), ends_after(packed.size() - 8)},
       {"gzip, trailing", with_more(packed, {9, 9}),
-       "f: gzip stream: expected the file's end after it, found 2 more bytes"},
-      {"gzip, two members", with_more(packed, packed),
-       "f: gzip stream: expected the file's end after it, found " + std::to_string(packed.size()) +
-           " more bytes"},
+       "f: gzip stream: expected the file's end or another member after it, found 2 bytes of "
+       "something else"},
+      {"gzip, something behind zeros", with_more(packed, {0, 0, 9}),
+       "f: gzip stream: expected the file's end or another member after it, found 3 bytes of "
+       "something else"},
+      {"gzip, too much in a second member", with_more(packed, gzip({1})),
+       "f: trailing bytes: expected 0, found at least 1"},
+      {"gzip, second member cut off", with_more(packed, without_last(packed, 1)),
+       "f: trailing bytes: expected 0, found at least 1"},
+      {"gzip, empty second member cut off", with_more(packed, without_last(gzip({}), 1)),
+       ends_after(packed.size() + gzip({}).size() - 1)},
+      {"gzip, cut off between members", gzip(without_last(good, 5)),
+       "f: data: expected 12 bytes (2×3×2), found 7"},
       {"gzip, empty inside", gzip({}), "f: header: expected 16 bytes, found 0"},
       {"gzip, truncated inside", gzip(without_last(good, 2)),
        "f: data: expected 12 bytes (2×3×2), found 10"},
@@ -112,6 +122,21 @@ TEST(Idx, RejectsEveryMalformedFileByName) {
   for (const BadIdx& bad : table) {
     EXPECT_EQ(input_error_of([&bad] { parse_idx(bad.bytes, "f", 3); }), bad.message) << bad.what;
   }
+}
+
+TEST(Idx, ReadsAllMembersOfAGzip) {
+  const Bytes plain = idx_bytes({4, 5, 5}, counting(100));
+  for (std::size_t first = 0; first <= plain.size(); ++first)
+    for (const std::size_t second : {first, first + (plain.size() - first) / 2}) {
+      Bytes packed;
+      const auto begin = plain.begin();
+      const auto at = [&](std::size_t i) { return begin + static_cast<std::ptrdiff_t>(i); };
+      for (const Bytes& part :
+           {Bytes(begin, at(first)), Bytes(at(first), at(second)), Bytes(at(second), plain.end())})
+        packed = with_more(packed, gzip(part));
+      EXPECT_EQ(parse_idx(packed, "f", 3).values, counting(100)) << first << " " << second;
+      EXPECT_EQ(parse_idx(with_more(packed, Bytes(700, 0)), "f", 3).values, counting(100));
+    }
 }
 
 TEST(Idx, EveryFlippedOrMissingByteOfAGzipIsSurvived) {
@@ -143,9 +168,15 @@ TEST(Idx, SplitRejectsWhatDoesNotFitTogether) {
 TEST(ByteReader, FileErrors) {
   const testing::TemporaryFolder folder;
   EXPECT_EQ(input_error_of([&] { read_file(folder.path()); }),
-            folder.path() + ": file: expected a regular file, found something else");
+            folder.path() + ": cannot be read: it is no regular file");
   EXPECT_EQ(input_error_of([&] { read_file(folder.path() + "/none"); }),
-            folder.path() + "/none: file: expected a file, found none");
+            folder.path() + "/none: cannot be read: No such file or directory");
+  EXPECT_EQ(input_error_of([&] { read_file(folder.path() + "/a\nb\x1b[2J"); }),
+            folder.path() + "/a\\nb\\x1b[2J: cannot be read: No such file or directory");
+  const std::string pipe = folder.path() + "/pipe";
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  EXPECT_EQ(input_error_of([&] { read_file(pipe); }),
+            pipe + ": cannot be read: it is no regular file");
   // A sparse file: large, yet of no weight on disk.
   const std::string large = folder.write("large", {});
   std::filesystem::resize_file(large, kMaxDataBytes + 1);

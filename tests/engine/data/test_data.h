@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 #include <stdlib.h>
+#include <unistd.h>
 #include <zlib.h>
 
 #include <cstdint>
@@ -76,6 +77,21 @@ std::string input_error_of(Action action) {
   }
   return "no error";
 }
+
+/// As long as it lives this process has no right that a mode does not give it: root becomes another
+/// user, for whom `folder` and what lies in it is made readable first.
+class WithoutRights {
+ public:
+  explicit WithoutRights(const std::string& folder) {
+    if (geteuid() != 0) return;
+    std::filesystem::permissions(folder, std::filesystem::perms{0755});
+    constexpr uid_t kNobody = 65534;
+    EXPECT_EQ(seteuid(kNobody), 0);
+  }
+  ~WithoutRights() { EXPECT_EQ(seteuid(getuid()), 0); }
+  WithoutRights(const WithoutRights&) = delete;
+  WithoutRights& operator=(const WithoutRights&) = delete;
+};
 
 /// A set whose every byte differs from its neighbours', with labels i mod `classes`.
 inline ImageSet counted_images(int samples, int height, int width, int channels, int classes = 10) {

@@ -2,10 +2,16 @@
 #pragma once
 
 #include <gtest/gtest.h>
-#include <png.h>
 
 #include <cstddef>
+#include <cstdio>
+#include <cstdlib>
 
+#include <jpeglib.h>
+// jpeglib.h must come after stdio
+#include <png.h>
+
+#include "engine/data/image_codec.h"
 #include "tests/engine/data/test_data.h"
 
 namespace syncnorm::testing {
@@ -34,6 +40,43 @@ inline Bytes png_of(const Bytes& pixels, int height, int width, int format = PNG
             0);
   bytes.resize(size);
   return bytes;
+}
+
+/// The same as a JPEG.
+inline Bytes jpeg_of(const Bytes& pixels, int height, int width, J_COLOR_SPACE space = JCS_RGB,
+                     int channels = 3) {
+  jpeg_compress_struct info{};
+  jpeg_error_mgr errors;
+  info.err = jpeg_std_error(&errors);
+  jpeg_create_compress(&info);
+  unsigned char* out = nullptr;
+  unsigned long size = 0;
+  jpeg_mem_dest(&info, &out, &size);
+  info.image_height = static_cast<JDIMENSION>(height);
+  info.image_width = static_cast<JDIMENSION>(width);
+  info.input_components = channels;
+  info.in_color_space = space;
+  jpeg_set_defaults(&info);
+  jpeg_set_quality(&info, 95, TRUE);
+  jpeg_start_compress(&info, TRUE);
+  for (int y = 0; y < height; ++y) {
+    auto* row = const_cast<JSAMPLE*>(pixels.data() + std::ptrdiff_t{y} * width * channels);
+    jpeg_write_scanlines(&info, &row, 1);
+  }
+  jpeg_finish_compress(&info);
+  Bytes bytes(out, out + size);
+  jpeg_destroy_compress(&info);
+  std::free(out);
+  return bytes;
+}
+
+inline RgbImage image_of(const Bytes& pixels, int height, int width) {
+  RgbImage image;
+  image.reshape(height, width);
+  for (int y = 0; y < height; ++y)
+    std::copy_n(pixels.begin() + y * static_cast<std::ptrdiff_t>(image.row_bytes()),
+                image.row_bytes(), image.row(y));
+  return image;
 }
 
 }  // namespace syncnorm::testing
