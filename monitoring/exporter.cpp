@@ -200,15 +200,16 @@ int Exporter::answer(mg_connection* connection) {
     return 401;
   }
   scrapes_.fetch_add(1, std::memory_order_relaxed);
-  const bool awaited = [&] {
-    const std::lock_guard lock(awaited_mutex_);
-    return awaited_ && !is_head;
-  }();
+  bool awaited = false;
+  {
+    const MutexLock lock(awaited_mutex_);
+    awaited = awaited_ && !is_head;
+  }
   send(connection, "200 OK", "Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n", text(),
        !is_head);
   note_cpu();
   if (awaited) {
-    const std::lock_guard lock(awaited_mutex_);
+    const MutexLock lock(awaited_mutex_);
     awaited_ = false;
     awaited_changed_.notify_all();
   }
@@ -238,10 +239,14 @@ bool Exporter::wait_for_scrape(double seconds) {
     const std::lock_guard lock(text_mutex_);
     text_.clear();  // what was made before is not shown any more
   }
-  std::unique_lock lock(awaited_mutex_);
+  const auto end = std::chrono::steady_clock::now() +
+                   std::chrono::duration_cast<std::chrono::steady_clock::duration>(
+                       std::chrono::duration<double>(seconds));
+  const MutexLock lock(awaited_mutex_);
   awaited_ = true;
-  return awaited_changed_.wait_for(lock, std::chrono::duration<double>(seconds),
-                                   [this] { return !awaited_; });
+  while (awaited_)
+    if (awaited_changed_.wait_until(awaited_mutex_, end) == std::cv_status::timeout) break;
+  return !awaited_;
 }
 
 ServingCost Exporter::cost() const {

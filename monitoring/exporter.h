@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "engine/config/listen_address.h"
+#include "kernels/mutex.h"
 #include "monitoring/basic_auth.h"
 #include "monitoring/metric_families.h"
 
@@ -84,9 +85,9 @@ class Exporter {
   std::map<int, double> cpu_seconds_;  // by thread: its clock at its last answer
   std::atomic<std::uint64_t> scrapes_ = 0;
 
-  std::mutex awaited_mutex_;
-  std::condition_variable awaited_changed_;
-  bool awaited_ = false;  // somebody waits for an answer; guarded by awaited_mutex_
+  Mutex awaited_mutex_;
+  Condition awaited_changed_;
+  bool awaited_ SYNCNORM_GUARDED_BY(awaited_mutex_) = false;  // somebody waits for an answer
 
   mg_context* server_ = nullptr;  // last: its threads use all of the above
 };

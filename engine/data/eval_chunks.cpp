@@ -2,7 +2,7 @@
 #include "engine/data/eval_chunks.h"
 
 #include <algorithm>
-#include <stop_token>
+#include <memory>
 #include <utility>
 
 namespace syncnorm {
@@ -13,7 +13,8 @@ EvalFeed::EvalFeed(const ImageSet& set, const NormalizationTable& normalization,
       normalization_(normalization),
       chunks_(std::move(chunks)),
       all_(all),
-      places_(places(set)) {
+      places_(places(set)),
+      left_(places_.size()) {
   const auto slot_count = static_cast<std::size_t>(slots);
   assert(std::all_of(chunks_.begin(), chunks_.end(), [slot_count](const Samples& samples) {
     return !samples.empty() && samples.size() <= slot_count;
@@ -24,8 +25,22 @@ EvalFeed::EvalFeed(const ImageSet& set, const NormalizationTable& normalization,
     memory += slot_count * set.image_size();
   }
   const int threads = set.stored == nullptr ? 0 : set.stored->config.threads;
-  for (int i = 0; i < threads; ++i)
-    threads_.emplace_back([this](const std::stop_token& stop) { run(stop); });
+  try {
+    for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { run(); });
+  } catch (...) {  // the destructor of those that run waits for them
+    stop();
+    throw;
+  }
+}
+
+EvalFeed::~EvalFeed() { stop(); }
+
+void EvalFeed::stop() {
+  {
+    const MutexLock lock(mutex_);
+    stop_ = true;
+  }
+  work_changed_.notify_all();
 }
 
 EvalBatch& EvalFeed::next() {
@@ -41,42 +56,55 @@ EvalBatch& EvalFeed::next() {
 
 /// Gives the place of the chunk before it back, and returns when `chunk` is made.
 void EvalFeed::wait_for(std::size_t chunk) {
-  std::unique_lock lock(mutex_);
+  const MutexLock lock(mutex_);
   released_ = chunk;
   work_changed_.notify_all();
-  made_changed_.wait(lock, [this, chunk] { return made(chunk) || failure_; });
+  while (!made(chunk) && !failure_) made_changed_.wait(mutex_);
   if (!made(chunk)) std::rethrow_exception(failure_);
 }
 
+/// Returns when there is an image to take: true; or when all is to end: false.
+bool EvalFeed::wait_for_work() {
+  while (!stop_ && !failure_ && !(open_ < chunks_.size() && open_ < released_ + places_.size()))
+    work_changed_.wait(mutex_);
+  return !stop_ && !failure_;
+}
+
 /// Of every thread: fills one image after another, over chunks that have a place.
-void EvalFeed::run(const std::stop_token& stop) {
-  std::unique_lock lock(mutex_);
+void EvalFeed::run() {
+  std::unique_ptr<ImageReader> reader;
+  std::vector<std::uint8_t> pixels;
+  std::exception_ptr failure;
   try {
-    ImageReader reader(*set_.stored);
-    std::vector<std::uint8_t> pixels(set_.image_size());
-    const auto can_take = [this] {
-      return !failure_ && open_ < chunks_.size() && open_ < released_ + places_.size();
-    };
-    while (work_changed_.wait(lock, stop, can_take)) {
-      const std::size_t chunk = open_, image = next_image_++;
-      if (image == 0) {
-        place(chunk).left = chunks_[chunk].size();
-        place(chunk).found.assign(chunks_[chunk].size(), {});
-      }
-      if (next_image_ == chunks_[chunk].size()) {
-        ++open_;
-        next_image_ = 0;
-      }
-      lock.unlock();
-      fill_stored(chunk, image, reader, pixels);
-      lock.lock();
-      if (--place(chunk).left == 0) made_changed_.notify_one();
-    }
+    reader = std::make_unique<ImageReader>(*set_.stored);
+    pixels.resize(set_.image_size());
   } catch (...) {
-    if (!lock.owns_lock()) lock.lock();
-    failure_ = std::current_exception();
-    made_changed_.notify_one();
+    failure = std::current_exception();
   }
+  const MutexLock lock(mutex_);
+  while (!failure && wait_for_work()) {
+    const std::size_t chunk = open_, image = next_image_++;
+    if (image == 0) {
+      left(chunk) = chunks_[chunk].size();
+      place(chunk).found.assign(chunks_[chunk].size(), {});
+    }
+    if (next_image_ == chunks_[chunk].size()) {
+      ++open_;
+      next_image_ = 0;
+    }
+    mutex_.unlock();
+    try {
+      fill_stored(chunk, image, *reader, pixels);
+    } catch (...) {
+      failure = std::current_exception();
+    }
+    mutex_.lock();
+    if (!failure && --left(chunk) == 0) made_changed_.notify_one();
+  }
+  if (!failure) return;
+  failure_ = failure;
+  made_changed_.notify_one();
+  work_changed_.notify_all();
 }
 
 void EvalFeed::fill_stored(std::size_t chunk, std::size_t image, ImageReader& reader,

@@ -6,19 +6,17 @@
 #pragma once
 
 #include <cassert>
-#include <condition_variable>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
-#include <mutex>
 #include <span>
-#include <stop_token>
 #include <thread>
 #include <vector>
 
 #include "comm/replicas.h"
 #include "engine/data/augment.h"
 #include "engine/data/dataset.h"
+#include "kernels/mutex.h"
 
 namespace syncnorm {
 
@@ -63,6 +61,10 @@ class EvalFeed {
   /// (ImageReader::read). `memory` holds places(set) · slots images. All outlive the feed.
   EvalFeed(const ImageSet& set, const NormalizationTable& normalization,
            std::vector<Samples> chunks, Samples all, int slots, float* memory);
+  /// Returns when the images that are being decoded are finished.
+  ~EvalFeed();
+  EvalFeed(const EvalFeed&) = delete;
+  EvalFeed& operator=(const EvalFeed&) = delete;
 
   /// Chunks that are in memory at a time: the one in use, and of images on disk the next.
   static std::size_t places(const ImageSet& set) { return set.stored == nullptr ? 1 : 2; }
@@ -75,17 +77,23 @@ class EvalFeed {
   struct Place {
     EvalBatch batch;
     std::vector<CorruptFindings> found;  // of each image; written by who took it
-    std::size_t left = 0;                // images to fill; guarded by mutex_
   };
 
-  void run(const std::stop_token& stop);
+  void stop();
+  void run();
+  bool wait_for_work() SYNCNORM_REQUIRES(mutex_);
   void wait_for(std::size_t chunk);
   void fill_stored(std::size_t chunk, std::size_t image, ImageReader& reader,
                    std::vector<std::uint8_t>& pixels);
   void fill_from_memory(std::size_t chunk);
   void finish(std::size_t chunk);
-  bool made(std::size_t chunk) { return open_ > chunk && place(chunk).left == 0; }
+  bool made(std::size_t chunk) SYNCNORM_REQUIRES(mutex_) {
+    return open_ > chunk && left(chunk) == 0;
+  }
   Place& place(std::size_t chunk) { return places_[chunk % places_.size()]; }
+  std::size_t& left(std::size_t chunk) SYNCNORM_REQUIRES(mutex_) {
+    return left_[chunk % left_.size()];
+  }
 
   const ImageSet& set_;
   const NormalizationTable& normalization_;
@@ -94,14 +102,17 @@ class EvalFeed {
   std::vector<Place> places_;
   std::size_t taken_ = 0;  // chunks; the consumer's own
 
-  std::mutex mutex_;
-  std::condition_variable_any work_changed_;
-  std::condition_variable made_changed_;
-  std::size_t open_ = 0, next_image_ = 0;  // the image to take next; guarded by mutex_
-  std::size_t released_ = 0;               // chunks whose place is free again; guarded by mutex_
-  std::exception_ptr failure_;             // guarded by mutex_
+  Mutex mutex_;
+  Condition work_changed_;
+  Condition made_changed_;
+  std::vector<std::size_t> left_ SYNCNORM_GUARDED_BY(mutex_);  // images to fill, of the places
+  // The image to take next.
+  std::size_t open_ SYNCNORM_GUARDED_BY(mutex_) = 0, next_image_ SYNCNORM_GUARDED_BY(mutex_) = 0;
+  std::size_t released_ SYNCNORM_GUARDED_BY(mutex_) = 0;  // chunks whose place is free again
+  std::exception_ptr failure_ SYNCNORM_GUARDED_BY(mutex_);
+  bool stop_ SYNCNORM_GUARDED_BY(mutex_) = false;
 
-  std::vector<std::jthread> threads_;  // last: they use all of the above, and stop first
+  std::vector<std::jthread> threads_;  // last: they use all of the above
 };
 
 }  // namespace syncnorm

@@ -48,7 +48,8 @@ Loader::Loader(const Dataset& dataset, std::vector<std::uint32_t> samples,
       samples_(std::move(samples)),
       options_(options),
       normalization_(dataset.mean, dataset.stddev),
-      ring_(batches_kept(options)) {
+      ring_(batches_kept(options)),
+      progress_(ring_.size()) {
   assert(options.plan.samples == static_cast<std::int64_t>(samples_.size()));
   assert(options.plan.steps_per_epoch() >= 1);
   assert(!options.replicas.empty() && options.replicas.begin >= 0);
@@ -95,7 +96,7 @@ void Loader::start(int threads) {
 
 void Loader::stop() {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     stop_ = true;
   }
   work_changed_.notify_all();
@@ -103,15 +104,14 @@ void Loader::stop() {
 
 const Batch& Loader::next() {
   assert(options_.first_step + taken_ < options_.total_steps);
-  std::unique_lock lock(mutex_);
+  const MutexLock lock(mutex_);
   if (const std::int64_t over = taken_ + 1 - options_.held; over > released_) {
     released_ = over;
     work_changed_.notify_one();
   }
-  const auto ready = [this] { return made_ > taken_ || failure_; };
-  if (!ready()) {
+  if (made_ <= taken_ && !failure_) {
     const auto start = std::chrono::steady_clock::now();
-    made_changed_.wait(lock, ready);
+    while (made_ <= taken_ && !failure_) made_changed_.wait(mutex_);
     wait_seconds_ +=
         std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   }
@@ -125,74 +125,100 @@ bool Loader::can_plan() const {
          planned_ - released_ < static_cast<std::int64_t>(ring_.size());
 }
 
+/// Returns when there is something to do: true; or when all is to end: false.
+bool Loader::wait_for_work() {
+  while (!stop_ && open_.begin == open_.end && !can_plan()) work_changed_.wait(mutex_);
+  return !stop_;
+}
+
+/// Ends all threads; the consumer gets `failure`, if it is the first.
+void Loader::fail(std::exception_ptr failure) {
+  if (!failure_) failure_ = std::move(failure);
+  stop_ = true;
+  made_changed_.notify_one();
+  work_changed_.notify_all();
+}
+
 /// Of every thread: fills what is open, or plans the next batch.
 void Loader::run() {
   const StoredImages* stored = dataset_.train.stored.get();
-  std::unique_lock lock(mutex_);
+  std::unique_ptr<ImageReader> reader;
+  std::vector<std::uint8_t> pixels;
+  std::exception_ptr failure;
   try {
-    const std::unique_ptr<ImageReader> reader =
-        stored == nullptr ? nullptr : std::make_unique<ImageReader>(*stored);
-    std::vector<std::uint8_t> pixels(stored == nullptr ? 0 : dataset_.train.image_size());
-    while (true) {
-      work_changed_.wait(lock, [this] { return stop_ || open_.begin < open_.end || can_plan(); });
-      if (stop_) return;
-      if (open_.begin < open_.end)
-        do_work(lock, reader.get(), pixels);
-      else
-        plan_next(lock);
+    if (stored != nullptr) {
+      reader = std::make_unique<ImageReader>(*stored);
+      pixels.resize(dataset_.train.image_size());
     }
   } catch (...) {
-    if (!lock.owns_lock()) lock.lock();
-    if (!failure_) failure_ = std::current_exception();
-    stop_ = true;
-    made_changed_.notify_one();
-    work_changed_.notify_all();
+    failure = std::current_exception();
+  }
+  const MutexLock lock(mutex_);
+  if (failure) return fail(failure);
+  while (wait_for_work()) {
+    if (open_.begin < open_.end)
+      do_work(reader.get(), pixels);
+    else
+      plan_next();
   }
 }
 
-void Loader::plan_next(std::unique_lock<std::mutex>& lock) {
+void Loader::plan_next() {
   planning_ = true;
   const std::int64_t number = planned_;
-  lock.unlock();
-  plan(options_.first_step + number, place(number));
-  lock.lock();
+  std::exception_ptr failure;
+  mutex_.unlock();
+  try {
+    plan(options_.first_step + number, place(number));
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  mutex_.lock();
+  if (failure) return fail(failure);
   planning_ = false;
   planned_ = number + 1;
   open_ = {number, 0, place(number).slots.size()};
-  place(number).left = open_.end;
-  if (open_.end == 0) finish(place(number));
+  progress(number) = {open_.end, {}};
+  if (open_.end == 0) finish(number);
   work_changed_.notify_all();
 }
 
 /// Takes an image on disk, or all images in memory of the open batch, and fills their slots.
-void Loader::do_work(std::unique_lock<std::mutex>& lock, ImageReader* reader,
-                     std::vector<std::uint8_t>& pixels) {
+void Loader::do_work(ImageReader* reader, std::vector<std::uint8_t>& pixels) {
   Work work = open_;
   if (reader != nullptr) work.end = work.begin + 1;
   open_.begin = work.end;
-  lock.unlock();
   Place& own = place(work.batch);
   std::vector<CorruptImage> corrupt;
   bool usable = true;
-  for (std::size_t i = work.begin; i < work.end; ++i) {
-    if (reader == nullptr)
-      fill_slot(own.slots[i], own);
-    else
-      usable = fill_stored(own.slots[i], own, *reader, pixels, corrupt);
+  std::exception_ptr failure;
+  mutex_.unlock();
+  try {
+    for (std::size_t i = work.begin; i < work.end; ++i) {
+      if (reader == nullptr)
+        fill_slot(own.slots[i], own);
+      else
+        usable = fill_stored(own.slots[i], own, *reader, pixels, corrupt);
+    }
+  } catch (...) {
+    failure = std::current_exception();
   }
-  lock.lock();
-  for (CorruptImage& image : corrupt) own.corrupt.emplace_back(work.begin, std::move(image));
+  mutex_.lock();
+  if (failure) return fail(failure);
+  Progress& filled = progress(work.batch);
+  for (CorruptImage& image : corrupt) filled.corrupt.emplace_back(work.begin, std::move(image));
   own.batch.usable = own.batch.usable && usable;
-  own.left -= work.end - work.begin;
-  if (own.left == 0) finish(own);
+  filled.left -= work.end - work.begin;
+  if (filled.left == 0) finish(work.batch);
 }
 
 /// A place is filled: the batches up to the first that is not are ready.
-void Loader::finish(Place& own) {
-  std::stable_sort(own.corrupt.begin(), own.corrupt.end(),
+void Loader::finish(std::int64_t number) {
+  auto& corrupt = progress(number).corrupt;
+  std::stable_sort(corrupt.begin(), corrupt.end(),
                    [](const auto& a, const auto& b) { return a.first < b.first; });
-  for (auto& [slot, image] : own.corrupt) own.batch.corrupt.push_back(std::move(image));
-  while (made_ < planned_ && place(made_).left == 0) ++made_;
+  for (auto& [slot, image] : corrupt) place(number).batch.corrupt.push_back(std::move(image));
+  while (made_ < planned_ && progress(made_).left == 0) ++made_;
   made_changed_.notify_one();
 }
 
@@ -249,7 +275,6 @@ void Loader::plan(std::int64_t step, Place& own) {
   batch.corrupt.clear();
   batch.usable = true;
   own.augment.epoch = batch.epoch;
-  own.corrupt.clear();
   own.slots.clear();
   make_order(batch.epoch);
 

@@ -6,12 +6,10 @@
 // first epoch's order is made nothing is allocated, neither here nor in next().
 #pragma once
 
-#include <condition_variable>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
 #include <memory>
-#include <mutex>
 #include <new>
 #include <thread>
 #include <utility>
@@ -22,6 +20,7 @@
 #include "engine/data/dataset.h"
 #include "engine/data/sampler.h"
 #include "engine/data/stored_images.h"
+#include "kernels/mutex.h"
 
 namespace syncnorm {
 
@@ -99,18 +98,22 @@ class Loader {
     Batch batch;
     AugmentPlan augment;
     std::vector<std::uint32_t> slots;  // that have a sample
-    std::size_t left = 0;              // of them to fill; guarded by mutex_
-    std::vector<std::pair<std::size_t, CorruptImage>> corrupt;  // with slots; guarded by mutex_
+  };
+  /// How far a place is filled.
+  struct Progress {
+    std::size_t left = 0;                                       // slots to fill
+    std::vector<std::pair<std::size_t, CorruptImage>> corrupt;  // with slots
   };
 
   void start(int threads);
   void stop();
   void run();
-  void plan_next(std::unique_lock<std::mutex>& lock);
-  void do_work(std::unique_lock<std::mutex>& lock, ImageReader* reader,
-               std::vector<std::uint8_t>& pixels);
-  void finish(Place& place);
-  bool can_plan() const;
+  bool wait_for_work() SYNCNORM_REQUIRES(mutex_);
+  void plan_next() SYNCNORM_REQUIRES(mutex_);
+  void do_work(ImageReader* reader, std::vector<std::uint8_t>& pixels) SYNCNORM_REQUIRES(mutex_);
+  void finish(std::int64_t number) SYNCNORM_REQUIRES(mutex_);
+  void fail(std::exception_ptr failure) SYNCNORM_REQUIRES(mutex_);
+  bool can_plan() const SYNCNORM_REQUIRES(mutex_);
   void make_order(std::int64_t epoch);
   void plan(std::int64_t step, Place& place);
   void fill_slot(std::size_t slot, Place& own);
@@ -119,6 +122,9 @@ class Loader {
   void clear_slots(std::size_t begin, std::size_t end, Batch& batch);
   Place& place(std::int64_t number) {
     return ring_[static_cast<std::size_t>(number) % ring_.size()];
+  }
+  Progress& progress(std::int64_t number) SYNCNORM_REQUIRES(mutex_) {
+    return progress_[static_cast<std::size_t>(number) % progress_.size()];
   }
 
   const Dataset& dataset_;
@@ -134,16 +140,17 @@ class Loader {
   std::vector<Place> ring_;
   std::unique_ptr<std::byte[], AlignedDelete> images_;
 
-  std::mutex mutex_;
-  std::condition_variable made_changed_;
-  std::condition_variable work_changed_;
-  bool planning_ = false;       // a thread is planning the next batch; guarded by mutex_
-  std::int64_t planned_ = 0;    // batches planned so far; guarded by mutex_
-  Work open_;                   // of the batch planned last, not taken yet; guarded by mutex_
-  std::int64_t made_ = 0;       // batches ready so far; guarded by mutex_
-  std::int64_t released_ = 0;   // batches given back so far; guarded by mutex_
-  std::exception_ptr failure_;  // guarded by mutex_
-  bool stop_ = false;           // guarded by mutex_
+  Mutex mutex_;
+  Condition made_changed_;
+  Condition work_changed_;
+  std::vector<Progress> progress_ SYNCNORM_GUARDED_BY(mutex_);  // of the ring's places
+  bool planning_ SYNCNORM_GUARDED_BY(mutex_) = false;           // a thread plans the next batch
+  std::int64_t planned_ SYNCNORM_GUARDED_BY(mutex_) = 0;        // batches planned so far
+  Work open_ SYNCNORM_GUARDED_BY(mutex_);                       // planned last and not taken yet
+  std::int64_t made_ SYNCNORM_GUARDED_BY(mutex_) = 0;           // batches ready so far
+  std::int64_t released_ SYNCNORM_GUARDED_BY(mutex_) = 0;       // batches given back so far
+  std::exception_ptr failure_ SYNCNORM_GUARDED_BY(mutex_);
+  bool stop_ SYNCNORM_GUARDED_BY(mutex_) = false;
 
   // The consumer's own.
   std::int64_t taken_ = 0;

@@ -36,10 +36,9 @@ std::vector<std::string> candidates(const DatasetFiles& files, const std::string
       }
     }
   } else {
-    const std::string folder = expand_home(path);
-    folders.push_back(folder);
+    folders.push_back(path);
     if (!files.subfolder.empty()) {
-      folders.push_back((std::filesystem::path(folder) / files.subfolder).string());
+      folders.push_back((std::filesystem::path(path) / files.subfolder).string());
     }
   }
   return folders;
