@@ -10,6 +10,7 @@
 #include "comm/communicator.h"
 #include "kernels/error.h"
 #include "launch/commands.h"
+#include "launch/started_by.h"
 
 namespace syncnorm {
 namespace {
@@ -61,8 +62,7 @@ int run_on_all_ranks(const CommandLine& line, Communicator& comm) {
 }
 
 int run(const CommandLine& line) {
-  std::unique_ptr<Communicator> comm =
-      launched_by_mpi() && line.uses_ranks ? make_mpi_communicator() : make_self_communicator();
+  std::unique_ptr<Communicator> comm = make_world(line.uses_ranks);
   const int code = run_on_all_ranks(line, *comm);
   leave(comm, code);
   return code;
