@@ -13,8 +13,11 @@
 namespace syncnorm {
 
 std::string version_text() {
-  return fmt::format("syncnorm {} ({}, {})\nback ends: cpu (oneDNN), {}, {}", kVersion, kBuildType,
-                     kCompiler, kHasMpi ? "mpi" : "no mpi in this build", "no cuda in this build");
+  std::string text =
+      fmt::format("syncnorm {} ({}, {})\nback ends: cpu (oneDNN), {}, {}", kVersion, kBuildType,
+                  kCompiler, kHasMpi ? "mpi" : "no mpi in this build", "no cuda in this build");
+  if (*kMpi != 0) text += fmt::format("\nmpi: {}", kMpi);
+  return text;
 }
 
 namespace {
@@ -92,6 +95,8 @@ CommandLine parse_command_line(int argc, char** argv) {
   train->add_flag("--dry-run", line.dry_run, "Check everything, compile, train nothing");
   train->add_flag("--print-config", line.print_config,
                   "Print every value and where it came from, then stop");
+  train->add_option("--print", line.print,
+                    "Print the value of one key, such as run_dir, as it is, then stop");
   train->footer("Keys:\n" + schema_help());
 
   CLI::App* compare = app.add_subcommand("compare", "Train the runs of a study, print a table");
@@ -102,6 +107,7 @@ CommandLine parse_command_line(int argc, char** argv) {
                       "Begin every run with the weights of a .safetensors file or a checkpoint "
                       "folder");
   compare->add_flag("--dry-run", line.dry_run, "Check everything and list the runs");
+  compare->add_option("--print", line.print, "Print the study's run_dir or name, then stop");
   add_prediction(compare, line, "Add to the table what a step would take on so many ranks");
 
   CLI::App* plan =

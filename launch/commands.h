@@ -52,6 +52,7 @@ struct CommandLine {
   int digits = 4;       // trace
   bool dry_run = false;
   bool print_config = false;
+  std::string print;        // train and compare: a key
   bool uses_ranks = false;  // several ranks run the command together
 
   bool finished = false;  // --help, --version or a usage error was answered

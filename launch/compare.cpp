@@ -13,6 +13,7 @@
 #include "kernels/printable.h"
 #include "launch/commands.h"
 #include "launch/measure.h"
+#include "launch/print_value.h"
 #include "launch/session.h"
 #include "monitoring/whole_file.h"
 
@@ -70,6 +71,12 @@ int run_compare(const CommandLine& line, Communicator& comm) {
   const auto say = [&](const std::string& text) {
     if (comm.rank() == 0) std::cout << printable(text) << std::endl;
   };
+  if (!line.print.empty()) {
+    std::string value;
+    agree(comm, [&] { value = value_of(study, line.print); });
+    say(value);
+    return 0;
+  }
   if (line.dry_run) {
     for (const StudyRun& run : study.runs) say(run.name + " -> " + run.loaded.experiment.run_dir);
     say(fmt::format("{} runs, nothing to complain of", study.runs.size()));

@@ -12,6 +12,7 @@
 #include "launch/commands.h"
 #include "launch/signals.h"
 #include "launch/standard_streams.h"
+#include "launch/started_by.h"
 
 namespace syncnorm {
 namespace {
@@ -55,13 +56,12 @@ int run_on_all_ranks(const CommandLine& line, Communicator& comm) {
 /// Whether a signal is answered with a checkpoint.
 bool stops_with_checkpoint(const CommandLine& line) {
   return (line.command == "train" || line.command == "compare") && !line.dry_run &&
-         !line.print_config;
+         !line.print_config && line.print.empty();
 }
 
 int run(const CommandLine& line) {
   if (stops_with_checkpoint(line)) on_signals(OnSignal::stop);
-  std::unique_ptr<Communicator> comm =
-      launched_by_mpi() && line.uses_ranks ? make_mpi_communicator() : make_self_communicator();
+  std::unique_ptr<Communicator> comm = make_world(line.uses_ranks);
   const int code = run_on_all_ranks(line, *comm);
   leave(comm, code);
   return code;

@@ -3,10 +3,12 @@
 
 #include <fmt/format.h>
 
+#include "engine/train/agreement.h"
 #include "engine/train/trainer.h"
 #include "kernels/printable.h"
 #include "launch/build_info.h"
 #include "launch/commands.h"
+#include "launch/print_value.h"
 #include "launch/session.h"
 
 namespace syncnorm {
@@ -15,6 +17,12 @@ int run_train(const CommandLine& line, Communicator& comm) {
   const LoadedExperiment loaded = load_on_all_ranks(line, comm);
   if (line.print_config) {
     if (comm.rank() == 0) std::cout << printable(print_config(loaded));
+    return 0;
+  }
+  if (!line.print.empty()) {
+    std::string value;
+    agree(comm, [&] { value = value_of(loaded, line.print); });
+    if (comm.rank() == 0) std::cout << value << '\n';
     return 0;
   }
   if (line.dry_run) {

@@ -1,7 +1,11 @@
 """launch/run: exit codes, restarts from the newest checkpoint, and signals."""
+import fcntl
 import os
+import pty
 import shutil
 import signal
+import subprocess
+import termios
 import time
 from pathlib import Path
 
@@ -14,9 +18,11 @@ SETTINGS = {"steps": 6, "norm": "syncbn", "checkpoint.every_steps": 2, "checkpoi
 
 
 class LaunchRun(harness.TestCase):
-    def launch(self, *arguments, program=harness.PROGRAM):
-        return harness.start(*arguments, program=RUN, env={
-            "SYNCNORM": str(program), "ASAN_OPTIONS": "detect_leaks=0"})  # as under mpirun
+    def launch(self, *arguments, program=harness.PROGRAM, env=None, before=(), **options):
+        # mpirun sleeps twice its grace whenever a rank was lost; the ranks here end at once.
+        return harness.start(*[*before, RUN, *arguments][1:], program=[*before, RUN][0], env={
+            "SYNCNORM": str(program), "OMPI_MCA_odls_base_sigkill_timeout": "1",
+            "ASAN_OPTIONS": "detect_leaks=0", **(env or {})}, **options)  # as under mpirun
 
     def experiment(self, name, **settings):
         return harness.write_experiment(self.folder / f"{name}.yaml", {**SETTINGS, **settings},
@@ -25,7 +31,7 @@ class LaunchRun(harness.TestCase):
     def stand_in(self, text):
         """A program that counts its starts, each with its number of ranks."""
         path = self.folder / "program"
-        path.write_text('#!/bin/sh\ncase "$*" in *--print-config*) exit 0 ;; esac\n'
+        path.write_text('#!/bin/sh\ncase "$*" in *--print*|*--dry-run*|--version) exit 0 ;; esac\n'
                         '[ "$OMPI_COMM_WORLD_RANK" = 0 ] || exec sleep 60\n'
                         f'echo "$OMPI_COMM_WORLD_SIZE $*" >>{self.folder}/starts\n{text}\n')
         path.chmod(0o755)
@@ -103,7 +109,7 @@ class LaunchRun(harness.TestCase):
         """The second one takes the ranks down, perhaps while they save: a checkpoint is there whole or
         not at all, and the run goes on to its bits."""
         process = self.launch(2, "train", self.experiment("long", steps=100000), "--fault",
-                              "slow@0:20:save.5")
+                              "slow@0:20:save.5", env={"OMPI_MCA_odls_base_sigkill_timeout": ""})
         self.addCleanup(lambda: process.poll() is None and harness.kill(process))
         checkpoints = self.folder / "long" / "checkpoints"
         harness.wait_for((checkpoints / ".step-20.tmp").exists, "a save")
@@ -135,8 +141,152 @@ class LaunchRun(harness.TestCase):
                 run = harness.Run(self.folder / "long")
                 self.assertEqual(run.checkpoints()[-1], run.steps[-1]["step"])
 
+    def training(self, *arguments, start=None, **settings):
+        """A long run of two ranks by launch/run that has begun to train; its ranks."""
+        process = (start or self.launch)(2, "train", self.experiment("long", steps=100000, **settings), *arguments)
+        self.addCleanup(lambda: process.poll() is None and harness.kill(process))
+        ranks = harness.ranks_of(process, 2)
+        log = self.folder / "long" / "metrics.jsonl"
+        harness.wait_for(lambda: log.exists() and '"step",' in log.read_text(), "training")
+        return process, ranks
+
+    def assert_stopped(self, ranks):
+        """With a checkpoint of the last step, and nothing left running."""
+        harness.wait_for(lambda: not any(os.path.exists(f"/proc/{p}") for p in ranks), "the ranks to end")
+        run = harness.Run(self.folder / "long")
+        self.assertEqual(run.checkpoints()[-1], run.steps[-1]["step"])
+
+    def test_a_terminal_that_closes_stops_the_job(self):
+        """The kernel sends HUP, and everything written to the terminal from then on fails."""
+        ours, theirs = pty.openpty()
+
+        def start(*arguments):
+            env = harness.environment({"SYNCNORM": harness.PROGRAM, "ASAN_OPTIONS": "detect_leaks=0",
+                                       "OMPI_MCA_odls_base_sigkill_timeout": "1"})
+            script = 'exec </dev/tty >/dev/tty 2>&1; exec "$0" "$@"'
+            return subprocess.Popen(
+                ["bash", "-c", script, RUN, *map(str, arguments)], stdin=theirs, env=env, start_new_session=True,
+                preexec_fn=lambda: fcntl.ioctl(theirs, termios.TIOCSCTTY, 0))
+        process, ranks = self.training(start=start)
+        os.close(theirs)
+        os.close(ours)
+        self.assertEqual(process.wait(harness.TIMEOUT), 75)
+        self.assert_stopped(ranks)
+
+    def test_a_signal_that_was_ignored_stays_ignored(self):
+        process, ranks = self.training(start=lambda *arguments: self.launch(*arguments, before=["nohup"]))
+        log = self.folder / "long" / "metrics.jsonl"
+        process.send_signal(signal.SIGHUP)
+        before = log.read_text().count('"step",')
+        harness.wait_for(lambda: log.read_text().count('"step",') > before + 100, "more steps")
+        process.send_signal(signal.SIGTERM)
+        self.assertEqual(harness.finish(process).code, 75)
+        self.assert_stopped(ranks)
+
+    def test_killed_it_leaves_no_ranks_behind(self):
+        process, ranks = self.training()
+        process.kill()
+        self.assert_stopped(ranks)
+        process.communicate()
+
+    def test_a_closed_pipe_ends_the_console_not_the_run(self):
+        end = self.folder / "end"
+        program = self.stand_in(f"i=0; while [ $i -lt 60 ]; do echo $((i += 1)); sleep 0.02; done; echo whole >{end}")
+        process = self.launch(1, "train", "a.yaml", program=program)
+        self.assertEqual(process.stdout.readline(), b"1\n")
+        process.stdout.close()
+        process.stderr.close()
+        self.assertEqual(process.wait(harness.TIMEOUT), 0)
+        self.assertEqual(end.read_text(), "whole\n")
+
+    def test_as_many_ranks_as_asked_for_whatever_counts_cores(self):
+        """What a rank may run on is in the file that it writes."""
+        program = self.stand_in(":")
+        program.write_text(f'#!/bin/sh\n[ "$1" = --version ] || [ "$4" ] || grep Cpus_allowed_list /proc/self/status'
+                           f' >{self.folder}/cpus-$OMPI_COMM_WORLD_RANK\n')
+        hosts = self.folder / "hosts"
+        hosts.write_text("elsewhere slots=1\n")
+        slurm = {"SLURM_JOB_ID": "1", "SLURM_JOBID": "1", "SLURM_NODELIST": "elsewhere", "SLURM_NNODES": "1",
+                 "SLURM_JOB_NODELIST": "elsewhere", "SLURM_TASKS_PER_NODE": "1", "SLURM_NTASKS": "1"}
+        processors = len(os.sched_getaffinity(0))
+        cases = [("OMP_NUM_THREADS", processors + 2, {"OMP_NUM_THREADS": "99"}, ()),
+                 ("OMP_THREAD_LIMIT", 1, {"OMP_THREAD_LIMIT": "1"}, ()),
+                 ("Slurm", 2, slurm, ()),
+                 ("PBS", 2, {"PBS_NODEFILE": str(hosts), "PBS_JOBID": "1", "PBS_ENVIRONMENT": "PBS_BATCH"}, ()),
+                 ("a file of hosts", 2, {"OMPI_MCA_orte_default_hostfile": str(hosts)}, ()),
+                 ("hardware threads", 2, {"HWLOC_SYNTHETIC": "pack:1 core:1 pu:2", "HWLOC_THISSYSTEM": "1"}, ()),
+                 ("taskset", 2, {}, ("taskset", "-c", str(max(os.sched_getaffinity(0)))))]
+        for name, ranks, env, before in cases:
+            with self.subTest(name):
+                result = harness.finish(self.launch(ranks, "eval", "a.yaml", program=program, env=env, before=before))
+                self.assertEqual((result.code, result.err), (0, ""))
+                files = sorted(self.folder.glob("cpus-*"))
+                self.assertEqual(len(files), ranks)
+                if before:
+                    self.assertEqual({f.read_text().split()[1] for f in files}, {before[-1]})
+                for file in files:
+                    file.unlink()
+
+    def test_what_mpirun_refuses_is_said_once(self):
+        program = self.stand_in("exit 0")
+        result = harness.finish(self.launch("--restarts", 3, 2, "train", "a.yaml", program=program,
+                                            env={"OMPI_MCA_rmaps_ppr_n_pernode": "1"}))
+        self.assertEqual(result.code, 2, result.err)
+        self.assertIn("launch/run: mpirun ended with 1 before a rank was started", result.err)
+        self.assertIn("OMPI_MCA_rmaps_ppr_n_pernode: change or remove", result.err)
+        self.assertNotIn("restart", result.err)
+        self.assertFalse((self.folder / "starts").exists())
+
+    def test_whose_mpirun_it_is(self):
+        file = self.experiment("run")
+        fake = self.folder / "mpirun"
+        path = {"PATH": f"{self.folder}:{os.environ['PATH']}"}
+        for says, right in (("HYDRA build details:", "is not Open MPI's (it says \"HYDRA build details:\")"),
+                            ("Intel(R) MPI Library for Linux* OS", "is not Open MPI's"),
+                            ("mpirun (Open MPI) 5.0.3", "is Open MPI 5, but the program was built with Open MPI 4")):
+            with self.subTest(says=says):
+                fake.write_text(f'#!/bin/sh\necho "{says}"\necho >{self.folder}/started-$1\n')
+                fake.chmod(0o755)
+                result = harness.finish(self.launch(2, "train", file, env=path))
+                self.assertEqual(result.code, 2, result.err)
+                self.assertIn(f"launch/run: {fake} {right}", result.err)
+                self.assertEqual([p.name for p in self.folder.glob("started-*")], ["started---version"])
+        fake.write_text(f'#!/bin/sh\n[ "$1" != --version ] || exec {shutil.which("mpirun")} --version\n'
+                        f'echo x >>{self.folder}/asked\necho "unrecognized argument mca" >&2\nexit 255\n')
+        result = harness.finish(self.launch("--restarts", 3, 2, "train", file, env=path))
+        self.assertEqual(result.code, 2, result.err)
+        self.assertEqual((self.folder / "asked").read_text(), "x\n")
+
+    def test_checkpoints_count_wherever_they_are(self):
+        """A start that came to a newer checkpoint is none that a rank less would help."""
+        processes = {}
+        for command, name in (("train", "my runs"), ("train", "2024/x"), ("train", "Läufe/x"), ("train", "-a'b"),
+                              ("compare", "a study")):
+            base = self.folder / f"case{len(processes)}"
+            base.mkdir()
+            folder = base / name
+            harness.write_experiment(base / "e.yaml", SETTINGS, run_dir=str(folder))
+            if command == "compare":
+                (base / "e.yaml").write_text((base / "e.yaml").read_text() + "compare: {seed: [1]}\n")
+                folder = folder / "seed=1"
+            program = base / "program"
+            (base / "program.folder").write_text(str(folder))
+            program.write_text(
+                f'#!/bin/sh\ncase "$*" in *--print*|*--dry-run*|--version) exec {harness.PROGRAM} "$@" ;; esac\n'
+                '[ "$OMPI_COMM_WORLD_RANK" = 0 ] || exit 0\n'
+                f'echo "$OMPI_COMM_WORLD_SIZE" >>"$0.starts"\nfolder=$(cat "$0.folder")\n'
+                'mkdir -p "$folder/checkpoints/step-$(wc -l <"$0.starts")"\nexit 70\n')
+            program.chmod(0o755)
+            processes[base] = self.launch("--restarts", 2, "--min-ranks", 1, 2, command, base / "e.yaml",
+                                          program=program)
+        for base, process in processes.items():
+            result = harness.finish(process)
+            self.assertEqual(result.code, 70, result.err)
+            self.assertEqual((base / "program.starts").read_text(), "2\n2\n2\n", result.err)
+
     def test_usage(self):
-        for arguments in ([], ["2"], ["x", "train"], ["--restarts", "x", "2", "train", "a.yaml"]):
+        for arguments in ([], ["2"], ["x", "train"], ["--restarts", "x", "2", "train", "a.yaml"],
+                          ["0", "train", "a.yaml"]):
             result = harness.finish(self.launch(*arguments))
             self.assertEqual(result.code, 2)
             self.assertIn("usage: launch/run", result.err)

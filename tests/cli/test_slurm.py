@@ -2,7 +2,9 @@
 import os
 import re
 import shutil
+import signal
 import tempfile
+import unittest
 from pathlib import Path
 
 import harness
@@ -16,6 +18,52 @@ LONG = {**SMALL, "steps": 6000, "checkpoint.every_steps": 200, "checkpoint.every
         "evaluation.every_epochs": 0}
 
 
+class Job(harness.TestCase):
+    """launch/slurm_job alone: scripts take the place of srun and scontrol."""
+
+    def job(self, srun, state="JobState=RUNNING Reason=None", **changes):
+        """`srun` is what the tasks do. Returns the started job; `asked` is what scontrol was asked."""
+        self.asked = self.folder / "asked"
+        for name, text in (("srun", srun), ("scontrol", f"""echo "$1" >>{self.asked}
+                [ "$1" = show ] || exit 1
+                printf 'JobId=7 JobName=JobState=TIMEOUT Reason=TimeLimit\\n   {state} Dependency=(null)\\n'""")):
+            (self.folder / name).write_text(f"#!/bin/bash\n{text}\n")
+            (self.folder / name).chmod(0o755)
+        return harness.start("train", "a.yaml", program=ROOT / "launch" / "slurm_job", env={
+            "SYNCNORM": "/bin/true", "PATH": f"{self.folder}:{os.environ['PATH']}", "SLURM_JOB_ID": "7",
+            "SLURM_NTASKS": "2", "SLURM_JOB_NODELIST": "n", **changes})
+
+    def test_what_is_requeued(self):
+        """A stop with a checkpoint; after TERM only where the job's state, not its name, says time limit."""
+        for state, requeued in (("JobState=CANCELLED Reason=None", False), ("JobState=TIMEOUT Reason=None", True),
+                                ("JobState=RUNNING Reason=TimeLimit", True)):
+            with self.subTest(state=state):
+                (self.folder / "up").unlink(missing_ok=True)
+                process = self.job(f"echo $$ >{self.folder}/pid; trap 'exit 75' USR1; touch {self.folder}/up; "
+                                   "while :; do sleep 0.05; done", state)
+                self.addCleanup(lambda p=process: p.poll() is None and harness.kill(p))
+                harness.wait_for((self.folder / "up").exists, "the ranks")
+                process.send_signal(signal.SIGTERM)
+                os.kill(int((self.folder / "pid").read_text()), signal.SIGUSR1)
+                result = harness.finish(process)
+                self.assertEqual(result.code, 75, result.err)
+                self.assertEqual("requeue" in self.asked.read_text(), requeued)
+                self.asked.unlink()
+
+    def test_numbers_are_looked_at_before_they_count(self):
+        ran = self.folder / "ran"
+        result = harness.finish(self.job("exit 4", SLURM_RESTART_COUNT=f"a[$(touch {ran})]"))
+        self.assertEqual((result.code, ran.exists()), (4, False), result.err)
+        result = harness.finish(self.job("exit 75", SYNCNORM_REQUEUES="many"))
+        self.assertEqual(result.code, 2)
+        self.assertIn("SYNCNORM_REQUEUES=many: expected a whole number", result.err)
+        result = harness.finish(self.job("echo the model: launch failed >&2"))
+        self.assertEqual(result.code, 0, result.err)
+        result = harness.finish(self.job("echo 'srun: error: Application launch failed: x' >&2"))
+        self.assertEqual(result.code, 70, result.err)
+
+
+@unittest.skipIf(slurm.missing(), slurm.missing())
 class Slurm(harness.TestCase):
     @classmethod
     def setUpClass(cls):
@@ -132,6 +180,4 @@ class Slurm(harness.TestCase):
 
 
 if __name__ == "__main__":
-    if slurm.missing():
-        harness.skip_file(slurm.missing())
     harness.main()

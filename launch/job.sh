@@ -1,0 +1,234 @@
+# shellcheck shell=bash
+# What launch/run and launch/hosts share; they source it. Which mpirun may start the program, and the
+# job itself: a signal stops it with a checkpoint, and it outlives its terminal and its pipes.
+# The caller sets launcher, program, and for run_job the array options.
+# shellcheck disable=SC2154,SC2034
+
+# A reader that went away (launch/run ... | head -1) ends the reading, never the run.
+trap '' PIPE
+
+say() { printf 'launch/%s: %s\n' "$launcher" "$*" >&2 2>/dev/null || true; }
+
+# A text that came from elsewhere, for a terminal: quoted where it holds anything that does not print.
+shown() {
+  if [[ $1 =~ [^[:print:]] ]]; then printf %q "$1"; else printf %s "$1"; fi
+}
+
+# Adds to `problems` what is wrong with the mpirun that comes first in PATH.
+check_mpirun() {
+  local path first built
+  if ! path=$(command -v mpirun); then
+    problems+=("mpirun is not in PATH; launch/setup installs Open MPI's, and modules often bring it (module load openmpi)")
+    return 0
+  fi
+  # Output and errors: other MPIs know no --version, and say so in a usage text.
+  first=$(mpirun --version 2>&1 </dev/null || true)
+  first=${first%%$'\n'*}
+  if ! [[ $first =~ (Open MPI|OpenRTE)\)?\ v?([0-9]+)\. ]]; then
+    problems+=("$path is not Open MPI's (it says \"$(shown "$first")\"); put Open MPI's bin folder first in PATH, or unload the other MPI's module")
+    return 0
+  fi
+  local major=${BASH_REMATCH[2]}
+  built=$("$program" --version 2>/dev/null </dev/null || true)
+  if [[ $built =~ $'\n'mpi:\ Open\ MPI\ ([0-9]+)\. ]] && [ "${BASH_REMATCH[1]}" != "$major" ]; then
+    problems+=("$path is Open MPI $major, but the program was built with Open MPI ${BASH_REMATCH[1]}; put that one's bin folder first in PATH, or build again (launch/build)")
+  fi
+}
+
+# Adds to `problems` a SYNCNORM_BINDING that mpirun would not know.
+check_binding() {
+  case ${SYNCNORM_BINDING:-core} in
+    none | hwthread | core | l1cache | l2cache | l3cache | socket | numa) ;;
+    *) problems+=("SYNCNORM_BINDING: \"$(shown "$SYNCNORM_BINDING")\" is not known; core, or none where something else binds") ;;
+  esac
+}
+
+# The job's code is the program's; whatever else ended a rank is a rank that was lost.
+known_code() {
+  case $1 in
+    0 | 2 | 3 | 4 | 70 | 75) echo "$1" ;;
+    *) echo 70 ;;
+  esac
+}
+
+# Options for mpirun. A rank that is asked to stop writes a checkpoint first: give it more than mpirun's one
+# second. When a rank was lost mpirun sleeps that long twice, so not much more; a stop by way of these
+# scripts waits for the checkpoint however long that takes. Who has set it already knows better.
+common=(--mca ras "^slurm,tm,lsf,gridengine" --mca orte_default_hostfile none) # hosts and slots are ours
+[ -n "${OMPI_MCA_odls_base_sigkill_timeout:-}" ] || common+=(--mca odls_base_sigkill_timeout 4)
+[ "$(id -u)" -ne 0 ] || common+=(--allow-run-as-root)
+
+# ---- Signals. One that was ignored when this started (nohup) stays ignored: bash cannot trap it.
+job=
+stopping=
+interrupted=
+stop() {
+  interrupted=yes
+  if [ -n "$job" ]; then
+    # mpirun hands USR2 on to all ranks; on TERM it takes them down itself. A terminal that closes may
+    # send HUP more than once: only who asks again is in a hurry.
+    if [ -z "$stopping" ]; then
+      kill -USR2 "$job" 2>/dev/null || true
+    elif [[ $1 =~ ^(TERM|INT|QUIT)$ ]]; then
+      kill -TERM "$job" 2>/dev/null || true
+    fi
+  fi
+  stopping=yes
+}
+signals=(TERM INT HUP QUIT USR1 USR2 ALRM XCPU)
+for signal in "${signals[@]}"; do
+  # shellcheck disable=SC2064  # the name of now
+  trap "stop $signal" "$signal"
+done
+
+# ---- Output. mpirun gives up when it cannot write, so it writes to pipes that are always read.
+
+# Sets `reading` and `writing`, the ends of a new pipe.
+open_pipe() {
+  local both
+  exec {both}<> <(:)
+  exec {writing}>"/dev/fd/$both" {reading}<"/dev/fd/$both"
+  exec {both}>&-
+}
+
+# A line for the terminal. Another host may print anything before its ranks do (`patience` is set then):
+# its control characters are quoted.
+pass_line() {
+  local line=${1%$'\r'}
+  if [ -n "${patience:-}" ] && [[ ${line//$'\t'/} == *[[:cntrl:]]* ]]; then line=$(printf %q "$line"); fi
+  printf '%s\n' "$line" 2>/dev/null || true
+}
+
+# What cannot be written (a terminal that is gone, a full disk) is lost; what comes later may not be.
+pass_output() {
+  local line
+  if [ -n "${patience:-}" ]; then
+    while IFS= read -r line || [ -n "$line" ]; do pass_line "$line"; done
+  else
+    until cat 2>/dev/null; do sleep 0.1; done
+  fi
+}
+
+# A rank's first words, which nobody sees. mpirun's own messages are the second sign that ranks ran.
+rank_started=syncnorm-rank-started
+rank_ended='MPI_ABORT was invoked|Primary job +terminated normally, but|mpirun (noticed|detected) that'
+
+# Passes errors on. When a rank gives up, mpirun asks all hosts to end their ranks and waits for their
+# answers: for ever, if one of them is what was lost. It gets `patience` seconds, where that is set.
+# Returns 0 when a rank was seen, else 1.
+pass_errors() {
+  local job=$1 line seen=1 armed=
+  while IFS= read -r line || [ -n "$line" ]; do
+    if [[ $line == *"$rank_started"* ]]; then
+      seen=0
+      continue
+    fi
+    pass_line "$line" >&2
+    [[ $line =~ $rank_ended ]] || continue
+    seen=0
+    if [ -n "${patience:-}" ] && [ -z "$armed" ]; then
+      armed=yes
+      (sleep "$patience" && pkill -KILL -P "$job"; kill -KILL "$job") <&- 2>/dev/null &
+    fi
+  done
+  return $seen
+}
+
+# Waits for a process, however often a signal interrupts that; sets `status`.
+wait_for() {
+  interrupted=yes
+  while [ -n "$interrupted" ]; do # a signal ends the wait, not the process
+    interrupted=
+    status=0
+    wait "$1" || status=$?
+  done
+}
+
+# Waits for a reader: what a lost host left behind may hold its pipe open, so after a bad end not for
+# ever. Sets `status`.
+wait_for_reader() {
+  local tries=0
+  if [ "$code" -gt 128 ]; then
+    while kill -0 "$1" 2>/dev/null && [ $((tries += 1)) -le 40 ]; do sleep 0.05 || true; done
+    kill -KILL "$1" 2>/dev/null || true
+  fi
+  wait_for "$1"
+}
+
+# Runs a command under mpirun with `options`. Sets `code`, and `refused` when mpirun ended before any
+# rank began. `patience`: seconds, for a job on several hosts; see pass_errors.
+run_job() {
+  local output errors guard
+  code=75
+  refused=
+  [ -z "$stopping" ] || return 0
+  open_pipe
+  local out_from=$reading out_to=$writing
+  open_pipe
+  local err_from=$reading err_to=$writing
+  set -m # process groups of their own: a terminal's ^C and its end reach only this script
+  mpirun "${options[@]}" /bin/sh -c "echo $rank_started >&2; exec \"\$@\"" sh "$@" \
+    </dev/null >&"$out_to" 2>&"$err_to" {out_from}<&- {out_to}>&- {err_from}<&- {err_to}>&- &
+  job=$!
+  exec {out_to}>&- {err_to}>&-
+  (
+    trap '' "${signals[@]}" TTOU
+    exec {err_from}<&-
+    pass_output
+  ) <&"$out_from" {out_from}<&- &
+  output=$!
+  (
+    trap '' "${signals[@]}" TTOU
+    exec {out_from}<&-
+    pass_errors "$job"
+  ) <&"$err_from" {err_from}<&- &
+  errors=$!
+  exec {out_from}<&- {err_from}<&-
+  # Where this script is killed, its end of a pipe closes, and the job is stopped all the same.
+  open_pipe
+  local life=$writing
+  (
+    trap '' "${signals[@]}"
+    read -r _ || kill -USR2 "$job" 2>/dev/null
+  ) <&"$reading" {reading}<&- {life}>&- &
+  guard=$!
+  exec {reading}<&-
+  set +m
+  # A signal may have come before there was a job to pass it on to.
+  [ -z "$stopping" ] || kill -USR2 "$job" 2>/dev/null || true
+  wait_for "$job"
+  code=$status
+  job=
+  wait_for_reader "$output"
+  wait_for_reader "$errors"
+  local seen=$status
+  echo over >&"$life"
+  exec {life}>&-
+  wait_for "$guard"
+  [ "$code" -ne 0 ] || return 0
+  if [ "$seen" -eq 1 ]; then
+    if [ -n "$stopping" ]; then # there was nothing to save yet
+      code=75
+      return 0
+    fi
+    refused=yes
+    say "mpirun ended with $code before a rank was started, and says why above; $(mpirun_settings)"
+  fi
+  code=$(known_code "$code")
+}
+
+# Says where mpirun takes settings from that are not this script's.
+mpirun_settings() {
+  local found='' name
+  for name in $(compgen -e); do
+    [[ $name =~ ^(OMPI_MCA|PMIX_MCA|PRTE_MCA|HWLOC)_ ]] && found+=", $name"
+  done
+  for name in "${HOME:-}"/.{openmpi,pmix,prte}/mca-params.conf; do
+    [ ! -s "$name" ] || found+=", $name"
+  done
+  if [ -n "$found" ]; then
+    echo "it also follows ${found#, }: change or remove what does not fit"
+  else
+    echo "neither the environment nor a file of yours changes what it does"
+  fi
+}
