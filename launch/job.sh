@@ -73,7 +73,15 @@ stop() {
       kill -TERM "$job" 2>/dev/null || true
     fi
   fi
+  [ -n "$stopping" ] || [ -z "$job" ] || insist "$job"
   stopping=yes
+}
+# A rank that has only just begun may not hear the first one.
+insist() {
+  (
+    trap '' "${signals[@]}"
+    while sleep 1 && kill -USR2 "$1" 2>/dev/null; do :; done
+  ) </dev/null >/dev/null 2>&1 &
 }
 signals=(TERM INT HUP QUIT USR1 USR2 ALRM XCPU)
 for signal in "${signals[@]}"; do
@@ -109,7 +117,7 @@ pass_output() {
   fi
 }
 
-# A rank's first words, which nobody sees. mpirun's own messages are the second sign that ranks ran.
+# A rank's first words, which nobody sees; until the program takes signals itself, USR2 is ignored. mpirun's own messages are the second sign that ranks ran.
 rank_started=syncnorm-rank-started
 rank_ended='MPI_ABORT was invoked|Primary job +terminated normally, but|mpirun (noticed|detected) that'
 
@@ -167,7 +175,7 @@ run_job() {
   open_pipe
   local err_from=$reading err_to=$writing
   set -m # process groups of their own: a terminal's ^C and its end reach only this script
-  mpirun "${options[@]}" /bin/sh -c "echo $rank_started >&2; exec \"\$@\"" sh "$@" \
+  mpirun "${options[@]}" /bin/sh -c "trap '' USR2; echo $rank_started >&2; exec \"\$@\"" sh "$@" \
     </dev/null >&"$out_to" 2>&"$err_to" {out_from}<&- {out_to}>&- {err_from}<&- {err_to}>&- &
   job=$!
   exec {out_to}>&- {err_to}>&-
@@ -195,7 +203,10 @@ run_job() {
   exec {reading}<&-
   set +m
   # A signal may have come before there was a job to pass it on to.
-  [ -z "$stopping" ] || kill -USR2 "$job" 2>/dev/null || true
+  if [ -n "$stopping" ]; then
+    kill -USR2 "$job" 2>/dev/null || true
+    insist "$job"
+  fi
   wait_for "$job"
   code=$status
   job=

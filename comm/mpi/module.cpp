@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <csignal>
 #include <cstdlib>
 #include <cstring>
 #include <numeric>
@@ -171,9 +172,21 @@ class MpiCommunicator final : public Communicator {
 }  // namespace
 }  // namespace syncnorm
 
+/// Open MPI handles crashes, and tells of them. Its handlers get the stack that the thread has for
+/// handlers, since generated code may have its stack pointer elsewhere (comm/watchdog.cpp).
+static void move_crash_handlers() {
+  for (const int signal : {SIGABRT, SIGBUS, SIGFPE, SIGSEGV}) {
+    struct sigaction action = {};
+    if (sigaction(signal, nullptr, &action) != 0 || action.sa_handler == SIG_DFL) continue;
+    action.sa_flags |= SA_ONSTACK;
+    sigaction(signal, &action, nullptr);
+  }
+}
+
 /// The module's one entry: the world communicator, owned by the caller.
 extern "C" syncnorm::Communicator* syncnorm_mpi_world() {
   int provided = 0;
   MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided);
+  move_crash_handlers();
   return new syncnorm::MpiCommunicator(MPI_COMM_WORLD, true);
 }

@@ -4,7 +4,9 @@
 #include <zlib.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <charconv>
+#include <cstring>
 #include <fstream>
 
 #include <fmt/format.h>
@@ -26,6 +28,11 @@ constexpr const char* kManifest = "manifest.json";
   throw CheckpointError(fmt::format("{}: {}", path.string(), what));
 }
 
+[[noreturn]] void unreadable(const fs::path& path, int error) {
+  throw UnreadableError(
+      fmt::format("{}: cannot be read ({})", path.string(), std::strerror(error)));
+}
+
 std::string checksum(const std::string& bytes) {
   uLong crc = crc32(0L, Z_NULL, 0);
   // zlib takes 32-bit lengths.
@@ -39,10 +46,19 @@ std::string checksum(const std::string& bytes) {
 std::string read_file(const fs::path& path) {
   if (fs::is_symlink(path)) fail(path, "symbolic links are not followed");
   if (fs::exists(path) && !fs::is_regular_file(path)) fail(path, "this is not a file");
+  errno = 0;
   std::ifstream in(path, std::ios::binary);
-  if (!in) fail(path, "the file is missing or cannot be read");
-  std::string bytes((std::istreambuf_iterator<char>(in)), {});
-  if (in.bad()) fail(path, "the file cannot be read");
+  if (!in && errno == ENOENT) fail(path, "the file is missing");
+  if (!in) unreadable(path, errno);
+  // A stream buffer throws what the system refuses; a damaged file is read without an error.
+  errno = 0;
+  std::string bytes;
+  try {
+    bytes.assign(std::istreambuf_iterator<char>(in), {});
+  } catch (const std::ios_base::failure&) {
+    unreadable(path, errno);
+  }
+  if (in.bad()) unreadable(path, errno);
   return bytes;
 }
 
@@ -205,6 +221,8 @@ void CheckpointFolder::prune(std::int64_t best_step) const {
     std::error_code error;
     try {
       if (Json::parse(read_file(folder / kManifest)).value("last", false)) continue;
+    } catch (const UnreadableError&) {
+      continue;  // nobody knows what it is worth
     } catch (const std::exception&) {
       // Damaged: worth nothing, so it goes like any old one.
     }
@@ -220,6 +238,9 @@ fs::path CheckpointFolder::newest_valid(std::vector<std::string>& passed_over) c
     try {
       read_checkpoint(folder);
       return folder;
+    } catch (const UnreadableError& error) {
+      throw UnreadableError(std::string(error.what()) +
+                            "; mend that, or name an older checkpoint with --resume FOLDER");
     } catch (const CheckpointError& error) {
       passed_over.emplace_back(error.what());
     }

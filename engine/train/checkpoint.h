@@ -11,8 +11,15 @@
 #include <vector>
 
 #include "engine/fault/faults.h"
+#include "kernels/error.h"
 
 namespace syncnorm {
+
+/// A checkpoint that the system does not let be read (no permission, a disk that fails): nothing is
+/// known of its worth, so none before it is taken in its place.
+struct UnreadableError : CheckpointError {
+  using CheckpointError::CheckpointError;
+};
 
 struct Checkpoint {
   std::int64_t step = 0;                // updates completed
@@ -42,7 +49,7 @@ class CheckpointFolder {
   std::pair<std::filesystem::path, std::int64_t> save(const Checkpoint& checkpoint);
 
   /// The newest checkpoint that is valid; why newer ones were passed over goes to `passed_over`.
-  /// Empty path: there is none.
+  /// Empty path: there is none. Throws UnreadableError.
   std::filesystem::path newest_valid(std::vector<std::string>& passed_over) const;
 
   /// Removes what an interrupted save left behind, and puts a folder back that was moved aside.

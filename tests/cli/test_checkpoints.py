@@ -53,7 +53,7 @@ class Checkpoints(harness.TestCase):
             content = (whole / name).read_bytes()
             half = len(content) // 2
             flipped = content[:half] + bytes([content[half] ^ 0x10]) + content[half + 1:]
-            damages = [(None, "the file is missing or cannot be read")]
+            damages = [(None, "the file is missing")]
             if name == "manifest.json":
                 damages += [(b"", manifest), (content[:half], manifest), (b"[]", manifest),
                             (content.replace(b'"last"', b'"lost"'), manifest),
@@ -85,6 +85,23 @@ class Checkpoints(harness.TestCase):
             self.refused(self.resume(experiment, run.checkpoint(6)),
                          re.escape(str(path)) + ": checksum .{8} instead of .{8}; the file is "
                          "damaged" + self.ANOTHER)
+
+    def test_a_checkpoint_that_cannot_be_read_is_not_passed_over(self):
+        """Nothing is known of it: older ones are no replacement, and it is not pruned."""
+        experiment, run = self.trained()
+        for path in [run.folder, *run.folder.rglob("*")]:
+            path.chmod(0o777 if path.is_dir() else 0o666)
+        weights = run.checkpoint(6) / "model.safetensors"
+        weights.chmod(0)
+        for resume, hint in [
+                ("auto", "; mend that, or name an older checkpoint with --resume FOLDER"),
+                (run.checkpoint(6), self.ANOTHER)]:
+            result = harness.run_without_rights(self.folder, "train", experiment, "steps=8", "--resume", resume)
+            self.assertEqual((result.code, result.err),
+                             (3, f"syncnorm: {weights}: cannot be read (Permission denied){hint}\n"))
+        weights.chmod(0o666)
+        self.assertEqual(
+            harness.run_without_rights(self.folder, "train", experiment, "steps=8", "--resume", "auto").code, 0)
 
     def test_auto_passes_over_a_damaged_checkpoint(self):
         experiment, run = self.trained()

@@ -161,14 +161,6 @@ class Images(harness.TestCase):
         self.assertEqual(result.code, 2, result.err)
         self.assertIn("3.png: is neither JPEG nor PNG", result.err)
 
-    def run_without_rights(self, *arguments, ranks=0):
-        """As another user where this one is root, who may read everything."""
-        self.folder.chmod(0o777)
-        user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
-        command = [*(user if os.geteuid() == 0 else ["env"]), *(harness.mpirun(ranks) if ranks else []),
-                   harness.PROGRAM, *arguments]
-        return harness.run(*command[1:], program=command[0], env={"HOME": str(self.folder)})
-
     def test_what_cannot_be_read_is_not_corrupt(self):
         one = self.images / "train" / "dog" / "2.jpg"
         one.chmod(0)
@@ -176,27 +168,27 @@ class Images(harness.TestCase):
         for ranks in (0, 2):
             run_dir = self.folder / f"run{ranks}"
             path = harness.write_experiment(self.folder / "skip.yaml", skip, run_dir=run_dir)
-            result = self.run_without_rights("train", path, ranks=ranks)
+            result = harness.run_without_rights(self.folder, "train", path, ranks=ranks)
             self.assertEqual(result.code, 2, result.err)
             self.assertEqual(result.err.count(f"{one}: cannot be read: Permission denied; nothing is "
                                               "known of the image, so it is not skipped"), 1)
             (end,) = harness.Run(run_dir).of("end")
             self.assertEqual((end["status"], end["corrupt_images"]), ("stopped", 0))
             self.assertEqual(harness.Run(run_dir).of("corrupt_image"), [])
-        result = self.run_without_rights("pack", self.images, self.pack)
+        result = harness.run_without_rights(self.folder, "pack", self.images, self.pack)
         self.assertEqual(result.code, 2, result.err)
         self.assertIn(f"{one}: cannot be read: Permission denied", result.err)
         one.chmod(0o644)
         self.resume_without_rights(path)
         dog = self.images / "train" / "dog"
         dog.chmod(0)
-        result = self.run_without_rights("train", path, "--dry-run")
+        result = harness.run_without_rights(self.folder, "train", path, "--dry-run")
         dog.chmod(0o755)
         self.assertEqual(result.code, 2, result.err)
         self.assertIn(f"{dog}: cannot be listed: Permission denied", result.err)
 
     def resume_without_rights(self, path):
-        result = self.run_without_rights("train", path, "--resume", "auto")
+        result = harness.run_without_rights(self.folder, "train", path, "--resume", "auto")
         self.assertEqual(result.code, 0, result.err)
 
     def test_a_test_image_that_cannot_be_read_stops_the_evaluation(self):
@@ -204,7 +196,7 @@ class Images(harness.TestCase):
         one.chmod(0)
         path = harness.write_experiment(self.folder / "skip.yaml", self.settings(
             **{"data.images.corrupt": "skip", "steps": 2}), run_dir=self.folder / "run")
-        result = self.run_without_rights("train", path, ranks=2)
+        result = harness.run_without_rights(self.folder, "train", path, ranks=2)
         self.assertEqual(result.code, 2, result.err)
         self.assertIn(f"{one}: cannot be read: Permission denied", result.err)
 

@@ -4,8 +4,12 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <atomic>
 #include <chrono>
+#include <cstddef>
 #include <thread>
+#include <vector>
 
 namespace syncnorm::test {
 namespace {
@@ -46,6 +50,41 @@ TEST_F(WatchdogTest, LeavesTheEventsAndTheStack) {
   ASSERT_EQ(records[0].events.size(), 1u);
   EXPECT_EQ(records[0].events[0].name, "a mark");
   EXPECT_GE(records[0].stack.size(), 3u);
+}
+
+/// Spins with the stack pointer at `top`, as generated code does that uses it for something else.
+__attribute__((noinline)) void spin_with_stack_pointer(std::byte* top,
+                                                       const std::atomic<int>& end) {
+  asm volatile(
+      "mov %%rsp, %%rbx\n"
+      "mov %0, %%rsp\n"
+      "1: pause\n"
+      "cmpl $0, (%1)\n"
+      "je 1b\n"
+      "mov %%rbx, %%rsp\n"
+      :
+      : "r"(top), "r"(&end)
+      : "rbx", "memory", "cc");
+}
+
+TEST_F(WatchdogTest, WritesNothingWhereTheStackPointerIsInTheHeap) {
+  constexpr std::byte kUntouched{0xa5};
+  std::vector<std::byte> heap(std::size_t{256} << 10, kUntouched);
+  const auto comm = make_self_communicator();
+  FlightRecorder recorder;
+  const Watchdog watchdog(*comm, recorder, 1000.0, 0.0, folder_);
+  std::atomic<int> spinning{0};
+  std::thread other([&] {
+    watchdog.leave_record("asked to");
+    spinning = 1;
+  });
+  spin_with_stack_pointer(heap.data() + heap.size() / 2, spinning);
+  other.join();
+  EXPECT_TRUE(std::all_of(heap.begin(), heap.end(), [](std::byte b) { return b == kUntouched; }));
+  const std::vector<FlightRecord> records = read_flight(folder_);
+  ASSERT_EQ(records.size(), 1u);
+  ASSERT_FALSE(records[0].stack.empty());
+  EXPECT_NE(records[0].stack[0], "(the thread did not answer)");
 }
 
 TEST_F(WatchdogTest, IsPatientWhereARankRestsAndGoneWhenItLeaves) {

@@ -252,7 +252,7 @@ TEST_F(StudyFiles, TheCommandLineMayGiveTheStudysOwnKeys) {
             "command line: best_of: expected a map from key paths to lists; write "
             "`optimizer.lr: [0.01, 0.1]` under it");
   EXPECT_EQ(load_error(text, {"best_of.optimizer.lr=3"}),
-            "command line: best_of.optimizer.lr: expected a list, got '3'; write `[3]`");
+            "command line: best_of.optimizer.lr: expected a list, got '3'; write [3]");
   EXPECT_EQ(load_error(text, {"best_of.optimizer.momentun=[0.1]"}),
             "command line: optimizer.momentun: unknown key; did you mean `optimizer.momentum`?");
 }
