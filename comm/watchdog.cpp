@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sys/syscall.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -13,6 +14,8 @@
 #include <atomic>
 #include <chrono>
 #include <csignal>
+#include <cstddef>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 
@@ -40,8 +43,31 @@ std::atomic<int> stack_depth{-1};
 
 int stack_signal() { return SIGRTMIN + 4; }  // the first ones are glibc's, others debuggers'
 
-void take_stack(int) {
-  stack_depth.store(backtrace(stack_frames.data(), static_cast<int>(stack_frames.size())));
+/// The watched thread's own stack, as addresses.
+std::uintptr_t stack_begin = 0, stack_end = 0;
+
+void find_own_stack() {
+  pthread_attr_t attributes;
+  if (pthread_getattr_np(pthread_self(), &attributes) != 0) return;
+  void* begin = nullptr;
+  std::size_t size = 0;
+  if (pthread_attr_getstack(&attributes, &begin, &size) == 0) {
+    stack_begin = reinterpret_cast<std::uintptr_t>(begin);
+    stack_end = stack_begin + size;
+  }
+  pthread_attr_destroy(&attributes);
+}
+
+/// Where the stack pointer is elsewhere there are no frames to follow, only the place itself.
+void take_stack(int, siginfo_t*, void* interrupted) {
+  const auto& registers = static_cast<const ucontext_t*>(interrupted)->uc_mcontext.gregs;
+  const auto pointer = static_cast<std::uintptr_t>(registers[REG_RSP]);
+  if (pointer >= stack_begin && pointer < stack_end) {
+    stack_depth.store(backtrace(stack_frames.data(), static_cast<int>(stack_frames.size())));
+  } else {
+    stack_frames[0] = reinterpret_cast<void*>(registers[REG_RIP]);
+    stack_depth.store(1);
+  }
 }
 
 /// A stack for signal handlers on the calling thread, if it has none.
@@ -71,10 +97,12 @@ class HandlerStack {
 
 void prepare_stack() {
   thread_local const HandlerStack stack;  // as long as the thread, which may be asked until its end
-  take_stack(0);  // the first call loads a library, which a handler must not
+  find_own_stack();
+  // The first call loads a library, which a handler must not.
+  backtrace(stack_frames.data(), static_cast<int>(stack_frames.size()));
   struct sigaction action = {};
-  action.sa_handler = take_stack;
-  action.sa_flags = SA_RESTART | SA_ONSTACK;
+  action.sa_sigaction = take_stack;
+  action.sa_flags = SA_RESTART | SA_ONSTACK | SA_SIGINFO;
   sigaction(stack_signal(), &action, nullptr);
 }
 

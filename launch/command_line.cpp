@@ -13,9 +13,9 @@
 namespace syncnorm {
 
 std::string version_text() {
-  std::string text =
-      fmt::format("syncnorm {} ({}, {})\nback ends: cpu (oneDNN), {}, {}", kVersion, kBuildType,
-                  kCompiler, kHasMpi ? "mpi" : "no mpi in this build", "no cuda in this build");
+  std::string text = fmt::format("syncnorm {} ({}, {})\nback ends: cpu (oneDNN), {}, {}", kVersion,
+                                 kBuildType, kCompiler, kHasMpi ? "mpi" : "no mpi in this build",
+                                 kHasCuda ? "cuda" : "no cuda in this build");
   if (*kMpi != 0) text += fmt::format("\nmpi: {}", kMpi);
   return text;
 }

@@ -40,12 +40,12 @@ bool can_redraw() {
 bool shows_ascii_only(int descriptor) { return isatty(descriptor) == 1 && !is_utf8_locale(); }
 
 int terminal_columns() {
-  constexpr int kUsual = 80;
+  constexpr int kUnknown = 1000;  // nobody looks at it through a window
   winsize size = {};
   const bool known = ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
   const int said = std::atoi(variable("COLUMNS").c_str());
   if (known && said > 0) return std::min<int>(size.ws_col, said);
-  return known ? size.ws_col : (said > 0 ? said : kUsual);
+  return known ? size.ws_col : (said > 0 ? said : kUnknown);
 }
 
 }  // namespace syncnorm

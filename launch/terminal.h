@@ -11,8 +11,8 @@ bool can_redraw();
 /// Whether a descriptor is a terminal whose locale is not UTF-8.
 bool shows_ascii_only(int descriptor);
 
-/// Columns of the terminal now: the smaller of what it says itself and what COLUMNS says; 80 when
-/// neither does.
+/// Columns of the terminal now: the smaller of what it says itself and what COLUMNS says; many
+/// when neither does.
 int terminal_columns();
 
 }  // namespace syncnorm

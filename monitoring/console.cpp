@@ -12,10 +12,10 @@
 namespace syncnorm {
 namespace {
 
-constexpr double kSmoothing = 0.05;           // weight of the newest step
-constexpr double kRedrawSeconds = 0.1;        // on a terminal
-constexpr double kPlainSeconds = 5.0;         // elsewhere
-constexpr int kBarWidth = 24, kLeastBar = 8;  // columns
+constexpr double kSmoothing = 0.05;     // weight of the newest step
+constexpr double kRedrawSeconds = 0.1;  // on a terminal
+constexpr double kPlainSeconds = 5.0;   // elsewhere
+constexpr int kLeastBar = 8;            // columns
 
 std::string duration(double seconds) {
   const long s = std::lround(seconds);
@@ -108,7 +108,8 @@ void Console::on_step(const StepEvent& event) {
 void Console::draw_line(const std::string& facts, double done) {
   const int columns = std::max(0, columns_() - 1);  // the last one may wrap
   const int room = columns - static_cast<int>(facts.size()) - 3;
-  const int width = room >= kLeastBar ? std::min(room, kBarWidth) : 0;
+  bar_width_ = std::min(bar_width_, room);  // it only shrinks: a bar that jumps says nothing
+  const int width = bar_width_ >= kLeastBar ? bar_width_ : 0;
   std::string bar;
   for (int i = 0; i < width; ++i) bar += i < static_cast<int>(done * width) ? "█" : "░";
   out_ << "\r\033[K";

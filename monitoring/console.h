@@ -33,6 +33,7 @@ class Console final : public Observer {
 
   std::ostream& out_;
   Columns columns_;
+  int bar_width_ = 24;  // columns at most
   StartEvent start_;
   double smoothed_loss_ = 0.0, smoothed_seconds_ = 0.0;
   bool first_ = true;

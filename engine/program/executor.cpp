@@ -118,7 +118,6 @@ void Executor::make_reductions(const StatisticsGroups* groups, const Placement& 
     }
     for (const auto& reduction : reducing.by_group)
       reducing.bytes_sent += reduction->values_sent() * sizeof(double);
-    bytes_reduced_ += reducing.bytes_sent;
     reducing_.push_back(std::move(reducing));
   }
   fold_stack_.resize(static_cast<std::size_t>(local_));
@@ -171,9 +170,7 @@ void Executor::add_queued(const ReductionSpec& spec, Communicator& comm,
     options.stride = program_.tensors[static_cast<std::size_t>(spec.leaf)].stride / sizeof(double);
     reducing.queued.push_back(make_queued_reduction<double>(device_, comm, options, marks));
   }
-  const std::size_t sent = reducing.queued.back()->bytes_sent();
-  reducing.bytes_sent += sent;
-  bytes_reduced_ += sent;
+  reducing.bytes_sent += reducing.queued.back()->bytes_sent();
 }
 
 void Executor::reserve() {

@@ -155,7 +155,6 @@ class Executor {
   /// Only the convolutions and linear layers of a step, back to back, on what its tensors hold: the
   /// limit that a step's time is compared with.
   void run_limit(const StepState& state, const BatchView& batch);
-  std::size_t bytes_reduced_per_step() const { return bytes_reduced_; }
   /// Shows the statistics of the following steps to `tap`, which must outlive them; null: to
   /// nobody.
   void set_tap(StatisticsTap* tap) { tap_ = tap; }
@@ -234,7 +233,6 @@ class Executor {
   std::vector<int> group_of_;            // local group index of each local replica
   std::vector<Interval> group_members_;  // local replicas of each local group
   std::size_t arena_bytes_ = 0;
-  std::size_t bytes_reduced_ = 0;
 
   std::map<std::string, std::unique_ptr<Kernel>> kernels_;
   std::vector<Step> steps_;

@@ -5,8 +5,10 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import subprocess
+import termios
 import time
 
 import harness
@@ -323,6 +325,8 @@ class OtherCommands(harness.TestCase):
         self.assertRegex(result.out, r"^syncnorm \d+\.\d+\.\d+\S* \(\w+, \w+ [\d.]+\)\nback ends: ")
         if os.path.exists(os.path.join(os.path.dirname(harness.PROGRAM), "syncnorm_mpi.so")):
             self.assertIn(", mpi,", result.out)
+        has_cuda = os.path.exists(os.path.join(os.path.dirname(harness.PROGRAM), "syncnorm_cuda.so"))
+        self.assertIn(", cuda\n" if has_cuda else ", no cuda in this build\n", result.out)
         text = harness.run("train", "--help").out
         path = harness.write_experiment(self.folder / "empty.yaml")
         values = harness.run("train", path, "--print-config").out.splitlines()
@@ -367,13 +371,14 @@ class Console(harness.TestCase):
         self.assertRegex(result.out, r"(?m)^  done in 0:00: \d+ images/s, [\d.]+% of the time in "
                                      r"exposed reductions$")
 
-    def test_progress_bar_on_a_terminal(self):
-        path = harness.write_experiment(self.folder / "a.yaml", {"steps": 60},
-                                        run_dir=self.folder / "a")
+    def on_a_terminal(self, *arguments, columns=0, **env):
+        """What a run shows on a terminal of its own; of so many columns, 0: unknown."""
         main, terminal = pty.openpty()
-        process = subprocess.Popen([harness.PROGRAM, "train", path], stdout=terminal,
-                                   stderr=terminal, stdin=terminal,
-                                   env=harness.environment(None))
+        if columns:
+            termios.tcsetwinsize(terminal, (24, columns))
+        env = {"TERM": "xterm-256color", "LC_ALL": "C.UTF-8", **env}
+        process = subprocess.Popen([harness.PROGRAM, *map(str, arguments)], stdout=terminal,
+                                   stderr=terminal, stdin=terminal, env=harness.environment(env))
         os.close(terminal)
         shown, end = b"", time.monotonic() + 60
         while time.monotonic() < end:
@@ -386,8 +391,18 @@ class Console(harness.TestCase):
                     break
                 shown += part
         os.close(main)
-        self.assertEqual(process.wait(10), 0)
-        text = shown.decode()
+        return process.wait(10), shown.decode()
+
+    def train_on_a_terminal(self, **options):
+        path = harness.write_experiment(self.folder / "a.yaml", {"steps": 60},
+                                        run_dir=self.folder / "a")
+        code, text = self.on_a_terminal("train", path, **options)
+        self.assertEqual(code, 0, text)
+        shutil.rmtree(self.folder / "a")
+        return text
+
+    def test_progress_bar_on_a_terminal(self):
+        text = self.train_on_a_terminal()
         bars = re.findall(r"\r\033\[K  ([█░]{24}) step (\d+)/60  epoch \d+  loss [\d.]+  lr 0.05  "
                           r"\d+ images/s  \d+:\d\d left", text)
         self.assertGreaterEqual(len(bars), 2, text)
@@ -395,6 +410,33 @@ class Console(harness.TestCase):
         for bar, step in bars:
             self.assertEqual(bar.count("█"), 24 * int(step) // 60)
         self.assertRegex(text, r"\r\033\[K  step 60: test accuracy")
+
+    def test_the_terminal_decides_what_is_drawn(self):
+        for env in ({"TERM": "dumb"}, {"TERM": ""}):
+            with self.subTest(env=env):
+                text = self.train_on_a_terminal(**env)
+                self.assertNotRegex(text, "[\033█░]|\r(?!\n)")
+                self.assertIn("  step 60/60  epoch 15  loss ", text)
+        for env in ({"LC_ALL": "C"}, {"LC_ALL": "", "LC_CTYPE": "", "LANG": "en_US.ISO-8859-1"}):
+            with self.subTest(env=env):
+                text = self.train_on_a_terminal(**env)
+                self.assertTrue(text.isascii(), text)
+                self.assertRegex(text, r"\r\033\[K  #{24} step 60/60")
+        for size in ({"columns": 20}, {"COLUMNS": "20"}, {"columns": 200, "COLUMNS": "20"},
+                     {"columns": 20, "COLUMNS": "200"}):
+            with self.subTest(size=size):
+                text = self.train_on_a_terminal(**size)
+                drawn = re.findall(r"\r\033\[K(step [^\r\033]*)", text)
+                self.assertGreaterEqual(len(drawn), 2, text)
+                self.assertLess(max(map(len, drawn)), 20)
+        self.assertRegex(self.train_on_a_terminal(columns=85), r"\r\033\[K  █+ step 60/60 .* left\r")
+
+    def test_messages_in_ascii(self):
+        path = harness.write_experiment(self.folder / "a.yaml", {"optimizer.lr": -1})
+        for env, sign in (({}, "≥"), ({"LC_ALL": "C"}, ">=")):
+            code, text = self.on_a_terminal("train", path, **env)
+            self.assertEqual(code, 2)
+            self.assertTrue(text.endswith(f"'-1' is out of range; give a number {sign} 0\r\n"), text)
 
 
 if __name__ == "__main__":
