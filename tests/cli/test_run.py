@@ -284,6 +284,14 @@ class LaunchRun(harness.TestCase):
             self.assertEqual(result.code, 70, result.err)
             self.assertEqual((base / "program.starts").read_text(), "2\n2\n2\n", result.err)
 
+    def test_more_ranks_than_replicas_are_not_started(self):
+        path = harness.write_experiment(self.folder / "few.yaml", run_dir=self.folder / "few")
+        result = self.launch(1000, "train", path)
+        self.assertEqual(result.code, 2)
+        self.assertEqual(result.err, "launch/run: 8 replicas cannot be spread over 1000 ranks; start at most "
+                                     "8, or raise replicas\n")
+        self.assertFalse((self.folder / "few").exists())
+
     def test_usage(self):
         for arguments in ([], ["2"], ["x", "train"], ["--restarts", "x", "2", "train", "a.yaml"],
                           ["0", "train", "a.yaml"]):
