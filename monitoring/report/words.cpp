@@ -122,8 +122,8 @@ void warn_of_lost_steps(const Setting& setting, std::vector<std::string>& warnin
     if (const double done = number_of(run.summary, "step"); done > all) all = done;
     const double lost = all - static_cast<double>(run.steps.size());
     if (lost > 0.0)
-      warnings.push_back(fmt::format("{}the log lacks {:g} of {}.", before(setting), lost,
-                                     plural(all, "update")));
+      warnings.push_back(
+          fmt::format("{}the log lacks {:g} of {}.", before(setting), lost, plural(all, "update")));
   }
 }
 
