@@ -4,6 +4,12 @@
 # The caller sets launcher, program, and for run_job the array options.
 # shellcheck disable=SC2154,SC2034
 
+# A closed descriptor is opened on nothing: what is opened next would get its number, and cat would
+# fail for ever.
+for descriptor in 0 1 2; do
+  [ -e "/dev/fd/$descriptor" ] || eval "exec $descriptor<>/dev/null"
+done
+
 # A reader that went away (launch/run ... | head -1) ends the reading, never the run.
 trap '' PIPE
 

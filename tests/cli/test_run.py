@@ -284,9 +284,16 @@ class LaunchRun(harness.TestCase):
             self.assertEqual(result.code, 70, result.err)
             self.assertEqual((base / "program.starts").read_text(), "2\n2\n2\n", result.err)
 
+    def test_closed_descriptors(self):
+        path = harness.write_experiment(self.folder / "closed.yaml", run_dir=self.folder / "closed")
+        result = subprocess.run(["bash", "-c", 'exec "$@" <&- >&- 2>&-', "bash", str(RUN), "2", "train", str(path)],
+                                env=harness.environment({"SYNCNORM": harness.PROGRAM}), timeout=60)
+        self.assertEqual(result.returncode, 0)
+        self.assertEqual(harness.Run(self.folder / "closed").events[-1]["event"], "end")
+
     def test_more_ranks_than_replicas_are_not_started(self):
         path = harness.write_experiment(self.folder / "few.yaml", run_dir=self.folder / "few")
-        result = self.launch(1000, "train", path)
+        result = harness.finish(self.launch(1000, "train", path))
         self.assertEqual(result.code, 2)
         self.assertEqual(result.err, "launch/run: 8 replicas cannot be spread over 1000 ranks; start at most "
                                      "8, or raise replicas\n")
