@@ -12,6 +12,7 @@
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
+#include "base/regular_file.h"
 #include "comm/json_values.h"
 #include "kernels/error.h"
 
@@ -68,14 +69,16 @@ void read_line(const Json& json, FlightRecord& record) {
 
 FlightRecord read_record(const fs::path& path) {
   FlightRecord record;
-  std::ifstream in(path);
-  for (std::string line; std::getline(in, line);) try {
+  const std::string text = read_text_file(path, "remove it, and look at the others' records");
+  for_each_line(text, [&](std::string_view line) {
+    try {
       read_line(Json::parse(line), record);
     } catch (const nlohmann::json::exception&) {
       // A torn line says nothing.
     } catch (const InputError&) {
       // Nor does one with numbers that cannot be.
     }
+  });
   return record;
 }
 

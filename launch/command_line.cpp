@@ -1,5 +1,6 @@
 // Arguments with CLI11; each command's help lists what it takes, `train --help` all keys.
 #include <iostream>
+#include <sstream>
 
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
@@ -7,6 +8,7 @@
 #include "engine/config/load.h"
 #include "engine/config/paths.h"
 #include "kernels/error.h"
+#include "kernels/printable.h"
 #include "launch/build_info.h"
 #include "launch/commands.h"
 
@@ -74,6 +76,19 @@ void add_prediction(CLI::App* command, CommandLine& line, const char* ranks_help
       ->check(CLI::Range(3, 10000))
       ->needs(ranks)
       ->capture_default_str();
+}
+
+/// A variable of a script that is not set must not count as an option that is not given.
+void refuse_empty_values(CLI::App& app) {
+  const auto is_empty = [](const std::string& value) {
+    return value.empty() ? std::string("the value is empty; give one, or leave the option out")
+                         : std::string();
+  };
+  for (CLI::Option* option :
+       app.get_options([](const CLI::Option* o) { return o->get_items_expected_max() > 0; }))
+    option->check(is_empty);
+  for (CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; }))
+    refuse_empty_values(*command);
 }
 
 }  // namespace
@@ -202,12 +217,16 @@ CommandLine parse_command_line(int argc, char** argv) {
   inspect->add_flag("--flight", line.flight,
                     "Merge the flight records of all ranks, and name who held the others up");
 
+  refuse_empty_values(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     line.finished = true;
+    std::ostringstream out, err;
     // CLI11's own codes start at 100; every usage mistake is 2 here.
-    line.exit_code = app.exit(error) == 0 ? 0 : static_cast<int>(ExitCode::bad_input);
+    line.exit_code = app.exit(error, out, err) == 0 ? 0 : static_cast<int>(ExitCode::bad_input);
+    std::cout << printable(out.str());
+    std::cerr << printable(err.str());
     return line;
   }
   const CLI::App* chosen = app.get_subcommands().front();

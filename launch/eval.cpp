@@ -1,4 +1,5 @@
 // syncnorm eval: weights of a checkpoint or a safetensors file on the test set.
+#include <cmath>
 #include <iostream>
 #include <numeric>
 
@@ -54,6 +55,11 @@ void evaluate(const LoadedExperiment& loaded, const CommandLine& line, Communica
   for (const CorruptImage& image : result.corrupt)
     std::cerr << fmt::format("syncnorm: skipped {}: {}\n", printable_name(image.path),
                              printable_name(image.reason));
+  if (!std::isfinite(result.loss))
+    throw DivergedError(fmt::format(
+        "{}: the test loss is not finite: some outputs are beyond the range of f32; these weights "
+        "are of a run that diverged, or of a model that scales its input otherwise",
+        line.weights));
   if (comm.rank() == 0)
     std::cout << fmt::format("test accuracy {:.2f}%, loss {}, {} samples\n",
                              100.0 * result.accuracy, result.loss, all.size());

@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
@@ -21,6 +22,12 @@ std::atomic<OnSignal> action{OnSignal::die};
 std::atomic<int> leaving_code{0};
 std::atomic<bool> stopping{false};
 std::atomic<const char*> deadline_message{""};
+constexpr double kEarly = 0.1;      // seconds by which the two clocks may differ
+std::atomic<double> deadline{0.0};  // of steady_seconds(); 0: none
+
+double steady_seconds() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
 
 [[noreturn]] void die_of(int signal) {
   std::signal(signal, SIG_DFL);
@@ -32,7 +39,13 @@ std::atomic<const char*> deadline_message{""};
   _exit(128 + signal);  // pid 1 of a container does not die of signals
 }
 
-[[noreturn]] void deadline_passed() {
+/// Whether an ExitDeadline ended; anybody may send ALRM.
+bool deadline_is_over() {
+  const double due = deadline.load();
+  return due > 0.0 && steady_seconds() >= due;
+}
+
+[[noreturn]] void give_up() {
   const char* message = deadline_message.load();
   [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, message, std::strlen(message));
   _exit(static_cast<int>(ExitCode::peer_lost));
@@ -42,7 +55,7 @@ std::atomic<const char*> deadline_message{""};
   for (;;) {
     int signal = 0;
     if (sigwait(&set, &signal) != 0) continue;
-    if (signal == SIGALRM) deadline_passed();
+    if (signal == SIGALRM && deadline_is_over()) give_up();
     switch (action.load()) {
       case OnSignal::die:
         die_of(signal);
@@ -66,7 +79,7 @@ void take_signals() {
   std::signal(SIGXFSZ, SIG_IGN);
   sigset_t set;
   sigemptyset(&set);
-  for (const int signal : {SIGTERM, SIGUSR2, SIGALRM}) sigaddset(&set, signal);
+  for (const int signal : {SIGTERM, SIGUSR2, SIGALRM, SIGXCPU, SIGPWR}) sigaddset(&set, signal);
   for (const int signal : {SIGINT, SIGHUP})
     if (!ignored(signal)) sigaddset(&set, signal);
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
@@ -91,10 +104,14 @@ const std::atomic<bool>& stop_requested() { return stopping; }
 
 ExitDeadline::ExitDeadline(unsigned seconds, const char* message) {
   deadline_message.store(message);
+  deadline.store(steady_seconds() + seconds - kEarly);
   alarm(seconds);
 }
 
-ExitDeadline::~ExitDeadline() { alarm(0); }
+ExitDeadline::~ExitDeadline() {
+  alarm(0);
+  deadline.store(0.0);
+}
 
 void die_of_closed_pipe() { die_of(SIGPIPE); }
 

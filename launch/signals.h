@@ -10,7 +10,7 @@
 
 namespace syncnorm {
 
-/// What TERM, INT, HUP and USR2 do.
+/// What TERM, INT, HUP, USR2, XCPU, PWR and an ALRM from outside do.
 enum class OnSignal {
   die,    // what the system does by default: the process ends, killed by the signal
   stop,   // stop_requested() becomes true

@@ -36,6 +36,7 @@ constexpr Launcher kLaunchers[] = {
     {kOther, "MV2_COMM_WORLD_SIZE", "MV2_COMM_WORLD_RANK"},  // MVAPICH
     {kOther, "PALS_LOCAL_SIZE", "PALS_RANKID"},              // HPE Cray
     {kOther, "JSM_NAMESPACE_SIZE", "JSM_NAMESPACE_RANK"},    // IBM jsrun
+    {kOther, "FLUX_JOB_SIZE", "FLUX_TASK_RANK"},
     {kOther, nullptr, "PMIX_RANK"},
 };
 

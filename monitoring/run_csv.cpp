@@ -3,15 +3,16 @@
 
 #include <algorithm>
 #include <array>
-#include <fstream>
 #include <vector>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "base/regular_file.h"
 #include "comm/json_values.h"
 #include "kernels/error.h"
 #include "kernels/printable.h"
+#include "monitoring/run_history.h"
 
 namespace syncnorm {
 namespace {
@@ -33,22 +34,22 @@ std::string cell(const Json& event, const std::string& column) {
 }  // namespace
 
 std::string run_csv(const std::filesystem::path& run_dir) {
-  std::ifstream in(run_dir / "metrics.jsonl");
-  if (!in)
+  const auto log = read_run_file(run_dir, "metrics.jsonl");
+  if (!log)
     throw InputError(
         fmt::format("{}: holds no metrics.jsonl; give the folder of a run", run_dir.string()));
   std::vector<Json> events;
   std::vector<std::string> columns(kFirst.begin(), kFirst.end());
-  for (std::string line; std::getline(in, line);) {
+  for_each_line(*log, [&](std::string_view line) {
     Json event = Json::parse(line, nullptr, false);
-    if (!event.is_object()) continue;  // the torn last line of a run that was killed, or still runs
+    if (!event.is_object()) return;  // the torn last line of a run that was killed, or still runs
     const std::string kind = text_of(event, "event");
-    if (kind != "step" && kind != "eval") continue;
+    if (kind != "step" && kind != "eval") return;
     for (const auto& entry : event.items())
       if (std::find(columns.begin(), columns.end(), entry.key()) == columns.end())
         columns.push_back(entry.key());
     events.push_back(std::move(event));
-  }
+  });
   std::string text;
   for (std::size_t c = 0; c < columns.size(); ++c)
     text += (c > 0 ? "," : "") + printable(columns[c]);

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
+#include <string>
 
 namespace syncnorm {
 
@@ -11,8 +13,13 @@ struct RunHistory {
   double step_seconds = 0.0;  // in steps that count: not in those behind the checkpoint
 };
 
-/// Reads metrics.jsonl as the run log left it for this launch. A log that is missing or damaged
-/// counts as empty.
+/// The text of a file in a run's folder; nothing when there is none. Throws InputError when it is
+/// something else or cannot be read.
+std::optional<std::string> read_run_file(const std::filesystem::path& run_dir,
+                                         const std::string& name);
+
+/// Reads metrics.jsonl as the run log left it for this launch. A log that is missing counts as
+/// empty; damaged lines are passed over. Throws InputError as read_run_file() does.
 RunHistory read_run_history(const std::filesystem::path& run_dir);
 
 }  // namespace syncnorm

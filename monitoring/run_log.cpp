@@ -4,11 +4,11 @@
 
 #include <chrono>
 #include <cmath>
-#include <fstream>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "base/regular_file.h"
 #include "comm/json_values.h"
 #include "engine/train/run_lock.h"
 #include "kernels/error.h"
@@ -81,19 +81,17 @@ void RunLog::write(const Json& json) {
 /// Drops what lies behind the checkpoint: steps that will be run again, and a torn last line.
 void RunLog::cut_back(std::int64_t step) {
   const fs::path path = folder_ / "metrics.jsonl";
-  std::ifstream in(path);
   std::string kept;
-  for (std::string line; std::getline(in, line);) {
+  for_each_line(read_text_file_if_there(path, kHint).value_or(""), [&](std::string_view line) {
     const Json json = Json::parse(line, nullptr, false);
-    if (json.is_discarded() || !json.is_object()) continue;
+    if (json.is_discarded() || !json.is_object()) return;
     const std::string event = text_of(json, "event");
     // A run that is resumed at its end is evaluated once more.
     const bool again = event == "eval" && step == start_.total_steps;
     const bool behind = json.contains("step") && json["step"].is_number_integer() &&
                         json["step"].get<std::int64_t>() > step - (again ? 1 : 0);
-    if (!behind && event != "end") kept += line + "\n";
-  }
-  in.close();
+    if (!behind && event != "end") kept += std::string(line) + "\n";
+  });
   write_whole(path, kept, kHint);
   log_.open(path);
 }

@@ -12,6 +12,7 @@
 #include "engine/config/source_text.h"
 #include "engine/config/suggest.h"
 #include "kernels/error.h"
+#include "kernels/printable.h"
 
 namespace syncnorm::config {
 
@@ -192,11 +193,8 @@ std::optional<std::string> read_text(const ConfigNode& node, const Field& field)
     field.fail(node, "the text is empty; give it a value, or remove the key");
     return std::nullopt;
   }
-  const bool has_control = std::any_of(node.text.begin(), node.text.end(), [](char c) {
-    return static_cast<unsigned char>(c) < 0x20 || c == 0x7F;
-  });
   // Escapes such as "\xff" are checked here: the bytes of the file were already.
-  if (has_control || find_invalid_utf8(node.text) != std::string_view::npos) {
+  if (printable_name(node.text) != node.text) {
     field.fail(node, fmt::format("{} has control characters; give a text on one line",
                                  in_quotes(node.text)));
     return std::nullopt;

@@ -4,10 +4,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
-#include <fstream>
-#include <system_error>
+
+#include "base/regular_file.h"
 
 namespace syncnorm::config {
 
@@ -28,30 +26,24 @@ bool is_forbidden_control(char c) {
 }  // namespace
 
 std::string read_config_file(const std::filesystem::path& path, std::string& problem) {
-  std::error_code error;
-  const std::filesystem::file_status status = std::filesystem::status(path, error);
-  if (status.type() == std::filesystem::file_type::not_found) {
-    problem = "no such file; check the path";
-  } else if (error) {
-    problem = fmt::format("cannot be read ({}); check the path", error.message());
-  } else if (std::filesystem::is_directory(status)) {
-    problem = "is a folder; give a YAML file in it";
-  } else if (!std::filesystem::is_regular_file(status)) {
-    problem = "is not a regular file; give a YAML file";
-  }
-  if (!problem.empty()) return "";
-  std::ifstream file(path, std::ios::binary);
-  if (!file) {
-    problem = fmt::format("cannot be read ({}); check its permissions", std::strerror(errno));
+  RegularFile file(path);
+  std::string text = file.read_text(kLongestText + 1);
+  const auto hint = [&] {
+    switch (file.trouble()) {
+      case FileTrouble::none:
+        break;
+      case FileTrouble::missing:
+        return "check the path";
+      case FileTrouble::folder:
+        return "give a YAML file in it";
+      case FileTrouble::not_regular:
+        return "give a YAML file";
+      case FileTrouble::unreadable:
+        return "check its permissions, and the disk";
+    }
     return "";
-  }
-  std::string text(kLongestText + 1, '\0');
-  file.read(text.data(), static_cast<std::streamsize>(text.size()));
-  text.resize(static_cast<std::size_t>(file.gcount()));
-  if (file.bad()) {
-    problem = "cannot be read to its end; check the disk";
-    return "";
-  }
+  };
+  if (file.trouble() != FileTrouble::none) problem = fmt::format("{}; {}", file.problem(), hint());
   return text;
 }
 

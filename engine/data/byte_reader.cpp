@@ -1,6 +1,8 @@
 // Files and gzip streams; see byte_reader.h.
 #include "engine/data/byte_reader.h"
 
+#include "base/regular_file.h"
+
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
@@ -17,22 +19,6 @@ namespace syncnorm {
 namespace {
 
 constexpr std::uint64_t kMaxDeflateRatio = 1032;  // zlib, "Maximum Compression Factor"
-
-/// An open file. Opening does not wait, as it would for a pipe's writer.
-class Descriptor {
- public:
-  explicit Descriptor(const std::filesystem::path& path)
-      : fd_(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {}
-  ~Descriptor() {
-    if (fd_ >= 0) close(fd_);
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  int get() const { return fd_; }
-
- private:
-  int fd_;
-};
 
 bool begins_as_gzip(std::span<const std::uint8_t> bytes) {
   return bytes.size() >= 2 && bytes[0] == 0x1f && bytes[1] == 0x8b;
@@ -65,23 +51,18 @@ std::vector<std::uint8_t> read_file(const std::filesystem::path& path) {
 
 void read_file(const std::filesystem::path& path, std::vector<std::uint8_t>& bytes) {
   const std::string name = path.string();
-  const Descriptor file(path);
-  struct stat status {};
-  if (file.get() < 0 || fstat(file.get(), &status) != 0)
-    throw ReadError(name, std::strerror(errno));
-  if (!S_ISREG(status.st_mode)) throw ReadError(name, "it is no regular file");
-  const auto size = static_cast<std::uint64_t>(status.st_size);
-  check_size(name, size);
-  bytes.resize(static_cast<std::size_t>(size));
-  std::size_t got = 0;
-  while (got < bytes.size()) {
-    const ssize_t count = ::read(file.get(), bytes.data() + got, bytes.size() - got);
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) throw ReadError(name, std::strerror(errno));
-    if (count == 0)
-      throw ReadError(name, fmt::format("it ends after {} of {} bytes", got, bytes.size()));
-    got += static_cast<std::size_t>(count);
-  }
+  RegularFile file(path);
+  const auto stop_at_trouble = [&] {
+    if (file.trouble() == FileTrouble::none) return;
+    throw ReadError(name, file.reason());
+  };
+  stop_at_trouble();
+  check_size(name, file.size());
+  bytes.resize(static_cast<std::size_t>(file.size()));
+  const std::size_t got = file.read(std::as_writable_bytes(std::span(bytes)));
+  stop_at_trouble();
+  if (got < bytes.size())
+    throw ReadError(name, fmt::format("it ends after {} of {} bytes", got, bytes.size()));
 }
 
 ByteReader::ByteReader(std::span<const std::uint8_t> bytes, std::string file)

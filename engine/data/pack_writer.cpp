@@ -85,6 +85,8 @@ class TarFile {
     if (status != ARCHIVE_OK) fail();
   }
   [[noreturn]] void fail() {
+    if (const int error = archive_errno(archive_.get()); error > 0)
+      cannot_write(path_, std::strerror(error));
     const char* reason = archive_error_string(archive_.get());
     cannot_write(path_, reason != nullptr ? reason : "unknown reason");
   }

@@ -5,13 +5,12 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
-#include <fstream>
-#include <sstream>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
+#include "base/regular_file.h"
 #include "comm/json_values.h"
 #include "engine/train/agreement.h"
 #include "kernels/error.h"
@@ -21,16 +20,35 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string read_text(const fs::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  std::ostringstream text;
-  text << in.rdbuf();
-  return text.str();
+constexpr const char* kHint = "move it away, or choose another run_dir";
+
+/// A setting of the run in a folder that is not that of the study, in words; "" when it is the same
+/// run, wherever the folder was when it began.
+std::string setting_that_differs(const fs::path& config, const StudyRun& run) {
+  if (read_text_file(config, kHint) == run.loaded.yaml) return "";
+  LoadedExperiment there;
+  try {
+    there = load_experiment(config);
+  } catch (const InputError&) {
+    return "of another version of this program, or changed by hand";
+  }
+  const auto value_in = [](const LoadedExperiment& loaded, const std::string& path) {
+    const auto found = std::ranges::find(loaded.values, path, &ResolvedValue::path);
+    return found == loaded.values.end() ? std::string("none") : found->value;
+  };
+  for (const LoadedExperiment* one : {&run.loaded, static_cast<const LoadedExperiment*>(&there)})
+    for (const ResolvedValue& value : one->values)
+      if (value.path != "run_dir" &&
+          value_in(there, value.path) != value_in(run.loaded, value.path))
+        return fmt::format("{}: {} there, {} here", value.path, value_in(there, value.path),
+                           value_in(run.loaded, value.path));
+  return "";
 }
 
 nlohmann::json summary_of(const StudyRun& run) {
   const fs::path path = fs::path(run.loaded.experiment.run_dir) / "summary.json";
-  nlohmann::json summary = nlohmann::json::parse(read_text(path), nullptr, false);
+  nlohmann::json summary =
+      nlohmann::json::parse(read_text_file_if_there(path, kHint).value_or(""), nullptr, false);
   return summary.is_object() ? summary : nlohmann::json::object();
 }
 
@@ -39,10 +57,11 @@ nlohmann::json summary_of(const StudyRun& run) {
 std::string state_of(const StudyRun& run) {
   const fs::path folder = run.loaded.experiment.run_dir;
   if (!fs::exists(folder / "config.yaml")) return "";
-  if (read_text(folder / "config.yaml") != run.loaded.yaml)
+  if (const std::string other = setting_that_differs(folder / "config.yaml", run); !other.empty())
     throw InputError(
-        fmt::format("{}: holds a run with other settings; remove it, or choose another run_dir",
-                    folder.string()));
+        fmt::format("{}: holds a run with other settings ({}); move it away, or choose another "
+                    "run_dir",
+                    folder.string(), other));
   const std::string status = text_of(summary_of(run), "status");
   return status == "done" || status == "diverged" ? "done" : "auto";
 }

@@ -4,14 +4,12 @@
 #include <zlib.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <charconv>
-#include <cstring>
-#include <fstream>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "base/regular_file.h"
 #include "comm/json_values.h"
 #include "engine/train/checkpoint_files.h"
 #include "kernels/error.h"
@@ -28,11 +26,6 @@ constexpr const char* kManifest = "manifest.json";
   throw CheckpointError(fmt::format("{}: {}", path.string(), what));
 }
 
-[[noreturn]] void unreadable(const fs::path& path, int error) {
-  throw UnreadableError(
-      fmt::format("{}: cannot be read ({})", path.string(), std::strerror(error)));
-}
-
 std::string checksum(const std::string& bytes) {
   uLong crc = crc32(0L, Z_NULL, 0);
   // zlib takes 32-bit lengths.
@@ -45,20 +38,19 @@ std::string checksum(const std::string& bytes) {
 
 std::string read_file(const fs::path& path) {
   if (fs::is_symlink(path)) fail(path, "symbolic links are not followed");
-  if (fs::exists(path) && !fs::is_regular_file(path)) fail(path, "this is not a file");
-  errno = 0;
-  std::ifstream in(path, std::ios::binary);
-  if (!in && errno == ENOENT) fail(path, "the file is missing");
-  if (!in) unreadable(path, errno);
-  // A stream buffer throws what the system refuses; a damaged file is read without an error.
-  errno = 0;
-  std::string bytes;
-  try {
-    bytes.assign(std::istreambuf_iterator<char>(in), {});
-  } catch (const std::ios_base::failure&) {
-    unreadable(path, errno);
+  RegularFile file(path);
+  std::string bytes = file.read_text();
+  switch (file.trouble()) {
+    case FileTrouble::none:
+      break;
+    case FileTrouble::missing:
+      fail(path, "the file is missing");
+    case FileTrouble::folder:
+    case FileTrouble::not_regular:
+      fail(path, "this is not a file");
+    case FileTrouble::unreadable:
+      throw UnreadableError(fmt::format("{}: {}", path.string(), file.problem()));
   }
-  if (in.bad()) unreadable(path, errno);
   return bytes;
 }
 
@@ -127,6 +119,7 @@ bool is_plain_name(const std::string& name) {
 }  // namespace
 
 Checkpoint read_checkpoint(const fs::path& folder) {
+  if (fs::is_regular_file(folder)) fail(folder, "this is a file; give the checkpoint's folder");
   if (!fs::is_directory(folder)) fail(folder, "there is no such checkpoint folder");
   const fs::path path = folder / kManifest;
   const std::string text = read_file(path);

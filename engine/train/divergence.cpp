@@ -77,8 +77,13 @@ void Trainer::diverged(std::int64_t step, const Batch& batch, Executor& executor
                             "wrong value; go on from the newest checkpoint with --resume auto",
                             what));
   const std::string message =
-      fmt::format("training diverged: {}; {}; lower optimizer.lr, add warm-up or clip the gradient",
-                  what, forward ? where_forward(state, values, executor) : where_backward());
+      fmt::format("training diverged: {}; {}; {}", what,
+                  forward ? where_forward(state, values, executor) : where_backward(),
+                  step == 0 && !options_.init_from.empty()
+                      ? "the weights of " + options_.init_from +
+                            " may be of a run that diverged, or of a model that scales its input "
+                            "otherwise"
+                      : "lower optimizer.lr, add warm-up or clip the gradient");
   finish(step, "diverged", message);
   throw DivergedError(message);
 }

@@ -3,14 +3,13 @@
 
 #include <algorithm>
 #include <bit>
-#include <cerrno>
 #include <cmath>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
 
 #include <fmt/format.h>
 
+#include "base/regular_file.h"
 #include "engine/train/checkpoint.h"
 #include "kernels/error.h"
 
@@ -46,8 +45,9 @@ std::string what_else_it_is(const std::string& bytes) {
            "weights with safetensors.torch.save_file";
   if (begins_with_word(bytes, "version https://git-lfs"))
     return "this is a pointer of Git LFS, not the weights; fetch them with `git lfs pull`";
-  if (begins_with_word(bytes, "<!doctype html") || begins_with_word(bytes, "<html") ||
-      begins_with_word(bytes, "<?xml"))
+  if (begins_with_word(bytes, "<?xml"))
+    return "this is XML, often a server's error, not the weights; download the file itself";
+  if (begins_with_word(bytes, "<!doctype html") || begins_with_word(bytes, "<html"))
     return "this is a web page, not the weights; download the file itself";
   if (begins_with_word(bytes, "{"))
     return bytes.find("\"weight_map\"") != std::string::npos
@@ -88,7 +88,8 @@ std::vector<float> converted(const TensorView& tensor, Convert convert) {
 
 /// The wrapper's part at the beginning of a name; "" where there is none.
 std::string_view wrapper_of(std::string_view name) {
-  for (const std::string_view wrapper : {"module.", "_orig_mod.", "model.", "state_dict.", "net."})
+  for (const std::string_view wrapper :
+       {"module.", "_orig_mod.", "model.", "state_dict.", "net.", "ema."})
     if (name.starts_with(wrapper)) return wrapper;
   return "";
 }
@@ -112,13 +113,10 @@ std::string read_weights(const std::string& path) {
                             "; give another checkpoint or a .safetensors file");
     }
   }
-  errno = 0;
-  std::ifstream in(path, std::ios::binary);
-  if (!in || !std::filesystem::is_regular_file(path))
-    throw CheckpointError(fmt::format("{}: cannot be read{}; {}", path,
-                                      errno != 0 ? fmt::format(" ({})", std::strerror(errno)) : "",
-                                      kHint));
-  std::string bytes((std::istreambuf_iterator<char>(in)), {});
+  RegularFile file(path);
+  std::string bytes = file.read_text();
+  if (file.trouble() != FileTrouble::none)
+    throw CheckpointError(fmt::format("{}: cannot be read ({}); {}", path, file.reason(), kHint));
   if (const std::string what = what_else_it_is(bytes); !what.empty())
     throw CheckpointError(path + ": " + what);
   return bytes;

@@ -2,10 +2,11 @@
 #include "monitoring/report/run_data.h"
 
 #include <cmath>
-#include <fstream>
 
+#include "base/regular_file.h"
 #include "comm/json_values.h"
 #include "kernels/error.h"
+#include "monitoring/run_history.h"
 
 namespace syncnorm::report {
 namespace {
@@ -19,9 +20,8 @@ double number_in(const AnyJson& json, const char* key) {
   return found != json.end() && found->is_number() ? found->template get<double>() : std::nan("");
 }
 
-Json read_object(const fs::path& path) {
-  std::ifstream in(path);
-  Json json = Json::parse(in, nullptr, false);
+Json read_summary(const fs::path& folder) {
+  Json json = Json::parse(read_run_file(folder, "summary.json").value_or(""), nullptr, false);
   return json.is_object() ? json : Json::object();
 }
 
@@ -41,11 +41,11 @@ StepRow step_row(const Json& event, double before) {
 }
 
 void read_log(RunData& run) {
-  std::ifstream in(run.folder / "metrics.jsonl");
+  const std::string log = read_run_file(run.folder, "metrics.jsonl").value_or("");
   double elapsed = 0.0;
-  for (std::string line; std::getline(in, line);) {
+  for_each_line(log, [&](std::string_view line) {
     const Json event = Json::parse(line, nullptr, false);
-    if (!event.is_object()) continue;
+    if (!event.is_object()) return;
     const std::string kind = text_of(event, "event");
     if (kind == "start") {
       run.start = event;
@@ -58,7 +58,7 @@ void read_log(RunData& run) {
     } else if (kind == "probe") {
       run.probes.push_back(nlohmann::ordered_json::parse(line));
     }
-  }
+  });
 }
 
 }  // namespace
@@ -80,7 +80,7 @@ RunData read_run(const fs::path& folder) {
   RunData run;
   run.folder = folder;
   run.start = Json::object();
-  run.summary = read_object(folder / "summary.json");
+  run.summary = read_summary(folder);
   run.status = text_of(run.summary, "status", is_run_folder(folder) ? "unfinished" : "missing");
   read_log(run);
   try {

@@ -3,11 +3,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
 #include <regex>
 
 #include <fmt/format.h>
 
+#include "base/regular_file.h"
 #include "comm/json_values.h"
 #include "engine/study/variants.h"
 #include "kernels/error.h"
@@ -109,9 +109,11 @@ StudyData read_study(const fs::path& given) {
     study.name = text_of(study.first_run().start, "name", folder.filename().string());
     return study;
   }
-  if (std::ifstream in(folder / "study.json"); in) {
+  const auto described =
+      read_text_file_if_there(folder / "study.json", "run the study again to write it anew");
+  if (described) {
     try {
-      study = read_described(folder, Json::parse(in));
+      study = read_described(folder, Json::parse(*described));
     } catch (const Json::exception& error) {
       throw InputError(fmt::format("{}: cannot be read ({}); run the study again to write it anew",
                                    (folder / "study.json").string(), error.what()));

@@ -168,7 +168,7 @@ TEST(Idx, SplitRejectsWhatDoesNotFitTogether) {
 TEST(ByteReader, FileErrors) {
   const testing::TemporaryFolder folder;
   EXPECT_EQ(input_error_of([&] { read_file(folder.path()); }),
-            folder.path() + ": cannot be read: it is no regular file");
+            folder.path() + ": cannot be read: it is a folder");
   EXPECT_EQ(input_error_of([&] { read_file(folder.path() + "/none"); }),
             folder.path() + "/none: cannot be read: No such file or directory");
   EXPECT_EQ(input_error_of([&] { read_file(folder.path() + "/a\nb\x1b[2J"); }),
@@ -176,7 +176,7 @@ TEST(ByteReader, FileErrors) {
   const std::string pipe = folder.path() + "/pipe";
   ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
   EXPECT_EQ(input_error_of([&] { read_file(pipe); }),
-            pipe + ": cannot be read: it is no regular file");
+            pipe + ": cannot be read: it is not a regular file");
   // A sparse file: large, yet of no weight on disk.
   const std::string large = folder.write("large", {});
   std::filesystem::resize_file(large, kMaxDataBytes + 1);
