@@ -41,6 +41,22 @@ check_mpirun() {
   fi
 }
 
+# Adds to `problems` a command that ranks do not run together; help is given at once.
+check_command() {
+  local argument
+  for argument in "$@"; do
+    case $argument in
+      --) break ;;
+      -h | --help) exec "$program" "$@" ;;
+    esac
+  done
+  case $1 in
+    train | compare | eval) return 0 ;;
+    bench) [[ ! ${2:-} =~ ^(step|reduce)$ ]] || return 0 ;;
+  esac
+  problems+=("ranks together run train, compare, eval, bench step and bench reduce; for anything else start the program alone: $(printf '%q ' "$program" "$@")")
+}
+
 # Adds to `problems` a SYNCNORM_BINDING that mpirun would not know.
 check_binding() {
   case ${SYNCNORM_BINDING:-core} in
@@ -105,46 +121,64 @@ open_pipe() {
   exec {both}>&-
 }
 
-# A line for the terminal. Another host may print anything before its ranks do (`patience` is set then):
+# A line for the terminal. Another host may print anything before its ranks do (`foreign` is set then):
 # its control characters are quoted.
 pass_line() {
   local line=${1%$'\r'}
-  if [ -n "${patience:-}" ] && [[ ${line//$'\t'/} == *[[:cntrl:]]* ]]; then line=$(printf %q "$line"); fi
-  printf '%s\n' "$line" 2>/dev/null || true
+  if [ -n "${foreign:-}" ] && [[ ${line//$'\t'/} == *[[:cntrl:]]* ]]; then line=$(printf %q "$line"); fi
+  printf '%s\n' "$line" 2>/dev/null || return 1
 }
 
 # What cannot be written (a terminal that is gone, a full disk) is lost; what comes later may not be.
+# Returns 1 when something was lost that somebody was to read: a closed pipe has no reader.
 pass_output() {
-  local line
-  if [ -n "${patience:-}" ]; then
-    while IFS= read -r line || [ -n "$line" ]; do pass_line "$line"; done
+  local line lost=0 problem
+  exec 3>&1
+  if [ -n "${foreign:-}" ]; then
+    while IFS= read -r line || [ -n "$line" ]; do
+      pass_line "$line" && continue
+      problem=$(LC_ALL=C printf '%s\n' "$line" 2>&1 >&3) || [[ $problem == *"Broken pipe"* ]] || lost=1
+    done
   else
-    until cat 2>/dev/null; do sleep 0.1; done
+    until problem=$(LC_ALL=C cat 2>&1 >&3); do
+      [[ $problem == *"Broken pipe"* ]] || lost=1
+      sleep 0.1
+    done
   fi
+  return $lost
 }
 
 # A rank's first words, which nobody sees; until the program takes signals itself, USR2 is ignored. mpirun's own messages are the second sign that ranks ran.
 rank_started=syncnorm-rank-started
+never_began='MPI_INIT failed|before MPI_INIT completed'
 rank_ended='MPI_ABORT was invoked|Primary job +terminated normally, but|mpirun (noticed|detected) that'
 
-# Passes errors on. When a rank gives up, mpirun asks all hosts to end their ranks and waits for their
-# answers: for ever, if one of them is what was lost. It gets `patience` seconds, where that is set.
-# Returns 0 when a rank was seen, else 1.
+# Passes errors on. When a rank gives up, mpirun ends the others and waits for that: for ever, if a host
+# was lost, or if it cannot write. It gets `patience` seconds.
+# Returns 0 when a rank was seen that could begin, else 1.
 pass_errors() {
-  local job=$1 line seen=1 armed=
+  local job=$1 line seen=1 armed='' never=''
   while IFS= read -r line || [ -n "$line" ]; do
     if [[ $line == *"$rank_started"* ]]; then
       seen=0
       continue
     fi
-    pass_line "$line" >&2
-    [[ $line =~ $rank_ended ]] || continue
-    seen=0
-    if [ -n "${patience:-}" ] && [ -z "$armed" ]; then
-      armed=yes
-      (sleep "$patience" && pkill -KILL -P "$job"; kill -KILL "$job") <&- 2>/dev/null &
+    pass_line "$line" >&2 || true
+    if [[ $line =~ $never_began ]]; then
+      seen=1 never=yes
+    else
+      [[ $line =~ $rank_ended ]] || continue
+      [ -n "$never" ] || seen=0
+    fi
+    if [ -z "$armed" ]; then
+      local grace=${patience:-30}
+      [ -z "$never" ] || grace=5 # ranks that never began have nothing to save
+      (sleep "$grace" && pkill -KILL -P "$job"; kill -KILL "$job") \
+        <&- >/dev/null 2>&1 &
+      armed=$!
     fi
   done
+  [ -z "$armed" ] || kill "$armed" 2>/dev/null || true
   return $seen
 }
 
@@ -170,7 +204,7 @@ wait_for_reader() {
 }
 
 # Runs a command under mpirun with `options`. Sets `code`, and `refused` when mpirun ended before any
-# rank began. `patience`: seconds, for a job on several hosts; see pass_errors.
+# rank began. `patience`: seconds; see pass_errors.
 run_job() {
   local output errors guard
   code=75
@@ -181,8 +215,11 @@ run_job() {
   open_pipe
   local err_from=$reading err_to=$writing
   set -m # process groups of their own: a terminal's ^C and its end reach only this script
-  mpirun "${options[@]}" /bin/sh -c "trap '' USR2; echo $rank_started >&2; exec \"\$@\"" sh "$@" \
-    </dev/null >&"$out_to" 2>&"$err_to" {out_from}<&- {out_to}>&- {err_from}<&- {err_to}>&- &
+  (
+    # mpirun passes USR2 on while the job runs; before and after that it must not end of one.
+    trap '' USR2
+    exec mpirun "${options[@]}" /bin/sh -c "trap '' USR2; echo $rank_started >&2; exec \"\$@\"" sh "$@"
+  ) </dev/null >&"$out_to" 2>&"$err_to" {out_from}<&- {out_to}>&- {err_from}<&- {err_to}>&- &
   job=$!
   exec {out_to}>&- {err_to}>&-
   (
@@ -217,12 +254,20 @@ run_job() {
   code=$status
   job=
   wait_for_reader "$output"
+  local lost=$status
   wait_for_reader "$errors"
   local seen=$status
   echo over >&"$life"
   exec {life}>&-
   wait_for "$guard"
-  [ "$code" -ne 0 ] || return 0
+  if [ "$code" -eq 0 ]; then
+    # Of a training the output is only a view.
+    if [ "$lost" -eq 1 ] && ! [[ $2 =~ ^(train|compare)$ ]]; then
+      say "the output could not be written; give it a place with room"
+      code=2
+    fi
+    return 0
+  fi
   if [ "$seen" -eq 1 ]; then
     if [ -n "$stopping" ]; then # there was nothing to save yet
       code=75
@@ -240,6 +285,7 @@ mpirun_settings() {
   for name in $(compgen -e); do
     [[ $name =~ ^(OMPI_MCA|PMIX_MCA|PRTE_MCA|HWLOC)_ ]] && found+=", $name"
   done
+  [ "$(ulimit -f)" = unlimited ] || found+=", a limit on the size of files (ulimit -f $(ulimit -f))"
   for name in "${HOME:-}"/.{openmpi,pmix,prte}/mca-params.conf; do
     [ ! -s "$name" ] || found+=", $name"
   done

@@ -3,6 +3,7 @@ import csv
 import html
 import io
 import json
+import os
 import re
 import shutil
 import statistics
@@ -38,6 +39,29 @@ class Report(harness.TestCase):
         result = harness.run("compare", path)
         self.assertEqual(result.code, 0, result.err)
         return self.folder / "study"
+
+
+class Files(Report):
+    def test_what_is_no_file_is_refused(self):
+        """A pipe would be read for ever."""
+        run = self.train("run", MLP, arguments=["checkpoint.every_steps=2"])
+        flight = run.folder / "flight"
+        flight.mkdir(exist_ok=True)
+        cases = [("metrics.jsonl", ["report", run.folder]), ("metrics.jsonl", ["report", "--csv", run.folder]),
+                 ("metrics.jsonl", ["train", self.folder / "run.yaml", "--resume", "auto"]),
+                 ("summary.json", ["report", run.folder]), ("flight/rank-0.jsonl", ["inspect", "--flight", flight])]
+        for name, command in cases:
+            with self.subTest(name=name, command=command[0]):
+                path, aside = run.folder / name, self.folder / "aside"
+                if path.exists():
+                    path.rename(aside)
+                os.mkfifo(path)
+                result = harness.run(*command, timeout=20)
+                path.unlink()
+                if aside.exists():
+                    aside.rename(path)
+                self.assertEqual(result.code, 2, result.err)
+                self.assertIn(f"{path}: is not a regular file; ", result.err)
 
 
 class Data(Report):

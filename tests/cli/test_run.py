@@ -299,6 +299,47 @@ class LaunchRun(harness.TestCase):
                                      "8, or raise replicas\n")
         self.assertFalse((self.folder / "few").exists())
 
+    def test_commands_that_ranks_do_not_share(self):
+        for command in (["pack", "a", "b"], ["report", "x"], ["bench", "norm"], ["nonsense"], ["inspect", "c"]):
+            result = harness.finish(self.launch(2, *command))
+            self.assertEqual((result.code, result.out), (2, ""))
+            self.assertEqual(result.err, "launch/run: ranks together run train, compare, eval, bench step and bench "
+                                         "reduce; for anything else start the program alone: "
+                                         f"{harness.PROGRAM} {' '.join(command)} \n")
+        result = harness.finish(self.launch(2, "eval", "--help"))
+        self.assertEqual((result.code, result.err), (0, ""))
+        self.assertEqual(result.out.count("Evaluate weights on the test set"), 1)
+
+    def test_ranks_that_mpi_does_not_let_begin(self):
+        """Trying again would not help: exit 2, and mpirun, which may wait for ever, is ended."""
+        file = self.experiment("run")
+        for before, env, said in [((), {"OMPI_MCA_btl": "nosuch"}, "it also follows OMPI_MCA_btl"),
+                                  (("bash", "-c", 'ulimit -f 4; exec "$@"', "-"), {}, "ulimit -f 4")]:
+            with self.subTest(said=said):
+                result = harness.finish(self.launch("--restarts", 3, 2, "train", file, before=before, env=env))
+                self.assertEqual(result.code, 2, result.err)
+                self.assertIn(said, result.err)
+                self.assertNotIn("restart", result.err)
+
+    def test_a_result_that_cannot_be_written(self):
+        program = self.stand_in("exec seq 100000")
+        for place, code in (("/dev/full", 2), ("/dev/null", 0)):
+            with open(place, "w") as out:
+                result = subprocess.run([RUN, "1", "bench", "reduce"], stdout=out, stderr=subprocess.PIPE, text=True,
+                                        env=harness.environment({"SYNCNORM": str(program)}), timeout=60)
+            self.assertEqual(result.returncode, code, result.stderr)
+            self.assertEqual("the output could not be written" in result.stderr, code == 2)
+
+    def test_mpirun_outlives_a_late_signal(self):
+        fake = self.folder / "mpirun"
+        fake.write_text(f'#!/bin/sh\n[ "$1" != --version ] || exec {shutil.which("mpirun")} --version\n'
+                        f'echo MPI_ABORT was invoked >&2; echo here >{self.folder}/here; sleep 1; kill -USR2 $$; exit 75\n')
+        fake.chmod(0o755)
+        result = harness.finish(self.launch(2, "train", self.experiment("run"),
+                                            env={"PATH": f"{self.folder}:{os.environ['PATH']}"}))
+        self.assertEqual(result.code, 75, result.err)
+        self.assertTrue((self.folder / "here").exists())
+
     def test_usage(self):
         for arguments in ([], ["2"], ["x", "train"], ["--restarts", "x", "2", "train", "a.yaml"],
                           ["0", "train", "a.yaml"]):

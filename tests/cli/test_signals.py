@@ -40,8 +40,9 @@ class Signals(harness.TestCase):
     def test_a_hundred_stops_of_two_ranks(self):
         self.stop_often(100, 2)
 
-    def test_hup_and_int_stop_with_a_checkpoint(self):
-        for which in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
+    def test_each_stops_with_a_checkpoint(self):
+        for which in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR2, signal.SIGXCPU, signal.SIGPWR,
+                      signal.SIGALRM):
             with self.subTest(which=which.name):
                 process = self.start(LONG, name=which.name)
                 self.wait_for_steps(process, name=which.name)

@@ -188,8 +188,17 @@ class Compare(harness.TestCase):
         self.study()
         self.compare()
         result = self.compare("optimizer.lr=0.2", code=2)
-        self.assertRegex(result.err, "^syncnorm: .*/out/norm=bn,seed=1: holds a run with other "
-                                     "settings; remove it, or choose another run_dir\n$")
+        self.assertRegex(result.err, r"^syncnorm: .*/out/norm=bn,seed=1: holds a run with other settings "
+                                     r"\(optimizer.lr: 0.05 there, 0.2 here\); move it away, or choose another "
+                                     r"run_dir\n$")
+
+    def test_a_study_that_was_moved_goes_on(self):
+        """Where it lay when it began is no setting: what is done is not done again."""
+        self.study(compare={"norm": ["bn", "gn"]})
+        self.compare()
+        (self.folder / "out").rename(self.folder / "moved")
+        result = self.compare(f"run_dir={self.folder}/moved")
+        self.assertEqual(result.out.count("done before, skipped"), 2)
 
     def test_mistakes_in_a_study(self):
         path = harness.write_experiment(self.folder / "plain.yaml")

@@ -1,4 +1,5 @@
 """Weights as people have them: saved by wrappers, in half precision, or no weights at all."""
+import os
 import re
 
 import numpy
@@ -46,6 +47,22 @@ class Weights(harness.TestCase):
         out, said = self.accepted({**averaged, "n_averaged": numpy.array(3)})
         self.assertEqual(out, expected)
         self.assertIn("not used: n_averaged", said)
+
+    def test_weights_beyond_the_range(self):
+        """A result that is no number is none."""
+        large = {name: value * numpy.float32(3e37) if value.dtype == "<f4" else value
+                 for name, value in self.tensors.items()}
+        result = self.evaluate(self.write(large))
+        self.assertEqual((result.code, result.out), (4, ""))
+        self.assertIn("the test loss is not finite", result.err)
+        result = harness.run("train", self.path, f"run_dir={self.folder}/new", "--init-from", self.write(large))
+        self.assertEqual(result.code, 4)
+        self.assertIn(f"the weights of {self.folder}/weights.safetensors may be of a run that diverged", result.err)
+
+    def test_a_pipe_is_no_file(self):
+        pipe = self.folder / "pipe.safetensors"
+        os.mkfifo(pipe)
+        self.refused(pipe, r"cannot be read \(it is not a regular file\); give .*")
 
     def test_a_prefix_that_not_all_have(self):
         some = {("module." if name == "conv1.weight" else "") + name: value

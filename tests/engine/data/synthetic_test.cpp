@@ -60,7 +60,7 @@ std::vector<double> spectrum(const ImageSet& set, std::size_t sample) {
       for (int y = 0; y < n; ++y) {
         for (int x = 0; x < n; ++x) {
           const double value = set.image(sample)[y * n + x] - 128.0;
-          sum += std::polar(value, 2 * std::numbers::pi * (u * x + v * y) / n);
+          sum += value * std::polar(1.0, 2 * std::numbers::pi * (u * x + v * y) / n);
         }
       }
       power.push_back(u == 0 && v == 0 ? 0.0 : std::log(1e4 + std::norm(sum)));
