@@ -39,7 +39,7 @@ std::string read_config_file(const std::filesystem::path& path, std::string& pro
       case FileTrouble::not_regular:
         return "give a YAML file";
       case FileTrouble::unreadable:
-        return "check its permissions, and the disk";
+        return "check its permissions";
     }
     return "";
   };

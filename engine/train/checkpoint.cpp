@@ -121,6 +121,8 @@ bool is_plain_name(const std::string& name) {
 Checkpoint read_checkpoint(const fs::path& folder) {
   if (fs::is_regular_file(folder)) fail(folder, "this is a file; give the checkpoint's folder");
   if (!fs::is_directory(folder)) fail(folder, "there is no such checkpoint folder");
+  if (fs::is_directory(folder / "checkpoints"))
+    fail(folder, "this is the folder of a run; give one of those in its folder checkpoints");
   const fs::path path = folder / kManifest;
   const std::string text = read_file(path);
   Checkpoint c;

@@ -12,6 +12,7 @@
 #include "base/regular_file.h"
 #include "engine/train/checkpoint.h"
 #include "kernels/error.h"
+#include "kernels/printable.h"
 
 namespace syncnorm {
 namespace {
@@ -61,6 +62,15 @@ std::string what_else_it_is(const std::string& bytes) {
       {"\x93NUMPY", "a NumPy array; write the weights with safetensors.numpy.save_file"}};
   for (const auto& [magic, what] : kMagic)
     if (bytes.starts_with(magic)) return fmt::format("this is {}", what);
+  // A safetensors file begins with a length of 8 bytes, the last ones of which are 0.
+  const std::string_view begin = std::string_view(bytes).substr(0, 8);
+  if (std::ranges::all_of(begin, [](char c) {
+        return (c >= ' ' && c <= '~') || c == '\n' || c == '\r' || c == '\t';
+      }))
+    return fmt::format(
+        "this is a text that begins with '{}', not the weights; download or export "
+        "the file again",
+        printable_name(std::string_view(bytes).substr(0, 20)));
   return "";
 }
 

@@ -168,8 +168,10 @@ class Checkpoints(harness.TestCase):
         self.refused(harness.run("eval", experiment, "--weights", none), re.escape(
             f"{none}: cannot be read (No such file or directory); give a checkpoint folder or a .safetensors file"))
         self.refused(harness.run("eval", experiment, "--weights", experiment),
-                     re.escape(str(experiment)) + ": the header claims .* bytes of .*; this is not "
-                     "a usable safetensors file")
+                     re.escape(str(experiment)) + r": this is a text that begins with 'name: .*', not the weights; "
+                     "download or export the file again")
+        self.refused(harness.run("eval", experiment, "--weights", weights.parent.parent.parent),
+                     ".*: this is the folder of a run; give one of those in its folder checkpoints; .*")
 
     def test_diverged_training(self):
         for ranks in (0, 3):
