@@ -6,7 +6,7 @@
 #include <stdexcept>
 #include <thread>
 
-#include "kernels/error.h"
+#include "base/error.h"
 
 namespace syncnorm {
 

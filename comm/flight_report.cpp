@@ -12,9 +12,9 @@
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
+#include "base/error.h"
+#include "base/json_values.h"
 #include "base/regular_file.h"
-#include "comm/json_values.h"
-#include "kernels/error.h"
 
 namespace syncnorm {
 namespace {

@@ -21,8 +21,8 @@
 
 #include <fmt/format.h>
 
+#include "base/error.h"
 #include "comm/node.h"
-#include "kernels/error.h"
 
 namespace syncnorm {
 namespace {

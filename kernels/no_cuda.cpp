@@ -1,6 +1,6 @@
 // Stands in for the CUDA back end in a build without one.
+#include "base/error.h"
 #include "kernels/device.h"
-#include "kernels/error.h"
 
 namespace syncnorm {
 

@@ -7,7 +7,7 @@
 #include <cstddef>
 #include <limits>
 
-#include "kernels/host_device.h"
+#include "base/host_device.h"
 #include "kernels/norm_math.h"
 #include "kernels/ops.h"
 

@@ -9,7 +9,7 @@
 
 #include <cmath>
 
-#include "kernels/host_device.h"
+#include "base/host_device.h"
 
 namespace syncnorm {
 

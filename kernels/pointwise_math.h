@@ -5,9 +5,9 @@
 #include <cmath>
 #include <cstdint>
 
-#include "kernels/host_device.h"
+#include "base/host_device.h"
+#include "base/philox.h"
 #include "kernels/ops.h"
-#include "kernels/philox.h"
 
 namespace syncnorm {
 

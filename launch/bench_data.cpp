@@ -20,11 +20,11 @@
 
 #include <fmt/format.h>
 
+#include "base/error.h"
 #include "engine/data/byte_reader.h"
 #include "engine/data/loader.h"
 #include "engine/data/pack_index.h"
 #include "engine/train/bench.h"
-#include "kernels/error.h"
 #include "launch/commands.h"
 #include "launch/session.h"
 

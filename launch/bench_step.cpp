@@ -4,9 +4,9 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "base/error.h"
 #include "comm/observed.h"
 #include "engine/train/trainer.h"
-#include "kernels/error.h"
 #include "launch/build_info.h"
 #include "launch/commands.h"
 #include "launch/session.h"

@@ -5,10 +5,10 @@
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
+#include "base/error.h"
+#include "base/printable.h"
 #include "engine/config/load.h"
 #include "engine/config/paths.h"
-#include "kernels/error.h"
-#include "kernels/printable.h"
 #include "launch/build_info.h"
 #include "launch/commands.h"
 

@@ -6,11 +6,11 @@
 
 #include <fmt/format.h>
 
+#include "base/error.h"
+#include "base/printable.h"
 #include "engine/study/compare.h"
 #include "engine/train/agreement.h"
 #include "engine/train/run_lock.h"
-#include "kernels/error.h"
-#include "kernels/printable.h"
 #include "launch/commands.h"
 #include "launch/measure.h"
 #include "launch/print_value.h"

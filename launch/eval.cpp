@@ -5,13 +5,13 @@
 
 #include <fmt/format.h>
 
+#include "base/error.h"
+#include "base/printable.h"
 #include "engine/train/agreement.h"
 #include "engine/train/evaluate.h"
 #include "engine/train/state_files.h"
 #include "engine/train/trainer.h"
 #include "engine/train/weights_file.h"
-#include "kernels/error.h"
-#include "kernels/printable.h"
 #include "launch/commands.h"
 #include "launch/session.h"
 

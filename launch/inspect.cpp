@@ -7,10 +7,10 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "base/printable.h"
 #include "comm/flight_report.h"
 #include "engine/train/checkpoint.h"
 #include "engine/train/safetensors.h"
-#include "kernels/printable.h"
 #include "launch/commands.h"
 
 namespace syncnorm {

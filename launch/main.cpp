@@ -1,14 +1,14 @@
 // The program: reads the command line, picks the device and the communicator, runs one command.
 //
-// This is the only place that knows which back ends were chosen. Exit codes are in kernels/error.h.
+// This is the only place that knows which back ends were chosen. Exit codes are in base/error.h.
 #include <cerrno>
 #include <cstring>
 #include <iostream>
 
 #include <fmt/format.h>
 
+#include "base/failure.h"
 #include "comm/communicator.h"
-#include "kernels/failure.h"
 #include "launch/commands.h"
 #include "launch/signals.h"
 #include "launch/standard_streams.h"

@@ -4,8 +4,8 @@
 #include <limits>
 #include <utility>
 
+#include "base/error.h"
 #include "engine/train/trainer.h"
-#include "kernels/error.h"
 #include "launch/build_info.h"
 #include "launch/session.h"
 

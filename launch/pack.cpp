@@ -5,7 +5,7 @@
 
 #include <fmt/format.h>
 
-#include "kernels/printable.h"
+#include "base/printable.h"
 #include "launch/commands.h"
 
 namespace syncnorm {

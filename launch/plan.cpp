@@ -1,8 +1,8 @@
 // syncnorm plan: the compiled step of one rank that hosts all replicas.
 #include <iostream>
 
+#include "base/printable.h"
 #include "engine/train/trainer.h"
-#include "kernels/printable.h"
 #include "launch/build_info.h"
 #include "launch/commands.h"
 #include "launch/session.h"

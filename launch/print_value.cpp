@@ -5,10 +5,10 @@
 
 #include <fmt/format.h>
 
+#include "base/error.h"
 #include "engine/config/schema.h"
 #include "engine/config/suggest.h"
 #include "engine/config/yaml_tree.h"
-#include "kernels/error.h"
 
 namespace syncnorm {
 namespace {

@@ -1,7 +1,7 @@
 // syncnorm report
 #include <iostream>
 
-#include "kernels/printable.h"
+#include "base/printable.h"
 #include "launch/commands.h"
 #include "monitoring/report/page.h"
 #include "monitoring/run_csv.h"

@@ -8,12 +8,12 @@
 
 #include <fmt/format.h>
 
+#include "base/error.h"
+#include "base/printable.h"
 #include "comm/nccl/nccl.h"
 #include "comm/node.h"
 #include "engine/train/agreement.h"
 #include "engine/train/trainer.h"
-#include "kernels/error.h"
-#include "kernels/printable.h"
 #include "launch/build_info.h"
 #include "launch/signals.h"
 #include "launch/terminal.h"

@@ -3,7 +3,7 @@
 
 #include <iostream>
 
-#include "kernels/printable.h"
+#include "base/printable.h"
 #include "launch/commands.h"
 
 namespace syncnorm {

@@ -3,9 +3,9 @@
 
 #include <fmt/format.h>
 
+#include "base/printable.h"
 #include "engine/train/agreement.h"
 #include "engine/train/trainer.h"
-#include "kernels/printable.h"
 #include "launch/build_info.h"
 #include "launch/commands.h"
 #include "launch/print_value.h"

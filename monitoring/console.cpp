@@ -7,7 +7,7 @@
 
 #include <fmt/format.h>
 
-#include "kernels/printable.h"
+#include "base/printable.h"
 
 namespace syncnorm {
 namespace {

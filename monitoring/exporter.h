@@ -15,8 +15,8 @@
 #include <string>
 #include <vector>
 
+#include "base/mutex.h"
 #include "engine/config/listen_address.h"
-#include "kernels/mutex.h"
 #include "monitoring/basic_auth.h"
 #include "monitoring/metric_families.h"
 

@@ -11,10 +11,10 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "base/error.h"
 #include "engine/config/names.h"
 #include "engine/train/agreement.h"
 #include "engine/train/trainer.h"
-#include "kernels/error.h"
 #include "monitoring/pushgateway.h"
 #include "monitoring/run_history.h"
 #include "monitoring/whole_file.h"

@@ -16,7 +16,7 @@
 
 #include <fmt/format.h>
 
-#include "kernels/error.h"
+#include "base/error.h"
 #include "monitoring/basic_auth.h"
 
 namespace syncnorm {

@@ -8,10 +8,10 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "base/error.h"
+#include "base/json_values.h"
+#include "base/printable.h"
 #include "base/regular_file.h"
-#include "comm/json_values.h"
-#include "kernels/error.h"
-#include "kernels/printable.h"
 #include "monitoring/run_history.h"
 
 namespace syncnorm {

@@ -5,8 +5,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/json_values.h"
 #include "base/regular_file.h"
-#include "comm/json_values.h"
 
 namespace syncnorm {
 

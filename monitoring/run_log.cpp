@@ -8,10 +8,10 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "base/error.h"
+#include "base/json_values.h"
 #include "base/regular_file.h"
-#include "comm/json_values.h"
 #include "engine/train/run_lock.h"
-#include "kernels/error.h"
 #include "monitoring/probe_json.h"
 #include "monitoring/whole_file.h"
 

@@ -1,9 +1,9 @@
 // Finds and loads the MPI module: beside the program, or in ../lib/syncnorm of an installed one.
 #include <cstdlib>
 
+#include "base/error.h"
+#include "base/module.h"
 #include "comm/communicator.h"
-#include "kernels/error.h"
-#include "kernels/module.h"
 
 namespace syncnorm {
 

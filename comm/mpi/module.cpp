@@ -12,8 +12,8 @@
 #include <cstring>
 #include <numeric>
 
+#include "base/error.h"
 #include "comm/communicator.h"
-#include "kernels/error.h"
 
 namespace syncnorm {
 namespace {

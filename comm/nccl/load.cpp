@@ -1,7 +1,7 @@
 // Finds and loads the NCCL module.
+#include "base/error.h"
+#include "base/module.h"
 #include "comm/nccl/nccl.h"
-#include "kernels/error.h"
-#include "kernels/module.h"
 
 namespace syncnorm {
 namespace {

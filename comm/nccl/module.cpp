@@ -13,8 +13,8 @@
 #include <string>
 #include <thread>
 
+#include "base/error.h"
 #include "comm/nccl/nccl.h"
-#include "kernels/error.h"
 
 namespace syncnorm {
 namespace {

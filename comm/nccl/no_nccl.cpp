@@ -1,6 +1,6 @@
 // Stands in for the NCCL communicator in a build without one.
+#include "base/error.h"
 #include "comm/nccl/nccl.h"
-#include "kernels/error.h"
 
 namespace syncnorm {
 

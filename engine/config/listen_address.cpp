@@ -7,8 +7,8 @@
 #include <algorithm>
 #include <charconv>
 
+#include "base/error.h"
 #include "engine/config/suggest.h"
-#include "kernels/error.h"
 
 namespace syncnorm {
 namespace {

@@ -6,8 +6,8 @@
 
 #include <fmt/format.h>
 
+#include "base/error.h"
 #include "engine/config/suggest.h"
-#include "kernels/error.h"
 
 namespace syncnorm::config {
 namespace {

@@ -8,8 +8,8 @@
 #include <unordered_set>
 #include <utility>
 
+#include "base/error.h"
 #include "engine/config/suggest.h"
-#include "kernels/error.h"
 
 namespace syncnorm::config {
 

@@ -8,11 +8,11 @@
 #include <charconv>
 #include <cmath>
 
+#include "base/error.h"
+#include "base/printable.h"
 #include "engine/config/paths.h"
 #include "engine/config/source_text.h"
 #include "engine/config/suggest.h"
-#include "kernels/error.h"
-#include "kernels/printable.h"
 
 namespace syncnorm::config {
 

@@ -7,10 +7,10 @@
 #include <cctype>
 #include <iterator>
 
+#include "base/error.h"
 #include "engine/config/layers.h"
 #include "engine/config/listen_address.h"
 #include "engine/config/schema_rows.h"
-#include "kernels/error.h"
 
 namespace syncnorm::config {
 

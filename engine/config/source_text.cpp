@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "base/regular_file.h"
+#include "base/utf8.h"
 
 namespace syncnorm::config {
 
@@ -45,30 +46,6 @@ std::string read_config_file(const std::filesystem::path& path, std::string& pro
   };
   if (file.trouble() != FileTrouble::none) problem = fmt::format("{}; {}", file.problem(), hint());
   return text;
-}
-
-std::size_t find_invalid_utf8(std::string_view text) {
-  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
-  std::size_t i = 0;
-  while (i < text.size()) {
-    const unsigned char first = byte(i);
-    const std::size_t length = first < 0x80             ? 1
-                               : (first & 0xE0) == 0xC0 ? 2
-                               : (first & 0xF0) == 0xE0 ? 3
-                               : (first & 0xF8) == 0xF0 ? 4
-                                                        : 0;
-    if (length == 0 || i + length > text.size()) return i;
-    char32_t code = length == 1 ? first : first & (0x7Fu >> length);
-    for (std::size_t k = 1; k < length; ++k) {
-      if ((byte(i + k) & 0xC0) != 0x80) return i;
-      code = (code << 6) | (byte(i + k) & 0x3Fu);
-    }
-    constexpr char32_t kSmallest[] = {0, 0, 0x80, 0x800, 0x10000};
-    const bool surrogate = code >= 0xD800 && code <= 0xDFFF;
-    if (code < kSmallest[length] || code > 0x10FFFF || surrogate) return i;
-    i += length;
-  }
-  return std::string_view::npos;
 }
 
 std::optional<std::string> check_text(std::string text, const SourcePointer& source,

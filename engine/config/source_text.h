@@ -20,7 +20,4 @@ std::string read_config_file(const std::filesystem::path& path, std::string& pro
 std::optional<std::string> check_text(std::string text, const SourcePointer& source,
                                       const std::string& key, Problems& problems);
 
-/// The offset of the first byte that is not UTF-8, or npos. Overlong forms and surrogates are not.
-std::size_t find_invalid_utf8(std::string_view text);
-
 }  // namespace syncnorm::config

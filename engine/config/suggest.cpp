@@ -8,6 +8,8 @@
 #include <iterator>
 #include <utility>
 
+#include "base/utf8.h"
+
 namespace syncnorm::config {
 
 int edit_distance(std::string_view a, std::string_view b) {
@@ -88,21 +90,6 @@ std::string colon_hint(std::string_view text) {
 
 namespace {
 
-/// The character that begins at text[at], and its bytes; 0 bytes where it is no UTF-8.
-std::pair<char32_t, std::size_t> character(std::string_view text, std::size_t at) {
-  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
-  const unsigned char first = byte(at);
-  const std::size_t length = first < 0x80             ? 1
-                             : (first & 0xE0) == 0xC0 ? 2
-                             : (first & 0xF0) == 0xE0 ? 3
-                             : (first & 0xF8) == 0xF0 ? 4
-                                                      : 0;
-  if (length == 0 || at + length > text.size()) return {first, 0};
-  char32_t code = length == 1 ? first : first & (0x7Fu >> length);
-  for (std::size_t k = 1; k < length; ++k) code = (code << 6) | (byte(at + k) & 0x3Fu);
-  return {code, length};
-}
-
 struct Range {
   char32_t first, last;
 };
@@ -135,7 +122,7 @@ std::string visible(std::string_view text) {
   });
   std::string shown;
   for (std::size_t at = 0; at < text.size();) {
-    const auto [code, length] = character(text, at);
+    const auto [code, length] = first_character(text.substr(at));
     if (length == 0)
       shown += fmt::format("\\x{:02x}", static_cast<unsigned>(code));
     else if (code < 0x20 || code == 0x7F)

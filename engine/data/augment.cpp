@@ -5,8 +5,8 @@
 #include <cassert>
 #include <cstddef>
 
+#include "base/philox.h"
 #include "comm/replicas.h"
-#include "kernels/philox.h"
 
 namespace syncnorm {
 namespace {

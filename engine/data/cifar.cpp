@@ -5,9 +5,9 @@
 
 #include <cassert>
 
+#include "base/printable.h"
 #include "engine/data/byte_reader.h"
 #include "engine/data/near_miss.h"
-#include "kernels/printable.h"
 
 namespace syncnorm {
 namespace {

@@ -9,6 +9,7 @@
 #include <cmath>
 #include <span>
 
+#include "base/error.h"
 #include "engine/config/names.h"
 #include "engine/data/cifar.h"
 #include "engine/data/content_hash.h"
@@ -17,7 +18,6 @@
 #include "engine/data/locate.h"
 #include "engine/data/pack.h"
 #include "engine/data/synthetic.h"
-#include "kernels/error.h"
 
 namespace syncnorm {
 namespace {

@@ -13,10 +13,10 @@
 #include <thread>
 #include <vector>
 
+#include "base/mutex.h"
 #include "comm/replicas.h"
 #include "engine/data/augment.h"
 #include "engine/data/dataset.h"
-#include "kernels/mutex.h"
 
 namespace syncnorm {
 

@@ -11,7 +11,7 @@
 #include <utility>
 #include <vector>
 
-#include "kernels/printable.h"
+#include "base/printable.h"
 
 namespace syncnorm {
 namespace {

@@ -15,12 +15,12 @@
 #include <utility>
 #include <vector>
 
+#include "base/mutex.h"
 #include "comm/replicas.h"
 #include "engine/data/augment.h"
 #include "engine/data/dataset.h"
 #include "engine/data/sampler.h"
 #include "engine/data/stored_images.h"
-#include "kernels/mutex.h"
 
 namespace syncnorm {
 

@@ -6,9 +6,9 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "base/error.h"
+#include "base/printable.h"
 #include "engine/data/near_miss.h"
-#include "kernels/error.h"
-#include "kernels/printable.h"
 
 namespace syncnorm {
 namespace {

@@ -9,8 +9,8 @@
 #include <string_view>
 #include <system_error>
 
+#include "base/printable.h"
 #include "engine/config/suggest.h"
-#include "kernels/printable.h"
 
 namespace syncnorm {
 namespace {

@@ -10,13 +10,13 @@
 #include <cerrno>
 #include <cstring>
 
+#include "base/error.h"
+#include "base/printable.h"
 #include "engine/data/byte_reader.h"
 #include "engine/data/content_hash.h"
 #include "engine/data/image_checksum.h"
 #include "engine/data/near_miss.h"
 #include "engine/data/pack_index.h"
-#include "kernels/error.h"
-#include "kernels/printable.h"
 
 namespace syncnorm {
 namespace {

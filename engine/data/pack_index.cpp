@@ -6,9 +6,9 @@
 #include <array>
 #include <nlohmann/json.hpp>
 
+#include "base/error.h"
 #include "engine/data/byte_reader.h"
 #include "engine/data/content_hash.h"
-#include "kernels/error.h"
 
 namespace syncnorm {
 namespace {

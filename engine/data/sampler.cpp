@@ -4,7 +4,7 @@
 #include <numeric>
 #include <utility>
 
-#include "kernels/philox.h"
+#include "base/philox.h"
 
 namespace syncnorm {
 

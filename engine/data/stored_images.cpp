@@ -9,10 +9,10 @@
 #include <cstring>
 #include <new>
 
+#include "base/philox.h"
+#include "base/printable.h"
 #include "engine/data/augment.h"
 #include "engine/data/byte_reader.h"
-#include "kernels/philox.h"
-#include "kernels/printable.h"
 
 namespace syncnorm {
 namespace {

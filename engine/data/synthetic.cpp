@@ -6,9 +6,9 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/error.h"
+#include "base/philox.h"
 #include "engine/data/byte_reader.h"
-#include "kernels/error.h"
-#include "kernels/philox.h"
 
 namespace syncnorm {
 namespace {

@@ -1,6 +1,6 @@
 // What faults.h is in a plain build.
+#include "base/error.h"
 #include "engine/fault/faults.h"
-#include "kernels/error.h"
 
 namespace syncnorm {
 

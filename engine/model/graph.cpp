@@ -8,7 +8,7 @@
 
 #include <fmt/format.h>
 
-#include "kernels/error.h"
+#include "base/error.h"
 
 namespace syncnorm {
 namespace {

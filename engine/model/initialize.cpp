@@ -5,7 +5,7 @@
 #include <cmath>
 #include <vector>
 
-#include "kernels/philox.h"
+#include "base/philox.h"
 
 namespace syncnorm {
 namespace {

@@ -7,8 +7,8 @@
 
 #include <fmt/format.h>
 
+#include "base/error.h"
 #include "engine/model/custom.h"
-#include "kernels/error.h"
 
 namespace syncnorm {
 namespace {

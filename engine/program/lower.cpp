@@ -3,8 +3,8 @@
 
 #include <fmt/format.h>
 
+#include "base/error.h"
 #include "engine/program/passes.h"
-#include "kernels/error.h"
 
 namespace syncnorm {
 namespace {

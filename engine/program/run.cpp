@@ -6,9 +6,9 @@
 
 #include <fmt/format.h>
 
+#include "base/error.h"
 #include "engine/program/executor.h"
 #include "kernels/bfloat16.h"
-#include "kernels/error.h"
 
 namespace syncnorm {
 namespace {

@@ -6,7 +6,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include "kernels/failure.h"
+#include "base/failure.h"
 
 namespace syncnorm {
 namespace {

@@ -11,7 +11,7 @@
 namespace syncnorm {
 
 /// Runs `action` on every rank. If it threw anywhere, every rank throws the Error
-/// (kernels/failure.h) of the lowest rank, named when that is not rank 0.
+/// (base/failure.h) of the lowest rank, named when that is not rank 0.
 void agree(Communicator& comm, const std::function<void()>& action);
 
 /// What must be equal everywhere: (what it is, its text), in order.

@@ -9,10 +9,10 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "base/error.h"
+#include "base/json_values.h"
 #include "base/regular_file.h"
-#include "comm/json_values.h"
 #include "engine/train/checkpoint_files.h"
-#include "kernels/error.h"
 
 namespace syncnorm {
 namespace {

@@ -10,8 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "base/error.h"
 #include "engine/fault/faults.h"
-#include "kernels/error.h"
 
 namespace syncnorm {
 

@@ -1,9 +1,9 @@
 // What can be checked before training, with places in the file.
 #include <fmt/format.h>
 
+#include "base/error.h"
 #include "engine/model/zoo.h"
 #include "engine/train/trainer.h"
-#include "kernels/error.h"
 
 namespace syncnorm {
 

@@ -5,10 +5,10 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/error.h"
+#include "base/printable.h"
 #include "engine/train/agreement.h"
 #include "engine/train/trainer.h"
-#include "kernels/error.h"
-#include "kernels/printable.h"
 
 namespace syncnorm {
 namespace {

@@ -5,9 +5,9 @@
 #include <algorithm>
 #include <vector>
 
+#include "base/error.h"
 #include "engine/program/compile.h"
 #include "engine/train/agreement.h"
-#include "kernels/error.h"
 
 namespace syncnorm {
 namespace {

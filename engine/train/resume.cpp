@@ -9,9 +9,9 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "base/error.h"
+#include "base/printable.h"
 #include "engine/train/agreement.h"
-#include "kernels/error.h"
-#include "kernels/printable.h"
 
 namespace syncnorm {
 namespace {

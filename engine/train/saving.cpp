@@ -4,9 +4,9 @@
 
 #include <fmt/format.h>
 
+#include "base/error.h"
 #include "engine/train/agreement.h"
 #include "engine/train/trainer.h"
-#include "kernels/error.h"
 
 namespace syncnorm {
 namespace {

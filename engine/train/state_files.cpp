@@ -7,9 +7,9 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "base/error.h"
 #include "engine/train/safetensors.h"
 #include "engine/train/weights_file.h"
-#include "kernels/error.h"
 
 namespace syncnorm {
 namespace {

@@ -11,6 +11,8 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "base/failure.h"
+#include "base/printable.h"
 #include "comm/watchdog.h"
 #include "engine/model/initialize.h"
 #include "engine/model/zoo.h"
@@ -19,8 +21,6 @@
 #include "engine/train/agreement.h"
 #include "engine/train/schedule.h"
 #include "engine/train/weights_file.h"
-#include "kernels/failure.h"
-#include "kernels/printable.h"
 
 namespace syncnorm {
 namespace {

@@ -9,10 +9,10 @@
 
 #include <fmt/format.h>
 
+#include "base/error.h"
+#include "base/printable.h"
 #include "base/regular_file.h"
 #include "engine/train/checkpoint.h"
-#include "kernels/error.h"
-#include "kernels/printable.h"
 
 namespace syncnorm {
 namespace {

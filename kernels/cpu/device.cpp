@@ -10,8 +10,8 @@
 
 #include <fmt/format.h>
 
+#include "base/error.h"
 #include "kernels/cpu/context.h"
-#include "kernels/error.h"
 
 extern "C" void omp_set_num_threads(int) __attribute__((weak));
 

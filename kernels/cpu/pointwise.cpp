@@ -1,7 +1,7 @@
 // Pointwise operations: activations, addition, dropout, noise, and the transpose behind `flatten`.
+#include "base/philox.h"
 #include "kernels/bfloat16.h"
 #include "kernels/cpu/context.h"
-#include "kernels/philox.h"
 #include "kernels/pointwise_math.h"
 
 namespace syncnorm::cpu {

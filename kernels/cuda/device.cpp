@@ -6,9 +6,9 @@
 
 #include <fmt/format.h>
 
+#include "base/error.h"
 #include "kernels/cuda/context.h"
 #include "kernels/cuda/launch.h"
-#include "kernels/error.h"
 
 namespace syncnorm::cuda {
 

@@ -1,7 +1,7 @@
 // Finds and loads the CUDA back end, so that the program starts on machines without its libraries.
+#include "base/error.h"
+#include "base/module.h"
 #include "kernels/device.h"
-#include "kernels/error.h"
-#include "kernels/module.h"
 
 namespace syncnorm {
 

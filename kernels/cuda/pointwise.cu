@@ -2,8 +2,8 @@
 // storages.
 #include "kernels/pointwise_math.h"
 
+#include "base/philox.h"
 #include "kernels/cuda/flat.h"
-#include "kernels/philox.h"
 
 namespace syncnorm::cuda {
 namespace {

@@ -1,8 +1,8 @@
 // Folding the nodes of a reduction's tree, and writing a few bytes that come with the launch.
 #include <cstring>
 
+#include "base/error.h"
 #include "kernels/cuda/flat.h"
-#include "kernels/error.h"
 
 namespace syncnorm::cuda {
 namespace {

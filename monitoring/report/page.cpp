@@ -6,7 +6,7 @@
 #include <fmt/chrono.h>
 #include <nlohmann/json.hpp>
 
-#include "comm/json_values.h"
+#include "base/json_values.h"
 #include "monitoring/report/assets.h"
 #include "monitoring/report/figures.h"
 #include "monitoring/report/words.h"

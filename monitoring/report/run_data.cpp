@@ -3,9 +3,9 @@
 
 #include <cmath>
 
+#include "base/error.h"
+#include "base/json_values.h"
 #include "base/regular_file.h"
-#include "comm/json_values.h"
-#include "kernels/error.h"
 #include "monitoring/run_history.h"
 
 namespace syncnorm::report {

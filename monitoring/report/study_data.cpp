@@ -7,10 +7,10 @@
 
 #include <fmt/format.h>
 
+#include "base/error.h"
+#include "base/json_values.h"
 #include "base/regular_file.h"
-#include "comm/json_values.h"
 #include "engine/study/variants.h"
-#include "kernels/error.h"
 
 namespace syncnorm::report {
 namespace {

@@ -11,7 +11,7 @@
 #include <fstream>
 #include <vector>
 
-#include "kernels/error.h"
+#include "base/error.h"
 
 namespace syncnorm {
 namespace {

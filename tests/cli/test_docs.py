@@ -37,5 +37,29 @@ class Normalization(harness.TestCase):
                 self.assertEqual(result.code, 0, result.err)
 
 
+class Floors(harness.TestCase):
+    FLOORS = [["base"], ["kernels", "comm"], ["engine/config", "engine/fault"], ["engine/data", "engine/model"],
+              ["engine/program"], ["engine/train", "engine/scale"], ["engine/study"], ["monitoring"], ["launch"]]
+
+    def test_arrows_go_down_only(self):
+        """A file includes headers of its own room and of lower floors."""
+        floor = {room: height for height, rooms in enumerate(self.FLOORS) for room in rooms}
+
+        def room_of(path):
+            parts = path.split("/")
+            return "/".join(parts[:2]) if parts[0] == "engine" else parts[0]
+        seen = set()
+        for path in ROOT.glob("[a-z]*/**/*"):
+            name = str(path.relative_to(ROOT))
+            if path.suffix not in (".h", ".cpp", ".cu", ".cuh") or room_of(name) not in floor:
+                continue
+            seen.add(room_of(name))
+            for included in re.findall(r'#include "([^"]+)"', path.read_text()):
+                room = room_of(included)
+                self.assertTrue(room == room_of(name) or floor[room] < floor[room_of(name)],
+                                f"{name} includes {included}")
+        self.assertEqual(seen, set(floor))
+
+
 if __name__ == "__main__":
     harness.main()

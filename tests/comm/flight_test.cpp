@@ -3,8 +3,8 @@
 
 #include <fstream>
 
+#include "base/error.h"
 #include "comm/flight_report.h"
-#include "kernels/error.h"
 #include "tests/temporary_folder.h"
 
 namespace syncnorm::test {

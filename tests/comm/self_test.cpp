@@ -1,9 +1,9 @@
 // The communicator of one rank, reductions over it, and waiting with a deadline.
 #include <gtest/gtest.h>
 
+#include "base/error.h"
 #include "comm/communicator.h"
 #include "comm/reduction.h"
-#include "kernels/error.h"
 #include "tests/comm/tree_oracle.h"
 
 namespace syncnorm::test {

@@ -21,9 +21,9 @@
 #include <utility>
 #include <vector>
 
+#include "base/error.h"
 #include "comm/communicator.h"
 #include "kernels/device.h"
-#include "kernels/error.h"
 
 namespace syncnorm::test {
 

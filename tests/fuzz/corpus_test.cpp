@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels/error.h"
+#include "base/error.h"
 #include "tests/fuzz/targets.h"
 
 namespace syncnorm::fuzz {

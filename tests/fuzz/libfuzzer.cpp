@@ -4,7 +4,7 @@
 #include <cstdio>
 #include <cstdlib>
 
-#include "kernels/error.h"
+#include "base/error.h"
 #include "tests/fuzz/targets.h"
 
 namespace {

@@ -1,7 +1,7 @@
 // A folder for readers that want files, gone with the process, and what counts as an answer.
 #pragma once
 
-#include "kernels/error.h"
+#include "base/error.h"
 #include "tests/temporary_folder.h"
 
 namespace syncnorm::fuzz {

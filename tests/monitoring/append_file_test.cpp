@@ -9,7 +9,7 @@
 #include <sstream>
 #include <vector>
 
-#include "kernels/error.h"
+#include "base/error.h"
 #include "tests/temporary_folder.h"
 
 namespace syncnorm {

@@ -14,7 +14,7 @@
 #include <fstream>
 #include <thread>
 
-#include "kernels/error.h"
+#include "base/error.h"
 #include "tests/temporary_folder.h"
 
 namespace syncnorm::test {

@@ -11,7 +11,7 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
-#include "kernels/error.h"
+#include "base/error.h"
 #include "monitoring/file_sd.h"
 #include "monitoring/pushgateway.h"
 #include "monitoring/run_history.h"

@@ -9,7 +9,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
-#include "kernels/error.h"
+#include "base/error.h"
 #include "monitoring/console.h"
 #include "monitoring/run_csv.h"
 #include "monitoring/tensorboard.h"

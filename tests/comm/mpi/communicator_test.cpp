@@ -5,8 +5,8 @@
 #include <cstdlib>
 #include <numeric>
 
+#include "base/error.h"
 #include "comm/observed.h"
-#include "kernels/error.h"
 #include "tests/comm/mpi/world.h"
 
 namespace syncnorm::test {

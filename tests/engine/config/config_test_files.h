@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "base/error.h"
 #include "engine/config/load.h"
-#include "kernels/error.h"
 #include "tests/temporary_folder.h"
 
 namespace syncnorm {

@@ -1,8 +1,8 @@
 // The keys of metrics: what is taken, and what is refused with its place.
 #include <gtest/gtest.h>
 
+#include "base/error.h"
 #include "engine/config/listen_address.h"
-#include "kernels/error.h"
 #include "tests/engine/config/config_test_files.h"
 
 namespace syncnorm {

@@ -5,9 +5,9 @@
 
 #include <cstdlib>
 
+#include "base/error.h"
 #include "engine/config/load.h"
 #include "engine/config/suggest.h"
-#include "kernels/error.h"
 
 namespace syncnorm::config {
 namespace {

@@ -1,8 +1,8 @@
 // The section `probes`: every key is read, and ranges are kept.
 #include <gtest/gtest.h>
 
+#include "base/error.h"
 #include "engine/config/load.h"
-#include "kernels/error.h"
 
 namespace syncnorm {
 namespace {

@@ -8,8 +8,8 @@
 #include <optional>
 #include <set>
 
+#include "base/philox.h"
 #include "engine/data/eval_chunks.h"
-#include "kernels/philox.h"
 #include "tests/engine/data/test_data.h"
 
 namespace syncnorm {

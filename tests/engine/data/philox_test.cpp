@@ -1,5 +1,5 @@
 // Philox against the known answers of its authors, and the streams that are cut from it.
-#include "kernels/philox.h"
+#include "base/philox.h"
 
 #include <gtest/gtest.h>
 

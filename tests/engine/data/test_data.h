@@ -13,8 +13,8 @@
 #include <string>
 #include <vector>
 
+#include "base/error.h"
 #include "engine/data/dataset.h"
-#include "kernels/error.h"
 #include "tests/temporary_folder.h"
 
 namespace syncnorm::testing {

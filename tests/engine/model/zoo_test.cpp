@@ -6,10 +6,10 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/error.h"
 #include "engine/config/load.h"
 #include "engine/config/names.h"
 #include "engine/model/initialize.h"
-#include "kernels/error.h"
 
 namespace syncnorm::test {
 namespace {

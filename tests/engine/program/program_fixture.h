@@ -6,12 +6,12 @@
 #include <string>
 #include <vector>
 
+#include "base/philox.h"
 #include "engine/config/load.h"
 #include "engine/model/initialize.h"
 #include "engine/model/zoo.h"
 #include "engine/program/compile.h"
 #include "engine/program/executor.h"
-#include "kernels/philox.h"
 
 namespace syncnorm::test {
 

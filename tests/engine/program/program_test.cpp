@@ -6,8 +6,8 @@
 #include <cmath>
 #include <set>
 
+#include "base/error.h"
 #include "engine/program/passes.h"
-#include "kernels/error.h"
 #include "tests/engine/program/program_fixture.h"
 
 namespace syncnorm::test {

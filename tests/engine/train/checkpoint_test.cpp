@@ -6,8 +6,8 @@
 
 #include <fstream>
 
+#include "base/error.h"
 #include "engine/train/checkpoint_writer.h"
-#include "kernels/error.h"
 #include "tests/temporary_folder.h"
 
 namespace syncnorm::test {

@@ -8,10 +8,10 @@
 #include <filesystem>
 #include <fstream>
 
+#include "base/error.h"
 #include "comm/communicator.h"
 #include "engine/config/load.h"
 #include "engine/train/trainer.h"
-#include "kernels/error.h"
 #include "tests/engine/data/test_images.h"
 #include "tests/engine/emulated_gpu.h"
 #include "tests/engine/program/program_fixture.h"

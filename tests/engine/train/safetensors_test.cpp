@@ -5,7 +5,7 @@
 
 #include <cstring>
 
-#include "kernels/error.h"
+#include "base/error.h"
 
 namespace syncnorm::test {
 namespace {

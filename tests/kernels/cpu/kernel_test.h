@@ -19,9 +19,9 @@
 #include <string>
 #include <vector>
 
+#include "base/error.h"
 #include "kernels/cuda/device.h"
 #include "kernels/device.h"
-#include "kernels/error.h"
 
 namespace syncnorm::test {
 

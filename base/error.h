@@ -8,7 +8,7 @@
 #include <stdexcept>
 #include <string>
 
-#include "kernels/printable.h"
+#include "base/printable.h"
 
 namespace syncnorm {
 

@@ -1,5 +1,5 @@
 // See failure.h.
-#include "kernels/failure.h"
+#include "base/failure.h"
 
 #include <cstdlib>
 #include <filesystem>

@@ -1,11 +1,11 @@
 // What is shown on a terminal of text that somebody else chose.
-#include "kernels/printable.h"
+#include "base/printable.h"
 
 #include <gtest/gtest.h>
 
 #include <string>
 
-#include "kernels/error.h"
+#include "base/error.h"
 
 namespace syncnorm {
 namespace {

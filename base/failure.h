@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <exception>
 
-#include "kernels/error.h"
+#include "base/error.h"
 
 namespace syncnorm {
 
