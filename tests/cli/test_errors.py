@@ -237,6 +237,27 @@ class Errors(harness.TestCase):
             self.assertEqual(result.code, 2, arguments)
             self.assertIn("--help", result.err)
 
+    def test_an_empty_value_is_not_one_left_out(self):
+        """A script's variable that is not set: `--init-from "$WEIGHTS"`."""
+        good = self.write(SMALL, "good.yaml")
+        for arguments, name in [(["train", good, "--init-from", ""], "--init-from"), (["train", good, "--resume="], None),
+                                (["train", good, "--print", ""], "--print"), (["train", ""], "file"),
+                                (["train", good, ""], "overrides"), (["compare", good, "--only", ""], "--only"),
+                                (["eval", good, "--weights", ""], "--weights"), (["trace", ""], "file"),
+                                (["report", ""], "file"), (["inspect", ""], "file"), (["pack", "a", ""], "to")]:
+            with self.subTest(arguments=arguments):
+                result = harness.run(*arguments, cwd=self.folder)
+                self.assertEqual((result.code, result.out), (2, ""))
+                if name is not None:
+                    self.assertIn(f"{name}: the value is empty; give one, or leave the option out", result.err)
+        self.assertFalse((self.folder / "runs").exists())
+
+    def test_usage_errors_move_no_cursor(self):
+        result = harness.run("train", "a.yaml", "--\x1b[2J\x9b31m")
+        self.assertEqual(result.code, 2)
+        self.assertNotIn("\x1b", result.err)
+        self.assertNotIn("\x9b", result.err)
+
     def test_more_ranks_than_replicas(self):
         self.refused("in/good.yaml:4:11: replicas: 2 replicas cannot be spread over 3 ranks; start "
                      "at most 2 ranks, or raise replicas",
