@@ -1,19 +1,14 @@
 // Files and gzip streams; see byte_reader.h.
 #include "engine/data/byte_reader.h"
 
-#include "base/regular_file.h"
-
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cassert>
-#include <cerrno>
-#include <cstring>
 #include <new>
 #include <utility>
+
+#include "base/regular_file.h"
 
 namespace syncnorm {
 namespace {

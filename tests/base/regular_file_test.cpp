@@ -8,28 +8,22 @@
 #include <unistd.h>
 
 #include <cstring>
-#include <fstream>
 #include <vector>
 
 #include "base/error.h"
+#include "tests/temporary_folder.h"
 
 namespace syncnorm {
 namespace {
 
 class RegularFileTest : public testing::Test {
  protected:
-  RegularFileTest() {
-    char folder[] = "/tmp/syncnorm-base-XXXXXX";
-    folder_ = mkdtemp(folder);
-  }
-  ~RegularFileTest() override { std::filesystem::remove_all(folder_); }
-
   std::filesystem::path write(const char* name, const std::string& text) const {
-    std::ofstream(folder_ / name, std::ios::binary) << text;
-    return folder_ / name;
+    return temporary_.write(name, text);
   }
 
-  std::filesystem::path folder_;
+  const test::TemporaryFolder temporary_;
+  const std::filesystem::path folder_ = temporary_.path();
 };
 
 TEST_F(RegularFileTest, ReadsTheWholeText) {
