@@ -24,6 +24,12 @@ struct NormVectors {
   const float* correction = nullptr;
 };
 
+/// Those among the operands of a normalization's kernel.
+template <class Operands>
+NormVectors norm_vectors(const Operands& a) {
+  return {a.mean, a.inv_std, a.gamma, a.beta, a.correction};
+}
+
 /// y = (x − mean)·scale + shift with scale = γ·inv_std [·r] and shift = β [+ γ·d] − rest·scale.
 struct AffineLine {
   float scale, shift;
@@ -59,21 +65,11 @@ SYNCNORM_HOST_DEVICE inline void split_mean(double mean, float& rounded, float& 
   rest = static_cast<float>(mean - static_cast<double>(rounded));
 }
 
-/// The arguments of BatchFinalize, with what StepState says.
-struct FinalizeVectors {
-  const double* sums;
-  float* mean;
-  float* inv_std;
-  float* running_mean;
-  float* running_var;
-  float* correction;
-  bool update_running = true;
-  double step = 0.0;
-};
-
-/// Nothing where the group has no sample: everything stays as it was.
-SYNCNORM_HOST_DEVICE inline void finalize_channel(const BatchFinalize& op, const FinalizeVectors& v,
-                                                  int c) {
+/// BatchFinalize in the update behind `step` others. Where the group has no sample, everything
+/// stays as it was.
+SYNCNORM_HOST_DEVICE inline void finalize_channel(const BatchFinalize& op,
+                                                  const PointersOf<BatchFinalize>& v,
+                                                  bool update_running, double step, int c) {
   const double n = v.sums[0];
   if (n < 1.0) return;
   const MeanVariance m = from_sums(n, v.sums[1 + c], v.sums[1 + op.channels + c]);
@@ -81,14 +77,14 @@ SYNCNORM_HOST_DEVICE inline void finalize_channel(const BatchFinalize& op, const
   v.inv_std[c] = static_cast<float>(inverse_std(m.variance, op.eps));
   if (v.correction != nullptr) {
     const Renormalization& limits = op.renormalization;
-    const double share = renormalization_share(v.step, limits.start, limits.ramp);
+    const double share = renormalization_share(step, limits.start, limits.ramp);
     const RenormalizationPair pair =
         renormalize(m, v.running_mean[c], v.running_var[c], op.eps,
                     1.0 + share * (limits.r_max - 1.0), share * limits.d_max);
     v.correction[c] = static_cast<float>(pair.r);
     v.correction[op.channels + c] = static_cast<float>(pair.d);
   }
-  if (!v.update_running || v.running_mean == nullptr || n < 2.0) return;
+  if (!update_running || v.running_mean == nullptr || n < 2.0) return;
   v.running_mean[c] = running_average(v.running_mean[c], m.mean, op.momentum);
   // L1 and L∞ keep their own deviation there (BatchFinalizeDeviation).
   if (v.running_var != nullptr)
@@ -101,21 +97,18 @@ SYNCNORM_HOST_DEVICE inline double deviation_of(Deviation kind, double factor, d
   return kind == Deviation::linf ? total : factor * total / count;
 }
 
-/// The arguments of BatchFinalizeDeviation: sums and totals -> inv_std, running_var?.
-SYNCNORM_HOST_DEVICE inline void finalize_deviation_channel(const BatchFinalizeDeviation& op,
-                                                            const double* sums,
-                                                            const double* totals, float* inv_std,
-                                                            float* running_var, bool update_running,
-                                                            int c) {
-  const double count = sums[0];
+SYNCNORM_HOST_DEVICE inline void finalize_deviation_channel(
+    const BatchFinalizeDeviation& op, const PointersOf<BatchFinalizeDeviation>& v,
+    bool update_running, int c) {
+  const double count = v.sums[0];
   if (count < 1.0) return;
   // A maximum passes over a nan, the sum of the values does not.
-  const double s = std::isfinite(sums[1 + c])
-                       ? deviation_of(op.deviation, op.factor, count, totals[c])
+  const double s = std::isfinite(v.sums[1 + c])
+                       ? deviation_of(op.deviation, op.factor, count, v.deviation[c])
                        : std::numeric_limits<double>::quiet_NaN();
-  inv_std[c] = static_cast<float>(inverse_std(s * s, op.eps));
-  if (update_running && running_var != nullptr && count >= 2.0)
-    running_var[c] = running_average(running_var[c], s * s, op.momentum);
+  v.inv_std[c] = static_cast<float>(inverse_std(s * s, op.eps));
+  if (update_running && v.running_var != nullptr && count >= 2.0)
+    v.running_var[c] = running_average(v.running_var[c], s * s, op.momentum);
 }
 
 /// What BatchInputGradient knows of the whole group; deviation and maxima as the op needs them.

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/config/norm_traits.h"
 #include "kernels/ops.h"
 
 namespace syncnorm {
@@ -19,7 +20,6 @@ constexpr Storage activation_storage(Precision precision) {
   return precision == Precision::f32 ? Storage::f32 : Storage::bf16;
 }
 enum class ReductionMode { reproducible, fastest };
-enum class NormKind { none, batch, group, layer, instance, rms, frozen };
 enum class WeightsKind { plain, normalized, standardized };
 enum class NormPosition { before_activation, after_activation };
 enum class ActivationKind { identity, relu, sigmoid, tanh, elu, selu, gelu };
@@ -134,8 +134,9 @@ struct NormConfig {
   /// values.
   double l1_factor() const { return l1_correction ? 1.2533141373155003 : 1.0; }
 
-  /// Whether a norm layer subtracts a mean, and so has a β and makes a bias before it useless.
-  bool subtracts_mean() const { return kind != NormKind::none && kind != NormKind::rms; }
+  NormTraits traits() const { return traits_of(kind); }
+  /// Whether statistics are taken over the batch, and so may be shared by replicas.
+  bool over_batch() const { return traits().statistics == StatisticsOver::batch; }
 };
 
 struct OptimizerConfig {

@@ -76,7 +76,7 @@ void check_synced_replicas(const Draft& draft, Problems& problems) {
   const Experiment& experiment = draft.experiment;
   const int synced = experiment.norm.synced_replicas;
   const int replicas = experiment.replicas;
-  if (experiment.norm.kind != NormKind::batch || synced == 0) return;
+  if (!experiment.norm.over_batch() || synced == 0) return;
   if (!all_good(draft, {"norm.kind", "norm.synced_replicas", "replicas", "global_batch",
                         "batch_per_replica"})) {
     return;
@@ -135,11 +135,11 @@ void check_optimizer(const Draft& draft, Problems& problems) {
 
 void check_norm(const Draft& draft, Problems& problems) {
   const NormConfig& norm = draft.experiment.norm;
-  if (norm.noise && norm.kind == NormKind::none && all_good(draft, {"norm.kind", "norm.noise"}))
+  if (norm.noise && !norm.traits().layer && all_good(draft, {"norm.kind", "norm.noise"}))
     problems.add(latest(draft, {"norm.kind", "norm.noise"}), "norm.noise",
                  "stands behind a normalization, and kind: none has none; give another kind, or "
                  "leave noise out");
-  if (norm.kind != NormKind::batch || norm.deviation == Deviation::l2) return;
+  if (!norm.over_batch() || norm.deviation == Deviation::l2) return;
   const auto needs_l2 = [&](const char* key, bool wanted) {
     if (wanted && all_good(draft, {"norm.kind", "norm.deviation", key}))
       problems.add(latest(draft, {"norm.deviation", "norm.kind", key}), key,
@@ -241,7 +241,7 @@ void resolve(Draft& draft, Problems& problems) {
 
 void resolve_synced_replicas(Experiment& experiment) {
   int& synced = experiment.norm.synced_replicas;
-  if (experiment.norm.kind != NormKind::batch) {
+  if (!experiment.norm.over_batch()) {
     synced = 1;
   } else if (synced == 0) {
     synced = experiment.replicas;

@@ -46,7 +46,7 @@ void add_custom_layers(GraphBuilder& builder, const std::vector<LayerSpec>& laye
     const std::string name = spec.name.empty() ? fmt::format("{}{}", spec.type, number) : spec.name;
     try {
       const int input = spec.input.empty() ? builder.last() : find(spec.input);
-      if (spec.type == "norm" && builder.norm().kind == NormKind::none) {
+      if (spec.type == "norm" && !builder.norm().traits().layer) {
         by_name[name] = input;
         continue;
       }

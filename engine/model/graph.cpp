@@ -146,13 +146,13 @@ void GraphBuilder::add_parameters(int index) {
     if (linear->bias) push(".bias", {linear->out}, ParameterRole::bias, 1, 1);
   } else if (std::holds_alternative<NormLayer>(layer.kind)) {
     graph_.norms.push_back(index);
-    if (norm_.kind == NormKind::group && channels % norm_.groups != 0)
+    if (norm_.traits().groups == ChannelGroups::configured && channels % norm_.groups != 0)
       throw InputError(fmt::format(
           "norm.groups: {} does not divide the {} channels of layer '{}'; use one of {}",
           norm_.groups, channels, layer.name, divisors_text(channels)));
     if (norm_.affine) {
       push(".weight", {channels}, ParameterRole::gamma, 1, 1);
-      if (norm_.subtracts_mean()) push(".bias", {channels}, ParameterRole::beta, 1, 1);
+      if (norm_.traits().subtracts_mean) push(".bias", {channels}, ParameterRole::beta, 1, 1);
     }
   }
 }

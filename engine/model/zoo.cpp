@@ -36,7 +36,7 @@ Activation activation_op(ActivationKind kind) {
 }
 
 /// A layer before a norm needs no bias of its own when the norm subtracts it and β replaces it.
-bool replaces_bias(const NormConfig& norm) { return norm.subtracts_mean() && norm.affine; }
+bool replaces_bias(const NormConfig& norm) { return norm.traits().subtracts_mean && norm.affine; }
 
 bool needs_bias(const GraphBuilder& b, const ModelConfig& m) {
   return !replaces_bias(b.norm()) || m.norm_position == NormPosition::after_activation;
@@ -51,7 +51,7 @@ void activate(GraphBuilder& b, const ModelConfig& m, const std::string& name) {
 void norm_and_activation(GraphBuilder& b, const ModelConfig& m, const std::string& norm,
                          const std::string& activation) {
   const auto add_norm = [&] {
-    if (b.norm().kind != NormKind::none) b.add(norm, NormLayer{});
+    if (b.norm().traits().layer) b.add(norm, NormLayer{});
   };
   const auto add_activation = [&] { activate(b, m, activation); };
   if (m.norm_position == NormPosition::before_activation) {
@@ -123,7 +123,7 @@ Maker vgg(const std::vector<int>& plan) {
       }
       b.add(name(), ConvLayer{filters, 3, 1, 1, needs_bias(b, m)});
       const std::string first = name();
-      if (b.norm().kind == NormKind::none) {
+      if (!b.norm().traits().layer) {
         b.add(first, ActivationLayer{activation_op(m.activation)});
       } else {
         const std::string second = name();
@@ -142,7 +142,7 @@ int conv_norm(GraphBuilder& b, const std::string& conv, const std::string& norm,
               bool zero_gamma, int input) {
   layer.bias = !replaces_bias(b.norm());
   const int index = b.add(conv, layer, input);
-  return b.norm().kind == NormKind::none ? index : b.add(norm, NormLayer{zero_gamma});
+  return b.norm().traits().layer ? b.add(norm, NormLayer{zero_gamma}) : index;
 }
 
 /// The shortcut of a block: the input itself, or a 1×1 projection where shapes differ.

@@ -17,6 +17,12 @@ int Emission::add_tensor(std::string tensor_name, std::size_t bytes, Per per, Sp
   return static_cast<int>(program.tensors.size()) - 1;
 }
 
+int Emission::add_persistent(std::string tensor_name, std::size_t bytes, Per per, char element) {
+  const int tensor = add_tensor(std::move(tensor_name), bytes, per, Space::arena, element);
+  program.tensors.back().persistent = true;
+  return tensor;
+}
+
 int Emission::add_view(int whole, std::string view_name, std::size_t bytes, std::size_t within) {
   const Tensor& parent = program.tensors[static_cast<std::size_t>(whole)];
   const int view =
@@ -55,34 +61,45 @@ int Emission::value_in(int v, Storage wanted) {
 
 void Emission::emit_conversion(Pass pass, int v, Storage from, int source, int target) {
   const Layer& layer = graph.layers[static_cast<std::size_t>(v)];
-  emit(pass, scope(), layer.name, Convert{samples(), layer.shape.size(), from}, {source, target},
-       1);
+  emit(pass, scope(), layer.name, Convert{samples(), layer.shape.size(), from},
+       {.x = source, .y = target});
 }
 
-Instruction& Emission::emit(Pass pass, Scope scope, const std::string& layer, const Op& op,
-                            std::vector<int> args, int first_output) {
+int Emission::output(const Node& node) {
+  const int tensor = add_values(layer(node.output).name, node.output, storage(node.output));
+  value[static_cast<std::size_t>(node.output)] = tensor;
+  return tensor;
+}
+
+int Emission::sample_ids() {
+  return add_tensor("sample ids", sizeof(std::uint32_t) * static_cast<std::size_t>(samples()),
+                    Per::replica, Space::sample_id, 'o');
+}
+
+Instruction& Emission::append(Pass pass, Scope scope, const std::string& layer_name, const Op& op,
+                              std::vector<int> args, std::size_t inputs) {
   Instruction instruction;
   instruction.scope = scope;
   instruction.pass = pass;
-  instruction.layer = layer;
+  instruction.layer = layer_name;
   instruction.op = op;
   instruction.args = std::move(args);
-  instruction.first_output = first_output;
+  instruction.first_output = static_cast<int>(inputs);
   program.instructions.push_back(std::move(instruction));
   return program.instructions.back();
 }
 
-int Emission::emit_statistics_reduction(Pass pass, const std::string& layer, int leaf,
+int Emission::emit_statistics_reduction(Pass pass, const std::string& names, int leaf,
                                         std::size_t count, Combine combine) {
   if (program.group_size() == 1) return leaf;
   ReductionSpec spec;
   spec.kind = pass == Pass::forward ? ReductionKind::forward_statistics
                                     : ReductionKind::backward_statistics;
   spec.combine = combine;
-  spec.name = layer + (pass == Pass::forward ? " statistics" : " gradient sums");
+  spec.name = names + (pass == Pass::forward ? " statistics" : " gradient sums");
   spec.leaf = leaf;
   spec.result =
-      add_tensor(layer + " reduced", count * sizeof(double), Per::wave_group, Space::arena, 'd');
+      add_tensor(names + " reduced", count * sizeof(double), Per::wave_group, Space::arena, 'd');
   spec.count = count;
   program.reductions.push_back(spec);
   program.statistics_cross_replicas = true;
@@ -91,7 +108,7 @@ int Emission::emit_statistics_reduction(Pass pass, const std::string& layer, int
     Instruction instruction;
     instruction.kind = step;
     instruction.pass = pass;
-    instruction.layer = layer;
+    instruction.layer = names;
     instruction.reduction = index;
     // The leaves are read until the wait is over.
     instruction.args = {leaf, spec.result};
@@ -102,18 +119,13 @@ int Emission::emit_statistics_reduction(Pass pass, const std::string& layer, int
 }
 
 bool Emission::batch_statistics() const {
-  return program.options.norm.kind == NormKind::batch &&
-         program.options.mode != ProgramMode::evaluation;
+  return program.options.norm.over_batch() && program.options.mode != ProgramMode::evaluation;
 }
 
 bool Emission::trained(int index) const {
   const ParameterRole role = graph.parameters[static_cast<std::size_t>(index)].role;
   const bool of_norm = role == ParameterRole::gamma || role == ParameterRole::beta;
-  return program.options.norm.kind != NormKind::frozen || !of_norm;
-}
-
-const std::string& Emission::name(const Node& node) const {
-  return graph.layers[static_cast<std::size_t>(node.layer)].name;
+  return !of_norm || program.options.norm.traits().trains_affine;
 }
 
 int Emission::parameter(const Node& node, ParameterRole role) const {
@@ -151,27 +163,6 @@ PoolShape Emission::pool_shape(const Node& node) const {
           global ? in.width : pool.kernel,
           global ? 1 : pool.stride,
           pool.padding};
-}
-
-Op Emission::norm_noise(const Node& node, bool backward, bool expected) const {
-  const Shape& shape = graph.layers[static_cast<std::size_t>(node.layer)].shape;
-  const NormConfig& norm = program.options.norm;
-  return stored(NormNoise{samples(), shape.pixels(), shape.channels, norm.noise_mean,
-                          norm.noise_scale, norm.noise_sample_mean, norm.noise_sample_scale,
-                          node.layer, backward, expected});
-}
-
-int Emission::groups(const Node& node) const {
-  const int channels = graph.layers[static_cast<std::size_t>(node.layer)].shape.channels;
-  switch (program.options.norm.kind) {
-    case NormKind::layer:
-    case NormKind::rms:
-      return 1;
-    case NormKind::instance:
-      return channels;
-    default:
-      return program.options.norm.groups;
-  }
 }
 
 }  // namespace syncnorm

@@ -11,7 +11,7 @@ namespace {
 
 /// The variance of one value is zero and its unbiased estimate undefined: refuse it from shapes.
 void check_values_per_channel(const Graph& graph, const ProgramOptions& options, int layer) {
-  if (options.mode == ProgramMode::evaluation || options.norm.kind != NormKind::batch) return;
+  if (options.mode == ProgramMode::evaluation || options.norm.traits().one_value) return;
   const Layer& norm = graph.layers[static_cast<std::size_t>(layer)];
   const int group = options.norm.synced_replicas;
   for (int first = 0; first < options.replicas; first += group) {

@@ -54,7 +54,8 @@ struct Emission {
   struct Saved {
     int running_mean = -1, running_var = -1;
     int mean = -1, inv_std = -1, moments = -1, total = -1, correction = -1;
-    int deviation = -1, maxima = -1, workspace = -1;
+    int deviation = -1, maxima = -1;
+    int workspace = -1, sample_ids = -1;
     int packed_dgrad = -1;
     int weight = -1, weight_mean = -1, weight_scale = -1;
   };
@@ -63,6 +64,8 @@ struct Emission {
 
   int add_tensor(std::string name, std::size_t bytes, Per per, Space space = Space::arena,
                  char element = 'f');
+  /// One that never shares its place in the arena.
+  int add_persistent(std::string name, std::size_t bytes, Per per, char element);
   /// A part of tensor `whole`, from byte `within`; it has no place of its own.
   int add_view(int whole, std::string name, std::size_t bytes, std::size_t within);
   /// A tensor for the samples of a replica of `v` or of its gradient.
@@ -71,40 +74,45 @@ struct Emission {
   Storage storage(int v) const;
   /// The tensor of value `v` as it is stored in `wanted`; forward pass: converts it at first use.
   int value_in(int v, Storage wanted);
+  int stored_value(int v) { return v < 0 ? -1 : value_in(v, program.options.storage); }
+  /// The tensors that a node reads, and a new one for what it writes, as activations are stored.
+  int input(const Node& node) { return stored_value(node.input); }
+  int residual(const Node& node) { return stored_value(node.residual); }
+  int output(const Node& node);
+  int sample_ids();
   /// `op` on activations as this program stores them.
   template <class ActivationOp>
-  Op stored(ActivationOp op) const {
+  ActivationOp stored(ActivationOp op) const {
     op.storage = program.options.storage;
     return op;
   }
   void emit_conversion(Pass pass, int v, Storage from, int source, int target);
-  Instruction& emit(Pass pass, Scope scope, const std::string& layer, const Op& op,
-                    std::vector<int> args, int first_output);
+  template <class O>
+  Instruction& emit(Pass pass, Scope scope, const std::string& layer, const O& op,
+                    const TensorsOf<O>& operands) {
+    const auto list = tensor_list<O>(operands);
+    return append(pass, scope, layer, op, {list.begin(), list.end()}, kInputs<O>);
+  }
   /// Sums `leaf` over the replicas that share statistics: a start and a wait, or nothing at all.
   /// Returns the tensor that holds the sum.
   int emit_statistics_reduction(Pass pass, const std::string& layer, int leaf, std::size_t count,
                                 Combine combine = Combine::sum);
   bool batch_statistics() const;  // are taken by this program
-  const std::string& name(const Node& node) const;
+  const Layer& layer(int v) const { return graph.layers[static_cast<std::size_t>(v)]; }
+  const Shape& shape(int v) const { return layer(v).shape; }
+  const std::string& name(const Node& node) const { return layer(node.layer).name; }
   int parameter(const Node& node, ParameterRole role) const;
   int parameter_gradient(const Node& node, ParameterRole role) const;
   Scope scope() const;  // of operations that know no replicas
   int samples() const;
   ConvShape conv_shape(const Node& node) const;
   PoolShape pool_shape(const Node& node) const;
-  int groups(const Node& node) const;  // of a norm within samples
-  /// The noise behind a norm, forward (what it is on average, when `expected`) or backward.
-  Op norm_noise(const Node& node, bool backward, bool expected) const;
   bool trained(int parameter) const;  // a graph parameter that gets a gradient
-};
 
-/// weights.cpp: what a conv or linear layer computes with where it is not a parameter itself. The
-/// forward half fills `saved` and returns the tensor of the weight; the backward half follows the
-/// instruction that wrote `weight_gradient`.
-int emit_weight(Emission& emission, const Node& node, Emission::Saved& saved);
-int weight_gradient(Emission& emission, const Node& node, const Emission::Saved& saved);
-void emit_weight_backward(Emission& emission, const Node& node, const Emission::Saved& saved,
-                          int gradient);
+ private:
+  Instruction& append(Pass pass, Scope scope, const std::string& layer, const Op& op,
+                      std::vector<int> args, std::size_t inputs);
+};
 
 void emit_forward(Emission& emission);   // forward.cpp
 void emit_backward(Emission& emission);  // backward.cpp

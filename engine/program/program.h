@@ -122,7 +122,7 @@ struct Program {
   bool statistics_cross_replicas = false;
 
   int group_size() const {  // replicas that share statistics
-    return options.norm.kind == NormKind::batch ? options.norm.synced_replicas : 1;
+    return options.norm.over_batch() ? options.norm.synced_replicas : 1;
   }
 };
 

@@ -107,8 +107,7 @@ class TypedReduction final : public QueuedReduction {
     return device_.compile(op);
   }
   static void run(Kernel& kernel, const void* from, void* to) {
-    const std::array<void*, 2> args = {const_cast<void*>(from), to};
-    kernel.run(args, {});
+    kernel.run(pointer_list<TreeFold>({.nodes = from, .left = to}), {});
   }
   void mark(std::int32_t ReductionMarks::*which) {
     const std::int32_t number = options_.number;

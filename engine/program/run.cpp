@@ -13,8 +13,6 @@
 namespace syncnorm {
 namespace {
 
-constexpr std::size_t kMostArgs = 13;
-
 using Clock = std::chrono::steady_clock;
 double since(Clock::time_point begin) {
   return std::chrono::duration<double>(Clock::now() - begin).count();
@@ -59,9 +57,11 @@ void Executor::take_stored_images(const BatchView& batch) {
   device_.record(*arrival.there);
   device_.use_queue(before);
   device_.run_after(*arrival.there);
-  const std::array<void*, 4> args = {arrival.pixels.data(), arrival.maps.data(),
-                                     image_table_.data(), images_.data()};
-  make_images_->run(args, {});
+  make_images_->run(pointer_list<MakeImages>({.stored = arrival.pixels.as<std::uint8_t>().data(),
+                                              .maps = arrival.maps.as<ImageMap>().data(),
+                                              .table = image_table_.as<float>().data(),
+                                              .images = images_.as<float>().data()}),
+                    {});
   device_.record(*arrival.taken);
   batch_.images = images_.as<float>().data();
 }
@@ -217,8 +217,7 @@ float* Executor::gradient_pointer(std::size_t slot, std::size_t offset) const {
 
 void Executor::call(const Instruction& instruction, Kernel* kernel, int replica,
                     const StepState& state) {
-  std::array<void*, kMostArgs> args;
-  assert(instruction.args.size() <= kMostArgs);
+  std::array<void*, kMostOperands> args;
   for (std::size_t a = 0; a < instruction.args.size(); ++a)
     args[a] = instruction.args[a] < 0 ? nullptr : pointer(instruction.args[a], replica);
   try {
@@ -240,9 +239,11 @@ void Executor::record(FlightKind kind, std::size_t index, const StepState& state
 void Executor::show_statistics(std::size_t index, int replica) const {
   const Instruction& instruction = program_.instructions[index];
   if (std::holds_alternative<BatchMoments>(instruction.op))
-    tap_->replica_sums(index, read_doubles(instruction.args[1], replica));
+    tap_->replica_sums(
+        index, read_doubles(named_tensors<BatchMoments>(instruction.args).sums.index, replica));
   else if (std::holds_alternative<BatchFinalize>(instruction.op))
-    tap_->group_sums(index, read_doubles(instruction.args[0], replica));
+    tap_->group_sums(
+        index, read_doubles(named_tensors<BatchFinalize>(instruction.args).sums.index, replica));
 }
 
 void Executor::contribute_nothing(const Instruction& instruction, int replica) {
@@ -265,8 +266,8 @@ void Executor::merge_gradients(std::size_t index, int replica, const StepState& 
     auto top = static_cast<std::size_t>(gradient_plan_.slot[static_cast<std::size_t>(replica)]);
     for (int m = 0; m < gradient_plan_.merges[static_cast<std::size_t>(replica)]; ++m, --top) {
       float* sum = gradient_pointer(top - 1, offset);
-      const std::array<void*, 3> args = {sum, gradient_pointer(top, offset), sum};
-      merges[o]->run(args, state);
+      merges[o]->run(pointer_list<Add>({.a = sum, .b = gradient_pointer(top, offset), .sum = sum}),
+                     state);
     }
   }
 }

@@ -34,7 +34,7 @@ bool read_between(const std::vector<Node>& nodes, std::size_t first, std::size_t
 std::vector<Message> share(const Graph& graph, const ProgramOptions& options,
                            std::vector<Node>& nodes) {
   std::vector<Message> messages;
-  const bool may_share = options.norm.kind == NormKind::batch && options.norm.synced_replicas > 1 &&
+  const bool may_share = options.norm.over_batch() && options.norm.synced_replicas > 1 &&
                          options.norm.deviation == Deviation::l2;
   for (std::size_t j = 0; j < nodes.size(); ++j) {
     if (!std::holds_alternative<NormLayer>(

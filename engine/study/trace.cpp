@@ -47,7 +47,7 @@ TraceLayer trace_layer(const Values& input, double weight, const NormConfig& nor
   layer.product = map(input, [&](double x) { return weight * x; });
   layer.mean = mean_of(layer.product);
   layer.deviation = deviation_of(layer.product, layer.mean, norm);
-  if (norm.kind == NormKind::batch) {
+  if (norm.over_batch()) {
     const double divisor = std::sqrt(layer.deviation * layer.deviation + norm.eps);
     layer.normalized = map(
         layer.product, [&](double x) { return divisor == 0.0 ? 0.0 : (x - layer.mean) / divisor; });
@@ -155,7 +155,7 @@ std::string trace_text(const TraceExample& example, int digits) {
     text += table.header(example.inputs[step].size());
     text += table.row("  input", example.inputs[step]);
     text += "without normalization\n" + table.layers(trace_step(example, step, none));
-    if (example.norm.kind == NormKind::batch)
+    if (example.norm.over_batch())
       text += "with batch normalization\n" + table.layers(trace_step(example, step, example.norm));
   }
   return is_worked_example(example) ? text + kNote : text;

@@ -51,7 +51,7 @@ void read_norm(const ConfigEntry& entry, NormConfig& norm, Problems& problems) {
     if (std::find(kRead.begin(), kRead.end(), key) == kRead.end())
       problems.add(origin.position, key,
                    "has no meaning in a trace; kind, deviation, l1_correction and eps have");
-  if (norm.kind != NormKind::batch && norm.kind != NormKind::none)
+  if (norm.traits().layer && !norm.over_batch())
     problems.add(entry.value.position, "norm",
                  fmt::format("a sample has one value per layer, which {} would only take away; "
                              "give batch or none",

@@ -64,24 +64,34 @@ double Optimizer::gradient_norm(const Memory& memory) {
 }
 
 void Optimizer::sum_squares(const Memory& memory) {
-  const std::array<void*, 2> args = {memory.gradients.as<float>().data(), norm_.device<double>()};
-  sum_of_squares_->run(args, {});
+  sum_of_squares_->run(pointer_list<SumOfSquares>({.gradient = memory.gradients.as<float>().data(),
+                                                   .sum = norm_.device<double>()}),
+                       {});
 }
 
 void Optimizer::update(const Memory& memory, const StepState& state, const double* loss) {
   float* gradient = memory.gradients.as<float>().data();
   sum_squares(memory);
-  const std::array<void*, 3> judged = {norm_.device<double>(), const_cast<double*>(loss),
-                                       factor_.data()};
-  gradient_factor_->run(judged, state);
-  const bool two = config_.kind != OptimizerKind::sgd;
+  float* factor = factor_.as<float>().data();
+  gradient_factor_->run(
+      pointer_list<GradientFactor>(
+          {.sum_of_squares = norm_.device<double>(), .loss = loss, .factor = factor}),
+      state);
   for (const Stretch& stretch : stretches_) {
-    const auto at = [&](const Mirror& values) -> void* {
-      return values.device<float>() + stretch.offset;
-    };
-    const std::array<void*, 5> args = {at(memory.parameters), gradient + stretch.offset, at(first_),
-                                       two ? at(second_) : factor_.data(), factor_.data()};
-    stretch.kernel->run(std::span(args).first(two ? 5 : 4), state);
+    const auto at = [&](const Mirror& values) { return values.device<float>() + stretch.offset; };
+    if (config_.kind == OptimizerKind::sgd)
+      stretch.kernel->run(pointer_list<SgdUpdate>({.gradient = gradient + stretch.offset,
+                                                   .factor = factor,
+                                                   .parameter = at(memory.parameters),
+                                                   .velocity = at(first_)}),
+                          state);
+    else
+      stretch.kernel->run(pointer_list<AdamUpdate>({.gradient = gradient + stretch.offset,
+                                                    .factor = factor,
+                                                    .parameter = at(memory.parameters),
+                                                    .first_moment = at(first_),
+                                                    .second_moment = at(second_)}),
+                          state);
   }
 }
 

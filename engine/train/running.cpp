@@ -10,7 +10,7 @@ RunningStatistics::RunningStatistics(const Program& program, Communicator& comm,
                                      const Placement& placement, Memory& memory)
     : slots_(program.running),
       floats_(program.running_floats),
-      frozen_(program.options.norm.kind == NormKind::frozen),
+      frozen_(program.options.norm.traits().statistics == StatisticsOver::running),
       group_size_(frozen_ ? placement.replicas : program.group_size()),
       groups_(placement.replicas / group_size_),
       comm_(comm),

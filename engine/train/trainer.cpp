@@ -108,7 +108,7 @@ void Trainer::build_programs() {
     with_places(loaded_,
                 [&] { tail = compile_program(graph_, device_, smaller, full.parameter_offset); });
   });
-  if (experiment_.norm.kind == NormKind::batch && experiment_.norm.synced_replicas > 1)
+  if (experiment_.norm.over_batch() && experiment_.norm.synced_replicas > 1)
     groups_ = std::make_unique<StatisticsGroups>(device_comm(), placement_,
                                                  experiment_.norm.synced_replicas);
   const ReductionAlgorithm how = algorithm(experiment_);
@@ -132,7 +132,7 @@ void Trainer::build_programs() {
                                            device_, comm_, memory_);
   evaluator_->set_recorder(options_.recorder);
   running_ = std::make_unique<RunningStatistics>(program, comm_, placement_, memory_);
-  if (experiment_.norm.kind == NormKind::batch && experiment_.norm.precise_samples > 0)
+  if (experiment_.norm.over_batch() && experiment_.norm.precise_samples > 0)
     precise_ = std::make_unique<PreciseStatistics>(
         graph_, program_options(experiment_), program.parameter_offset, dataset_, splits_.train,
         experiment_, device_, device_comm(), placement_, groups_.get(), how, memory_, *running_);
@@ -244,7 +244,7 @@ std::int64_t Trainer::start_or_resume() {
 void Trainer::start_from(const std::string& path) {
   std::string weights;
   agree(comm_, [&] {
-    if (path.empty() && experiment_.norm.kind == NormKind::frozen)
+    if (path.empty() && experiment_.norm.traits().statistics == StatisticsOver::running)
       throw InputError(
           fmt::format("{}: norm.kind: frozen statistics must come from somewhere; start with "
                       "--init-from FILE.safetensors or a checkpoint folder",

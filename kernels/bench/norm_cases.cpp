@@ -74,15 +74,11 @@ void NormCases::fill(const Buffer& buffer, const std::vector<T>& values) {
   device_.synchronize();
 }
 
-NormCases::Call NormCases::call(const Op& op, std::vector<void*> args) {
-  const Op stored = std::visit(
-      [this](auto o) -> Op {
-        if constexpr (requires { o.storage; }) o.storage = shape_.storage;
-        return o;
-      },
-      op);
-  const std::shared_ptr<Kernel> kernel = device_.compile(stored);
-  return [kernel, args = std::move(args)] { kernel->run(args, {}); };
+template <class O>
+NormCases::Call NormCases::call(O op, const PointersOf<O>& operands) {
+  if constexpr (requires { op.storage; }) op.storage = shape_.storage;
+  const std::shared_ptr<Kernel> kernel = device_.compile(op);
+  return [kernel, list = pointer_list<O>(operands)] { kernel->run(list, {}); };
 }
 
 void NormCases::add(const std::string& name, int passes, Call run, Call onednn) {
@@ -93,15 +89,28 @@ void NormCases::add_batch() {
   const int samples = shape_.samples, pixels = shape_.pixels(), channels = shape_.channels;
   std::byte *const x = x_.data(), *const y = y_.data(), *const dy = dy_.data();
   std::byte *const dx = dx_.data(), *const g = g_.data();
-  std::byte *const mean = mean_.data(), *const inv_std = inv_std_.data();
-  std::byte *const gamma = gamma_.data(), *const beta = beta_.data();
+  const auto floats = [](const Buffer& buffer) { return buffer.as<float>().data(); };
+  float *const mean = floats(mean_), *const inv_std = floats(inv_std_);
+  float *const gamma = floats(gamma_), *const beta = floats(beta_);
+  double* const totals = sums_.as<double>().data();
+  double* const gradient_totals = gradient_sums_.as<double>().data();
 
-  const Call statistics = call(BatchMoments{samples, pixels, channels}, {x, sums_.data()});
-  const Call finalize = call(BatchFinalize{samples, channels},
-                             {sums_.data(), mean, inv_std, nullptr, nullptr, nullptr});
+  const Call statistics = call(BatchMoments{samples, pixels, channels}, {.x = x, .sums = totals});
+  const Call finalize = call(BatchFinalize{samples, channels}, {.sums = totals,
+                                                                .mean = mean,
+                                                                .inv_std = inv_std,
+                                                                .running_mean = nullptr,
+                                                                .running_var = nullptr,
+                                                                .correction = nullptr});
   const auto apply = [&](bool relu, void* residual) {
-    return call(BatchNormalize{samples, pixels, channels, relu},
-                {x, mean, inv_std, gamma, beta, residual, nullptr, y});
+    return call(BatchNormalize{samples, pixels, channels, relu}, {.x = x,
+                                                                  .mean = mean,
+                                                                  .inv_std = inv_std,
+                                                                  .gamma = gamma,
+                                                                  .beta = beta,
+                                                                  .residual = residual,
+                                                                  .correction = nullptr,
+                                                                  .y = y});
   };
   const auto forward = [&](const Call& last) {
     return [statistics, finalize, last] {
@@ -134,14 +143,34 @@ void NormCases::add_batch() {
 
   const auto sums = [&](bool with_relu, bool with_add) {
     return call(BatchGradientSums{samples, pixels, channels, with_relu},
-                {dy, with_add ? dy2_.data() : nullptr, x, mean, inv_std, gamma, beta,
-                 with_add ? y : nullptr, nullptr, gradient_sums_.data(), dgamma_.data(),
-                 dbeta_.data(), with_add ? g : nullptr});
+                {.dy = dy,
+                 .dy2 = with_add ? dy2_.data() : nullptr,
+                 .x = x,
+                 .mean = mean,
+                 .inv_std = inv_std,
+                 .gamma = gamma,
+                 .beta = beta,
+                 .y = with_add ? y : nullptr,
+                 .correction = nullptr,
+                 .sums = gradient_totals,
+                 .dgamma = floats(dgamma_),
+                 .dbeta = floats(dbeta_),
+                 .g = with_add ? g : nullptr});
   };
   const auto input_gradient = [&](bool with_relu, void* gradient) {
     return call(BatchInputGradient{samples, pixels, channels, with_relu},
-                {gradient, x, mean, inv_std, gamma, beta, gradient_sums_.data(), sums_.data(),
-                 nullptr, nullptr, nullptr, dx});
+                {.g = gradient,
+                 .x = x,
+                 .mean = mean,
+                 .inv_std = inv_std,
+                 .gamma = gamma,
+                 .beta = beta,
+                 .gradient_sums = gradient_totals,
+                 .sums = totals,
+                 .correction = nullptr,
+                 .deviation = nullptr,
+                 .maxima = nullptr,
+                 .dx = dx});
   };
   const auto both = [](const Call& first, const Call& second) {
     return [first, second] {
@@ -165,17 +194,34 @@ void NormCases::add_batch() {
 
 void NormCases::add_group(const std::string& name, int groups, bool centered) {
   const int samples = shape_.samples, pixels = shape_.pixels(), channels = shape_.channels;
-  void* const beta = centered ? beta_.data() : nullptr;
-  void* const dbeta = centered ? dbeta_.data() : nullptr;
+  const auto floats = [](const Buffer& buffer) { return buffer.as<float>().data(); };
+  float* const beta = centered ? floats(beta_) : nullptr;
+  float* const dbeta = centered ? floats(dbeta_) : nullptr;
   for (const bool relu : {false, true}) {
     const char* suffix = relu ? ", relu" : "";
     add(name + " forward" + suffix, 3,
         call(GroupNormForward{samples, pixels, channels, groups, 1e-5, relu, centered},
-             {x_.data(), gamma_.data(), beta, nullptr, y_.data(), mean_.data(), inv_std_.data()}));
+             {.x = x_.data(),
+              .gamma = floats(gamma_),
+              .beta = beta,
+              .residual = nullptr,
+              .y = y_.data(),
+              .mean = floats(mean_),
+              .inv_std = floats(inv_std_)}));
     add(name + " backward" + suffix, 5,
         call(GroupNormBackward{samples, pixels, channels, groups, relu, centered},
-             {dy_.data(), nullptr, x_.data(), mean_.data(), inv_std_.data(), gamma_.data(), beta,
-              nullptr, dx_.data(), dgamma_.data(), dbeta, nullptr}));
+             {.dy = dy_.data(),
+              .dy2 = nullptr,
+              .x = x_.data(),
+              .mean = floats(mean_),
+              .inv_std = floats(inv_std_),
+              .gamma = floats(gamma_),
+              .beta = beta,
+              .y = nullptr,
+              .dx = dx_.data(),
+              .dgamma = floats(dgamma_),
+              .dbeta = dbeta,
+              .g = nullptr}));
   }
 }
 

@@ -39,8 +39,9 @@ class NormCases {
   template <class T>
   void fill(const Buffer& buffer, const std::vector<T>& values);
   Buffer vector(std::size_t values, float value);
-  /// The compiled operation, bound to its arguments.
-  Call call(const Op& op, std::vector<void*> args);
+  /// The compiled operation, bound to its operands.
+  template <class O>
+  Call call(O op, const PointersOf<O>& operands);
   void add(const std::string& name, int passes, Call run, Call onednn = {});
   void add_batch();
   void add_group(const std::string& name, int groups, bool centered);

@@ -82,14 +82,13 @@ std::size_t output_values(const ConvShape& s, int samples) {
 KernelPtr emulated_pack(Context& context, const ConvShape& s, DnnlCall reorder) {
   const std::size_t count = s.weights();
   context.wide.need(count * (sizeof(float) + sizeof(BFloat16)));
-  return make_kernel(
-      [&context, reorder, count](std::span<void* const> a, const StepState&) mutable {
-        auto* values = reinterpret_cast<float*>(context.wide.data());
-        auto* rounded = reinterpret_cast<BFloat16*>(values + count);
-        context.loops.narrow(arg<const float>(a, 0), rounded, count);
-        context.loops.widen(rounded, values, count);
-        reorder.run({values, a[1]});
-      });
+  return make_kernel<ConvPack>([&context, reorder, count](const auto& a, const StepState&) mutable {
+    auto* values = reinterpret_cast<float*>(context.wide.data());
+    auto* rounded = reinterpret_cast<BFloat16*>(values + count);
+    context.loops.narrow(a.weight, rounded, count);
+    context.loops.widen(rounded, values, count);
+    reorder.run({values, a.packed});
+  });
 }
 
 }  // namespace
@@ -98,15 +97,17 @@ std::size_t packed_bytes(Context& context, const ConvPack& op) {
   return packed_layout(context, op.shape, op.storage, op.for_dgrad).get_size();
 }
 
+template <>
 KernelPtr compile(Context& context, const ConvPack& op) {
   DnnlCall reorder = make_reorder(context, canonical_weights(op.shape),
                                   packed_layout(context, op.shape, op.storage, op.for_dgrad));
   if (context.emulates(op.storage)) return emulated_pack(context, op.shape, reorder);
-  return make_kernel([reorder](std::span<void* const> args, const StepState&) mutable {
-    reorder.run({args[0], args[1]});
+  return make_kernel<ConvPack>([reorder](const auto& a, const StepState&) mutable {
+    reorder.run({a.weight, a.packed});
   });
 }
 
+template <>
 KernelPtr compile(Context& context, const ConvForward& op) {
   const memory::desc packed = packed_layout(context, op.shape, op.storage, false);
   const auto pd =
@@ -116,18 +117,20 @@ KernelPtr compile(Context& context, const ConvForward& op) {
   const bool bias = op.shape.bias;
   if (bias) roles.emplace_back(DNNL_ARG_BIAS, pd.bias_desc());
   DnnlCall call(context, dnnl::convolution_forward(pd), roles, pd.scratchpad_desc());
-  KernelPtr kernel = make_kernel([call, bias](std::span<void* const> a, const StepState&) mutable {
-    if (bias)
-      call.run({a[0], a[1], a[3], a[2]});
-    else
-      call.run({a[0], a[1], a[3]});
-  });
+  KernelPtr kernel =
+      make_kernel<ConvForward>([call, bias](const auto& a, const StepState&) mutable {
+        if (bias)
+          call.run({a.x, a.packed, a.y, a.bias});
+        else
+          call.run({a.x, a.packed, a.y});
+      });
   if (!context.emulates(op.storage)) return kernel;
-  return emulate_bf16(
+  return emulate_bf16<ConvForward>(
       context, std::move(kernel),
-      {{0, input_values(op.shape, op.samples)}, {3, output_values(op.shape, op.samples), true}});
+      {input_values(op.shape, op.samples), output_values(op.shape, op.samples)});
 }
 
+template <>
 KernelPtr compile(Context& context, const ConvDgrad& op) {
   const memory::desc packed = packed_layout(context, op.shape, op.storage, true);
   const auto pd = dgrad_pd(context, op.shape, op.samples, context.onednn_type(op.storage), &packed);
@@ -136,15 +139,16 @@ KernelPtr compile(Context& context, const ConvDgrad& op) {
                  {DNNL_ARG_WEIGHTS, packed},
                  {DNNL_ARG_DIFF_SRC, pd.diff_src_desc()}},
                 pd.scratchpad_desc());
-  KernelPtr kernel = make_kernel([call](std::span<void* const> a, const StepState&) mutable {
-    call.run({a[0], a[1], a[2]});
+  KernelPtr kernel = make_kernel<ConvDgrad>([call](const auto& a, const StepState&) mutable {
+    call.run({a.dy, a.packed, a.dx});
   });
   if (!context.emulates(op.storage)) return kernel;
-  return emulate_bf16(
+  return emulate_bf16<ConvDgrad>(
       context, std::move(kernel),
-      {{0, output_values(op.shape, op.samples)}, {2, input_values(op.shape, op.samples), true}});
+      {output_values(op.shape, op.samples), input_values(op.shape, op.samples)});
 }
 
+template <>
 KernelPtr compile(Context& context, const ConvWgrad& op) {
   const ConvShape& s = op.shape;
   const memory::data_type type = context.onednn_type(op.storage);
@@ -173,18 +177,18 @@ KernelPtr compile(Context& context, const ConvWgrad& op) {
     unpack = make_reorder(context, pd.diff_weights_desc(), canonical_weights(s));
     packed = std::make_shared<Buffer>(allocate_host(pd.diff_weights_desc().get_size()));
   }
-  KernelPtr kernel = make_kernel([call, unpack, packed, direct, bias = s.bias](
-                                     std::span<void* const> a, const StepState&) mutable {
-    void* place = direct ? a[2] : packed->data();
-    if (bias)
-      call.run({a[0], a[1], place, a[3]});
-    else
-      call.run({a[0], a[1], place});
-    if (!direct) unpack.run({place, a[2]});
-  });
+  KernelPtr kernel = make_kernel<ConvWgrad>(
+      [call, unpack, packed, direct, bias = s.bias](const auto& a, const StepState&) mutable {
+        void* place = direct ? static_cast<void*>(a.dweight) : packed->data();
+        if (bias)
+          call.run({a.x, a.dy, place, a.dbias});
+        else
+          call.run({a.x, a.dy, place});
+        if (!direct) unpack.run({place, a.dweight});
+      });
   if (!context.emulates(op.storage)) return kernel;
-  return emulate_bf16(context, std::move(kernel),
-                      {{0, input_values(s, op.samples)}, {1, output_values(s, op.samples)}});
+  return emulate_bf16<ConvWgrad>(context, std::move(kernel),
+                                 {input_values(s, op.samples), output_values(s, op.samples)});
 }
 
 }  // namespace syncnorm::cpu

@@ -31,29 +31,25 @@ Direction direction_of(Deviation kind) {
 
 /// The input gradient; its vectors are reused from call to call.
 template <class S>
-class BatchInputGradientKernel final : public Kernel {
+class BatchInputGradientBody {
  public:
-  BatchInputGradientKernel(const BatchInputGradient& op, const StorageLoops<S>& loops)
+  BatchInputGradientBody(const BatchInputGradient& op, const StorageLoops<S>& loops)
       : op_(op),
         loops_(loops),
         affine_(op.channels),
         lines_(op.channels),
         largest_(static_cast<std::size_t>(op.channels)) {}
 
-  void run(std::span<void* const> args, const StepState&) override {
-    const NormVectors vectors{arg<const float>(args, 2), arg<const float>(args, 3),
-                              arg<const float>(args, 4), arg<const float>(args, 5),
-                              arg<const float>(args, 8)};
+  void operator()(const PointersOf<BatchInputGradient, S>& a, const StepState&) {
+    const NormVectors vectors = norm_vectors(a);
     const float* rest = vectors.mean + op_.channels;
     affine_.set(vectors);
     if (op_.frozen)
       set_frozen_lines();
     else
-      set_lines(vectors, {arg<const double>(args, 6), arg<const double>(args, 7)[0],
-                          arg<const double>(args, 9), arg<const double>(args, 10)});
+      set_lines(vectors, {a.gradient_sums, a.sums[0], a.deviation, a.maxima});
     const std::size_t rows = rows_of(op_.samples, op_.pixels);
-    loops_.input_gradient({arg<const S>(args, 0), arg<const S>(args, 1), arg<S>(args, 11),
-                           vectors.mean, affine_.scale.data(), affine_.shift.data(),
+    loops_.input_gradient({a.g, a.x, a.dx, vectors.mean, affine_.scale.data(), affine_.shift.data(),
                            lines_.a.data(), lines_.b.data(), lines_.d.data(), rows, op_.channels,
                            op_.relu, direction_of(op_.deviation), rest, largest_.data(),
                            past_caches(rows * largest_.size(), op_.storage)});
@@ -80,44 +76,46 @@ template <class S>
 KernelPtr make_deviation(Context& context, const BatchDeviation& op) {
   const auto& loops = context.loops.of<S>();
   std::vector<float> largest(static_cast<std::size_t>(op.channels));
-  return make_kernel([op, &loops, largest](std::span<void* const> args, const StepState&) mutable {
-    const bool maxima = op.part == DeviationPart::maxima;
-    if (maxima)
-      for (std::size_t c = 0; c < largest.size(); ++c)
-        largest[c] = static_cast<float>(arg<const double>(args, 2)[c]);
-    auto* totals = arg<double>(args, 3);
-    const auto* mean = arg<const float>(args, 1);
-    const bool pair = op.part != DeviationPart::largest;
-    const DeviationArgs<S> loop{arg<const S>(args, 0),
-                                mean,
-                                mean + op.channels,
-                                largest.data(),
-                                totals,
-                                pair ? totals + op.channels : nullptr,
-                                rows_of(op.samples, op.pixels),
-                                op.channels};
-    (maxima ? loops.count_largest
-            : (pair ? loops.absolute_deviation : loops.largest_deviation))(loop);
-  });
+  return make_kernel<BatchDeviation, S>(
+      [op, &loops, largest](const auto& a, const StepState&) mutable {
+        const bool maxima = op.part == DeviationPart::maxima;
+        if (maxima)
+          for (std::size_t c = 0; c < largest.size(); ++c)
+            largest[c] = static_cast<float>(a.largest[c]);
+        double* totals = a.totals;
+        const bool pair = op.part != DeviationPart::largest;
+        const DeviationArgs<S> loop{a.x,
+                                    a.mean,
+                                    a.mean + op.channels,
+                                    largest.data(),
+                                    totals,
+                                    pair ? totals + op.channels : nullptr,
+                                    rows_of(op.samples, op.pixels),
+                                    op.channels};
+        (maxima ? loops.count_largest
+                : (pair ? loops.absolute_deviation : loops.largest_deviation))(loop);
+      });
 }
 
 }  // namespace
 
+template <>
 KernelPtr compile(Context& context, const BatchDeviation& op) {
   return with_storage(op.storage, [&]<class S>() { return make_deviation<S>(context, op); });
 }
 
+template <>
 KernelPtr compile(Context&, const BatchFinalizeDeviation& op) {
-  return make_kernel([op](std::span<void* const> args, const StepState& state) {
+  return make_kernel<BatchFinalizeDeviation>([op](const auto& a, const StepState& state) {
     for (int c = 0; c < op.channels; ++c)
-      finalize_deviation_channel(op, arg<const double>(args, 0), arg<const double>(args, 1),
-                                 arg<float>(args, 2), arg<float>(args, 3), state.update_running, c);
+      finalize_deviation_channel(op, a, state.update_running, c);
   });
 }
 
+template <>
 KernelPtr compile(Context& context, const BatchInputGradient& op) {
   return with_storage(op.storage, [&]<class S>() -> KernelPtr {
-    return std::make_unique<BatchInputGradientKernel<S>>(op, context.loops.of<S>());
+    return make_kernel<BatchInputGradient, S>(BatchInputGradientBody<S>(op, context.loops.of<S>()));
   });
 }
 

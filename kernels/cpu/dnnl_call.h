@@ -29,9 +29,10 @@ class DnnlCall {
     }
   }
 
-  void run(std::initializer_list<void*> pointers) {
+  void run(std::initializer_list<const void*> pointers) {
     std::size_t i = 0;
-    for (void* pointer : pointers) memories_[i++].set_data_handle(pointer);
+    // oneDNN takes what it reads as it takes what it writes.
+    for (const void* pointer : pointers) memories_[i++].set_data_handle(const_cast<void*>(pointer));
     if (has_scratchpad_) memories_[i].set_data_handle(context_->scratch.data());
     dnnl::error::wrap_c_api(
         dnnl_primitive_execute(primitive_.get(), context_->stream.get(),

@@ -5,12 +5,13 @@
 
 namespace syncnorm::cpu {
 
+template <>
 KernelPtr compile(Context&, const MakeImages& op) {
-  return make_kernel([op](std::span<void* const> args, const StepState&) {
-    const auto* stored = arg<const std::uint8_t>(args, 0);
-    const auto* maps = arg<const ImageMap>(args, 1);
-    const auto* table = arg<const float>(args, 2);
-    auto* out = arg<float>(args, 3);
+  return make_kernel<MakeImages>([op](const auto& a, const StepState&) {
+    const auto* stored = a.stored;
+    const auto* maps = a.maps;
+    const auto* table = a.table;
+    auto* out = a.images;
     const std::ptrdiff_t size = std::ptrdiff_t{op.height} * op.width * op.channels;
     for (int n = 0; n < op.samples; ++n, stored += size)
       for (int y = 0; y < op.height; ++y)

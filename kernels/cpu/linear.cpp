@@ -15,11 +15,12 @@ void gemm(char ta, char tb, int m, int n, int k, const float* a, int lda, const 
 
 }  // namespace
 
+template <>
 KernelPtr compile(Context&, const LinearForward& op) {
-  return make_kernel([op](std::span<void* const> a, const StepState&) {
-    const auto *x = arg<const float>(a, 0), *w = arg<const float>(a, 1);
-    const auto* bias = arg<const float>(a, 2);
-    auto* y = arg<float>(a, 3);
+  return make_kernel<LinearForward>([op](const auto& a, const StepState&) {
+    const auto *x = a.x, *w = a.weight;
+    const auto* bias = a.bias;
+    auto* y = a.y;
     gemm('N', 'T', op.samples, op.out, op.in, x, op.in, w, op.in, y, op.out);
     if (bias == nullptr) return;
     for (int n = 0; n < op.samples; ++n)
@@ -27,18 +28,19 @@ KernelPtr compile(Context&, const LinearForward& op) {
   });
 }
 
+template <>
 KernelPtr compile(Context&, const LinearDgrad& op) {
-  return make_kernel([op](std::span<void* const> a, const StepState&) {
-    gemm('N', 'N', op.samples, op.in, op.out, arg<const float>(a, 0), op.out,
-         arg<const float>(a, 1), op.in, arg<float>(a, 2), op.in);
+  return make_kernel<LinearDgrad>([op](const auto& a, const StepState&) {
+    gemm('N', 'N', op.samples, op.in, op.out, a.dy, op.out, a.weight, op.in, a.dx, op.in);
   });
 }
 
+template <>
 KernelPtr compile(Context&, const LinearWgrad& op) {
-  return make_kernel([op](std::span<void* const> a, const StepState&) {
-    const auto *x = arg<const float>(a, 0), *dy = arg<const float>(a, 1);
-    gemm('T', 'N', op.out, op.in, op.samples, dy, op.out, x, op.in, arg<float>(a, 2), op.in);
-    auto* dbias = arg<float>(a, 3);
+  return make_kernel<LinearWgrad>([op](const auto& a, const StepState&) {
+    const auto *x = a.x, *dy = a.dy;
+    gemm('T', 'N', op.out, op.in, op.samples, dy, op.out, x, op.in, a.dweight, op.in);
+    auto* dbias = a.dbias;
     if (dbias == nullptr) return;
     std::memset(dbias, 0, sizeof(float) * static_cast<std::size_t>(op.out));
     for (int n = 0; n < op.samples; ++n)

@@ -28,12 +28,13 @@ double sample_loss(const SoftmaxCrossEntropy& op, const float* logits, int label
 
 }  // namespace
 
+template <>
 KernelPtr compile(Context&, const SoftmaxCrossEntropy& op) {
-  return make_kernel([op](std::span<void* const> args, const StepState& state) {
-    const auto* logits = arg<const float>(args, 0);
-    const auto* labels = arg<const std::int32_t>(args, 1);
-    auto* totals = arg<double>(args, 2);
-    auto* gradient = arg<float>(args, 3);
+  return make_kernel<SoftmaxCrossEntropy>([op](const auto& a, const StepState& state) {
+    const auto* logits = a.logits;
+    const auto* labels = a.labels;
+    auto* totals = a.totals;
+    auto* gradient = a.dlogits;
     totals[0] = totals[1] = totals[3] = 0.0;
     totals[2] = state.vote;
     for (int n = 0; n < op.samples; ++n, logits += op.classes) {

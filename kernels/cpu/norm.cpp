@@ -26,52 +26,50 @@ template <class S>
 KernelPtr make_moments(Context& context, const BatchMoments& op) {
   const auto& loops = context.loops.of<S>();
   std::vector<double> mean(static_cast<std::size_t>(op.channels)), m2(mean.size());
-  return make_kernel([op, &loops, mean, m2](std::span<void* const> args, const StepState&) mutable {
-    const std::size_t rows = rows_of(op.samples, op.pixels);
-    loops.moments(arg<const S>(args, 0), rows, op.channels, mean.data(), m2.data());
-    auto* sums = arg<double>(args, 1);
-    const std::size_t channels = mean.size();
-    const double n = static_cast<double>(rows);
-    sums[0] = n;
-    for (std::size_t c = 0; c < channels; ++c) {
-      sums[1 + c] = n * mean[c];
-      sums[1 + channels + c] = m2[c] + n * mean[c] * mean[c];
-    }
-  });
+  return make_kernel<BatchMoments, S>(
+      [op, &loops, mean, m2](const auto& a, const StepState&) mutable {
+        const std::size_t rows = rows_of(op.samples, op.pixels);
+        loops.moments(a.x, rows, op.channels, mean.data(), m2.data());
+        auto* sums = a.sums;
+        const std::size_t channels = mean.size();
+        const double n = static_cast<double>(rows);
+        sums[0] = n;
+        for (std::size_t c = 0; c < channels; ++c) {
+          sums[1 + c] = n * mean[c];
+          sums[1 + channels + c] = m2[c] + n * mean[c] * mean[c];
+        }
+      });
 }
 
 }  // namespace
 
+template <>
 KernelPtr compile(Context& context, const BatchMoments& op) {
   return with_storage(op.storage, [&]<class S>() { return make_moments<S>(context, op); });
 }
 
+template <>
 KernelPtr compile(Context&, const BatchFinalize& op) {
-  return make_kernel([op](std::span<void* const> args, const StepState& state) {
-    const FinalizeVectors vectors{arg<const double>(args, 0), arg<float>(args, 1),
-                                  arg<float>(args, 2),        arg<float>(args, 3),
-                                  arg<float>(args, 4),        arg<float>(args, 5),
-                                  state.update_running,       static_cast<double>(state.step)};
-    for (int c = 0; c < op.channels; ++c) finalize_channel(op, vectors, c);
+  return make_kernel<BatchFinalize>([op](const auto& a, const StepState& state) {
+    for (int c = 0; c < op.channels; ++c)
+      finalize_channel(op, a, state.update_running, static_cast<double>(state.step), c);
   });
 }
 
+template <>
 KernelPtr compile(Context&, const Accumulate& op) {
-  return make_kernel([op](std::span<void* const> args, const StepState&) {
-    const auto* sums = arg<const double>(args, 0);
-    auto* totals = arg<double>(args, 1);
-    for (int i = 0; i < op.count; ++i) totals[i] += sums[i];
+  return make_kernel<Accumulate>([op](const auto& a, const StepState&) {
+    for (int i = 0; i < op.count; ++i) a.totals[i] += a.sums[i];
   });
 }
 
+template <>
 KernelPtr compile(Context&, const BatchFromRunning& op) {
-  return make_kernel([op](std::span<void* const> args, const StepState&) {
-    const auto *running_mean = arg<const float>(args, 0), *running_var = arg<const float>(args, 1);
-    auto *mean = arg<float>(args, 2), *inv_std = arg<float>(args, 3);
+  return make_kernel<BatchFromRunning>([op](const auto& a, const StepState&) {
     for (int c = 0; c < op.channels; ++c) {
-      mean[c] = running_mean[c];
-      mean[op.channels + c] = 0.0f;
-      inv_std[c] = static_cast<float>(inverse_std(running_var[c], op.eps));
+      a.mean[c] = a.running_mean[c];
+      a.mean[op.channels + c] = 0.0f;
+      a.inv_std[c] = static_cast<float>(inverse_std(a.running_var[c], op.eps));
     }
   });
 }
@@ -81,47 +79,43 @@ namespace {
 template <class S>
 KernelPtr make_normalize(Context& context, const BatchNormalize& op) {
   const auto& loops = context.loops.of<S>();
-  return make_kernel([op, &loops, affine = Affine(op.channels)](std::span<void* const> args,
-                                                                const StepState&) mutable {
-    affine.set({arg<const float>(args, 1), arg<const float>(args, 2), arg<const float>(args, 3),
-                arg<const float>(args, 4), arg<const float>(args, 6)});
-    loops.normalize({arg<const S>(args, 0), arg<const S>(args, 5), arg<S>(args, 7),
-                     arg<const float>(args, 1), affine.scale.data(), affine.shift.data(),
-                     rows_of(op.samples, op.pixels), op.channels, op.relu, is_large(op)});
-  });
+  return make_kernel<BatchNormalize, S>(
+      [op, &loops, affine = Affine(op.channels)](const auto& a, const StepState&) mutable {
+        affine.set(norm_vectors(a));
+        loops.normalize({a.x, a.residual, a.y, a.mean, affine.scale.data(), affine.shift.data(),
+                         rows_of(op.samples, op.pixels), op.channels, op.relu, is_large(op)});
+      });
 }
 
 template <class S>
 KernelPtr make_gradient_sums(Context& context, const BatchGradientSums& op) {
   const auto& loops = context.loops.of<S>();
-  return make_kernel([op, &loops, affine = Affine(op.channels)](std::span<void* const> args,
-                                                                const StepState&) mutable {
-    const auto *mean = arg<const float>(args, 3), *inv_std = arg<const float>(args, 4);
-    const auto* correction = arg<const float>(args, 8);
-    affine.set({mean, inv_std, arg<const float>(args, 5), arg<const float>(args, 6), correction});
-    auto* sums = arg<double>(args, 9);
-    auto *dgamma = arg<float>(args, 10), *dbeta = arg<float>(args, 11);
-    loops.gradient_sums({arg<const S>(args, 0), arg<const S>(args, 1), arg<const S>(args, 2),
-                         arg<const S>(args, 7), arg<S>(args, 12), mean, affine.scale.data(),
-                         affine.shift.data(), sums, sums + op.channels,
-                         rows_of(op.samples, op.pixels), op.channels, op.relu, is_large(op)});
-    for (int c = 0; c < op.channels; ++c) {
-      double& gx = sums[op.channels + c];
-      gx = gradient_sum_of_normalized(sums[c], gx, mean[op.channels + c], inv_std[c]);
-      if (dgamma != nullptr)
-        dgamma[c] = gamma_gradient(sums[c], gx, correction, static_cast<std::size_t>(c),
-                                   static_cast<std::size_t>(op.channels));
-      if (dbeta != nullptr) dbeta[c] = static_cast<float>(sums[c]);
-    }
-  });
+  return make_kernel<BatchGradientSums, S>(
+      [op, &loops, affine = Affine(op.channels)](const auto& a, const StepState&) mutable {
+        affine.set(norm_vectors(a));
+        double* sums = a.sums;
+        loops.gradient_sums({a.dy, a.dy2, a.x, a.y, a.g, a.mean, affine.scale.data(),
+                             affine.shift.data(), sums, sums + op.channels,
+                             rows_of(op.samples, op.pixels), op.channels, op.relu, is_large(op)});
+        for (int c = 0; c < op.channels; ++c) {
+          double& gx = sums[op.channels + c];
+          gx = gradient_sum_of_normalized(sums[c], gx, a.mean[op.channels + c], a.inv_std[c]);
+          if (a.dgamma != nullptr)
+            a.dgamma[c] = gamma_gradient(sums[c], gx, a.correction, static_cast<std::size_t>(c),
+                                         static_cast<std::size_t>(op.channels));
+          if (a.dbeta != nullptr) a.dbeta[c] = static_cast<float>(sums[c]);
+        }
+      });
 }
 
 }  // namespace
 
+template <>
 KernelPtr compile(Context& context, const BatchNormalize& op) {
   return with_storage(op.storage, [&]<class S>() { return make_normalize<S>(context, op); });
 }
 
+template <>
 KernelPtr compile(Context& context, const BatchGradientSums& op) {
   return with_storage(op.storage, [&]<class S>() { return make_gradient_sums<S>(context, op); });
 }
@@ -154,30 +148,29 @@ template <class S>
 KernelPtr make_group_norm(Context& context, const GroupNormForward& op) {
   const auto& loops = context.loops.of<S>();
   std::vector<double> mean(static_cast<std::size_t>(op.channels)), m2(mean.size());
-  return make_kernel([op, &loops, mean, m2, affine = Affine(op.channels)](
-                         std::span<void* const> args, const StepState&) mutable {
-    const auto* residual = arg<const S>(args, 3);
+  return make_kernel<GroupNormForward, S>([op, &loops, mean, m2, affine = Affine(op.channels)](
+                                              const auto& a, const StepState&) mutable {
     const std::size_t rows = static_cast<std::size_t>(op.pixels);
     const std::size_t stride = rows * static_cast<std::size_t>(op.channels);
     for (std::size_t n = 0; n < static_cast<std::size_t>(op.samples); ++n) {
-      const S* x = arg<const S>(args, 0) + n * stride;
-      float* sample_mean = arg<float>(args, 5) + n * 2 * mean.size();
-      float* inv_std = arg<float>(args, 6) + n * mean.size();
+      const S* x = a.x + n * stride;
+      float* sample_mean = a.mean + n * 2 * mean.size();
+      float* inv_std = a.inv_std + n * mean.size();
       loops.moments(x, rows, op.channels, mean.data(), m2.data());
       group_statistics(op, mean.data(), m2.data(), sample_mean, inv_std);
-      affine.set({sample_mean, inv_std, arg<const float>(args, 1), arg<const float>(args, 2)});
-      loops.normalize({x, residual != nullptr ? residual + n * stride : nullptr,
-                       arg<S>(args, 4) + n * stride, sample_mean, affine.scale.data(),
-                       affine.shift.data(), rows, op.channels, op.relu, is_large(op)});
+      affine.set({sample_mean, inv_std, a.gamma, a.beta});
+      loops.normalize({x, a.residual != nullptr ? a.residual + n * stride : nullptr,
+                       a.y + n * stride, sample_mean, affine.scale.data(), affine.shift.data(),
+                       rows, op.channels, op.relu, is_large(op)});
     }
   });
 }
 
 /// The backward pass of one group normalization; its vectors are reused from sample to sample.
 template <class S>
-class GroupNormBackwardKernel final : public Kernel {
+class GroupNormBackwardBody {
  public:
-  GroupNormBackwardKernel(const GroupNormBackward& op, const StorageLoops<S>& loops)
+  GroupNormBackwardBody(const GroupNormBackward& op, const StorageLoops<S>& loops)
       : op_(op),
         loops_(loops),
         affine_(op.channels),
@@ -187,38 +180,36 @@ class GroupNormBackwardKernel final : public Kernel {
         dgamma_(sum_g_.size()),
         dbeta_(sum_g_.size()) {}
 
-  void run(std::span<void* const> args, const StepState&) override {
+  void operator()(const PointersOf<GroupNormBackward, S>& a, const StepState&) {
     for (std::size_t c = 0; c < dgamma_.size(); ++c) dgamma_[c] = dbeta_[c] = 0.0;
-    for (std::size_t n = 0; n < static_cast<std::size_t>(op_.samples); ++n) one_sample(args, n);
-    auto *dgamma = arg<float>(args, 9), *dbeta = arg<float>(args, 10);
+    for (std::size_t n = 0; n < static_cast<std::size_t>(op_.samples); ++n) one_sample(a, n);
     for (std::size_t c = 0; c < dgamma_.size(); ++c) {
-      if (dgamma != nullptr) dgamma[c] = static_cast<float>(dgamma_[c]);
-      if (dbeta != nullptr) dbeta[c] = static_cast<float>(dbeta_[c]);
+      if (a.dgamma != nullptr) a.dgamma[c] = static_cast<float>(dgamma_[c]);
+      if (a.dbeta != nullptr) a.dbeta[c] = static_cast<float>(dbeta_[c]);
     }
   }
 
  private:
-  void one_sample(std::span<void* const> args, std::size_t n) {
+  void one_sample(const PointersOf<GroupNormBackward, S>& a, std::size_t n) {
     const std::size_t rows = static_cast<std::size_t>(op_.pixels), channels = sum_g_.size();
     const std::size_t at = n * rows * channels;
     const auto offset = [at](auto* p) { return p != nullptr ? p + at : nullptr; };
-    const S* x = arg<const S>(args, 2) + at;
-    const float* mean = arg<const float>(args, 3) + n * 2 * channels;
-    const float* inv_std = arg<const float>(args, 4) + n * channels;
-    const auto* gamma = arg<const float>(args, 5);
-    affine_.set({mean, inv_std, gamma, arg<const float>(args, 6)});
-    const S* dy = arg<const S>(args, 0) + at;
-    S* g = offset(arg<S>(args, 11));
-    loops_.gradient_sums({dy, offset(arg<const S>(args, 1)), x, offset(arg<const S>(args, 7)), g,
-                          mean, affine_.scale.data(), affine_.shift.data(), sum_g_.data(),
-                          sum_gx_.data(), rows, op_.channels, op_.relu, is_large(op_)});
+    const S* x = a.x + at;
+    const float* mean = a.mean + n * 2 * channels;
+    const float* inv_std = a.inv_std + n * channels;
+    const auto* gamma = a.gamma;
+    affine_.set({mean, inv_std, gamma, a.beta});
+    const S* dy = a.dy + at;
+    S* g = offset(a.g);
+    loops_.gradient_sums({dy, offset(a.dy2), x, offset(a.y), g, mean, affine_.scale.data(),
+                          affine_.shift.data(), sum_g_.data(), sum_gx_.data(), rows, op_.channels,
+                          op_.relu, is_large(op_)});
     for (std::size_t c = 0; c < channels; ++c) sum_gx_[c] -= mean[channels + c] * sum_g_[c];
     set_lines(mean + channels, inv_std, gamma);
-    loops_.input_gradient({g != nullptr ? g : dy, x, arg<S>(args, 8) + at, mean,
-                           affine_.scale.data(), affine_.shift.data(), lines_.a.data(),
-                           lines_.b.data(), lines_.d.data(), rows, op_.channels,
-                           op_.relu && g == nullptr, Direction::value, nullptr, nullptr,
-                           is_large(op_)});
+    loops_.input_gradient({g != nullptr ? g : dy, x, a.dx + at, mean, affine_.scale.data(),
+                           affine_.shift.data(), lines_.a.data(), lines_.b.data(), lines_.d.data(),
+                           rows, op_.channels, op_.relu && g == nullptr, Direction::value, nullptr,
+                           nullptr, is_large(op_)});
   }
 
   void set_lines(const float* mean_rest, const float* inv_std, const float* gamma) {
@@ -254,14 +245,16 @@ class GroupNormBackwardKernel final : public Kernel {
 
 }  // namespace
 
+template <>
 KernelPtr compile(Context& context, const GroupNormForward& op) {
   assert(op.channels % op.groups == 0);
   return with_storage(op.storage, [&]<class S>() { return make_group_norm<S>(context, op); });
 }
 
+template <>
 KernelPtr compile(Context& context, const GroupNormBackward& op) {
   return with_storage(op.storage, [&]<class S>() -> KernelPtr {
-    return std::make_unique<GroupNormBackwardKernel<S>>(op, context.loops.of<S>());
+    return make_kernel<GroupNormBackward, S>(GroupNormBackwardBody<S>(op, context.loops.of<S>()));
   });
 }
 

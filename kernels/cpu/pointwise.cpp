@@ -19,9 +19,9 @@ void write(BFloat16& place, float value) { place = to_bfloat16(value); }
 template <class S>
 KernelPtr make_activation(Context& context, const ActivationForward& op) {
   const auto& loops = context.loops.of<S>();
-  return make_kernel([op, &loops](std::span<void* const> args, const StepState&) {
-    const auto* x = arg<const S>(args, 0);
-    auto* y = arg<S>(args, 1);
+  return make_kernel<ActivationForward, S>([op, &loops](const auto& a, const StepState&) {
+    const auto* x = a.x;
+    auto* y = a.y;
     const std::size_t count = values(op.samples, op.size);
     if (op.kind == Activation::relu) return loops.relu(x, y, count);
     for (std::size_t i = 0; i < count; ++i) write(y[i], activate(op.kind, read(x[i])));
@@ -31,10 +31,10 @@ KernelPtr make_activation(Context& context, const ActivationForward& op) {
 template <class S>
 KernelPtr make_activation_backward(Context& context, const ActivationBackward& op) {
   const auto& loops = context.loops.of<S>();
-  return make_kernel([op, &loops](std::span<void* const> args, const StepState&) {
-    const auto *dy = arg<const S>(args, 0), *x = arg<const S>(args, 1);
-    const auto* y = arg<const S>(args, 2);
-    auto* dx = arg<S>(args, 3);
+  return make_kernel<ActivationBackward, S>([op, &loops](const auto& a, const StepState&) {
+    const auto *dy = a.dy, *x = a.x;
+    const auto* y = a.y;
+    auto* dx = a.dx;
     const std::size_t count = values(op.samples, op.size);
     if (op.kind == Activation::relu) return loops.relu_backward(dy, y, dx, count);
     if (op.kind == Activation::gelu)
@@ -47,11 +47,11 @@ KernelPtr make_activation_backward(Context& context, const ActivationBackward& o
 
 template <class S>
 KernelPtr make_dropout(const Dropout& op) {
-  return make_kernel([op, line = dropout_line(op)](std::span<void* const> args,
-                                                   const StepState& state) {
-    const auto* x = arg<const S>(args, 0);
-    const auto* ids = arg<const std::uint32_t>(args, 1);
-    auto* y = arg<S>(args, 2);
+  return make_kernel<Dropout, S>([op, line = dropout_line(op)](const auto& a,
+                                                               const StepState& state) {
+    const auto* x = a.x;
+    const auto* ids = a.sample_ids;
+    auto* y = a.y;
     const float threshold = static_cast<float>(op.p);
     for (int n = 0; n < op.samples; ++n) {
       RandomStream random(state.seed, RandomPurpose::dropout, state.step,
@@ -64,10 +64,10 @@ KernelPtr make_dropout(const Dropout& op) {
 
 template <class S>
 KernelPtr make_noise(const NormNoise& op) {
-  return make_kernel([op](std::span<void* const> args, const StepState& state) {
-    const auto* x = arg<const S>(args, 0);
-    const auto* ids = arg<const std::uint32_t>(args, 1);
-    auto* y = arg<S>(args, 2);
+  return make_kernel<NormNoise, S>([op](const auto& a, const StepState& state) {
+    const auto* x = a.x;
+    const auto* ids = a.sample_ids;
+    auto* y = a.y;
     const NoiseLine expected = expected_noise(op);
     for (int n = 0; n < op.samples; ++n, x += op.pixels * op.channels, y += op.pixels * op.channels)
       for (int c = 0; c < op.channels; ++c) {
@@ -81,9 +81,9 @@ KernelPtr make_noise(const NormNoise& op) {
 
 template <class S>
 KernelPtr make_transpose(const ToChannelsFirst& op) {
-  return make_kernel([op](std::span<void* const> args, const StepState&) {
-    const auto* x = arg<const S>(args, 0);
-    auto* y = arg<S>(args, 1);
+  return make_kernel<ToChannelsFirst, S>([op](const auto& a, const StepState&) {
+    const auto* x = a.x;
+    auto* y = a.y;
     const int rows = op.inverse ? op.channels : op.pixels;
     const int columns = op.inverse ? op.pixels : op.channels;
     for (int n = 0; n < op.samples; ++n, x += rows * columns, y += rows * columns)
@@ -94,45 +94,51 @@ KernelPtr make_transpose(const ToChannelsFirst& op) {
 
 }  // namespace
 
+template <>
 KernelPtr compile(Context& context, const ActivationForward& op) {
   return with_storage(op.storage, [&]<class S>() { return make_activation<S>(context, op); });
 }
 
+template <>
 KernelPtr compile(Context& context, const ActivationBackward& op) {
   return with_storage(op.storage,
                       [&]<class S>() { return make_activation_backward<S>(context, op); });
 }
 
+template <>
 KernelPtr compile(Context& context, const Add& op) {
   return with_storage(op.storage, [&]<class S>() {
-    return make_kernel(
-        [op, &loops = context.loops.of<S>()](std::span<void* const> args, const StepState&) {
-          loops.add(arg<const S>(args, 0), arg<const S>(args, 1), arg<S>(args, 2),
-                    values(op.samples, op.size));
+    return make_kernel<Add, S>(
+        [op, &loops = context.loops.of<S>()](const auto& a, const StepState&) {
+          loops.add(a.a, a.b, a.sum, values(op.samples, op.size));
         });
   });
 }
 
+template <>
 KernelPtr compile(Context&, const Dropout& op) {
   return with_storage(op.storage, [&]<class S>() { return make_dropout<S>(op); });
 }
 
+template <>
 KernelPtr compile(Context&, const NormNoise& op) {
   return with_storage(op.storage, [&]<class S>() { return make_noise<S>(op); });
 }
 
+template <>
 KernelPtr compile(Context&, const ToChannelsFirst& op) {
   return with_storage(op.storage, [&]<class S>() { return make_transpose<S>(op); });
 }
 
+template <>
 KernelPtr compile(Context& context, const Convert& op) {
   const Loops& loops = context.loops;
-  return make_kernel([op, &loops](std::span<void* const> args, const StepState&) {
+  return make_kernel<Convert>([op, &loops](const auto& a, const StepState&) {
     const std::size_t count = values(op.samples, op.size);
     if (op.from == Storage::f32)
-      loops.narrow(arg<const float>(args, 0), arg<BFloat16>(args, 1), count);
+      loops.narrow(typed<float>(a.x), typed<BFloat16>(a.y), count);
     else
-      loops.widen(arg<const BFloat16>(args, 0), arg<float>(args, 1), count);
+      loops.widen(typed<BFloat16>(a.x), typed<float>(a.y), count);
   });
 }
 

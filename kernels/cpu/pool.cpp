@@ -56,6 +56,7 @@ std::size_t workspace_bytes(Context& context, const PoolForward& op) {
       .get_size();
 }
 
+template <>
 KernelPtr compile(Context& context, const PoolForward& op) {
   const auto pd =
       forward_pd(context, op.shape, op.samples, context.onednn_type(op.storage), op.training);
@@ -65,18 +66,19 @@ KernelPtr compile(Context& context, const PoolForward& op) {
   if (workspace) roles.emplace_back(DNNL_ARG_WORKSPACE, pd.workspace_desc());
   DnnlCall call(context, dnnl::pooling_forward(pd), roles, pd.scratchpad_desc());
   KernelPtr kernel =
-      make_kernel([call, workspace](std::span<void* const> a, const StepState&) mutable {
+      make_kernel<PoolForward>([call, workspace](const auto& a, const StepState&) mutable {
         if (workspace)
-          call.run({a[0], a[1], a[2]});
+          call.run({a.x, a.y, a.workspace});
         else
-          call.run({a[0], a[1]});
+          call.run({a.x, a.y});
       });
   if (!context.emulates(op.storage)) return kernel;
-  return emulate_bf16(
+  return emulate_bf16<PoolForward>(
       context, std::move(kernel),
-      {{0, input_values(op.shape, op.samples)}, {1, output_values(op.shape, op.samples), true}});
+      {input_values(op.shape, op.samples), output_values(op.shape, op.samples)});
 }
 
+template <>
 KernelPtr compile(Context& context, const PoolBackward& op) {
   const memory::data_type type = context.onednn_type(op.storage);
   const PoolDescriptors d = describe(op.shape, op.samples, type);
@@ -90,16 +92,16 @@ KernelPtr compile(Context& context, const PoolBackward& op) {
   if (workspace) roles.emplace_back(DNNL_ARG_WORKSPACE, forward.workspace_desc());
   DnnlCall call(context, dnnl::pooling_backward(pd), roles, pd.scratchpad_desc());
   KernelPtr kernel =
-      make_kernel([call, workspace](std::span<void* const> a, const StepState&) mutable {
+      make_kernel<PoolBackward>([call, workspace](const auto& a, const StepState&) mutable {
         if (workspace)
-          call.run({a[0], a[2], a[1]});
+          call.run({a.dy, a.dx, a.workspace});
         else
-          call.run({a[0], a[2]});
+          call.run({a.dy, a.dx});
       });
   if (!context.emulates(op.storage)) return kernel;
-  return emulate_bf16(
+  return emulate_bf16<PoolBackward>(
       context, std::move(kernel),
-      {{0, output_values(op.shape, op.samples)}, {2, input_values(op.shape, op.samples), true}});
+      {output_values(op.shape, op.samples), input_values(op.shape, op.samples)});
 }
 
 }  // namespace syncnorm::cpu

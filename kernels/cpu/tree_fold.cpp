@@ -30,12 +30,13 @@ void fold(const TreeFold& op, const T* nodes, T* out) {
 
 }  // namespace
 
+template <>
 KernelPtr compile(Context&, const TreeFold& op) {
-  return make_kernel([op](std::span<void* const> args, const StepState&) {
+  return make_kernel<TreeFold>([op](const auto& a, const StepState&) {
     if (op.doubles)
-      fold(op, arg<const double>(args, 0), arg<double>(args, 1));
+      fold(op, typed<double>(a.nodes), typed<double>(a.left));
     else
-      fold(op, arg<const float>(args, 0), arg<float>(args, 1));
+      fold(op, typed<float>(a.nodes), typed<float>(a.left));
   });
 }
 

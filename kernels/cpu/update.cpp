@@ -9,48 +9,49 @@ namespace syncnorm::cpu {
 namespace {
 
 /// What the gradient is multiplied by; nan: no update.
-float factor_of(std::span<void* const> args, std::size_t index) {
-  return index < args.size() && args[index] != nullptr ? *arg<const float>(args, index) : 1.0f;
-}
+float value_of(const float* factor) { return factor != nullptr ? *factor : 1.0f; }
 
 }  // namespace
 
+template <>
 KernelPtr compile(Context& context, const SgdUpdate& op) {
   const Loops& loops = context.loops;
-  return make_kernel([op, &loops](std::span<void* const> args, const StepState& state) {
-    const float factor = factor_of(args, 3);
+  return make_kernel<SgdUpdate>([op, &loops](const auto& a, const StepState& state) {
+    const float factor = value_of(a.factor);
     if (std::isnan(factor)) return;
-    loops.sgd(arg<float>(args, 0), arg<const float>(args, 1), arg<float>(args, 2), op.count,
-              state.lr, factor, static_cast<float>(op.momentum),
-              static_cast<float>(op.weight_decay), op.nesterov);
+    loops.sgd(a.parameter, a.gradient, a.velocity, op.count, state.lr, factor,
+              static_cast<float>(op.momentum), static_cast<float>(op.weight_decay), op.nesterov);
   });
 }
 
+template <>
 KernelPtr compile(Context&, const AdamUpdate& op) {
-  return make_kernel([op](std::span<void* const> args, const StepState& state) {
-    const float factor = factor_of(args, 4);
+  return make_kernel<AdamUpdate>([op](const auto& a, const StepState& state) {
+    const float factor = value_of(a.factor);
     if (std::isnan(factor)) return;
-    auto* p = arg<float>(args, 0);
-    const auto* gradient = arg<const float>(args, 1);
-    auto *m = arg<float>(args, 2), *v = arg<float>(args, 3);
+    auto* p = a.parameter;
+    const auto* gradient = a.gradient;
+    auto *m = a.first_moment, *v = a.second_moment;
     const AdamConstants k = adam_constants(op, state.step, state.lr, factor);
     for (std::size_t i = 0; i < op.count; ++i) adam_value(k, gradient[i], p[i], m[i], v[i]);
   });
 }
 
+template <>
 KernelPtr compile(Context& context, const SumOfSquares& op) {
   const Loops& loops = context.loops;
-  return make_kernel([op, &loops](std::span<void* const> args, const StepState&) {
-    *arg<double>(args, 1) = loops.sum_of_squares(arg<const float>(args, 0), op.count);
+  return make_kernel<SumOfSquares>([op, &loops](const auto& a, const StepState&) {
+    *a.sum = loops.sum_of_squares(a.gradient, op.count);
   });
 }
 
+template <>
 KernelPtr compile(Context&, const GradientFactor& op) {
-  return make_kernel([op](std::span<void* const> args, const StepState&) {
-    const double* loss = arg<const double>(args, 1);
-    auto* factor = arg<float>(args, 2);
-    *factor = gradient_factor(op.clip_norm, *arg<const double>(args, 0),
-                              loss != nullptr ? *loss : 0.0, *factor);
+  return make_kernel<GradientFactor>([op](const auto& a, const StepState&) {
+    const double* loss = a.loss;
+    auto* factor = a.factor;
+    *factor =
+        gradient_factor(op.clip_norm, *a.sum_of_squares, loss != nullptr ? *loss : 0.0, *factor);
   });
 }
 

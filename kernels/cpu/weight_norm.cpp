@@ -18,11 +18,11 @@ double sum(std::size_t count, Value value) {
   return ((lane[0] + lane[1]) + (lane[2] + lane[3])) + ((lane[4] + lane[5]) + (lane[6] + lane[7]));
 }
 
-void normalize(const WeightNormalize& op, std::span<void* const> args) {
+void normalize(const WeightNormalize& op, const PointersOf<WeightNormalize>& a) {
   const std::size_t inputs = static_cast<std::size_t>(op.inputs);
-  const auto *v = arg<const float>(args, 0), *g = arg<const float>(args, 1);
-  auto* w = arg<float>(args, 2);
-  auto* scale = arg<double>(args, 4);
+  const auto *v = a.v, *g = a.g;
+  auto* w = a.w;
+  auto* scale = a.scale;
   for (int o = 0; o < op.outputs; ++o, v += inputs, w += inputs) {
     scale[o] =
         1.0 / std::sqrt(sum(inputs, [&](auto i) { return static_cast<double>(v[i]) * v[i]; }));
@@ -32,12 +32,13 @@ void normalize(const WeightNormalize& op, std::span<void* const> args) {
 }
 
 /// With s = 1/‖v‖: dg = s·Σ dw·v and dv = g·s·(dw − v·s²·Σ dw·v).
-void normalize_backward(const WeightNormalizeBackward& op, std::span<void* const> args) {
+void normalize_backward(const WeightNormalizeBackward& op,
+                        const PointersOf<WeightNormalizeBackward>& a) {
   const std::size_t inputs = static_cast<std::size_t>(op.inputs);
-  const auto *dw = arg<const float>(args, 0), *v = arg<const float>(args, 1);
-  const auto* g = arg<const float>(args, 2);
-  const auto* scale = arg<const double>(args, 4);
-  auto *dv = arg<float>(args, 5), *dg = arg<float>(args, 6);
+  const auto *dw = a.dw, *v = a.v;
+  const auto* g = a.g;
+  const auto* scale = a.scale;
+  auto *dv = a.dv, *dg = a.dg;
   for (int o = 0; o < op.outputs; ++o, dw += inputs, v += inputs, dv += inputs) {
     const double dot = sum(inputs, [&](auto i) { return static_cast<double>(dw[i]) * v[i]; });
     dg[o] = static_cast<float>(dot * scale[o]);
@@ -47,11 +48,11 @@ void normalize_backward(const WeightNormalizeBackward& op, std::span<void* const
   }
 }
 
-void standardize(const WeightNormalize& op, std::span<void* const> args) {
+void standardize(const WeightNormalize& op, const PointersOf<WeightNormalize>& a) {
   const std::size_t inputs = static_cast<std::size_t>(op.inputs);
-  const auto* v = arg<const float>(args, 0);
-  auto* w = arg<float>(args, 2);
-  auto *mean = arg<double>(args, 3), *scale = arg<double>(args, 4);
+  const auto* v = a.v;
+  auto* w = a.w;
+  auto *mean = a.mean, *scale = a.scale;
   for (int o = 0; o < op.outputs; ++o, v += inputs, w += inputs) {
     const double m = mean[o] = sum(inputs, [&](auto i) { return v[i]; }) / op.inputs;
     const double m2 = sum(inputs, [&](auto i) { return (v[i] - m) * (v[i] - m); });
@@ -61,11 +62,12 @@ void standardize(const WeightNormalize& op, std::span<void* const> args) {
 }
 
 /// The input gradient of every normalization: dv = s·(dw − mean(dw) − ŵ·mean(dw·ŵ)).
-void standardize_backward(const WeightNormalizeBackward& op, std::span<void* const> args) {
+void standardize_backward(const WeightNormalizeBackward& op,
+                          const PointersOf<WeightNormalizeBackward>& a) {
   const std::size_t inputs = static_cast<std::size_t>(op.inputs);
-  const auto *dw = arg<const float>(args, 0), *v = arg<const float>(args, 1);
-  const auto *mean = arg<const double>(args, 3), *scale = arg<const double>(args, 4);
-  auto* dv = arg<float>(args, 5);
+  const auto *dw = a.dw, *v = a.v;
+  const auto *mean = a.mean, *scale = a.scale;
+  auto* dv = a.dv;
   for (int o = 0; o < op.outputs; ++o, dw += inputs, v += inputs, dv += inputs) {
     const auto w = [&](std::size_t i) { return (v[i] - mean[o]) * scale[o]; };
     const double mean_dw = sum(inputs, [&](auto i) { return dw[i]; }) / op.inputs;
@@ -77,15 +79,17 @@ void standardize_backward(const WeightNormalizeBackward& op, std::span<void* con
 
 }  // namespace
 
+template <>
 KernelPtr compile(Context&, const WeightNormalize& op) {
-  return make_kernel([op](std::span<void* const> args, const StepState&) {
-    op.standardize ? standardize(op, args) : normalize(op, args);
+  return make_kernel<WeightNormalize>([op](const auto& a, const StepState&) {
+    op.standardize ? standardize(op, a) : normalize(op, a);
   });
 }
 
+template <>
 KernelPtr compile(Context&, const WeightNormalizeBackward& op) {
-  return make_kernel([op](std::span<void* const> args, const StepState&) {
-    op.standardize ? standardize_backward(op, args) : normalize_backward(op, args);
+  return make_kernel<WeightNormalizeBackward>([op](const auto& a, const StepState&) {
+    op.standardize ? standardize_backward(op, a) : normalize_backward(op, a);
   });
 }
 

@@ -9,19 +9,16 @@ __device__ __forceinline__ int own_index() {
   return static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
 }
 
-__global__ void finalize(BatchFinalize op, FinalizeVectors vectors, const StepState* state) {
-  const int c = own_index();
-  vectors.update_running = state->update_running;
-  vectors.step = static_cast<double>(state->step);
-  if (c < op.channels) finalize_channel(op, vectors, c);
-}
-
-__global__ void finalize_deviation(BatchFinalizeDeviation op, const double* sums,
-                                   const double* totals, float* inv_std, float* running_var,
-                                   const StepState* state) {
+__global__ void finalize(BatchFinalize op, PointersOf<BatchFinalize> a, const StepState* state) {
   const int c = own_index();
   if (c < op.channels)
-    finalize_deviation_channel(op, sums, totals, inv_std, running_var, state->update_running, c);
+    finalize_channel(op, a, state->update_running, static_cast<double>(state->step), c);
+}
+
+__global__ void finalize_deviation(BatchFinalizeDeviation op, PointersOf<BatchFinalizeDeviation> a,
+                                   const StepState* state) {
+  const int c = own_index();
+  if (c < op.channels) finalize_deviation_channel(op, a, state->update_running, c);
 }
 
 __global__ void accumulate(int count, const double* sums, double* totals) {
@@ -29,13 +26,12 @@ __global__ void accumulate(int count, const double* sums, double* totals) {
   if (i < count) totals[i] += sums[i];
 }
 
-__global__ void from_running(BatchFromRunning op, const float* running_mean,
-                             const float* running_var, float* mean, float* inv_std) {
+__global__ void from_running(BatchFromRunning op, PointersOf<BatchFromRunning> a) {
   const int c = own_index();
   if (c >= op.channels) return;
-  mean[c] = running_mean[c];
-  mean[op.channels + c] = 0.0f;
-  inv_std[c] = static_cast<float>(inverse_std(running_var[c], op.eps));
+  a.mean[c] = a.running_mean[c];
+  a.mean[op.channels + c] = 0.0f;
+  a.inv_std[c] = static_cast<float>(inverse_std(a.running_var[c], op.eps));
 }
 
 template <class Op>
@@ -53,88 +49,79 @@ void launch_each(Context& context, void (*kernel)(Parameters...), int count,
          context.stream, arguments...);
 }
 
-NormVectors norm_vectors(std::span<void* const> args, std::size_t first, std::size_t correction) {
-  return {arg<const float>(args, first), arg<const float>(args, first + 1),
-          arg<const float>(args, first + 2), arg<const float>(args, first + 3),
-          arg<const float>(args, correction)};
-}
-
 }  // namespace
 
+template <>
 KernelPtr compile(Context& context, const BatchMoments& op) {
   context.need_scratch(partial_doubles(batch_shape(op)) * sizeof(double));
-  return make_kernel([op, &context](std::span<void* const> args, const StepState&) {
-    auto* sums = arg<double>(args, 1);
-    run_moments(context, op.storage, batch_shape(op), {args[0], sums + 1, sums},
+  return make_kernel<BatchMoments>([op, &context](const auto& a, const StepState&) {
+    run_moments(context, op.storage, batch_shape(op), {a.x, a.sums + 1, a.sums},
                 context.scratch<double>());
   });
 }
 
+template <>
 KernelPtr compile(Context& context, const BatchFinalize& op) {
-  return make_kernel([op, &context](std::span<void* const> args, const StepState& state) {
-    const FinalizeVectors vectors{arg<const double>(args, 0), arg<float>(args, 1),
-                                  arg<float>(args, 2),        arg<float>(args, 3),
-                                  arg<float>(args, 4),        arg<float>(args, 5)};
-    launch_each(context, finalize, op.channels, op, vectors, context.use(state));
+  return make_kernel<BatchFinalize>([op, &context](const auto& a, const StepState& state) {
+    launch_each(context, finalize, op.channels, op, a, context.use(state));
   });
 }
 
+template <>
 KernelPtr compile(Context& context, const BatchDeviation& op) {
   context.need_scratch(partial_doubles(batch_shape(op)) * sizeof(double));
-  return make_kernel([op, &context](std::span<void* const> args, const StepState&) {
-    run_deviation(context, op.storage, batch_shape(op),
-                  {op.part, args[0], arg<const float>(args, 1), arg<const double>(args, 2),
-                   arg<double>(args, 3)},
+  return make_kernel<BatchDeviation>([op, &context](const auto& a, const StepState&) {
+    run_deviation(context, op.storage, batch_shape(op), {op.part, a.x, a.mean, a.largest, a.totals},
                   context.scratch<double>());
   });
 }
 
+template <>
 KernelPtr compile(Context& context, const BatchFinalizeDeviation& op) {
-  return make_kernel([op, &context](std::span<void* const> args, const StepState& state) {
-    launch_each(context, finalize_deviation, op.channels, op, arg<const double>(args, 0),
-                arg<const double>(args, 1), arg<float>(args, 2), arg<float>(args, 3),
-                context.use(state));
+  return make_kernel<BatchFinalizeDeviation>([op, &context](const auto& a, const StepState& state) {
+    launch_each(context, finalize_deviation, op.channels, op, a, context.use(state));
   });
 }
 
+template <>
 KernelPtr compile(Context& context, const Accumulate& op) {
-  return make_kernel([op, &context](std::span<void* const> args, const StepState&) {
-    launch_each(context, accumulate, op.count, op.count, arg<const double>(args, 0),
-                arg<double>(args, 1));
+  return make_kernel<Accumulate>([op, &context](const auto& a, const StepState&) {
+    launch_each(context, accumulate, op.count, op.count, a.sums, a.totals);
   });
 }
 
+template <>
 KernelPtr compile(Context& context, const BatchFromRunning& op) {
-  return make_kernel([op, &context](std::span<void* const> args, const StepState&) {
-    launch_each(context, from_running, op.channels, op, arg<const float>(args, 0),
-                arg<const float>(args, 1), arg<float>(args, 2), arg<float>(args, 3));
+  return make_kernel<BatchFromRunning>([op, &context](const auto& a, const StepState&) {
+    launch_each(context, from_running, op.channels, op, a);
   });
 }
 
+template <>
 KernelPtr compile(Context& context, const BatchNormalize& op) {
-  return make_kernel([op, &context](std::span<void* const> args, const StepState&) {
+  return make_kernel<BatchNormalize>([op, &context](const auto& a, const StepState&) {
     run_normalize(context, op.storage, batch_shape(op),
-                  {args[0], args[5], args[7], norm_vectors(args, 1, 6), op.relu});
+                  {a.x, a.residual, a.y, norm_vectors(a), op.relu});
   });
 }
 
+template <>
 KernelPtr compile(Context& context, const BatchGradientSums& op) {
   context.need_scratch(partial_doubles(batch_shape(op)) * sizeof(double));
-  return make_kernel([op, &context](std::span<void* const> args, const StepState&) {
-    run_gradient_sums(context, op.storage, batch_shape(op),
-                      {args[0], args[1], args[2], args[7], args[12], norm_vectors(args, 3, 8),
-                       op.relu, arg<double>(args, 9), arg<float>(args, 10), arg<float>(args, 11)},
-                      context.scratch<double>());
+  return make_kernel<BatchGradientSums>([op, &context](const auto& a, const StepState&) {
+    run_gradient_sums(
+        context, op.storage, batch_shape(op),
+        {a.dy, a.dy2, a.x, a.y, a.g, norm_vectors(a), op.relu, a.sums, a.dgamma, a.dbeta},
+        context.scratch<double>());
   });
 }
 
+template <>
 KernelPtr compile(Context& context, const BatchInputGradient& op) {
-  return make_kernel([op, &context](std::span<void* const> args, const StepState&) {
-    const GroupTotals totals{arg<const double>(args, 6), 0.0, arg<const double>(args, 9),
-                             arg<const double>(args, 10)};
+  return make_kernel<BatchInputGradient>([op, &context](const auto& a, const StepState&) {
+    const GroupTotals totals{a.gradient_sums, 0.0, a.deviation, a.maxima};
     run_input_gradient(context, op.storage, batch_shape(op),
-                       {op, args[0], args[1], args[11], norm_vectors(args, 2, 8), totals,
-                        arg<const double>(args, 7)});
+                       {op, a.g, a.x, a.dx, norm_vectors(a), totals, a.sums});
   });
 }
 

@@ -1,6 +1,6 @@
 // What the CUDA kernels share: the compute stream, the libraries' handles, one scratch area.
 //
-// One file per kind of operation implements the `compile` overloads below; device.cpp only
+// One file per kind of operation specializes compile() below; device.cpp only
 // forwards. Kernels of one context run one after another on its stream, so one scratch area of the
 // largest size serves them all.
 #pragma once
@@ -13,6 +13,7 @@
 #include <set>
 
 #include "kernels/device.h"
+#include "kernels/make_kernel.h"
 
 namespace syncnorm::cuda {
 
@@ -69,68 +70,11 @@ void write_bytes(cudaStream_t stream, void* to, const void* from, std::size_t by
 /// InputError when there is not enough, saying how much there is.
 Buffer allocate_device(std::size_t bytes, cudaStream_t stream);
 
-template <class T>
-T* arg(std::span<void* const> args, std::size_t index) {
-  return static_cast<T*>(args[index]);
-}
-
-/// An argument that may be null or left out.
-template <class T>
-T* optional_arg(std::span<void* const> args, std::size_t index) {
-  return index < args.size() ? static_cast<T*>(args[index]) : nullptr;
-}
-
-using KernelPtr = std::unique_ptr<Kernel>;
-
-KernelPtr compile(Context&, const ConvPack&);
-KernelPtr compile(Context&, const ConvForward&);
-KernelPtr compile(Context&, const ConvDgrad&);
-KernelPtr compile(Context&, const ConvWgrad&);
-KernelPtr compile(Context&, const LinearForward&);
-KernelPtr compile(Context&, const LinearDgrad&);
-KernelPtr compile(Context&, const LinearWgrad&);
-KernelPtr compile(Context&, const WeightNormalize&);
-KernelPtr compile(Context&, const WeightNormalizeBackward&);
-KernelPtr compile(Context&, const PoolForward&);
-KernelPtr compile(Context&, const PoolBackward&);
-KernelPtr compile(Context&, const BatchMoments&);
-KernelPtr compile(Context&, const BatchFinalize&);
-KernelPtr compile(Context&, const BatchDeviation&);
-KernelPtr compile(Context&, const BatchFinalizeDeviation&);
-KernelPtr compile(Context&, const Accumulate&);
-KernelPtr compile(Context&, const BatchFromRunning&);
-KernelPtr compile(Context&, const BatchNormalize&);
-KernelPtr compile(Context&, const BatchGradientSums&);
-KernelPtr compile(Context&, const BatchInputGradient&);
-KernelPtr compile(Context&, const GroupNormForward&);
-KernelPtr compile(Context&, const GroupNormBackward&);
-KernelPtr compile(Context&, const ActivationForward&);
-KernelPtr compile(Context&, const ActivationBackward&);
-KernelPtr compile(Context&, const Add&);
-KernelPtr compile(Context&, const Dropout&);
-KernelPtr compile(Context&, const NormNoise&);
-KernelPtr compile(Context&, const ToChannelsFirst&);
-KernelPtr compile(Context&, const Convert&);
-KernelPtr compile(Context&, const SoftmaxCrossEntropy&);
-KernelPtr compile(Context&, const SgdUpdate&);
-KernelPtr compile(Context&, const AdamUpdate&);
-KernelPtr compile(Context&, const SumOfSquares&);
-KernelPtr compile(Context&, const GradientFactor&);
-KernelPtr compile(Context&, const TreeFold&);
-KernelPtr compile(Context&, const MakeImages&);
+/// Defined for every operation in the file that knows it.
+template <class O>
+KernelPtr compile(Context&, const O&);
 
 std::size_t packed_bytes(const ConvPack&);
 std::size_t workspace_bytes(const PoolForward&);
-
-/// Wraps a callable (args, state) as a Kernel.
-template <class Body>
-KernelPtr make_kernel(Body body) {
-  struct BodyKernel final : Kernel {
-    explicit BodyKernel(Body b) : body_(std::move(b)) {}
-    void run(std::span<void* const> args, const StepState& state) override { body_(args, state); }
-    Body body_;
-  };
-  return std::make_unique<BodyKernel>(std::move(body));
-}
 
 }  // namespace syncnorm::cuda

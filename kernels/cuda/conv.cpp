@@ -36,29 +36,31 @@ WgradPlan plan_wgrad(Context& context, const ConvWgrad& op) {
 
 }  // namespace
 
+template <>
 KernelPtr compile(Context& context, const ConvForward& op) {
   const auto plan = std::make_shared<ConvPlan>(libraries_of(context), ConvPass::forward, op.shape,
                                                op.samples, op.storage, op.storage);
   context.chose(op, plan->engine());
   context.need_scratch(plan->workspace_bytes());
-  return make_kernel([op, plan, &context](std::span<void* const> args, const StepState&) {
-    plan->run({args[0], args[1], args[3]}, context.scratch<void>());
+  return make_kernel<ConvForward>([op, plan, &context](const auto& a, const StepState&) {
+    plan->run({a.x, a.packed, a.y}, context.scratch<void>());
     if (op.shape.bias)
-      add_bias(context, op.storage, out_rows(op.shape, op.samples), op.shape.filters,
-               arg<const float>(args, 2), args[3]);
+      add_bias(context, op.storage, out_rows(op.shape, op.samples), op.shape.filters, a.bias, a.y);
   });
 }
 
+template <>
 KernelPtr compile(Context& context, const ConvDgrad& op) {
   const auto plan = std::make_shared<ConvPlan>(libraries_of(context), ConvPass::dgrad, op.shape,
                                                op.samples, op.storage, op.storage);
   context.chose(op, plan->engine());
   context.need_scratch(plan->workspace_bytes());
-  return make_kernel([plan, &context](std::span<void* const> args, const StepState&) {
-    plan->run({args[2], args[1], args[0]}, context.scratch<void>());
+  return make_kernel<ConvDgrad>([plan, &context](const auto& a, const StepState&) {
+    plan->run({a.dx, a.packed, a.dy}, context.scratch<void>());
   });
 }
 
+template <>
 KernelPtr compile(Context& context, const ConvWgrad& op) {
   const auto wgrad = std::make_shared<WgradPlan>(plan_wgrad(context, op));
   context.chose(op, wgrad->plan.engine());
@@ -67,14 +69,14 @@ KernelPtr compile(Context& context, const ConvWgrad& op) {
   const std::size_t packed = round_up(op.shape.weights() * storage_bytes(wgrad->storage));
   context.need_scratch(
       packed + std::max(wgrad->plan.workspace_bytes(), bias_scratch_bytes(rows, op.shape.filters)));
-  return make_kernel(
-      [op, wgrad, rows, packed, &context](std::span<void* const> args, const StepState&) {
+  return make_kernel<ConvWgrad>(
+      [op, wgrad, rows, packed, &context](const auto& a, const StepState&) {
         auto* gradient = context.scratch();
-        wgrad->plan.run({args[0], gradient, args[1]}, gradient + packed);
-        unpack_weight_gradient(context, op.shape, wgrad->storage, gradient, arg<float>(args, 2));
+        wgrad->plan.run({a.x, gradient, a.dy}, gradient + packed);
+        unpack_weight_gradient(context, op.shape, wgrad->storage, gradient, a.dweight);
         if (op.shape.bias)
-          bias_gradient(context, op.storage, rows, op.shape.filters, args[1],
-                        reinterpret_cast<double*>(gradient + packed), arg<float>(args, 3));
+          bias_gradient(context, op.storage, rows, op.shape.filters, a.dy,
+                        reinterpret_cast<double*>(gradient + packed), a.dbias);
       });
 }
 

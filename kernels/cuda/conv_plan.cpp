@@ -232,7 +232,9 @@ std::string ConvPlan::engine() const {
 }
 
 void ConvPlan::run(const ConvPointers& pointers, void* workspace) {
-  const std::array<void*, 4> wanted = {pointers.x, pointers.w, pointers.y, workspace};
+  // cuDNN takes what it reads as it takes what it writes.
+  std::array<void*, 4> wanted = {const_cast<void*>(pointers.x), const_cast<void*>(pointers.w),
+                                 const_cast<void*>(pointers.y), workspace};
   if (pack_.get() == nullptr || wanted != packed_) {
     Descriptor pack(CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR);
     pack.set(CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, std::vector<std::int64_t>{kX, kW, kY});

@@ -45,9 +45,9 @@ enum class ConvPass { forward, dgrad, wgrad };
 /// The three tensors of a pass, named as in the forward one: y and w are gradients in wgrad and
 /// dgrad.
 struct ConvPointers {
-  void* x;
-  void* w;
-  void* y;
+  const void* x;
+  const void* w;
+  const void* y;
 };
 
 class ConvPlan {

@@ -116,48 +116,43 @@ dim3 warps(const Op& op) {
 
 }  // namespace
 
+template <>
 KernelPtr compile(Context& context, const GroupNormForward& op) {
   assert(op.channels % op.groups == 0);
   const GroupScratch scratch(op);
   context.need_scratch(scratch.total);
-  return make_kernel([op, scratch, &context](std::span<void* const> args, const StepState&) {
+  return make_kernel<GroupNormForward>([op, scratch, &context](const auto& a, const StepState&) {
     auto* sums = context.scratch<double>();
-    auto *mean = arg<float>(args, 5), *inv_std = arg<float>(args, 6);
-    run_moments(context, op.storage, sample_shape(op), {args[0], sums},
+    run_moments(context, op.storage, sample_shape(op), {a.x, sums},
                 sums + scratch.sums + scratch.means);
-    launch(group_statistics, warps(op), dim3(kThreads), 0, context.stream, op, sums, mean, inv_std);
+    launch(group_statistics, warps(op), dim3(kThreads), 0, context.stream, op, sums, a.mean,
+           a.inv_std);
     run_normalize(context, op.storage, sample_shape(op),
-                  {args[0],
-                   args[3],
-                   args[4],
-                   {mean, inv_std, arg<const float>(args, 1), arg<const float>(args, 2)},
-                   op.relu});
+                  {a.x, a.residual, a.y, {a.mean, a.inv_std, a.gamma, a.beta}, op.relu});
   });
 }
 
+template <>
 KernelPtr compile(Context& context, const GroupNormBackward& op) {
   const GroupScratch scratch(op);
   context.need_scratch(scratch.total);
-  return make_kernel([op, scratch, &context](std::span<void* const> args, const StepState&) {
-    const NormVectors vectors{arg<const float>(args, 3), arg<const float>(args, 4),
-                              arg<const float>(args, 5), arg<const float>(args, 6)};
-    void *dy = args[0], *x = args[2], *dx = args[8], *g = args[11];
-    auto *dgamma = arg<float>(args, 9), *dbeta = arg<float>(args, 10);
+  return make_kernel<GroupNormBackward>([op, scratch, &context](const auto& a, const StepState&) {
+    const NormVectors vectors{a.mean, a.inv_std, a.gamma, a.beta};
     auto* sums = context.scratch<double>();
     auto *means = sums + scratch.sums, *partial = means + scratch.means;
     run_gradient_sums(context, op.storage, sample_shape(op),
-                      {dy, args[1], x, args[7], g, vectors, op.relu, sums, nullptr, nullptr},
+                      {a.dy, a.dy2, a.x, a.y, a.g, vectors, op.relu, sums, nullptr, nullptr},
                       partial);
     launch(group_gradient_means, warps(op), dim3(kThreads), 0, context.stream, op, sums,
            vectors.gamma, means);
     BatchInputGradient line;
     line.channels = op.channels;
-    line.relu = op.relu && g == nullptr;
+    line.relu = op.relu && a.g == nullptr;
     run_input_gradient(
         context, op.storage, sample_shape(op),
-        {line, g != nullptr ? g : dy, x, dx, vectors, {}, nullptr, means, op.groups});
-    if (dgamma != nullptr || dbeta != nullptr)
-      run_finish(context.stream, ParameterGradients{dgamma, dbeta}, 1, op.channels, op.samples,
+        {line, a.g != nullptr ? a.g : a.dy, a.x, a.dx, vectors, {}, nullptr, means, op.groups});
+    if (a.dgamma != nullptr || a.dbeta != nullptr)
+      run_finish(context.stream, ParameterGradients{a.dgamma, a.dbeta}, 1, op.channels, op.samples,
                  sums);
   });
 }

@@ -20,14 +20,14 @@ __global__ void __launch_bounds__(kThreads)
 
 }  // namespace
 
+template <>
 KernelPtr compile(Context& context, const MakeImages& op) {
-  return make_kernel([op, &context](std::span<void* const> args, const StepState&) {
+  return make_kernel<MakeImages>([op, &context](const auto& a, const StepState&) {
     const int size = op.height * op.width * op.channels;
     launch(make_images,
            dim3(static_cast<unsigned>((size + kThreads - 1) / kThreads),
                 static_cast<unsigned>(op.samples)),
-           dim3(kThreads), 0, context.stream, op, arg<const std::uint8_t>(args, 0),
-           arg<const ImageMap>(args, 1), arg<const float>(args, 2), arg<float>(args, 3));
+           dim3(kThreads), 0, context.stream, op, a.stored, a.maps, a.table, a.images);
   });
 }
 

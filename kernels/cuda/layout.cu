@@ -65,15 +65,15 @@ void unpack_weight_gradient(Context& context, const ConvShape& s, Storage storag
               s.channels);
 }
 
+template <>
 KernelPtr compile(Context& context, const ToChannelsFirst& op) {
-  return make_kernel([op, &context](std::span<void* const> args, const StepState&) {
+  return make_kernel<ToChannelsFirst>([op, &context](const auto& a, const StepState&) {
     const int rows = op.inverse ? op.channels : op.pixels;
     const int columns = op.inverse ? op.pixels : op.channels;
     if (op.storage == Storage::f32)
-      transpose(context, arg<const float>(args, 0), arg<float>(args, 1), op.samples, rows, columns);
+      transpose(context, typed<float>(a.x), typed<float>(a.y), op.samples, rows, columns);
     else
-      transpose(context, arg<const BFloat16>(args, 0), arg<BFloat16>(args, 1), op.samples, rows,
-                columns);
+      transpose(context, typed<BFloat16>(a.x), typed<BFloat16>(a.y), op.samples, rows, columns);
   });
 }
 
@@ -81,9 +81,10 @@ std::size_t packed_bytes(const ConvPack& op) {
   return op.shape.weights() * storage_bytes(op.storage);
 }
 
+template <>
 KernelPtr compile(Context& context, const ConvPack& op) {
-  return make_kernel([op, &context](std::span<void* const> args, const StepState&) {
-    pack_weights(context, op.shape, op.storage, arg<const float>(args, 0), args[1]);
+  return make_kernel<ConvPack>([op, &context](const auto& a, const StepState&) {
+    pack_weights(context, op.shape, op.storage, a.weight, a.packed);
   });
 }
 

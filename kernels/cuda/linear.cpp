@@ -103,32 +103,33 @@ std::shared_ptr<Matmul> make_matmul(Context& context, const Product& product) {
 
 }  // namespace
 
+template <>
 KernelPtr compile(Context& context, const LinearForward& op) {
   const auto matmul = make_matmul(context, {CUBLAS_OP_T, CUBLAS_OP_N, op.out, op.samples, op.in});
-  return make_kernel([op, matmul, &context](std::span<void* const> args, const StepState&) {
-    matmul->run(args[1], args[0], args[3], context.scratch<void>(), context.stream);
-    if (args[2] != nullptr)
-      add_bias(context, Storage::f32, static_cast<std::size_t>(op.samples), op.out,
-               arg<const float>(args, 2), args[3]);
+  return make_kernel<LinearForward>([op, matmul, &context](const auto& a, const StepState&) {
+    matmul->run(a.weight, a.x, a.y, context.scratch<void>(), context.stream);
+    if (a.bias != nullptr)
+      add_bias(context, Storage::f32, static_cast<std::size_t>(op.samples), op.out, a.bias, a.y);
   });
 }
 
+template <>
 KernelPtr compile(Context& context, const LinearDgrad& op) {
   const auto matmul = make_matmul(context, {CUBLAS_OP_N, CUBLAS_OP_N, op.in, op.samples, op.out});
-  return make_kernel([matmul, &context](std::span<void* const> args, const StepState&) {
-    matmul->run(args[1], args[0], args[2], context.scratch<void>(), context.stream);
+  return make_kernel<LinearDgrad>([matmul, &context](const auto& a, const StepState&) {
+    matmul->run(a.weight, a.dy, a.dx, context.scratch<void>(), context.stream);
   });
 }
 
+template <>
 KernelPtr compile(Context& context, const LinearWgrad& op) {
   const auto matmul = make_matmul(context, {CUBLAS_OP_N, CUBLAS_OP_T, op.in, op.out, op.samples});
   const auto rows = static_cast<std::size_t>(op.samples);
   context.need_scratch(bias_scratch_bytes(rows, op.out));
-  return make_kernel([op, rows, matmul, &context](std::span<void* const> args, const StepState&) {
-    matmul->run(args[0], args[1], args[2], context.scratch<void>(), context.stream);
-    if (args[3] != nullptr)
-      bias_gradient(context, Storage::f32, rows, op.out, args[1], context.scratch<double>(),
-                    arg<float>(args, 3));
+  return make_kernel<LinearWgrad>([op, rows, matmul, &context](const auto& a, const StepState&) {
+    matmul->run(a.x, a.dy, a.dweight, context.scratch<void>(), context.stream);
+    if (a.dbias != nullptr)
+      bias_gradient(context, Storage::f32, rows, op.out, a.dy, context.scratch<double>(), a.dbias);
   });
 }
 

@@ -70,15 +70,15 @@ __global__ void __launch_bounds__(kThreads)
 
 }  // namespace
 
+template <>
 KernelPtr compile(Context& context, const SoftmaxCrossEntropy& op) {
   context.need_scratch(values(op.samples, 2) * sizeof(double));
-  return make_kernel([op, &context](std::span<void* const> args, const StepState& state) {
+  return make_kernel<SoftmaxCrossEntropy>([op, &context](const auto& a, const StepState& state) {
     auto* losses = context.scratch<double>();
     launch(sample_losses, dim3(static_cast<unsigned>(op.samples)), dim3(kThreads), 0,
-           context.stream, op, arg<const float>(args, 0), arg<const std::int32_t>(args, 1),
-           arg<float>(args, 3), losses);
+           context.stream, op, a.logits, a.labels, a.dlogits, losses);
     launch(add_losses, dim3(1), dim3(kThreads), 0, context.stream, op.samples, losses,
-           context.use(state), arg<double>(args, 2));
+           context.use(state), a.totals);
   });
 }
 

@@ -121,46 +121,48 @@ __global__ void __launch_bounds__(kThreads)
 
 }  // namespace
 
+template <>
 KernelPtr compile(Context& context, const ActivationForward& op) {
-  return make_kernel([op, &context](std::span<void* const> args, const StepState&) {
-    with_storage(op.storage, aligned(args[0], args[1]), 0, [&]<class T, int V>() {
-      run_flat(context.stream, Activate<T, V>{op.kind, arg<const T>(args, 0), arg<T>(args, 1)},
+  return make_kernel<ActivationForward>([op, &context](const auto& a, const StepState&) {
+    with_storage(op.storage, aligned(a.x, a.y), 0, [&]<class T, int V>() {
+      run_flat(context.stream, Activate<T, V>{op.kind, typed<T>(a.x), typed<T>(a.y)},
                values(op.samples, op.size));
     });
   });
 }
 
+template <>
 KernelPtr compile(Context& context, const ActivationBackward& op) {
-  return make_kernel([op, &context](std::span<void* const> args, const StepState&) {
-    void* from = args[op.kind == Activation::gelu ? 1 : 2];
-    with_storage(op.storage, aligned(args[0], from, args[3]), 0, [&]<class T, int V>() {
+  return make_kernel<ActivationBackward>([op, &context](const auto& a, const StepState&) {
+    const void* from = op.kind == Activation::gelu ? a.x : a.y;
+    with_storage(op.storage, aligned(a.dy, from, a.dx), 0, [&]<class T, int V>() {
       run_flat(context.stream,
-               ActivateBackward<T, V>{op.kind, arg<const T>(args, 0), static_cast<const T*>(from),
-                                      arg<T>(args, 3)},
+               ActivateBackward<T, V>{op.kind, typed<T>(a.dy), typed<T>(from), typed<T>(a.dx)},
                values(op.samples, op.size));
     });
   });
 }
 
+template <>
 KernelPtr compile(Context& context, const Add& op) {
-  return make_kernel([op, &context](std::span<void* const> args, const StepState&) {
-    with_storage(op.storage, aligned(args[0], args[1], args[2]), 0, [&]<class T, int V>() {
-      run_flat(context.stream,
-               Sum<T, V>{arg<const T>(args, 0), arg<const T>(args, 1), arg<T>(args, 2)},
+  return make_kernel<Add>([op, &context](const auto& a, const StepState&) {
+    with_storage(op.storage, aligned(a.a, a.b, a.sum), 0, [&]<class T, int V>() {
+      run_flat(context.stream, Sum<T, V>{typed<T>(a.a), typed<T>(a.b), typed<T>(a.sum)},
                values(op.samples, op.size));
     });
   });
 }
 
+template <>
 KernelPtr compile(Context& context, const Dropout& op) {
-  return make_kernel(
-      [op, line = dropout_line(op), &context](std::span<void* const> args, const StepState& state) {
+  return make_kernel<Dropout>(
+      [op, line = dropout_line(op), &context](const auto& a, const StepState& state) {
         if (values(op.samples, op.size) == 0) return;
         const dim3 grid((static_cast<unsigned>(op.size) + 4 * kThreads - 1) / (4 * kThreads),
                         static_cast<unsigned>(op.samples));
         const auto run = [&]<class T>(T*) {
           launch(drop<T>, grid, dim3(kThreads), 0, context.stream, op, line, context.use(state),
-                 arg<const T>(args, 0), arg<const std::uint32_t>(args, 1), arg<T>(args, 2));
+                 typed<T>(a.x), a.sample_ids, typed<T>(a.y));
         };
         if (op.storage == Storage::f32)
           run(static_cast<float*>(nullptr));
@@ -169,28 +171,29 @@ KernelPtr compile(Context& context, const Dropout& op) {
       });
 }
 
+template <>
 KernelPtr compile(Context& context, const NormNoise& op) {
-  return make_kernel([op, expected = expected_noise(op), &context](std::span<void* const> args,
-                                                                   const StepState& state) {
-    if (op.samples == 0) return;
-    const dim3 grid((static_cast<unsigned>(op.channels) + kThreads - 1) / kThreads,
-                    static_cast<unsigned>(op.samples));
-    const auto run = [&]<class T>(T*) {
-      launch(add_noise<T>, grid, dim3(kThreads), 0, context.stream, op, expected,
-             context.use(state), arg<const T>(args, 0), arg<const std::uint32_t>(args, 1),
-             arg<T>(args, 2));
-    };
-    if (op.storage == Storage::f32)
-      run(static_cast<float*>(nullptr));
-    else
-      run(static_cast<BFloat16*>(nullptr));
-  });
+  return make_kernel<NormNoise>(
+      [op, expected = expected_noise(op), &context](const auto& a, const StepState& state) {
+        if (op.samples == 0) return;
+        const dim3 grid((static_cast<unsigned>(op.channels) + kThreads - 1) / kThreads,
+                        static_cast<unsigned>(op.samples));
+        const auto run = [&]<class T>(T*) {
+          launch(add_noise<T>, grid, dim3(kThreads), 0, context.stream, op, expected,
+                 context.use(state), typed<T>(a.x), a.sample_ids, typed<T>(a.y));
+        };
+        if (op.storage == Storage::f32)
+          run(static_cast<float*>(nullptr));
+        else
+          run(static_cast<BFloat16*>(nullptr));
+      });
 }
 
+template <>
 KernelPtr compile(Context& context, const Convert& op) {
-  return make_kernel([op, &context](std::span<void* const> args, const StepState&) {
+  return make_kernel<Convert>([op, &context](const auto& a, const StepState&) {
     const std::size_t count = values(op.samples, op.size);
-    const bool wide = aligned(args[0], args[1]);
+    const bool wide = aligned(a.x, a.y);
     const auto run = [&]<class From, class To>(const From* x, To* y) {
       if (wide)
         run_flat(context.stream, Converted<From, To, 4>{x, y}, count);
@@ -198,9 +201,9 @@ KernelPtr compile(Context& context, const Convert& op) {
         run_flat(context.stream, Converted<From, To, 1>{x, y}, count);
     };
     if (op.from == Storage::f32)
-      run(arg<const float>(args, 0), arg<BFloat16>(args, 1));
+      run(typed<float>(a.x), typed<BFloat16>(a.y));
     else
-      run(arg<const BFloat16>(args, 0), arg<float>(args, 1));
+      run(typed<BFloat16>(a.x), typed<float>(a.y));
   });
 }
 

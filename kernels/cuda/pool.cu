@@ -134,33 +134,35 @@ std::size_t workspace_bytes(const PoolForward& op) {
   return bytes * count_of(op.samples, s.out_height(), s.out_width(), s.channels);
 }
 
+template <>
 KernelPtr compile(Context& context, const PoolForward& op) {
-  return make_kernel([op, &context](std::span<void* const> args, const StepState&) {
+  return make_kernel<PoolForward>([op, &context](const auto& a, const StepState&) {
     const PoolShape& s = op.shape;
     const auto run = [&]<class T>(const T* x, T* y) {
       run_flat(context.stream,
                Forward<T>{s, s.out_height(), s.out_width(), x, y,
-                          op.training && s.kind == PoolKind::max ? args[2] : nullptr},
+                          op.training && s.kind == PoolKind::max ? a.workspace : nullptr},
                count_of(op.samples, s.out_height(), s.out_width(), s.channels));
     };
     if (op.storage == Storage::f32)
-      run(arg<const float>(args, 0), arg<float>(args, 1));
+      run(typed<float>(a.x), typed<float>(a.y));
     else
-      run(arg<const BFloat16>(args, 0), arg<BFloat16>(args, 1));
+      run(typed<BFloat16>(a.x), typed<BFloat16>(a.y));
   });
 }
 
+template <>
 KernelPtr compile(Context& context, const PoolBackward& op) {
-  return make_kernel([op, &context](std::span<void* const> args, const StepState&) {
+  return make_kernel<PoolBackward>([op, &context](const auto& a, const StepState&) {
     const PoolShape& s = op.shape;
     const auto run = [&]<class T>(const T* dy, T* dx) {
-      run_flat(context.stream, Backward<T>{s, s.out_height(), s.out_width(), dy, args[1], dx},
+      run_flat(context.stream, Backward<T>{s, s.out_height(), s.out_width(), dy, a.workspace, dx},
                count_of(op.samples, s.height, s.width, s.channels));
     };
     if (op.storage == Storage::f32)
-      run(arg<const float>(args, 0), arg<float>(args, 2));
+      run(typed<float>(a.dy), typed<float>(a.dx));
     else
-      run(arg<const BFloat16>(args, 0), arg<BFloat16>(args, 2));
+      run(typed<BFloat16>(a.dy), typed<BFloat16>(a.dx));
   });
 }
 

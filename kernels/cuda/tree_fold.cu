@@ -46,6 +46,7 @@ void write_bytes(cudaStream_t stream, void* to, const void* from, std::size_t by
          static_cast<unsigned char*>(to));
 }
 
+template <>
 KernelPtr compile(Context& context, const TreeFold& op) {
   std::vector<std::uint8_t> merges;
   int height = 0, highest = 0;
@@ -65,12 +66,12 @@ KernelPtr compile(Context& context, const TreeFold& op) {
                           context.stream),
           "could not copy");
   check(cudaStreamSynchronize(context.stream), "could not copy");
-  return make_kernel([op, list, &context](std::span<void* const> args, const StepState&) {
+  return make_kernel<TreeFold>([op, list, &context](const auto& a, const StepState&) {
     const auto run = [&]<class T>(T*) {
       launch(fold_nodes<T>, dim3(static_cast<unsigned>((op.count + kThreads - 1) / kThreads)),
              dim3(kThreads), 0, context.stream, reinterpret_cast<const std::uint8_t*>(list->data()),
-             static_cast<int>(op.merges.size()), op.count, op.stride, op.maximum,
-             arg<const T>(args, 0), arg<T>(args, 1));
+             static_cast<int>(op.merges.size()), op.count, op.stride, op.maximum, typed<T>(a.nodes),
+             typed<T>(a.left));
     };
     if (op.count == 0 || op.merges.empty()) return;
     if (op.doubles)

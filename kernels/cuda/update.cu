@@ -109,55 +109,58 @@ __global__ void set_factor(double clip_norm, const double* squares, const double
 
 }  // namespace
 
+template <>
 KernelPtr compile(Context& context, const SgdUpdate& op) {
-  return make_kernel([op, &context](std::span<void* const> args, const StepState& state) {
-    with_storage(Storage::f32, aligned(args[0], args[1], args[2]), 0, [&]<class T, int V>() {
-      if constexpr (sizeof(T) == sizeof(float))
-        run_flat(context.stream,
-                 Sgd<V>{context.use(state), optional_arg<const float>(args, 3),
-                        static_cast<float>(op.momentum), static_cast<float>(op.weight_decay),
-                        op.nesterov, arg<float>(args, 0), arg<const float>(args, 1),
-                        arg<float>(args, 2)},
-                 op.count);
-    });
-  });
-}
-
-KernelPtr compile(Context& context, const AdamUpdate& op) {
-  auto memory = std::make_shared<Buffer>(allocate_device(sizeof(AdamConstants), context.stream));
-  return make_kernel([op, memory, &context](std::span<void* const> args, const StepState& state) {
-    auto* constants = reinterpret_cast<AdamConstants*>(memory->data());
-    launch(set_adam, dim3(1), dim3(1), 0, context.stream, op, context.use(state),
-           optional_arg<const float>(args, 4), constants);
-    with_storage(Storage::f32, aligned(args[0], args[1], args[2], args[3]), 0,
+  return make_kernel<SgdUpdate>([op, &context](const auto& a, const StepState& state) {
+    with_storage(Storage::f32, aligned(a.parameter, a.gradient, a.velocity), 0,
                  [&]<class T, int V>() {
                    if constexpr (sizeof(T) == sizeof(float))
                      run_flat(context.stream,
-                              Adam<V>{constants, arg<float>(args, 0), arg<const float>(args, 1),
-                                      arg<float>(args, 2), arg<float>(args, 3)},
+                              Sgd<V>{context.use(state), a.factor, static_cast<float>(op.momentum),
+                                     static_cast<float>(op.weight_decay), op.nesterov, a.parameter,
+                                     a.gradient, a.velocity},
                               op.count);
                  });
   });
 }
 
+template <>
+KernelPtr compile(Context& context, const AdamUpdate& op) {
+  auto memory = std::make_shared<Buffer>(allocate_device(sizeof(AdamConstants), context.stream));
+  return make_kernel<AdamUpdate>([op, memory, &context](const auto& a, const StepState& state) {
+    auto* constants = reinterpret_cast<AdamConstants*>(memory->data());
+    launch(set_adam, dim3(1), dim3(1), 0, context.stream, op, context.use(state), a.factor,
+           constants);
+    with_storage(
+        Storage::f32, aligned(a.parameter, a.gradient, a.first_moment, a.second_moment), 0,
+        [&]<class T, int V>() {
+          if constexpr (sizeof(T) == sizeof(float))
+            run_flat(context.stream,
+                     Adam<V>{constants, a.parameter, a.gradient, a.first_moment, a.second_moment},
+                     op.count);
+        });
+  });
+}
+
+template <>
 KernelPtr compile(Context& context, const SumOfSquares& op) {
   context.need_scratch(kSumBlocks * sizeof(double));
-  return make_kernel([op, &context](std::span<void* const> args, const StepState&) {
+  return make_kernel<SumOfSquares>([op, &context](const auto& a, const StepState&) {
     const std::size_t tile = static_cast<std::size_t>(kThreads) * 8;
     const auto blocks =
         static_cast<int>(std::clamp<std::size_t>((op.count + tile - 1) / tile, 1, kSumBlocks));
     auto* partial = context.scratch<double>();
     launch(add_squares, dim3(static_cast<unsigned>(blocks)), dim3(kThreads), 0, context.stream,
-           arg<const float>(args, 0), op.count, partial);
-    launch(add_partial, dim3(1), dim3(kThreads), 0, context.stream, partial, blocks,
-           arg<double>(args, 1));
+           a.gradient, op.count, partial);
+    launch(add_partial, dim3(1), dim3(kThreads), 0, context.stream, partial, blocks, a.sum);
   });
 }
 
+template <>
 KernelPtr compile(Context& context, const GradientFactor& op) {
-  return make_kernel([op, &context](std::span<void* const> args, const StepState&) {
-    launch(set_factor, dim3(1), dim3(1), 0, context.stream, op.clip_norm,
-           arg<const double>(args, 0), arg<const double>(args, 1), arg<float>(args, 2));
+  return make_kernel<GradientFactor>([op, &context](const auto& a, const StepState&) {
+    launch(set_factor, dim3(1), dim3(1), 0, context.stream, op.clip_norm, a.sum_of_squares, a.loss,
+           a.factor);
   });
 }
 

@@ -74,12 +74,13 @@ __global__ void __launch_bounds__(kThreads)
 
 }  // namespace
 
+template <>
 KernelPtr compile(Context& context, const WeightNormalize& op) {
-  return make_kernel([op, &context](std::span<void* const> args, const StepState&) {
+  return make_kernel<WeightNormalize>([op, &context](const auto& a, const StepState&) {
     const dim3 grid(static_cast<unsigned>(op.outputs)), block(kThreads);
-    const auto *v = arg<const float>(args, 0), *g = arg<const float>(args, 1);
-    auto* w = arg<float>(args, 2);
-    auto *mean = arg<double>(args, 3), *scale = arg<double>(args, 4);
+    const auto *v = a.v, *g = a.g;
+    auto* w = a.w;
+    auto *mean = a.mean, *scale = a.scale;
     if (op.standardize)
       launch(standardize, grid, block, 0, context.stream, op.inputs, op.eps, v, w, mean, scale);
     else
@@ -87,18 +88,19 @@ KernelPtr compile(Context& context, const WeightNormalize& op) {
   });
 }
 
+template <>
 KernelPtr compile(Context& context, const WeightNormalizeBackward& op) {
-  return make_kernel([op, &context](std::span<void* const> args, const StepState&) {
+  return make_kernel<WeightNormalizeBackward>([op, &context](const auto& a, const StepState&) {
     const dim3 grid(static_cast<unsigned>(op.outputs)), block(kThreads);
-    const auto *dw = arg<const float>(args, 0), *v = arg<const float>(args, 1);
-    const auto *mean = arg<const double>(args, 3), *scale = arg<const double>(args, 4);
-    auto *dv = arg<float>(args, 5), *dg = arg<float>(args, 6);
+    const auto *dw = a.dw, *v = a.v;
+    const auto *mean = a.mean, *scale = a.scale;
+    auto *dv = a.dv, *dg = a.dg;
     if (op.standardize)
       launch(standardize_backward, grid, block, 0, context.stream, op.inputs, dw, v, mean, scale,
              dv);
     else
-      launch(normalize_backward, grid, block, 0, context.stream, op.inputs, dw, v,
-             arg<const float>(args, 2), scale, dv, dg);
+      launch(normalize_backward, grid, block, 0, context.stream, op.inputs, dw, v, a.g, scale, dv,
+             dg);
   });
 }
 

@@ -1,74 +1,68 @@
 // The text of an operation is what ranks compare and what compiled kernels are cached by: two
-// operations that differ in anything must differ in it.
+// operations that differ in anything must differ in it. That every field is listed is checked at
+// compile time (kernels/ops.cpp); here every field is changed.
 #include "kernels/ops.h"
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <functional>
+#include <limits>
 #include <map>
 #include <set>
 
 namespace syncnorm {
 namespace {
 
-template <class T>
-using Mutations = std::vector<std::function<void(T&)>>;
+/// Another value, as near as the type allows.
+void change(bool& value) { value = !value; }
+void change(int& value) { ++value; }
+void change(std::size_t& value) { ++value; }
+void change(double& value) {
+  value = std::nextafter(value, std::numeric_limits<double>::infinity());
+}
+void change(std::vector<int>& values) { values.push_back(1); }
+template <class Enum>
+requires std::is_enum_v<Enum>
+void change(Enum& value) { value = static_cast<Enum>(static_cast<int>(value) + 1); }
 
-/// One mutation per field, each to a value that the field does not have by default.
 template <class T>
-void expect_all_different(T op, const Mutations<T>& mutations) {
+using Changes = std::vector<std::function<void(T&)>>;
+
+/// One change per field of `Part`, which `part` finds in a T; those of parts of parts, too.
+template <class T, class Part>
+void add_changes(Changes<T>& changes, const std::function<Part&(T&)>& part) {
+  const auto add = [&](const auto& field) {
+    const auto member = field.member;
+    if constexpr (std::is_member_object_pointer_v<decltype(field.member)>) {
+      using Value = std::remove_reference_t<decltype(std::declval<Part&>().*member)>;
+      const std::function<Value&(T&)> value = [part, member](T& whole) -> Value& {
+        return part(whole).*member;
+      };
+      if constexpr (requires { Value::kFields; })
+        add_changes<T, Value>(changes, value);
+      else
+        changes.push_back([value](T& whole) { change(value(whole)); });
+    }
+  };
+  std::apply([&](const auto&... field) { (add(field), ...); }, Part::kFields);
+}
+
+template <class T>
+void expect_all_different(const T& op) {
+  Changes<T> changes;
+  add_changes<T, T>(changes, [](T& whole) -> T& { return whole; });
+  changes.push_back([](T& o) { o.samples = 9; });
+  if constexpr (requires { op.storage; })
+    changes.push_back([](T& o) { o.storage = Storage::bf16; });
   std::map<std::string, std::size_t> seen = {{op_text(op), 0}};
-  for (std::size_t i = 0; i < mutations.size(); ++i) {
+  for (std::size_t i = 0; i < changes.size(); ++i) {
     T changed = op;
-    mutations[i](changed);
+    changes[i](changed);
     const auto [at, fresh] = seen.insert({op_text(changed), i + 1});
-    EXPECT_TRUE(fresh) << op_name(op) << ": fields " << at->second << " and " << i + 1
+    EXPECT_TRUE(fresh) << op_name(op) << ": changes " << at->second << " and " << i + 1
                        << " (0: no change) share the text '" << at->first << "'";
   }
-}
-
-/// The mutations of an operation that has a shape or other fields beyond `samples`.
-template <class T>
-Mutations<T> with_count(Mutations<T> others) {
-  others.push_back([](T& o) { o.samples = 9; });
-  if constexpr (requires(T o) { o.storage; })
-    others.push_back([](T& o) { o.storage = Storage::bf16; });
-  return others;
-}
-
-template <class T>
-Mutations<T> conv_fields() {
-  return with_count<T>({[](T& o) { o.shape.height = 31; }, [](T& o) { o.shape.width = 31; },
-                        [](T& o) { o.shape.channels = 31; }, [](T& o) { o.shape.filters = 31; },
-                        [](T& o) { o.shape.kernel = 5; }, [](T& o) { o.shape.stride = 2; },
-                        [](T& o) { o.shape.padding = 2; }, [](T& o) { o.shape.bias = true; },
-                        [](T& o) { o.shape.pack_samples = 3; }});
-}
-
-template <class T>
-Mutations<T> pool_fields() {
-  return with_count<T>(
-      {[](T& o) { o.shape.kind = PoolKind::average; }, [](T& o) { o.shape.height = 31; },
-       [](T& o) { o.shape.width = 31; }, [](T& o) { o.shape.channels = 31; },
-       [](T& o) { o.shape.kernel_height = 3; }, [](T& o) { o.shape.kernel_width = 3; },
-       [](T& o) { o.shape.stride = 3; }, [](T& o) { o.shape.padding = 1; }});
-}
-
-template <class T>
-Mutations<T> norm_fields() {
-  return with_count<T>({[](T& o) { o.pixels = 17; }, [](T& o) { o.channels = 17; }});
-}
-
-constexpr ConvShape kConv{16, 16, 8, 4, 3, 1, 1, false, 1};
-constexpr PoolShape kPool{PoolKind::max, 8, 8, 4, 2, 2, 2, 0};
-
-TEST(OpText, TellsConvolutionsApart) {
-  auto pack = conv_fields<ConvPack>();
-  pack.push_back([](ConvPack& o) { o.for_dgrad = true; });
-  expect_all_different(ConvPack{1, kConv, false}, pack);
-  expect_all_different(ConvForward{1, kConv}, conv_fields<ConvForward>());
-  expect_all_different(ConvDgrad{1, kConv}, conv_fields<ConvDgrad>());
-  expect_all_different(ConvWgrad{1, kConv}, conv_fields<ConvWgrad>());
 }
 
 // A change that keeps the size of the output, or swaps two numbers, is still a change.
@@ -82,151 +76,6 @@ TEST(OpText, TellsConvolutionsOfOneOutputSizeApart) {
     EXPECT_TRUE(texts.insert(op_text(ConvForward{1, shape})).second);
 }
 
-TEST(OpText, TellsComputedWeightsApart) {
-  const auto weight = []<class T>(T op, Mutations<T> more) {
-    auto fields = with_count<T>({[](T& o) { o.outputs = 7; }, [](T& o) { o.inputs = 7; },
-                                 [](T& o) { o.standardize = true; }});
-    fields.insert(fields.end(), more.begin(), more.end());
-    expect_all_different(op, fields);
-  };
-  weight(WeightNormalize{1, 10, 20, false, 1e-5}, {[](auto& o) { o.eps = 1.0000001e-5; }});
-  weight(WeightNormalizeBackward{1, 10, 20, false}, {});
-}
-
-TEST(OpText, TellsLinearAndPoolingApart) {
-  const auto linear = []<class T>(T op) {
-    expect_all_different(op, with_count<T>({[](T& o) { o.in = 7; }, [](T& o) { o.out = 7; }}));
-  };
-  linear(LinearForward{1, 10, 20});
-  linear(LinearDgrad{1, 10, 20});
-  linear(LinearWgrad{1, 10, 20});
-  auto forward = pool_fields<PoolForward>();
-  forward.push_back([](PoolForward& o) { o.training = false; });
-  expect_all_different(PoolForward{1, kPool, true}, forward);
-  expect_all_different(PoolBackward{1, kPool}, pool_fields<PoolBackward>());
-}
-
-TEST(OpText, TellsNormsApart) {
-  expect_all_different(BatchMoments{1, 4, 8}, norm_fields<BatchMoments>());
-  expect_all_different(BatchFinalize{1, 8, 1e-5, 0.1},
-                       with_count<BatchFinalize>({[](auto& o) { o.channels = 9; },
-                                                  [](auto& o) { o.eps = 1.0000001e-5; },
-                                                  [](auto& o) { o.momentum = 0.10000001; }}));
-  BatchFinalize renormalized{1, 8, 1e-5, 0.1};
-  renormalized.renormalization = {true, 3.0, 5.0, 0, 0};
-  expect_all_different(renormalized, {[](auto& o) { o.renormalization.on = false; },
-                                      [](auto& o) { o.renormalization.r_max = 3.0000001; },
-                                      [](auto& o) { o.renormalization.d_max = 5.0000001; },
-                                      [](auto& o) { o.renormalization.start = 7; },
-                                      [](auto& o) { o.renormalization.ramp = 7; }});
-  expect_all_different(BatchFromRunning{1, 8, 1e-5},
-                       with_count<BatchFromRunning>({[](auto& o) { o.channels = 9; },
-                                                     [](auto& o) { o.eps = 1.0000001e-5; }}));
-  const auto fused = []<class T>(T op) {
-    auto fields = norm_fields<T>();
-    fields.push_back([](T& o) { o.relu = true; });
-    expect_all_different(op, fields);
-  };
-  fused(BatchNormalize{1, 4, 8, false});
-  fused(BatchGradientSums{1, 4, 8, false});
-  fused(BatchInputGradient{1, 4, 8, false});
-  fused(BatchInputGradient{1, 4, 8, false, Deviation::l1, 1.25});
-  const auto group = []<class T>(T op, Mutations<T> more) {
-    auto fields = norm_fields<T>();
-    fields.push_back([](T& o) { o.relu = true; });
-    fields.push_back([](T& o) { o.groups = 4; });
-    fields.push_back([](T& o) { o.centered = false; });
-    fields.insert(fields.end(), more.begin(), more.end());
-    expect_all_different(op, fields);
-  };
-  group(GroupNormForward{1, 4, 8, 2, 1e-5, false}, {[](auto& o) { o.eps = 1.0000001e-5; }});
-  group(GroupNormBackward{1, 4, 8, 2, false}, {});
-}
-
-TEST(OpText, TellsDeviationsApart) {
-  auto part = norm_fields<BatchDeviation>();
-  part.push_back([](auto& o) { o.part = DeviationPart::largest; });
-  part.push_back([](auto& o) { o.part = DeviationPart::maxima; });
-  expect_all_different(BatchDeviation{1, 4, 8, DeviationPart::absolute}, part);
-  expect_all_different(
-      BatchFinalizeDeviation{1, 8, Deviation::l1, 1.0, 1e-5, 0.1},
-      with_count<BatchFinalizeDeviation>(
-          {[](auto& o) { o.channels = 9; }, [](auto& o) { o.deviation = Deviation::linf; },
-           [](auto& o) { o.factor = 1.2533141373155003; }, [](auto& o) { o.eps = 1.0000001e-5; },
-           [](auto& o) { o.momentum = 0.10000001; }}));
-  expect_all_different(
-      BatchInputGradient{1, 4, 8, false, Deviation::l1, 1.0, false},
-      {[](auto& o) { o.deviation = Deviation::l2; }, [](auto& o) { o.deviation = Deviation::linf; },
-       [](auto& o) { o.factor = 1.2533141373155003; }, [](auto& o) { o.frozen = true; }});
-}
-
-TEST(OpText, TellsPointwiseOperationsApart) {
-  const auto activation = []<class T>(T op) {
-    Mutations<T> fields = with_count<T>({[](T& o) { o.size = 11; }});
-    for (const Activation kind : {Activation::sigmoid, Activation::tanh, Activation::elu,
-                                  Activation::selu, Activation::gelu})
-      fields.push_back([kind](T& o) { o.kind = kind; });
-    expect_all_different(op, fields);
-  };
-  activation(ActivationForward{1, 10, Activation::relu});
-  activation(ActivationBackward{1, 10, Activation::relu});
-  expect_all_different(Add{1, 10}, with_count<Add>({[](Add& o) { o.size = 11; }}));
-  expect_all_different(
-      Dropout{1, 10, 0.5, 0},
-      with_count<Dropout>({[](auto& o) { o.size = 11; }, [](auto& o) { o.p = 0.50000001; },
-                           [](auto& o) { o.layer = 1; }, [](auto& o) { o.alpha = true; },
-                           [](auto& o) { o.backward = true; }}));
-  auto noise = norm_fields<NormNoise>();
-  for (double NormNoise::*field :
-       {&NormNoise::mean, &NormNoise::scale, &NormNoise::sample_mean, &NormNoise::sample_scale})
-    noise.push_back([field](NormNoise& o) { o.*field += 1e-9; });
-  noise.push_back([](NormNoise& o) { o.layer = 1; });
-  noise.push_back([](NormNoise& o) { o.backward = true; });
-  noise.push_back([](NormNoise& o) { o.expected = true; });
-  expect_all_different(NormNoise{1, 4, 8}, noise);
-  auto transpose = norm_fields<ToChannelsFirst>();
-  transpose.push_back([](ToChannelsFirst& o) { o.inverse = true; });
-  expect_all_different(ToChannelsFirst{1, 4, 8, false}, transpose);
-  expect_all_different(Convert{1, 10, Storage::f32},
-                       with_count<Convert>({[](Convert& o) { o.size = 11; },
-                                            [](Convert& o) { o.from = Storage::bf16; }}));
-}
-
-TEST(OpText, TellsLossAndUpdatesApart) {
-  expect_all_different(
-      SoftmaxCrossEntropy{1, 10, 0.0, 1.0},
-      with_count<SoftmaxCrossEntropy>({[](auto& o) { o.classes = 11; },
-                                       [](auto& o) { o.label_smoothing = 1e-9; },
-                                       [](auto& o) { o.gradient_scale = 1.0 + 1e-15; }}));
-  expect_all_different(
-      SgdUpdate{1, 100, 0.9, 0.0, false},
-      with_count<SgdUpdate>({[](auto& o) { o.count = 101; }, [](auto& o) { o.momentum = 0.91; },
-                             [](auto& o) { o.weight_decay = 0.9; },
-                             [](auto& o) { o.nesterov = true; }}));
-  expect_all_different(
-      AdamUpdate{1, 100, 0.9, 0.999, 1e-8, 0.0, false},
-      with_count<AdamUpdate>({[](auto& o) { o.count = 101; }, [](auto& o) { o.beta1 = 0.999; },
-                              [](auto& o) { o.beta2 = 0.9; }, [](auto& o) { o.eps = 1e-9; },
-                              [](auto& o) { o.weight_decay = 0.1; },
-                              [](auto& o) { o.decoupled = true; }}));
-  expect_all_different(SumOfSquares{1, 5},
-                       with_count<SumOfSquares>({[](auto& o) { o.count = 6; }}));
-  expect_all_different(GradientFactor{1, 0.5},
-                       with_count<GradientFactor>({[](auto& o) { o.clip_norm = 0.25; }}));
-  expect_all_different(
-      TreeFold{1, {0, 1}, 5, 6},
-      with_count<TreeFold>({[](auto& o) {
-                              o.merges = {0, 0};
-                            },
-                            [](auto& o) { o.count = 4; }, [](auto& o) { o.stride = 7; },
-                            [](auto& o) { o.maximum = true; },
-                            [](auto& o) { o.doubles = false; }}));
-  expect_all_different(
-      MakeImages{1, 8, 8, 3},
-      with_count<MakeImages>({[](auto& o) { o.height = 4; }, [](auto& o) { o.width = 4; },
-                              [](auto& o) { o.channels = 1; }}));
-}
-
 /// The default operation of every kind, from the variant itself, so that a new one cannot be left
 /// out.
 template <std::size_t... I>
@@ -236,6 +85,48 @@ std::vector<Op> one_of_each(std::index_sequence<I...>) {
 
 std::vector<Op> one_of_each() {
   return one_of_each(std::make_index_sequence<std::variant_size_v<Op>>());
+}
+
+TEST(OpText, EveryFieldTellsOperationsApart) {
+  for (const Op& op : one_of_each()) std::visit([](const auto& o) { expect_all_different(o); }, op);
+  // With values that no default has.
+  expect_all_different(ConvForward{1, ConvShape{16, 16, 8, 4, 3, 1, 1, false, 1}});
+  expect_all_different(PoolForward{1, PoolShape{PoolKind::max, 8, 8, 4, 2, 2, 2, 0}, true});
+  expect_all_different(BatchFinalize{1, 8, 1e-5, 0.1, {true, 3.0, 5.0, 0, 0}});
+  expect_all_different(BatchInputGradient{1, 4, 8, false, Deviation::l1, 1.25});
+  expect_all_different(TreeFold{1, {0, 1}, 5, 6});
+}
+
+// An operand's place in a kernel's list of pointers follows from its description.
+TEST(Operands, FollowFromTheDescription) {
+  const auto list = tensor_list<BatchMoments>({.x = 7, .sums = 3});
+  EXPECT_EQ(list, (std::array<int, 2>{7, 3}));
+  EXPECT_EQ(named_tensors<BatchMoments>(list).sums.index, 3);
+  EXPECT_EQ(kInputs<BatchGradientSums>, 9u);
+  EXPECT_EQ(kInputs<SgdUpdate>, 2u);
+  EXPECT_EQ(kOperands<PoolForward>[2].optional, true);
+  EXPECT_EQ(kOperands<ConvWgrad>[1].element, Element::stored);
+  EXPECT_EQ(kOperands<GradientFactor>[2].access, Access::in_out);
+  float x = 0.0f;
+  double sums = 0.0;
+  const auto pointers = pointer_list<BatchMoments, float>({.x = &x, .sums = &sums});
+  EXPECT_EQ(pointers, (std::array<void*, 2>{&x, &sums}));
+  EXPECT_EQ((named_pointers<BatchMoments, float>(pointers).x), &x);
+}
+
+// Kernels are given inputs before outputs: emitters and the schedule rely on it.
+TEST(Operands, InputsComeFirst) {
+  for (const Op& op : one_of_each()) {
+    const std::span<const Operand> list = operands(op);
+    ASSERT_FALSE(list.empty()) << op_name(op);
+    EXPECT_LE(list.size(), kMostOperands);
+    bool output = false;
+    for (const Operand& operand : list) {
+      if (operand.access != Access::in) output = true;
+      EXPECT_TRUE(!output || operand.access != Access::in) << op_name(op);
+    }
+    EXPECT_TRUE(output) << op_name(op);
+  }
 }
 
 TEST(OpText, EveryKindHasANameOfItsOwn) {

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <concepts>
 #include <cstdlib>
 #include <cstring>
 #include <functional>
@@ -59,7 +60,7 @@ class Array {
 using Floats = Array<float>;
 using Doubles = Array<double>;
 
-/// An argument of a kernel: an array or null, with its guard.
+/// An operand of a kernel: an array or null, with its guard.
 class Argument {
  public:
   Argument(std::nullptr_t) {}
@@ -72,6 +73,12 @@ class Argument {
  private:
   void* pointer_ = nullptr;
   std::function<bool()> intact_;
+};
+
+/// How a test gives operands: PointersOf in arrays. None has a default, so none is forgotten.
+struct Arguments {
+  template <Access, bool, class>
+  using Type = Argument;
 };
 
 inline const char* const kInstructionSets[] = {"baseline", "avx2", "avx512"};
@@ -101,7 +108,20 @@ class KernelTest : public testing::TestWithParam<const char*> {
   static bool cuda() { return emulated() || GetParam() == kGpu; }
 
   /// Compiles `op` and runs it once; nothing may be written behind the arrays.
-  void run(const Op& op, std::initializer_list<Argument> arguments, const StepState& state = {}) {
+  template <class O>
+  void run(const O& op, const typename O::template Operands<Arguments>& operands,
+           const StepState& state = {}) {
+    static_assert(sizeof operands == kArity<O> * sizeof(Argument));
+    run_list(op, {reinterpret_cast<const Argument*>(&operands), kArity<O>}, state);
+  }
+  /// The same for an operation whose kind is only known at run time.
+  template <std::same_as<Op> AnyOp>
+  void run(const AnyOp& op, std::initializer_list<Argument> arguments,
+           const StepState& state = {}) {
+    ASSERT_EQ(arguments.size(), operands(op).size()) << op_text(op);
+    run_list(op, {arguments.begin(), arguments.size()}, state);
+  }
+  void run_list(const Op& op, std::span<const Argument> arguments, const StepState& state) {
     std::vector<void*> pointers;
     for (const Argument& argument : arguments) pointers.push_back(argument.pointer());
     device_->compile(op)->run(pointers, state);

@@ -40,9 +40,9 @@ TEST_P(UpdateTest, MatchesPyTorch) {
       const Floats factor = floats({static_cast<float>(g.number("scale"))});
       const Floats gradient = floats(slice("gradients", step));
       if (sgd)
-        run(op, {parameter, gradient, first, factor}, state);
+        run(op, {gradient, factor, parameter, first}, state);
       else
-        run(op, {parameter, gradient, first, second, factor}, state);
+        run(op, {gradient, factor, parameter, first, second}, state);
       EXPECT_TRUE(near_relative(parameter.values(), slice("results", step), kTolerance)) << step;
     }
     if (g.has("velocity")) {
@@ -68,9 +68,9 @@ TEST_P(UpdateTest, CuttingTheRangeChangesNoBit) {
     const Floats p = part(values), g = part(gradients);
     const Floats m = floats(std::vector<float>(p.size())), v = floats(m.values());
     if (std::holds_alternative<SgdUpdate>(op))
-      run(op, {p, g, m, floats({0.7f})}, state);
+      run(op, {g, floats({0.7f}), p, m}, state);
     else
-      run(op, {p, g, m, v, floats({0.7f})}, state);
+      run(op, {g, floats({0.7f}), p, m, v}, state);
     return p.values();
   };
   const auto both = [&](std::size_t begin, std::size_t end) {
@@ -113,9 +113,9 @@ TEST_P(UpdateTest, NothingIsUpdatedWhereTheFactorIsNan) {
   for (const Op& op : {Op(SgdUpdate{1, 100}), Op(AdamUpdate{1, 100})}) {
     const Floats p = floats(values), m = floats(values), v = floats(values);
     if (std::holds_alternative<SgdUpdate>(op))
-      run(op, {p, floats(values), m, floats({NAN})}, state);
+      run(op, {floats(values), floats({NAN}), p, m}, state);
     else
-      run(op, {p, floats(values), m, v, floats({NAN})}, state);
+      run(op, {floats(values), floats({NAN}), p, m, v}, state);
     EXPECT_EQ(p.values(), values);
     EXPECT_EQ(m.values(), values);
     EXPECT_EQ(v.values(), values);

@@ -19,11 +19,29 @@ KernelPtr refuse(const char* what) {
 
 std::unique_ptr<Libraries> make_libraries(cudaStream_t) { return std::make_unique<NoLibraries>(); }
 
-KernelPtr compile(Context&, const ConvForward&) { return refuse("cuDNN"); }
-KernelPtr compile(Context&, const ConvDgrad&) { return refuse("cuDNN"); }
-KernelPtr compile(Context&, const ConvWgrad&) { return refuse("cuDNN"); }
-KernelPtr compile(Context&, const LinearForward&) { return refuse("cuBLASLt"); }
-KernelPtr compile(Context&, const LinearDgrad&) { return refuse("cuBLASLt"); }
-KernelPtr compile(Context&, const LinearWgrad&) { return refuse("cuBLASLt"); }
+template <>
+KernelPtr compile(Context&, const ConvForward&) {
+  return refuse("cuDNN");
+}
+template <>
+KernelPtr compile(Context&, const ConvDgrad&) {
+  return refuse("cuDNN");
+}
+template <>
+KernelPtr compile(Context&, const ConvWgrad&) {
+  return refuse("cuDNN");
+}
+template <>
+KernelPtr compile(Context&, const LinearForward&) {
+  return refuse("cuBLASLt");
+}
+template <>
+KernelPtr compile(Context&, const LinearDgrad&) {
+  return refuse("cuBLASLt");
+}
+template <>
+KernelPtr compile(Context&, const LinearWgrad&) {
+  return refuse("cuBLASLt");
+}
 
 }  // namespace syncnorm::cuda

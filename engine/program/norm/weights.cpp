@@ -1,7 +1,7 @@
 // Weights that are not parameters themselves: normalized or standardized ones are computed once per
 // step, and their gradient is carried on to the parameters behind every wgrad. That is linear in
 // the gradient, so it may be done replica by replica, before gradients are added up.
-#include "engine/program/passes.h"
+#include "engine/program/norm/norm.h"
 
 namespace syncnorm {
 namespace {
@@ -59,9 +59,11 @@ int emit_weight(Emission& e, const Node& node, Emission::Saved& saved) {
   saved.weight_scale = add(" weight scale", vector, 'd', true);
   e.emit(Pass::prepare, Scope::once, name,
          WeightNormalize{1, rows.outputs, rows.inputs, standardize, norm.weights_eps},
-         {parameter, e.parameter(node, ParameterRole::gain), weight, saved.weight_mean,
-          saved.weight_scale},
-         2);
+         {.v = parameter,
+          .g = e.parameter(node, ParameterRole::gain),
+          .w = weight,
+          .mean = saved.weight_mean,
+          .scale = saved.weight_scale});
   return weight;
 }
 
@@ -76,13 +78,15 @@ void emit_weight_backward(Emission& e, const Node& node, const Emission::Saved& 
                           int gradient) {
   if (saved.weight_scale < 0) return;
   const Rows rows = rows_of(parameter_of(e, node));
-  e.emit(
-       Pass::backward, e.scope(), e.name(node),
-       WeightNormalizeBackward{e.samples(), rows.outputs, rows.inputs, saved.weight_mean >= 0},
-       {gradient, e.parameter(node, ParameterRole::weight), e.parameter(node, ParameterRole::gain),
-        saved.weight_mean, saved.weight_scale, e.parameter_gradient(node, ParameterRole::weight),
-        e.parameter_gradient(node, ParameterRole::gain)},
-       5)
+  e.emit(Pass::backward, e.scope(), e.name(node),
+         WeightNormalizeBackward{e.samples(), rows.outputs, rows.inputs, saved.weight_mean >= 0},
+         {.dw = gradient,
+          .v = e.parameter(node, ParameterRole::weight),
+          .g = e.parameter(node, ParameterRole::gain),
+          .mean = saved.weight_mean,
+          .scale = saved.weight_scale,
+          .dv = e.parameter_gradient(node, ParameterRole::weight),
+          .dg = e.parameter_gradient(node, ParameterRole::gain)})
       .deferrable = true;
 }
 

@@ -1,0 +1,54 @@
+// See gradients.h.
+#include "engine/program/gradients.h"
+
+namespace syncnorm {
+
+Gradients::Gradients(Emission& e)
+    : e_(e), parts_(e.graph.layers.size()), needed_(e.graph.layers.size(), false) {
+  for (const Node& node : e.nodes) {
+    bool before = needed(node.input) || needed(node.residual);
+    for (std::size_t p = 0; p < e.graph.parameters.size(); ++p)
+      before =
+          before || (e.graph.parameters[p].layer == node.layer && e.trained(static_cast<int>(p)));
+    needed_[static_cast<std::size_t>(node.output)] = before;
+  }
+}
+
+void Gradients::contribute(int to, int tensor) {
+  if (needed(to)) parts_[static_cast<std::size_t>(to)].push_back(tensor);
+}
+
+std::vector<int> Gradients::gathered(const Node& node, std::size_t most) {
+  std::vector<int> list = parts_[static_cast<std::size_t>(node.output)];
+  while (list.size() > most) {
+    const int sum = like(node.output, " gradient sum");
+    e_.emit(Pass::backward, e_.scope(), e_.name(node),
+            Add{e_.samples(), e_.shape(node.output).size(), e_.storage(node.output)},
+            {.a = list[0], .b = list[1], .sum = sum});
+    list.erase(list.begin());
+    list[0] = sum;
+  }
+  return list;
+}
+
+int Gradients::like(int v, const std::string& suffix) {
+  // Operations on activations write gradients as they read activations, that of an image too.
+  return e_.add_values(e_.layer(v).name + suffix, v,
+                       v == 0 ? e_.program.options.storage : e_.storage(v));
+}
+
+int Gradients::narrowed(int v, int gradient) {
+  if (e_.storage(v) == Storage::f32) return gradient;
+  const int target = make(v);
+  e_.emit_conversion(Pass::backward, v, Storage::f32, gradient, target);
+  return target;
+}
+
+int Gradients::widened(int v, int gradient) {
+  if (e_.storage(v) == Storage::f32) return gradient;
+  const int target = e_.add_values(e_.layer(v).name + " gradient in f32", v, Storage::f32);
+  e_.emit_conversion(Pass::backward, v, e_.storage(v), gradient, target);
+  return target;
+}
+
+}  // namespace syncnorm

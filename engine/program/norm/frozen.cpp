@@ -1,0 +1,76 @@
+// Batch norm whose statistics are constants: forward as in evaluation, and only the masked
+// gradient, scaled, goes on.
+#include "engine/program/norm/norm.h"
+
+namespace syncnorm {
+namespace {
+
+void forward(Emission& e, std::size_t n) {
+  add_running_pair(e, e.nodes[n], e.saved[n]);
+  emit_from_running(e, n);
+  emit_normalize(e, n);
+}
+
+/// g = (dy [+ dy2]) masked by ReLU; the sums that come with it are not used.
+int emit_masked_gradient(Emission& e, Gradients& gradients, std::size_t n,
+                         const std::vector<int>& dy) {
+  const Node& node = e.nodes[n];
+  const Emission::Saved& saved = e.saved[n];
+  const int channels = norm_channels(e, node);
+  const int g = gradients.like(node.output, " masked gradient");
+  const int unused = e.add_tensor(e.name(node) + " gradient sums",
+                                  2 * static_cast<std::size_t>(channels) * sizeof(double),
+                                  Per::wave_replica, Space::arena, 'd');
+  e.emit(Pass::backward, Scope::replica, e.name(node),
+         e.stored(BatchGradientSums{e.samples(), norm_pixels(e, node), channels, node.relu}),
+         {.dy = dy[0],
+          .dy2 = dy.size() > 1 ? dy[1] : kAbsent,
+          .x = e.stored_value(node.input),
+          .mean = saved.mean,
+          .inv_std = saved.inv_std,
+          .gamma = e.parameter(node, ParameterRole::gamma),
+          .beta = e.parameter(node, ParameterRole::beta),
+          .y = relu_mask(e, node),
+          .correction = kAbsent,
+          .sums = unused,
+          .dgamma = kAbsent,
+          .dbeta = kAbsent,
+          .g = g});
+  return g;
+}
+
+void backward(Emission& e, Gradients& gradients, std::size_t n) {
+  const Node& node = e.nodes[n];
+  const Emission::Saved& saved = e.saved[n];
+  const std::vector<int> dy = norm_gradient(e, gradients, n);
+  int g = kAbsent;
+  if (dy.size() > 1 || gradients.needed(node.residual)) {
+    g = emit_masked_gradient(e, gradients, n, dy);
+    if (node.residual >= 0) gradients.contribute(node.residual, g);
+  }
+  if (!gradients.needed(node.input)) return;
+  const int dx = gradients.make(node.input);
+  const bool masks = node.relu && g == kAbsent;
+  e.emit(Pass::backward, Scope::replica, e.name(node),
+         e.stored(BatchInputGradient{e.samples(), norm_pixels(e, node), norm_channels(e, node),
+                                     masks, Deviation::l2, 1.0, true}),
+         {.g = g == kAbsent ? dy[0] : g,
+          .x = e.stored_value(node.input),
+          .mean = saved.mean,
+          .inv_std = saved.inv_std,
+          .gamma = e.parameter(node, ParameterRole::gamma),
+          .beta = e.parameter(node, ParameterRole::beta),
+          .gradient_sums = kAbsent,
+          .sums = kAbsent,
+          .correction = kAbsent,
+          .deviation = kAbsent,
+          .maxima = kAbsent,
+          .dx = dx});
+  gradients.contribute(node.input, dx);
+}
+
+}  // namespace
+
+const NormFamily kFrozenNorms = {forward, backward};
+
+}  // namespace syncnorm

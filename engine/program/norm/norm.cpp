@@ -1,0 +1,92 @@
+// Which family a kind of norm belongs to, and what the families share.
+#include "engine/program/norm/norm.h"
+
+namespace syncnorm {
+
+const NormFamily& family_of(NormKind kind) {
+  switch (kind) {
+    case NormKind::batch:
+      return kBatchNorms;
+    case NormKind::frozen:
+      return kFrozenNorms;
+    case NormKind::group:
+    case NormKind::layer:
+    case NormKind::instance:
+    case NormKind::rms:
+      return kGroupNorms;
+    case NormKind::none:  // has no layer
+      break;
+  }
+  assert(false);
+  return kGroupNorms;
+}
+
+int norm_channels(const Emission& e, const Node& node) { return e.shape(node.layer).channels; }
+int norm_pixels(const Emission& e, const Node& node) { return e.shape(node.layer).pixels(); }
+
+void add_running_pair(Emission& e, const Node& node, Emission::Saved& saved) {
+  const auto channels = static_cast<std::size_t>(norm_channels(e, node));
+  Program& program = e.program;
+  RunningSlot slot;
+  slot.layer = node.layer;
+  slot.channels = norm_channels(e, node);
+  slot.mean = program.running_floats;
+  slot.variance = slot.mean + channels;
+  program.running_floats = slot.variance + channels;
+  program.running.push_back(slot);
+  const bool own = e.batch_statistics();
+  const auto add = [&](const char* suffix, std::size_t offset) {
+    const int tensor =
+        e.add_tensor(e.name(node) + suffix, channels * sizeof(float), own ? Per::group : Per::once,
+                     own ? Space::running : Space::averaged);
+    program.tensors.back().offset = offset * sizeof(float);
+    return tensor;
+  };
+  saved.running_mean = add(" running_mean", slot.mean);
+  saved.running_var = add(" running_var", slot.variance);
+}
+
+void emit_from_running(Emission& e, std::size_t n) {
+  const Node& node = e.nodes[n];
+  Emission::Saved& saved = e.saved[n];
+  const std::size_t vector = sizeof(float) * static_cast<std::size_t>(norm_channels(e, node));
+  // Read by every chunk of an evaluation, so they must not share their places.
+  saved.mean = e.add_persistent(e.name(node) + " mean", 2 * vector, Per::once, 'f');
+  saved.inv_std = e.add_persistent(e.name(node) + " inv_std", vector, Per::once, 'f');
+  e.emit(Pass::prepare, Scope::once, e.name(node),
+         BatchFromRunning{1, norm_channels(e, node), e.program.options.norm.eps},
+         {.running_mean = saved.running_mean,
+          .running_var = saved.running_var,
+          .mean = saved.mean,
+          .inv_std = saved.inv_std});
+}
+
+void emit_normalize(Emission& e, std::size_t n) {
+  const Node& node = e.nodes[n];
+  const Emission::Saved& saved = e.saved[n];
+  const int x = e.input(node), residual = e.residual(node), y = e.output(node);
+  e.emit(Pass::forward, Scope::replica, e.name(node),
+         e.stored(
+             BatchNormalize{e.samples(), norm_pixels(e, node), norm_channels(e, node), node.relu}),
+         {.x = x,
+          .mean = saved.mean,
+          .inv_std = saved.inv_std,
+          .gamma = e.parameter(node, ParameterRole::gamma),
+          .beta = e.parameter(node, ParameterRole::beta),
+          .residual = residual,
+          .correction = saved.correction,
+          .y = y});
+  emit_noise(e, n);
+}
+
+std::vector<int> norm_gradient(Emission& e, Gradients& gradients, std::size_t n) {
+  if (e.program.options.norm.noise) return {emit_noise_backward(e, gradients, n)};
+  return gradients.gathered(e.nodes[n], 2);
+}
+
+int relu_mask(Emission& e, const Node& node) {
+  return node.relu && node.residual >= 0 ? e.value_in(node.output, e.program.options.storage)
+                                         : kAbsent;
+}
+
+}  // namespace syncnorm

@@ -1,0 +1,230 @@
+// Batch normalization, in pieces: what happens between them is the caller's reduction.
+//
+// x̂ = (x − mean)·inv_std. A mean is kept as two f32 vectors, [2, C]: rounded, and what the rounding
+// left over. The second one enters per-channel constants only, so that means far from zero cost no
+// accuracy.
+#pragma once
+
+#include "kernels/ops/field.h"
+#include "kernels/ops/operand.h"
+#include "kernels/ops/storage.h"
+
+namespace syncnorm {
+
+/// Sums of this call's samples: f64 [2C+1]: count, count·mean, M2 + count·mean².
+struct BatchMoments {
+  int samples = 1;
+  int pixels = 1, channels = 0;
+  Storage storage = Storage::f32;
+
+  static constexpr const char* kName = "bn statistics";
+  static constexpr std::tuple kFields = {Field{"{}", &BatchMoments::pixels},
+                                         Field{"x{}", &BatchMoments::channels}};
+  template <class As>
+  struct Operands {
+    In<As, Stored> x;
+    Out<As, double> sums;
+  };
+};
+
+/// Batch renormalization (Ioffe 2017) multiplies x̂ by r and adds d, both constants of the backward
+/// pass: r = clip(σ / σ_running, 1/r_max, r_max), d = clip((μ − μ_running) / σ_running, ±d_max).
+/// In the first `start` updates r = 1 and d = 0; then the limits widen linearly over `ramp`
+/// updates.
+struct Renormalization {
+  bool on = false;
+  double r_max = 3.0, d_max = 5.0;
+  int start = 0, ramp = 0;
+
+  static constexpr std::tuple kFields = {
+      Field{" renormalized", &Renormalization::on}, Field{" r {}", &Renormalization::r_max},
+      Field{" d {}", &Renormalization::d_max}, Field{" from {}", &Renormalization::start},
+      Field{" over {}", &Renormalization::ramp}};
+};
+
+/// sums f64 [2C+1] of the group; mean [2, C], inv_std [C], the running pair [C] each, correction
+/// [2, C]: r and d, from the running pair before its update, which `renormalization.on` needs. The
+/// running pair is updated where StepState says so and the count is at least 2.
+struct BatchFinalize {
+  int samples = 1;
+  int channels = 0;
+  double eps = 1e-5, momentum = 0.1;
+  Renormalization renormalization = {};
+
+  static constexpr const char* kName = "bn finalize";
+  static constexpr std::tuple kFields = {
+      Field{"{}", &BatchFinalize::channels}, Field{" eps {}", &BatchFinalize::eps},
+      Field{" momentum {}", &BatchFinalize::momentum}, Field{"", &BatchFinalize::renormalization}};
+  template <class As>
+  struct Operands {
+    In<As, double> sums;
+    Out<As, float> mean, inv_std;
+    OptionalInOut<As, float> running_mean, running_var;
+    OptionalOut<As, float> correction;
+  };
+};
+
+/// BatchNorm with another measure of deviation than the root mean square (Hoffer et al. 2018,
+/// Santurkar et al. 2018): s = factor·mean|x−μ| (l1) or max|x−μ| (linf); inv_std = 1/√(s² + eps),
+/// and s² takes the place of the variance in the running pair.
+enum class Deviation { l2, l1, linf };
+
+/// What a deviation takes, given the mean:
+///   absolute: f64 [2C]: Σ|x−μ|, Σ sign(x−μ)
+///   largest:  f64 [C]: max|x−μ|, to be reduced by the maximum
+///   maxima:   given the largest of the group, f64 [2C]: how often |x−μ| is that, Σ sign there
+enum class DeviationPart { absolute, largest, maxima };
+
+struct BatchDeviation {
+  int samples = 1;
+  int pixels = 1, channels = 0;
+  DeviationPart part = DeviationPart::absolute;
+  Storage storage = Storage::f32;
+
+  static constexpr const char* kName = "bn deviation";
+  static constexpr std::tuple kFields = {Field{"{}", &BatchDeviation::pixels},
+                                         Field{"x{}", &BatchDeviation::channels},
+                                         Field{" {}", &BatchDeviation::part}};
+  template <class As>
+  struct Operands {
+    In<As, Stored> x;
+    In<As, float> mean;
+    OptionalIn<As, double> largest;
+    Out<As, double> totals;
+  };
+};
+
+/// sums f64 [2C+1] of the forward pass (its count), deviation (absolute, or largest) of the group.
+struct BatchFinalizeDeviation {
+  int samples = 1;
+  int channels = 0;
+  Deviation deviation = Deviation::l1;
+  double factor = 1.0;  // l1: √(π/2) makes s the standard deviation of normal values
+  double eps = 1e-5, momentum = 0.1;
+
+  static constexpr const char* kName = "bn finalize deviation";
+  static constexpr std::tuple kFields = {Field{"{}", &BatchFinalizeDeviation::channels},
+                                         Field{" {}", &BatchFinalizeDeviation::deviation},
+                                         Field{" factor {}", &BatchFinalizeDeviation::factor},
+                                         Field{" eps {}", &BatchFinalizeDeviation::eps},
+                                         Field{" momentum {}", &BatchFinalizeDeviation::momentum}};
+  template <class As>
+  struct Operands {
+    In<As, double> sums, deviation;
+    Out<As, float> inv_std;
+    OptionalInOut<As, float> running_var;
+  };
+};
+
+/// totals f64 [count] += sums, for statistics over several batches.
+struct Accumulate {
+  int samples = 1;
+  int count = 0;
+
+  static constexpr const char* kName = "accumulate";
+  static constexpr std::tuple kFields = {Field{"{}", &Accumulate::count}};
+  template <class As>
+  struct Operands {
+    In<As, double> sums;
+    InOut<As, double> totals;
+  };
+};
+
+/// mean [2, C] and inv_std [C] from the running pair.
+struct BatchFromRunning {
+  int samples = 1;
+  int channels = 0;
+  double eps = 1e-5;
+
+  static constexpr const char* kName = "bn from running";
+  static constexpr std::tuple kFields = {Field{"{}", &BatchFromRunning::channels},
+                                         Field{" eps {}", &BatchFromRunning::eps}};
+  template <class As>
+  struct Operands {
+    In<As, float> running_mean, running_var;
+    Out<As, float> mean, inv_std;
+  };
+};
+
+/// y = [relu](γ·x̂ + β [+ residual]), with x̂·r + d for x̂ where there is a correction.
+struct BatchNormalize {
+  int samples = 1;
+  int pixels = 1, channels = 0;
+  bool relu = false;
+  Storage storage = Storage::f32;
+
+  static constexpr const char* kName = "bn apply";
+  static constexpr std::tuple kFields = {Field{"{}", &BatchNormalize::pixels},
+                                         Field{"x{}", &BatchNormalize::channels},
+                                         Field{" relu", &BatchNormalize::relu}};
+  template <class As>
+  struct Operands {
+    In<As, Stored> x;
+    In<As, float> mean, inv_std;
+    OptionalIn<As, float> gamma, beta;
+    OptionalIn<As, Stored> residual;
+    OptionalIn<As, float> correction;
+    Out<As, Stored> y;
+  };
+};
+
+/// sums f64 [2C]: Σg, Σg·(x−mean)·inv_std, where g = (dy [+ dy2]) masked by ReLU: by y > 0 when y
+/// is given, else recomputed from x.
+struct BatchGradientSums {
+  int samples = 1;
+  int pixels = 1, channels = 0;
+  bool relu = false;
+  Storage storage = Storage::f32;
+
+  static constexpr const char* kName = "bn sums";
+  static constexpr std::tuple kFields = {Field{"{}", &BatchGradientSums::pixels},
+                                         Field{"x{}", &BatchGradientSums::channels},
+                                         Field{" relu", &BatchGradientSums::relu}};
+  template <class As>
+  struct Operands {
+    In<As, Stored> dy;
+    OptionalIn<As, Stored> dy2;
+    In<As, Stored> x;
+    In<As, float> mean, inv_std;
+    OptionalIn<As, float> gamma, beta;
+    OptionalIn<As, Stored> y;
+    OptionalIn<As, float> correction;
+    Out<As, double> sums;
+    OptionalOut<As, float> dgamma, dbeta;
+    OptionalOut<As, Stored> g;
+  };
+};
+
+/// dx from g (or dy, masked here when `relu`), the group's gradient sums f64 [2C] and forward sums
+/// f64 [2C+1] (its count), and of an L1 or L∞ norm the deviation and the maxima (linf).
+/// `frozen`: the statistics are constants, so dx = γ·inv_std·g, and neither sums nor x (but for the
+/// mask) are read.
+struct BatchInputGradient {
+  int samples = 1;
+  int pixels = 1, channels = 0;
+  bool relu = false;
+  Deviation deviation = Deviation::l2;
+  double factor = 1.0;
+  bool frozen = false;
+  Storage storage = Storage::f32;
+
+  static constexpr const char* kName = "bn dgrad";
+  static constexpr std::tuple kFields = {Field{"{}", &BatchInputGradient::pixels},
+                                         Field{"x{}", &BatchInputGradient::channels},
+                                         Field{" relu", &BatchInputGradient::relu},
+                                         Field{" frozen", &BatchInputGradient::frozen},
+                                         Field{" {}", &BatchInputGradient::deviation},
+                                         Field{" factor {}", &BatchInputGradient::factor}};
+  template <class As>
+  struct Operands {
+    In<As, Stored> g, x;
+    In<As, float> mean, inv_std;
+    OptionalIn<As, float> gamma, beta;
+    OptionalIn<As, double> gradient_sums, sums;
+    OptionalIn<As, float> correction;
+    OptionalIn<As, double> deviation, maxima;
+    Out<As, Stored> dx;
+  };
+};
+
+}  // namespace syncnorm

@@ -1,0 +1,65 @@
+// Normalization within a sample: group, layer, instance and RMS norm. Layer norm is groups = 1,
+// instance norm groups = channels. RMS norm (Zhang & Sennrich 2019) is groups = 1 and not
+// `centered`: its mean is 0 and inv_std = 1/√(mean(x²) + eps).
+#pragma once
+
+#include "kernels/ops/field.h"
+#include "kernels/ops/operand.h"
+#include "kernels/ops/storage.h"
+
+namespace syncnorm {
+
+/// y = [relu](γ·x̂ + β [+ residual]); gamma, beta [C]; mean [samples, 2, C], inv_std [samples, C].
+struct GroupNormForward {
+  int samples = 1;
+  int pixels = 1, channels = 0, groups = 1;
+  double eps = 1e-5;
+  bool relu = false;
+  bool centered = true;
+  Storage storage = Storage::f32;
+
+  static constexpr const char* kName = "group norm";
+  static constexpr std::tuple kFields = {Field{"{}", &GroupNormForward::pixels},
+                                         Field{"x{}", &GroupNormForward::channels},
+                                         Field{" groups {}", &GroupNormForward::groups},
+                                         Field{" eps {}", &GroupNormForward::eps},
+                                         Field{" relu", &GroupNormForward::relu},
+                                         Field{"", &GroupNormForward::centered, " uncentered"}};
+  template <class As>
+  struct Operands {
+    In<As, Stored> x;
+    OptionalIn<As, float> gamma, beta;
+    OptionalIn<As, Stored> residual;
+    Out<As, Stored> y;
+    Out<As, float> mean, inv_std;
+  };
+};
+
+/// The masked gradient g as in BatchGradientSums.
+struct GroupNormBackward {
+  int samples = 1;
+  int pixels = 1, channels = 0, groups = 1;
+  bool relu = false;
+  bool centered = true;
+  Storage storage = Storage::f32;
+
+  static constexpr const char* kName = "group norm backward";
+  static constexpr std::tuple kFields = {
+      Field{"{}", &GroupNormBackward::pixels}, Field{"x{}", &GroupNormBackward::channels},
+      Field{" groups {}", &GroupNormBackward::groups}, Field{" relu", &GroupNormBackward::relu},
+      Field{"", &GroupNormBackward::centered, " uncentered"}};
+  template <class As>
+  struct Operands {
+    In<As, Stored> dy;
+    OptionalIn<As, Stored> dy2;
+    In<As, Stored> x;
+    In<As, float> mean, inv_std;
+    OptionalIn<As, float> gamma, beta;
+    OptionalIn<As, Stored> y;
+    Out<As, Stored> dx;
+    OptionalOut<As, float> dgamma, dbeta;
+    OptionalOut<As, Stored> g;
+  };
+};
+
+}  // namespace syncnorm

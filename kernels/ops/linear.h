@@ -1,0 +1,101 @@
+// Fully connected layers, and weights that are computed from their parameters.
+#pragma once
+
+#include "kernels/ops/field.h"
+#include "kernels/ops/operand.h"
+
+namespace syncnorm {
+
+/// x [samples, in], weight [out, in], y [samples, out]; all f32.
+struct LinearForward {
+  int samples = 1;
+  int in = 0, out = 0;
+
+  static constexpr const char* kName = "linear";
+  static constexpr std::tuple kFields = {Field{"{}", &LinearForward::in},
+                                         Field{" -> {}", &LinearForward::out}};
+  template <class As>
+  struct Operands {
+    In<As, float> x, weight;
+    OptionalIn<As, float> bias;
+    Out<As, float> y;
+  };
+};
+
+struct LinearDgrad {
+  int samples = 1;
+  int in = 0, out = 0;
+
+  static constexpr const char* kName = "linear dgrad";
+  static constexpr std::tuple kFields = {Field{"{}", &LinearDgrad::in},
+                                         Field{" <- {}", &LinearDgrad::out}};
+  template <class As>
+  struct Operands {
+    In<As, float> dy, weight;
+    Out<As, float> dx;
+  };
+};
+
+/// dweight [out, in].
+struct LinearWgrad {
+  int samples = 1;
+  int in = 0, out = 0;
+
+  static constexpr const char* kName = "linear wgrad";
+  static constexpr std::tuple kFields = {Field{"{}", &LinearWgrad::out},
+                                         Field{" x {}", &LinearWgrad::in}};
+  template <class As>
+  struct Operands {
+    In<As, float> x, dy;
+    Out<As, float> dweight;
+    OptionalOut<As, float> dbias;
+  };
+};
+
+/// A weight computed from its parameters, one row per output of a conv or linear layer. Weight
+/// normalization (Salimans & Kingma 2016): w = g·v/‖v‖, scale = 1/‖v‖. Weight standardization (Qiao
+/// et al. 2019), when `standardize`: w = (v − mean)·scale, scale = 1/√(var + eps), biased variance.
+/// v and w [outputs, inputs]; g, mean and scale [outputs].
+struct WeightNormalize {
+  int samples = 1;
+  int outputs = 0, inputs = 0;
+  bool standardize = false;
+  double eps = 1e-5;
+
+  static constexpr const char* kName = "weight norm";
+  static constexpr std::tuple kFields = {
+      Field{"{}", &WeightNormalize::outputs}, Field{" x {}", &WeightNormalize::inputs},
+      Field{" standardized", &WeightNormalize::standardize, " normalized"},
+      Field{" eps {}", &WeightNormalize::eps}};
+  template <class As>
+  struct Operands {
+    In<As, float> v;
+    OptionalIn<As, float> g;
+    Out<As, float> w;
+    OptionalOut<As, double> mean;
+    Out<As, double> scale;
+  };
+};
+
+struct WeightNormalizeBackward {
+  int samples = 1;
+  int outputs = 0, inputs = 0;
+  bool standardize = false;
+
+  static constexpr const char* kName = "weight norm backward";
+  static constexpr std::tuple kFields = {
+      Field{"{}", &WeightNormalizeBackward::outputs},
+      Field{" x {}", &WeightNormalizeBackward::inputs},
+      Field{" standardized", &WeightNormalizeBackward::standardize, " normalized"}};
+  template <class As>
+  struct Operands {
+    In<As, float> dw, v;
+    OptionalIn<As, float> g;
+    OptionalIn<As, double> mean;
+    In<As, double> scale;
+    Out<As, float> dv;
+    OptionalOut<As, float> dg;
+  };
+};
+
+}  // namespace syncnorm

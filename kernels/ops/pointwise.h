@@ -1,0 +1,199 @@
+// Operations on single values, the loss, and changes of layout.
+#pragma once
+
+#include "kernels/ops/field.h"
+#include "kernels/ops/operand.h"
+#include "kernels/ops/storage.h"
+
+namespace syncnorm {
+
+enum class Activation { relu, sigmoid, tanh, elu, selu, gelu };
+
+struct ActivationForward {
+  int samples = 1;
+  int size = 0;  // values per sample
+  Activation kind = Activation::relu;
+  Storage storage = Storage::f32;
+
+  static constexpr const char* kName = "activation";
+  static constexpr std::tuple kFields = {Field{"{}", &ActivationForward::kind},
+                                         Field{" {}", &ActivationForward::size}};
+  template <class As>
+  struct Operands {
+    In<As, Stored> x;
+    Out<As, Stored> y;
+  };
+};
+
+/// GELU needs x, all others y.
+struct ActivationBackward {
+  int samples = 1;
+  int size = 0;
+  Activation kind = Activation::relu;
+  Storage storage = Storage::f32;
+
+  static constexpr const char* kName = "activation backward";
+  static constexpr std::tuple kFields = {Field{"{}", &ActivationBackward::kind},
+                                         Field{" {}", &ActivationBackward::size}};
+  template <class As>
+  struct Operands {
+    In<As, Stored> dy;
+    OptionalIn<As, Stored> x, y;
+    Out<As, Stored> dx;
+  };
+};
+
+struct Add {
+  int samples = 1;
+  int size = 0;
+  Storage storage = Storage::f32;
+
+  static constexpr const char* kName = "add";
+  static constexpr std::tuple kFields = {Field{"{}", &Add::size}};
+  template <class As>
+  struct Operands {
+    In<As, Stored> a, b;
+    Out<As, Stored> sum;
+  };
+};
+
+/// y = x·mask/(1−p). Its own backward, with dy for x. When `alpha` (Klambauer et al. 2017):
+/// y = a·(x·mask + α'·(1−mask)) + b, which keeps mean 0 and variance 1, and dx = a·mask·dy when
+/// `backward`.
+struct Dropout {
+  int samples = 1;
+  int size = 0;
+  double p = 0.5;
+  int layer = 0;  // number of the layer, part of the random key
+  bool alpha = false;
+  bool backward = false;
+  Storage storage = Storage::f32;
+
+  static constexpr const char* kName = "dropout";
+  static constexpr std::tuple kFields = {
+      Field{"{}", &Dropout::size}, Field{" p {}", &Dropout::p}, Field{" layer {}", &Dropout::layer},
+      Field{" alpha", &Dropout::alpha}, Field{" backward", &Dropout::backward}};
+  template <class As>
+  struct Operands {
+    In<As, Stored> x;
+    In<As, std::uint32_t> sample_ids;
+    Out<As, Stored> y;
+  };
+};
+
+/// Noise behind a normalization, another one in every step (Santurkar et al. 2018, appendix A), per
+/// sample and channel, shared by its pixels: y = s·x + m with s ~ N(σ, sample_scale²),
+/// m ~ U(μ ± sample_mean); per channel and step σ ~ U(1, scale), μ ~ U(±mean). x [samples, pixels,
+/// channels]. When `backward`, dx = s·dy, with dy for x. When `expected`, y is what the noise makes
+/// of x on average, and sample_ids are not read.
+struct NormNoise {
+  int samples = 1;
+  int pixels = 1, channels = 0;
+  double mean = 0.5, scale = 1.25;
+  double sample_mean = 0.1, sample_scale = 0.1;
+  int layer = 0;  // number of the layer, part of the random key
+  bool backward = false;
+  bool expected = false;
+  Storage storage = Storage::f32;
+
+  static constexpr const char* kName = "norm noise";
+  static constexpr std::tuple kFields = {
+      Field{"{}", &NormNoise::pixels},         Field{"x{}", &NormNoise::channels},
+      Field{" mean {}", &NormNoise::mean},     Field{" {}", &NormNoise::sample_mean},
+      Field{" scale {}", &NormNoise::scale},   Field{" {}", &NormNoise::sample_scale},
+      Field{" layer {}", &NormNoise::layer},   Field{" backward", &NormNoise::backward},
+      Field{" expected", &NormNoise::expected}};
+  template <class As>
+  struct Operands {
+    In<As, Stored> x;
+    OptionalIn<As, std::uint32_t> sample_ids;
+    Out<As, Stored> y;
+  };
+};
+
+/// x [samples, pixels, channels] -> y [samples, channels, pixels]; `inverse` the other way.
+struct ToChannelsFirst {
+  int samples = 1;
+  int pixels = 1, channels = 0;
+  bool inverse = false;
+  Storage storage = Storage::f32;
+
+  static constexpr const char* kName = "flatten";
+  static constexpr std::tuple kFields = {Field{"{}", &ToChannelsFirst::pixels},
+                                         Field{"x{}", &ToChannelsFirst::channels},
+                                         Field{" inverse", &ToChannelsFirst::inverse}};
+  template <class As>
+  struct Operands {
+    In<As, Stored> x;
+    Out<As, Stored> y;
+  };
+};
+
+/// x stored as `from`, y as the other one.
+struct Convert {
+  int samples = 1;
+  int size = 0;
+  Storage from = Storage::f32;
+
+  static constexpr const char* kName = "convert";
+  static constexpr std::tuple kFields = {Field{"{}", &Convert::size},
+                                         Field{" from {}", &Convert::from}};
+  template <class As>
+  struct Operands {
+    In<As, Opaque> x;
+    Out<As, Opaque> y;
+  };
+};
+
+/// What an output pixel of an augmented image shows: the stored pixel (y + source_y,
+/// direction_x · x + source_x) inside rows and columns, black outside, and the channel's mean where
+/// it is cut out. `used` 0: every value is 0.
+struct ImageMap {
+  std::int32_t source_y = 0, source_x = 0, direction_x = 1;
+  std::int32_t rows_begin = 0, rows_end = 0, columns_begin = 0, columns_end = 0;
+  std::int32_t cut_rows_begin = 0, cut_rows_end = 0, cut_columns_begin = 0, cut_columns_end = 0;
+  std::int32_t used = 0;
+};
+
+/// stored u8 and images f32 [samples, height, width, channels], maps [samples]; table f32
+/// [channels, 256]: what each byte becomes.
+struct MakeImages {
+  int samples = 1;
+  int height = 1, width = 1, channels = 1;
+
+  static constexpr const char* kName = "make images";
+  static constexpr std::tuple kFields = {Field{"{}", &MakeImages::height},
+                                         Field{"x{}", &MakeImages::width},
+                                         Field{"x{}", &MakeImages::channels}};
+  template <class As>
+  struct Operands {
+    In<As, std::uint8_t> stored;
+    In<As, ImageMap> maps;
+    In<As, float> table;
+    Out<As, float> images;
+  };
+};
+
+/// logits [samples, classes]; totals f64 [4]: Σ loss, number correct, the state's vote, 0;
+/// dlogits = gradient_scale · ∂loss/∂logits. A label of -1 is an unused slot: no loss, no gradient.
+struct SoftmaxCrossEntropy {
+  int samples = 1;
+  int classes = 0;
+  double label_smoothing = 0.0;
+  double gradient_scale = 1.0;
+
+  static constexpr const char* kName = "softmax cross-entropy";
+  static constexpr std::tuple kFields = {
+      Field{"{}", &SoftmaxCrossEntropy::classes},
+      Field{" smoothing {}", &SoftmaxCrossEntropy::label_smoothing},
+      Field{" scale {}", &SoftmaxCrossEntropy::gradient_scale}};
+  template <class As>
+  struct Operands {
+    In<As, float> logits;
+    In<As, std::int32_t> labels;
+    Out<As, double> totals;
+    OptionalOut<As, float> dlogits;
+  };
+};
+
+}  // namespace syncnorm
