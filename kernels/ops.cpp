@@ -63,17 +63,16 @@ std::string value_text(const std::vector<int>& values) {
 template <class T>
 std::string fields_text(const T& described) {
   std::string text;
-  const auto add = [&](const auto& field) {
-    const auto& value = std::invoke(field.member, described);
+  T::fields([&](const char* format, auto member, const char* otherwise = "") {
+    const auto& value = std::invoke(member, described);
     using Value = std::remove_cvref_t<decltype(value)>;
     if constexpr (std::is_same_v<Value, bool>)
-      text += value ? field.format : field.otherwise;
-    else if constexpr (requires { Value::kFields; })
+      text += value ? format : otherwise;
+    else if constexpr (std::is_class_v<Value> && !std::is_same_v<Value, std::vector<int>>)
       text += fields_text(value);
     else
-      text += fmt::format(fmt::runtime(field.format), value_text(value));
-  };
-  std::apply([&](const auto&... field) { (add(field), ...); }, T::kFields);
+      text += fmt::format(fmt::runtime(format), value_text(value));
+  });
   return text;
 }
 
@@ -82,7 +81,7 @@ consteval bool all_fields_listed(const std::variant<Ops...>*) {
   return (lists_all_fields<Ops>() && ...);
 }
 static_assert(all_fields_listed(static_cast<const Op*>(nullptr)),
-              "a field that kFields leaves out: two operations would share one kernel");
+              "a field that fields() leaves out: two operations would share one kernel");
 static_assert(lists_all_fields<ConvShape>() && lists_all_fields<PoolShape>() &&
               lists_all_fields<Renormalization>());
 

@@ -5,7 +5,7 @@
 // description (kernels/ops/) says otherwise; where an operation has a `storage`, its activations
 // and their gradients are stored so. Sums over samples cover exactly this call's samples.
 //
-// An operation is described once: its struct has the fields, kName, kFields (field.h) and Operands
+// An operation is described once: its struct has the fields, kName, fields() (field.h) and Operands
 // (operand.h); variant, name, text, cache key and arity follow, and both back ends' compile().
 #pragma once
 

@@ -18,8 +18,11 @@ struct BatchMoments {
   Storage storage = Storage::f32;
 
   static constexpr const char* kName = "bn statistics";
-  static constexpr std::tuple kFields = {Field{"{}", &BatchMoments::pixels},
-                                         Field{"x{}", &BatchMoments::channels}};
+  template <class Visit>
+  static constexpr void fields(const Visit& field) {
+    field("{}", &BatchMoments::pixels);
+    field("x{}", &BatchMoments::channels);
+  }
   template <class As>
   struct Operands {
     In<As, Stored> x;
@@ -36,10 +39,14 @@ struct Renormalization {
   double r_max = 3.0, d_max = 5.0;
   int start = 0, ramp = 0;
 
-  static constexpr std::tuple kFields = {
-      Field{" renormalized", &Renormalization::on}, Field{" r {}", &Renormalization::r_max},
-      Field{" d {}", &Renormalization::d_max}, Field{" from {}", &Renormalization::start},
-      Field{" over {}", &Renormalization::ramp}};
+  template <class Visit>
+  static constexpr void fields(const Visit& field) {
+    field(" renormalized", &Renormalization::on);
+    field(" r {}", &Renormalization::r_max);
+    field(" d {}", &Renormalization::d_max);
+    field(" from {}", &Renormalization::start);
+    field(" over {}", &Renormalization::ramp);
+  }
 };
 
 /// sums f64 [2C+1] of the group; mean [2, C], inv_std [C], the running pair [C] each, correction
@@ -52,9 +59,13 @@ struct BatchFinalize {
   Renormalization renormalization = {};
 
   static constexpr const char* kName = "bn finalize";
-  static constexpr std::tuple kFields = {
-      Field{"{}", &BatchFinalize::channels}, Field{" eps {}", &BatchFinalize::eps},
-      Field{" momentum {}", &BatchFinalize::momentum}, Field{"", &BatchFinalize::renormalization}};
+  template <class Visit>
+  static constexpr void fields(const Visit& field) {
+    field("{}", &BatchFinalize::channels);
+    field(" eps {}", &BatchFinalize::eps);
+    field(" momentum {}", &BatchFinalize::momentum);
+    field("", &BatchFinalize::renormalization);
+  }
   template <class As>
   struct Operands {
     In<As, double> sums;
@@ -82,9 +93,12 @@ struct BatchDeviation {
   Storage storage = Storage::f32;
 
   static constexpr const char* kName = "bn deviation";
-  static constexpr std::tuple kFields = {Field{"{}", &BatchDeviation::pixels},
-                                         Field{"x{}", &BatchDeviation::channels},
-                                         Field{" {}", &BatchDeviation::part}};
+  template <class Visit>
+  static constexpr void fields(const Visit& field) {
+    field("{}", &BatchDeviation::pixels);
+    field("x{}", &BatchDeviation::channels);
+    field(" {}", &BatchDeviation::part);
+  }
   template <class As>
   struct Operands {
     In<As, Stored> x;
@@ -103,11 +117,14 @@ struct BatchFinalizeDeviation {
   double eps = 1e-5, momentum = 0.1;
 
   static constexpr const char* kName = "bn finalize deviation";
-  static constexpr std::tuple kFields = {Field{"{}", &BatchFinalizeDeviation::channels},
-                                         Field{" {}", &BatchFinalizeDeviation::deviation},
-                                         Field{" factor {}", &BatchFinalizeDeviation::factor},
-                                         Field{" eps {}", &BatchFinalizeDeviation::eps},
-                                         Field{" momentum {}", &BatchFinalizeDeviation::momentum}};
+  template <class Visit>
+  static constexpr void fields(const Visit& field) {
+    field("{}", &BatchFinalizeDeviation::channels);
+    field(" {}", &BatchFinalizeDeviation::deviation);
+    field(" factor {}", &BatchFinalizeDeviation::factor);
+    field(" eps {}", &BatchFinalizeDeviation::eps);
+    field(" momentum {}", &BatchFinalizeDeviation::momentum);
+  }
   template <class As>
   struct Operands {
     In<As, double> sums, deviation;
@@ -122,7 +139,10 @@ struct Accumulate {
   int count = 0;
 
   static constexpr const char* kName = "accumulate";
-  static constexpr std::tuple kFields = {Field{"{}", &Accumulate::count}};
+  template <class Visit>
+  static constexpr void fields(const Visit& field) {
+    field("{}", &Accumulate::count);
+  }
   template <class As>
   struct Operands {
     In<As, double> sums;
@@ -137,8 +157,11 @@ struct BatchFromRunning {
   double eps = 1e-5;
 
   static constexpr const char* kName = "bn from running";
-  static constexpr std::tuple kFields = {Field{"{}", &BatchFromRunning::channels},
-                                         Field{" eps {}", &BatchFromRunning::eps}};
+  template <class Visit>
+  static constexpr void fields(const Visit& field) {
+    field("{}", &BatchFromRunning::channels);
+    field(" eps {}", &BatchFromRunning::eps);
+  }
   template <class As>
   struct Operands {
     In<As, float> running_mean, running_var;
@@ -154,9 +177,12 @@ struct BatchNormalize {
   Storage storage = Storage::f32;
 
   static constexpr const char* kName = "bn apply";
-  static constexpr std::tuple kFields = {Field{"{}", &BatchNormalize::pixels},
-                                         Field{"x{}", &BatchNormalize::channels},
-                                         Field{" relu", &BatchNormalize::relu}};
+  template <class Visit>
+  static constexpr void fields(const Visit& field) {
+    field("{}", &BatchNormalize::pixels);
+    field("x{}", &BatchNormalize::channels);
+    field(" relu", &BatchNormalize::relu);
+  }
   template <class As>
   struct Operands {
     In<As, Stored> x;
@@ -177,9 +203,12 @@ struct BatchGradientSums {
   Storage storage = Storage::f32;
 
   static constexpr const char* kName = "bn sums";
-  static constexpr std::tuple kFields = {Field{"{}", &BatchGradientSums::pixels},
-                                         Field{"x{}", &BatchGradientSums::channels},
-                                         Field{" relu", &BatchGradientSums::relu}};
+  template <class Visit>
+  static constexpr void fields(const Visit& field) {
+    field("{}", &BatchGradientSums::pixels);
+    field("x{}", &BatchGradientSums::channels);
+    field(" relu", &BatchGradientSums::relu);
+  }
   template <class As>
   struct Operands {
     In<As, Stored> dy;
@@ -209,12 +238,15 @@ struct BatchInputGradient {
   Storage storage = Storage::f32;
 
   static constexpr const char* kName = "bn dgrad";
-  static constexpr std::tuple kFields = {Field{"{}", &BatchInputGradient::pixels},
-                                         Field{"x{}", &BatchInputGradient::channels},
-                                         Field{" relu", &BatchInputGradient::relu},
-                                         Field{" frozen", &BatchInputGradient::frozen},
-                                         Field{" {}", &BatchInputGradient::deviation},
-                                         Field{" factor {}", &BatchInputGradient::factor}};
+  template <class Visit>
+  static constexpr void fields(const Visit& field) {
+    field("{}", &BatchInputGradient::pixels);
+    field("x{}", &BatchInputGradient::channels);
+    field(" relu", &BatchInputGradient::relu);
+    field(" frozen", &BatchInputGradient::frozen);
+    field(" {}", &BatchInputGradient::deviation);
+    field(" factor {}", &BatchInputGradient::factor);
+  }
   template <class As>
   struct Operands {
     In<As, Stored> g, x;

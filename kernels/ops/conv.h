@@ -22,13 +22,20 @@ struct ConvShape {
   }
   bool operator==(const ConvShape&) const = default;
 
-  static constexpr std::tuple kFields = {
-      Field{"{}", &ConvShape::height},        Field{"x{}", &ConvShape::width},
-      Field{"x{}", &ConvShape::channels},     Field{" -> {}", &ConvShape::out_height},
-      Field{"x{}", &ConvShape::out_width},    Field{"x{}", &ConvShape::filters},
-      Field{" k{}", &ConvShape::kernel},      Field{" s{}", &ConvShape::stride},
-      Field{" p{}", &ConvShape::padding},     Field{" bias", &ConvShape::bias},
-      Field{" w{}", &ConvShape::pack_samples}};
+  template <class Visit>
+  static constexpr void fields(const Visit& field) {
+    field("{}", &ConvShape::height);
+    field("x{}", &ConvShape::width);
+    field("x{}", &ConvShape::channels);
+    field(" -> {}", &ConvShape::out_height);
+    field("x{}", &ConvShape::out_width);
+    field("x{}", &ConvShape::filters);
+    field(" k{}", &ConvShape::kernel);
+    field(" s{}", &ConvShape::stride);
+    field(" p{}", &ConvShape::padding);
+    field(" bias", &ConvShape::bias);
+    field(" w{}", &ConvShape::pack_samples);
+  }
 };
 
 /// Packs weights [filters, channels, kernel, kernel] in layout and size of the device's choosing
@@ -40,8 +47,11 @@ struct ConvPack {
   Storage storage = Storage::f32;
 
   static constexpr const char* kName = "conv pack";
-  static constexpr std::tuple kFields = {Field{"", &ConvPack::shape},
-                                         Field{" for dgrad", &ConvPack::for_dgrad}};
+  template <class Visit>
+  static constexpr void fields(const Visit& field) {
+    field("", &ConvPack::shape);
+    field(" for dgrad", &ConvPack::for_dgrad);
+  }
   template <class As>
   struct Operands {
     In<As, float> weight;
@@ -55,7 +65,10 @@ struct ConvForward {
   Storage storage = Storage::f32;
 
   static constexpr const char* kName = "conv";
-  static constexpr std::tuple kFields = {Field{"", &ConvForward::shape}};
+  template <class Visit>
+  static constexpr void fields(const Visit& field) {
+    field("", &ConvForward::shape);
+  }
   template <class As>
   struct Operands {
     In<As, Stored> x;
@@ -71,7 +84,10 @@ struct ConvDgrad {
   Storage storage = Storage::f32;
 
   static constexpr const char* kName = "conv dgrad";
-  static constexpr std::tuple kFields = {Field{"", &ConvDgrad::shape}};
+  template <class Visit>
+  static constexpr void fields(const Visit& field) {
+    field("", &ConvDgrad::shape);
+  }
   template <class As>
   struct Operands {
     In<As, Stored> dy;
@@ -87,7 +103,10 @@ struct ConvWgrad {
   Storage storage = Storage::f32;
 
   static constexpr const char* kName = "conv wgrad";
-  static constexpr std::tuple kFields = {Field{"", &ConvWgrad::shape}};
+  template <class Visit>
+  static constexpr void fields(const Visit& field) {
+    field("", &ConvWgrad::shape);
+  }
   template <class As>
   struct Operands {
     In<As, Stored> x, dy;
@@ -105,16 +124,19 @@ struct PoolShape {
   int out_height() const { return (height + 2 * padding - kernel_height) / stride + 1; }
   int out_width() const { return (width + 2 * padding - kernel_width) / stride + 1; }
 
-  static constexpr std::tuple kFields = {Field{"{}", &PoolShape::kind},
-                                         Field{" {}", &PoolShape::height},
-                                         Field{"x{}", &PoolShape::width},
-                                         Field{"x{}", &PoolShape::channels},
-                                         Field{" -> {}", &PoolShape::out_height},
-                                         Field{"x{}", &PoolShape::out_width},
-                                         Field{" k{}", &PoolShape::kernel_height},
-                                         Field{"x{}", &PoolShape::kernel_width},
-                                         Field{" s{}", &PoolShape::stride},
-                                         Field{" p{}", &PoolShape::padding}};
+  template <class Visit>
+  static constexpr void fields(const Visit& field) {
+    field("{}", &PoolShape::kind);
+    field(" {}", &PoolShape::height);
+    field("x{}", &PoolShape::width);
+    field("x{}", &PoolShape::channels);
+    field(" -> {}", &PoolShape::out_height);
+    field("x{}", &PoolShape::out_width);
+    field(" k{}", &PoolShape::kernel_height);
+    field("x{}", &PoolShape::kernel_width);
+    field(" s{}", &PoolShape::stride);
+    field(" p{}", &PoolShape::padding);
+  }
 };
 
 /// The workspace is what the backward pass needs (Device::workspace_bytes), absent in evaluation.
@@ -126,8 +148,11 @@ struct PoolForward {
   Storage storage = Storage::f32;
 
   static constexpr const char* kName = "pool";
-  static constexpr std::tuple kFields = {Field{"", &PoolForward::shape},
-                                         Field{"", &PoolForward::training, " evaluation"}};
+  template <class Visit>
+  static constexpr void fields(const Visit& field) {
+    field("", &PoolForward::shape);
+    field("", &PoolForward::training, " evaluation");
+  }
   template <class As>
   struct Operands {
     In<As, Stored> x;
@@ -142,7 +167,10 @@ struct PoolBackward {
   Storage storage = Storage::f32;
 
   static constexpr const char* kName = "pool backward";
-  static constexpr std::tuple kFields = {Field{"", &PoolBackward::shape}};
+  template <class Visit>
+  static constexpr void fields(const Visit& field) {
+    field("", &PoolBackward::shape);
+  }
   template <class As>
   struct Operands {
     In<As, Stored> dy;

@@ -19,12 +19,15 @@ struct GroupNormForward {
   Storage storage = Storage::f32;
 
   static constexpr const char* kName = "group norm";
-  static constexpr std::tuple kFields = {Field{"{}", &GroupNormForward::pixels},
-                                         Field{"x{}", &GroupNormForward::channels},
-                                         Field{" groups {}", &GroupNormForward::groups},
-                                         Field{" eps {}", &GroupNormForward::eps},
-                                         Field{" relu", &GroupNormForward::relu},
-                                         Field{"", &GroupNormForward::centered, " uncentered"}};
+  template <class Visit>
+  static constexpr void fields(const Visit& field) {
+    field("{}", &GroupNormForward::pixels);
+    field("x{}", &GroupNormForward::channels);
+    field(" groups {}", &GroupNormForward::groups);
+    field(" eps {}", &GroupNormForward::eps);
+    field(" relu", &GroupNormForward::relu);
+    field("", &GroupNormForward::centered, " uncentered");
+  }
   template <class As>
   struct Operands {
     In<As, Stored> x;
@@ -44,10 +47,14 @@ struct GroupNormBackward {
   Storage storage = Storage::f32;
 
   static constexpr const char* kName = "group norm backward";
-  static constexpr std::tuple kFields = {
-      Field{"{}", &GroupNormBackward::pixels}, Field{"x{}", &GroupNormBackward::channels},
-      Field{" groups {}", &GroupNormBackward::groups}, Field{" relu", &GroupNormBackward::relu},
-      Field{"", &GroupNormBackward::centered, " uncentered"}};
+  template <class Visit>
+  static constexpr void fields(const Visit& field) {
+    field("{}", &GroupNormBackward::pixels);
+    field("x{}", &GroupNormBackward::channels);
+    field(" groups {}", &GroupNormBackward::groups);
+    field(" relu", &GroupNormBackward::relu);
+    field("", &GroupNormBackward::centered, " uncentered");
+  }
   template <class As>
   struct Operands {
     In<As, Stored> dy;

@@ -12,8 +12,11 @@ struct LinearForward {
   int in = 0, out = 0;
 
   static constexpr const char* kName = "linear";
-  static constexpr std::tuple kFields = {Field{"{}", &LinearForward::in},
-                                         Field{" -> {}", &LinearForward::out}};
+  template <class Visit>
+  static constexpr void fields(const Visit& field) {
+    field("{}", &LinearForward::in);
+    field(" -> {}", &LinearForward::out);
+  }
   template <class As>
   struct Operands {
     In<As, float> x, weight;
@@ -27,8 +30,11 @@ struct LinearDgrad {
   int in = 0, out = 0;
 
   static constexpr const char* kName = "linear dgrad";
-  static constexpr std::tuple kFields = {Field{"{}", &LinearDgrad::in},
-                                         Field{" <- {}", &LinearDgrad::out}};
+  template <class Visit>
+  static constexpr void fields(const Visit& field) {
+    field("{}", &LinearDgrad::in);
+    field(" <- {}", &LinearDgrad::out);
+  }
   template <class As>
   struct Operands {
     In<As, float> dy, weight;
@@ -42,8 +48,11 @@ struct LinearWgrad {
   int in = 0, out = 0;
 
   static constexpr const char* kName = "linear wgrad";
-  static constexpr std::tuple kFields = {Field{"{}", &LinearWgrad::out},
-                                         Field{" x {}", &LinearWgrad::in}};
+  template <class Visit>
+  static constexpr void fields(const Visit& field) {
+    field("{}", &LinearWgrad::out);
+    field(" x {}", &LinearWgrad::in);
+  }
   template <class As>
   struct Operands {
     In<As, float> x, dy;
@@ -63,10 +72,13 @@ struct WeightNormalize {
   double eps = 1e-5;
 
   static constexpr const char* kName = "weight norm";
-  static constexpr std::tuple kFields = {
-      Field{"{}", &WeightNormalize::outputs}, Field{" x {}", &WeightNormalize::inputs},
-      Field{" standardized", &WeightNormalize::standardize, " normalized"},
-      Field{" eps {}", &WeightNormalize::eps}};
+  template <class Visit>
+  static constexpr void fields(const Visit& field) {
+    field("{}", &WeightNormalize::outputs);
+    field(" x {}", &WeightNormalize::inputs);
+    field(" standardized", &WeightNormalize::standardize, " normalized");
+    field(" eps {}", &WeightNormalize::eps);
+  }
   template <class As>
   struct Operands {
     In<As, float> v;
@@ -83,10 +95,12 @@ struct WeightNormalizeBackward {
   bool standardize = false;
 
   static constexpr const char* kName = "weight norm backward";
-  static constexpr std::tuple kFields = {
-      Field{"{}", &WeightNormalizeBackward::outputs},
-      Field{" x {}", &WeightNormalizeBackward::inputs},
-      Field{" standardized", &WeightNormalizeBackward::standardize, " normalized"}};
+  template <class Visit>
+  static constexpr void fields(const Visit& field) {
+    field("{}", &WeightNormalizeBackward::outputs);
+    field(" x {}", &WeightNormalizeBackward::inputs);
+    field(" standardized", &WeightNormalizeBackward::standardize, " normalized");
+  }
   template <class As>
   struct Operands {
     In<As, float> dw, v;

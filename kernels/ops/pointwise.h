@@ -16,8 +16,11 @@ struct ActivationForward {
   Storage storage = Storage::f32;
 
   static constexpr const char* kName = "activation";
-  static constexpr std::tuple kFields = {Field{"{}", &ActivationForward::kind},
-                                         Field{" {}", &ActivationForward::size}};
+  template <class Visit>
+  static constexpr void fields(const Visit& field) {
+    field("{}", &ActivationForward::kind);
+    field(" {}", &ActivationForward::size);
+  }
   template <class As>
   struct Operands {
     In<As, Stored> x;
@@ -33,8 +36,11 @@ struct ActivationBackward {
   Storage storage = Storage::f32;
 
   static constexpr const char* kName = "activation backward";
-  static constexpr std::tuple kFields = {Field{"{}", &ActivationBackward::kind},
-                                         Field{" {}", &ActivationBackward::size}};
+  template <class Visit>
+  static constexpr void fields(const Visit& field) {
+    field("{}", &ActivationBackward::kind);
+    field(" {}", &ActivationBackward::size);
+  }
   template <class As>
   struct Operands {
     In<As, Stored> dy;
@@ -49,7 +55,10 @@ struct Add {
   Storage storage = Storage::f32;
 
   static constexpr const char* kName = "add";
-  static constexpr std::tuple kFields = {Field{"{}", &Add::size}};
+  template <class Visit>
+  static constexpr void fields(const Visit& field) {
+    field("{}", &Add::size);
+  }
   template <class As>
   struct Operands {
     In<As, Stored> a, b;
@@ -70,9 +79,14 @@ struct Dropout {
   Storage storage = Storage::f32;
 
   static constexpr const char* kName = "dropout";
-  static constexpr std::tuple kFields = {
-      Field{"{}", &Dropout::size}, Field{" p {}", &Dropout::p}, Field{" layer {}", &Dropout::layer},
-      Field{" alpha", &Dropout::alpha}, Field{" backward", &Dropout::backward}};
+  template <class Visit>
+  static constexpr void fields(const Visit& field) {
+    field("{}", &Dropout::size);
+    field(" p {}", &Dropout::p);
+    field(" layer {}", &Dropout::layer);
+    field(" alpha", &Dropout::alpha);
+    field(" backward", &Dropout::backward);
+  }
   template <class As>
   struct Operands {
     In<As, Stored> x;
@@ -97,12 +111,18 @@ struct NormNoise {
   Storage storage = Storage::f32;
 
   static constexpr const char* kName = "norm noise";
-  static constexpr std::tuple kFields = {
-      Field{"{}", &NormNoise::pixels},         Field{"x{}", &NormNoise::channels},
-      Field{" mean {}", &NormNoise::mean},     Field{" {}", &NormNoise::sample_mean},
-      Field{" scale {}", &NormNoise::scale},   Field{" {}", &NormNoise::sample_scale},
-      Field{" layer {}", &NormNoise::layer},   Field{" backward", &NormNoise::backward},
-      Field{" expected", &NormNoise::expected}};
+  template <class Visit>
+  static constexpr void fields(const Visit& field) {
+    field("{}", &NormNoise::pixels);
+    field("x{}", &NormNoise::channels);
+    field(" mean {}", &NormNoise::mean);
+    field(" {}", &NormNoise::sample_mean);
+    field(" scale {}", &NormNoise::scale);
+    field(" {}", &NormNoise::sample_scale);
+    field(" layer {}", &NormNoise::layer);
+    field(" backward", &NormNoise::backward);
+    field(" expected", &NormNoise::expected);
+  }
   template <class As>
   struct Operands {
     In<As, Stored> x;
@@ -119,9 +139,12 @@ struct ToChannelsFirst {
   Storage storage = Storage::f32;
 
   static constexpr const char* kName = "flatten";
-  static constexpr std::tuple kFields = {Field{"{}", &ToChannelsFirst::pixels},
-                                         Field{"x{}", &ToChannelsFirst::channels},
-                                         Field{" inverse", &ToChannelsFirst::inverse}};
+  template <class Visit>
+  static constexpr void fields(const Visit& field) {
+    field("{}", &ToChannelsFirst::pixels);
+    field("x{}", &ToChannelsFirst::channels);
+    field(" inverse", &ToChannelsFirst::inverse);
+  }
   template <class As>
   struct Operands {
     In<As, Stored> x;
@@ -136,8 +159,11 @@ struct Convert {
   Storage from = Storage::f32;
 
   static constexpr const char* kName = "convert";
-  static constexpr std::tuple kFields = {Field{"{}", &Convert::size},
-                                         Field{" from {}", &Convert::from}};
+  template <class Visit>
+  static constexpr void fields(const Visit& field) {
+    field("{}", &Convert::size);
+    field(" from {}", &Convert::from);
+  }
   template <class As>
   struct Operands {
     In<As, Opaque> x;
@@ -162,9 +188,12 @@ struct MakeImages {
   int height = 1, width = 1, channels = 1;
 
   static constexpr const char* kName = "make images";
-  static constexpr std::tuple kFields = {Field{"{}", &MakeImages::height},
-                                         Field{"x{}", &MakeImages::width},
-                                         Field{"x{}", &MakeImages::channels}};
+  template <class Visit>
+  static constexpr void fields(const Visit& field) {
+    field("{}", &MakeImages::height);
+    field("x{}", &MakeImages::width);
+    field("x{}", &MakeImages::channels);
+  }
   template <class As>
   struct Operands {
     In<As, std::uint8_t> stored;
@@ -183,10 +212,12 @@ struct SoftmaxCrossEntropy {
   double gradient_scale = 1.0;
 
   static constexpr const char* kName = "softmax cross-entropy";
-  static constexpr std::tuple kFields = {
-      Field{"{}", &SoftmaxCrossEntropy::classes},
-      Field{" smoothing {}", &SoftmaxCrossEntropy::label_smoothing},
-      Field{" scale {}", &SoftmaxCrossEntropy::gradient_scale}};
+  template <class Visit>
+  static constexpr void fields(const Visit& field) {
+    field("{}", &SoftmaxCrossEntropy::classes);
+    field(" smoothing {}", &SoftmaxCrossEntropy::label_smoothing);
+    field(" scale {}", &SoftmaxCrossEntropy::gradient_scale);
+  }
   template <class As>
   struct Operands {
     In<As, float> logits;

@@ -17,9 +17,13 @@ struct SgdUpdate {
   bool nesterov = false;
 
   static constexpr const char* kName = "sgd";
-  static constexpr std::tuple kFields = {
-      Field{"{}", &SgdUpdate::count}, Field{" momentum {}", &SgdUpdate::momentum},
-      Field{" decay {}", &SgdUpdate::weight_decay}, Field{" nesterov", &SgdUpdate::nesterov}};
+  template <class Visit>
+  static constexpr void fields(const Visit& field) {
+    field("{}", &SgdUpdate::count);
+    field(" momentum {}", &SgdUpdate::momentum);
+    field(" decay {}", &SgdUpdate::weight_decay);
+    field(" nesterov", &SgdUpdate::nesterov);
+  }
   template <class As>
   struct Operands {
     In<As, float> gradient;
@@ -35,12 +39,15 @@ struct AdamUpdate {
   bool decoupled = false;  // AdamW
 
   static constexpr const char* kName = "adam";
-  static constexpr std::tuple kFields = {Field{"{}", &AdamUpdate::count},
-                                         Field{" betas {}", &AdamUpdate::beta1},
-                                         Field{" {}", &AdamUpdate::beta2},
-                                         Field{" eps {}", &AdamUpdate::eps},
-                                         Field{" decay {}", &AdamUpdate::weight_decay},
-                                         Field{" decoupled", &AdamUpdate::decoupled}};
+  template <class Visit>
+  static constexpr void fields(const Visit& field) {
+    field("{}", &AdamUpdate::count);
+    field(" betas {}", &AdamUpdate::beta1);
+    field(" {}", &AdamUpdate::beta2);
+    field(" eps {}", &AdamUpdate::eps);
+    field(" decay {}", &AdamUpdate::weight_decay);
+    field(" decoupled", &AdamUpdate::decoupled);
+  }
   template <class As>
   struct Operands {
     In<As, float> gradient;
@@ -55,7 +62,10 @@ struct SumOfSquares {
   std::size_t count = 0;
 
   static constexpr const char* kName = "sum of squares";
-  static constexpr std::tuple kFields = {Field{"{}", &SumOfSquares::count}};
+  template <class Visit>
+  static constexpr void fields(const Visit& field) {
+    field("{}", &SumOfSquares::count);
+  }
   template <class As>
   struct Operands {
     In<As, float> gradient;
@@ -71,7 +81,10 @@ struct GradientFactor {
   double clip_norm = 0.0;
 
   static constexpr const char* kName = "gradient factor";
-  static constexpr std::tuple kFields = {Field{"clip {}", &GradientFactor::clip_norm}};
+  template <class Visit>
+  static constexpr void fields(const Visit& field) {
+    field("clip {}", &GradientFactor::clip_norm);
+  }
   template <class As>
   struct Operands {
     In<As, double> sum_of_squares;
@@ -96,10 +109,14 @@ struct TreeFold {
   }
 
   static constexpr const char* kName = "tree fold";
-  static constexpr std::tuple kFields = {
-      Field{"largest", &TreeFold::maximum, "sum"}, Field{" f64", &TreeFold::doubles, " f32"},
-      Field{" of {}", &TreeFold::count}, Field{" {} apart", &TreeFold::stride},
-      Field{", merges {}", &TreeFold::merges}};
+  template <class Visit>
+  static constexpr void fields(const Visit& field) {
+    field("largest", &TreeFold::maximum, "sum");
+    field(" f64", &TreeFold::doubles, " f32");
+    field(" of {}", &TreeFold::count);
+    field(" {} apart", &TreeFold::stride);
+    field(", merges {}", &TreeFold::merges);
+  }
   template <class As>
   struct Operands {
     In<As, Opaque> nodes;

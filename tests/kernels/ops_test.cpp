@@ -32,20 +32,18 @@ using Changes = std::vector<std::function<void(T&)>>;
 /// One change per field of `Part`, which `part` finds in a T; those of parts of parts, too.
 template <class T, class Part>
 void add_changes(Changes<T>& changes, const std::function<Part&(T&)>& part) {
-  const auto add = [&](const auto& field) {
-    const auto member = field.member;
-    if constexpr (std::is_member_object_pointer_v<decltype(field.member)>) {
+  Part::fields([&](const char*, auto member, const char* = "") {
+    if constexpr (std::is_member_object_pointer_v<decltype(member)>) {
       using Value = std::remove_reference_t<decltype(std::declval<Part&>().*member)>;
       const std::function<Value&(T&)> value = [part, member](T& whole) -> Value& {
         return part(whole).*member;
       };
-      if constexpr (requires { Value::kFields; })
+      if constexpr (std::is_class_v<Value> && !std::is_same_v<Value, std::vector<int>>)
         add_changes<T, Value>(changes, value);
       else
         changes.push_back([value](T& whole) { change(value(whole)); });
     }
-  };
-  std::apply([&](const auto&... field) { (add(field), ...); }, Part::kFields);
+  });
 }
 
 template <class T>
