@@ -31,9 +31,26 @@ class Error : public std::runtime_error {
   ExitCode code_;
 };
 
-/// Bad usage, config or data: exit 2. The message says what is wrong and what would be right.
-struct InputError : Error {
-  explicit InputError(const std::string& message) : Error(ExitCode::bad_input, message) {}
+/// The path of a key or section of the configuration: "norm.groups", "model".
+struct ConfigKey {
+  std::string path;
+};
+
+/// Bad usage, config or data: exit 2. The message says what is wrong and what would be right. One
+/// about a key of the configuration carries it; engine/config knows where the user wrote it.
+class InputError : public Error {
+ public:
+  explicit InputError(const std::string& message)
+      : Error(ExitCode::bad_input, message), message_(message) {}
+  /// what(): "KEY: MESSAGE".
+  InputError(const ConfigKey& key, const std::string& message)
+      : Error(ExitCode::bad_input, key.path + ": " + message), key_(key.path), message_(message) {}
+
+  const std::string& key() const noexcept { return key_; }  // "": about no key
+  const std::string& message() const noexcept { return message_; }
+
+ private:
+  std::string key_, message_;
 };
 
 /// The system refused `what` ("512 MiB of memory"): exit 2, because it would again.

@@ -6,7 +6,7 @@
 
 #include "base/error.h"
 #include "comm/observed.h"
-#include "engine/train/trainer.h"
+#include "engine/train/bench.h"
 #include "launch/build_info.h"
 #include "launch/commands.h"
 #include "launch/session.h"
@@ -126,10 +126,10 @@ int run_bench_step(const CommandLine& line, Communicator& comm) {
   options.version = kVersion;
   options.device_communicator = device_comm.get();
   options.force_reductions = line.bench.force_reductions;
-  Trainer trainer(loaded, dataset, *device, line.bench.delay_us > 0.0 ? *delayed : comm, options);
+  Setup setup(loaded, dataset, *device, line.bench.delay_us > 0.0 ? *delayed : comm, options);
   const StepBench bench =
-      trainer.bench({line.bench.rounds, line.bench.steps_per_round, BenchOptions{}.warmup,
-                     line.bench.instructions, line.bench.limit});
+      bench_steps(setup, {line.bench.rounds, line.bench.steps_per_round, BenchOptions{}.warmup,
+                          line.bench.instructions, line.bench.limit});
   if (comm.rank() != 0) return 0;
   if (line.bench.json)
     std::cout << json(bench, line.bench.delay_us, *device).dump(2) << "\n";

@@ -8,9 +8,9 @@
 
 #include "base/error.h"
 #include "base/printable.h"
+#include "comm/agreement.h"
+#include "engine/state/run_lock.h"
 #include "engine/study/compare.h"
-#include "engine/train/agreement.h"
-#include "engine/train/run_lock.h"
 #include "launch/commands.h"
 #include "launch/measure.h"
 #include "launch/print_value.h"

@@ -7,11 +7,11 @@
 
 #include "base/error.h"
 #include "base/printable.h"
-#include "engine/train/agreement.h"
+#include "comm/agreement.h"
+#include "engine/state/state_files.h"
+#include "engine/state/weights_file.h"
 #include "engine/train/evaluate.h"
-#include "engine/train/state_files.h"
-#include "engine/train/trainer.h"
-#include "engine/train/weights_file.h"
+#include "engine/train/setup.h"
 #include "launch/commands.h"
 #include "launch/session.h"
 

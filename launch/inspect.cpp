@@ -9,8 +9,8 @@
 
 #include "base/printable.h"
 #include "comm/flight_report.h"
-#include "engine/train/checkpoint.h"
-#include "engine/train/safetensors.h"
+#include "engine/state/checkpoint.h"
+#include "engine/state/safetensors.h"
 #include "launch/commands.h"
 
 namespace syncnorm {

@@ -40,7 +40,7 @@ int run_on_all_ranks(const CommandLine& line, Communicator& comm) {
     if (comm.size() > 1) comm.abort(exit_code(error.exit_code()));
     return exit_code(error.exit_code());
   } catch (const Error& error) {
-    // Thrown on every rank alike (engine/train/agreement.h), so everyone leaves in order.
+    // Thrown on every rank alike (comm/agreement.h), so everyone leaves in order.
     if (comm.rank() == 0) std::cerr << "syncnorm: " << error.what() << std::endl;
     return exit_code(error.exit_code());
   } catch (...) {

@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "base/error.h"
-#include "engine/train/trainer.h"
+#include "engine/train/bench.h"
 #include "launch/build_info.h"
 #include "launch/session.h"
 
@@ -28,10 +28,10 @@ StepSchedule measure_schedule(LoadedExperiment loaded, const ScaleLine& scale, C
   const Dataset dataset = load_data_on_all_ranks(loaded, comm);
   TrainerOptions options;
   options.version = kVersion;
-  Trainer trainer(loaded, dataset, *device, comm, options);
-  StepTimes times = trainer.time_instructions(scale.steps);
+  Setup setup(loaded, dataset, *device, comm, options);
+  StepTimes times = time_instructions(setup, scale.steps);
   for (double& seconds : times.instructions) seconds /= scale.speed_up;
-  return schedule_of(trainer.program(), times.instructions, times.update / scale.speed_up,
+  return schedule_of(setup.full->program(), times.instructions, times.update / scale.speed_up,
                      experiment.replicas, scale.replicas_per_rank);
 }
 

@@ -2,7 +2,7 @@
 #include <iostream>
 
 #include "base/printable.h"
-#include "engine/train/trainer.h"
+#include "engine/train/setup.h"
 #include "launch/build_info.h"
 #include "launch/commands.h"
 #include "launch/session.h"
@@ -16,8 +16,8 @@ int run_plan(const CommandLine& line, Communicator& comm) {
   const Dataset dataset = load_data_on_all_ranks(loaded, comm);
   TrainerOptions options;
   options.version = kVersion;
-  const Trainer trainer(loaded, dataset, *device, comm, options);
-  std::cout << printable(trainer.plan());
+  const Setup setup(loaded, dataset, *device, comm, options);
+  std::cout << printable(setup.plan_text());
   return 0;
 }
 

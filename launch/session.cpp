@@ -10,9 +10,9 @@
 
 #include "base/error.h"
 #include "base/printable.h"
+#include "comm/agreement.h"
 #include "comm/nccl/nccl.h"
 #include "comm/node.h"
-#include "engine/train/agreement.h"
 #include "engine/train/trainer.h"
 #include "launch/build_info.h"
 #include "launch/signals.h"

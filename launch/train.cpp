@@ -4,7 +4,7 @@
 #include <fmt/format.h>
 
 #include "base/printable.h"
-#include "engine/train/agreement.h"
+#include "comm/agreement.h"
 #include "engine/train/trainer.h"
 #include "launch/build_info.h"
 #include "launch/commands.h"

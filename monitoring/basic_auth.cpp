@@ -52,7 +52,7 @@ BasicAuth::BasicAuth(const std::string& user, const std::string& password)
 
 BasicAuth BasicAuth::from_file(const std::string& user, const std::string& path) {
   const auto refuse = [&](const std::string& why) {
-    throw InputError(fmt::format("{}: {} {}", kKey, path, why));
+    throw InputError(ConfigKey{kKey}, fmt::format("{} {}", path, why));
   };
   struct stat info = {};
   if (stat(path.c_str(), &info) != 0)

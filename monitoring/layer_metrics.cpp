@@ -1,12 +1,12 @@
 // A block is the step, then for each layer five numbers and six vectors over its channels, of which
-// ranks' sums are enough (engine/train/replica_spread.h).
+// ranks' sums are enough (engine/probe/replica_spread.h).
 #include "monitoring/layer_metrics.h"
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
 
-#include "engine/train/replica_spread.h"
+#include "engine/probe/replica_spread.h"
 #include "kernels/norm_math.h"
 
 namespace syncnorm {

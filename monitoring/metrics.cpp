@@ -12,9 +12,9 @@
 #include <fmt/ranges.h>
 
 #include "base/error.h"
+#include "comm/agreement.h"
 #include "engine/config/names.h"
-#include "engine/train/agreement.h"
-#include "engine/train/trainer.h"
+#include "engine/config/places.h"
 #include "monitoring/pushgateway.h"
 #include "monitoring/run_history.h"
 #include "monitoring/whole_file.h"
@@ -233,9 +233,11 @@ void Metrics::on_rank_start(const RankStartEvent& event) {
 
 void Metrics::serve() {
   const auto warn_or_end = [&](const Error& error) {
-    const std::string message = fmt::format("metrics.listen: {}", error.what());
-    if (config_.required) throw InputError(message + "; free it, or choose another, or port 0");
-    say_(message + "; the run goes on without an exporter");
+    const std::string message = error.what();
+    if (config_.required)
+      throw InputError(ConfigKey{"metrics.listen"},
+                       message + "; free it, or choose another, or port 0");
+    say_(fmt::format("metrics.listen: {}; the run goes on without an exporter", message));
   };
   try {
     auto exporter = std::make_unique<Exporter>(config_.listen, auth_, [this] { return text(); });

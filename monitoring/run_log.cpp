@@ -11,7 +11,7 @@
 #include "base/error.h"
 #include "base/json_values.h"
 #include "base/regular_file.h"
-#include "engine/train/run_lock.h"
+#include "engine/state/run_lock.h"
 #include "monitoring/probe_json.h"
 #include "monitoring/whole_file.h"
 

@@ -53,7 +53,9 @@ void add_custom_layers(GraphBuilder& builder, const std::vector<LayerSpec>& laye
       by_name[name] = spec.type == "add" ? builder.add_sum(name, input, find(spec.from))
                                          : builder.add(name, layer_kind(spec), input);
     } catch (const InputError& error) {
-      throw InputError(fmt::format("{}: model.layers: {}", spec.mark, error.what()));
+      const bool own = error.key().empty() || error.key() == "model";
+      throw InputError(
+          fmt::format("{}: model.layers: {}", spec.mark, own ? error.message() : error.what()));
     }
   }
 }

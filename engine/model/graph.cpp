@@ -17,6 +17,7 @@ namespace {
 int window(const std::string& name, int size, int kernel, int stride, int padding) {
   if (size + 2 * padding < kernel)
     throw InputError(
+        ConfigKey{"model"},
         fmt::format("layer '{}': a kernel of {} does not fit a map of {} with padding {}; use a "
                     "smaller kernel, "
                     "more padding, larger images or fewer strides and pools before it",
@@ -35,16 +36,19 @@ struct InferShape {
   }
   Shape operator()(const LinearLayer& l) const {
     if (in.pixels() != 1)
-      throw InputError(fmt::format(
-          "layer '{}': linear reads a vector, but its input is {}x{}x{}; put 'flatten' or "
-          "'global_pool' before it",
-          name, in.height, in.width, in.channels));
+      throw InputError(
+          ConfigKey{"model"},
+          fmt::format(
+              "layer '{}': linear reads a vector, but its input is {}x{}x{}; put 'flatten' or "
+              "'global_pool' before it",
+              name, in.height, in.width, in.channels));
     return {1, 1, l.out};
   }
   Shape operator()(const PoolLayer& l) const {
     if (l.kernel == 0) return {1, 1, in.channels};
     if (2 * l.padding > l.kernel)
-      throw InputError(fmt::format("layer '{}': padding {} is more than half the kernel {}", name,
+      throw InputError(ConfigKey{"model"},
+                       fmt::format("layer '{}': padding {} is more than half the kernel {}", name,
                                    l.padding, l.kernel));
     return {window(name, in.height, l.kernel, l.stride, l.padding),
             window(name, in.width, l.kernel, l.stride, l.padding), in.channels};
@@ -91,7 +95,8 @@ int GraphBuilder::add(const std::string& name, LayerKind kind, int input) {
   if (input < 0) input = last();
   for (const Layer& layer : graph_.layers)
     if (layer.name == name)
-      throw InputError(fmt::format("layer '{}': the name is used twice; names must differ", name));
+      throw InputError(ConfigKey{"model"},
+                       fmt::format("layer '{}': the name is used twice; names must differ", name));
   const Shape out = std::visit(InferShape{name, shape(input)}, kind);
   graph_.layers.push_back({name, kind, {input}, out});
   add_parameters(last());
@@ -100,11 +105,13 @@ int GraphBuilder::add(const std::string& name, LayerKind kind, int input) {
 
 int GraphBuilder::add_sum(const std::string& name, int a, int b) {
   if (!(shape(a) == shape(b)))
-    throw InputError(fmt::format(
-        "layer '{}': cannot add '{}' of {}x{}x{} to '{}' of {}x{}x{}; shapes must be equal", name,
-        graph_.layers[static_cast<std::size_t>(b)].name, shape(b).height, shape(b).width,
-        shape(b).channels, graph_.layers[static_cast<std::size_t>(a)].name, shape(a).height,
-        shape(a).width, shape(a).channels));
+    throw InputError(
+        ConfigKey{"model"},
+        fmt::format(
+            "layer '{}': cannot add '{}' of {}x{}x{} to '{}' of {}x{}x{}; shapes must be equal",
+            name, graph_.layers[static_cast<std::size_t>(b)].name, shape(b).height, shape(b).width,
+            shape(b).channels, graph_.layers[static_cast<std::size_t>(a)].name, shape(a).height,
+            shape(a).width, shape(a).channels));
   const int index = add(name, AddLayer{}, a);
   graph_.layers.back().inputs.push_back(b);
   return index;
@@ -134,10 +141,11 @@ void GraphBuilder::add_parameters(int index) {
   if (const auto* conv = std::get_if<ConvLayer>(&layer.kind)) {
     const int area = conv->kernel * conv->kernel;
     if (norm_.weights == WeightsKind::standardized && channels * area == 1)
-      throw InputError(fmt::format(
-          "norm.weights: a filter of layer '{}' is a single weight, which standardizes to 0; use "
-          "normalized or plain",
-          layer.name));
+      throw InputError(
+          ConfigKey{"norm.weights"},
+          fmt::format("a filter of layer '{}' is a single weight, which standardizes to 0; use "
+                      "normalized or plain",
+                      layer.name));
     add_weight(index, {conv->out, channels, conv->kernel, conv->kernel}, channels * area,
                conv->out * area);
     if (conv->bias) push(".bias", {conv->out}, ParameterRole::bias, 1, 1);
@@ -147,9 +155,10 @@ void GraphBuilder::add_parameters(int index) {
   } else if (std::holds_alternative<NormLayer>(layer.kind)) {
     graph_.norms.push_back(index);
     if (norm_.traits().groups == ChannelGroups::configured && channels % norm_.groups != 0)
-      throw InputError(fmt::format(
-          "norm.groups: {} does not divide the {} channels of layer '{}'; use one of {}",
-          norm_.groups, channels, layer.name, divisors_text(channels)));
+      throw InputError(
+          ConfigKey{"norm.groups"},
+          fmt::format("{} does not divide the {} channels of layer '{}'; use one of {}",
+                      norm_.groups, channels, layer.name, divisors_text(channels)));
     if (norm_.affine) {
       push(".weight", {channels}, ParameterRole::gamma, 1, 1);
       if (norm_.traits().subtracts_mean) push(".bias", {channels}, ParameterRole::beta, 1, 1);
@@ -161,13 +170,16 @@ Graph GraphBuilder::finish(int classes) {
   graph_.output = last();
   const Shape out = shape(graph_.output);
   if (!(out == Shape{1, 1, classes}))
-    throw InputError(fmt::format(
-        "layer '{}': the last layer gives {}x{}x{}, but the data has {} classes; end with a linear "
-        "layer of {} outputs",
-        graph_.layers.back().name, out.height, out.width, out.channels, classes, classes));
+    throw InputError(ConfigKey{"model"},
+                     fmt::format("layer '{}': the last layer gives {}x{}x{}, but the data has {} "
+                                 "classes; end with a linear "
+                                 "layer of {} outputs",
+                                 graph_.layers.back().name, out.height, out.width, out.channels,
+                                 classes, classes));
   for (int i = 0; i < graph_.output; ++i)
     if (graph_.consumers(i) == 0)
       throw InputError(
+          ConfigKey{"model"},
           fmt::format("layer '{}': nothing reads its output; remove it, or read it with 'input' or "
                       "'from'",
                       graph_.layers[static_cast<std::size_t>(i)].name));
@@ -175,11 +187,12 @@ Graph GraphBuilder::finish(int classes) {
       std::any_of(graph_.layers.begin(), graph_.layers.end(),
                   [](const Layer& l) { return std::holds_alternative<ConvLayer>(l.kind); });
   if (norm_.weights == WeightsKind::standardized && !convolves)
-    throw InputError(
-        "norm.weights: standardized acts on convolutions, and this model has none; use normalized "
-        "or plain");
+    throw InputError(ConfigKey{"norm.weights"},
+                     "standardized acts on convolutions, and this model has none; use normalized "
+                     "or plain");
   if (graph_.parameters.empty())
-    throw InputError("model.layers: the model has nothing to train; add a linear or conv layer");
+    throw InputError(ConfigKey{"model.layers"},
+                     "the model has nothing to train; add a linear or conv layer");
   return graph_;
 }
 

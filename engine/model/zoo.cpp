@@ -240,8 +240,9 @@ Graph build_model(const Experiment& experiment, Shape input, int classes) {
     return entry.first == experiment.model.architecture;
   });
   if (found == models.end())
-    throw InputError(fmt::format("model.architecture: there is no '{}'; use one of {}",
-                                 experiment.model.architecture, fmt::join(zoo_names(), ", ")));
+    throw InputError(ConfigKey{"model.architecture"},
+                     fmt::format("there is no '{}'; use one of {}", experiment.model.architecture,
+                                 fmt::join(zoo_names(), ", ")));
   found->second(builder, experiment.model, classes);
   return builder.finish(classes);
 }

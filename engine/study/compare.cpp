@@ -13,7 +13,7 @@
 #include "base/error.h"
 #include "base/json_values.h"
 #include "base/regular_file.h"
-#include "engine/train/agreement.h"
+#include "comm/agreement.h"
 
 namespace syncnorm {
 namespace {

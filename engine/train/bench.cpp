@@ -1,4 +1,4 @@
-// Trainer::bench: rounds of steps in turns, and what each reduction cost in them.
+// Rounds of steps in turns, and what each reduction cost in them.
 #include "engine/train/bench.h"
 
 #include <algorithm>
@@ -7,7 +7,8 @@
 
 #include <fmt/format.h>
 
-#include "engine/train/trainer.h"
+#include "base/error.h"
+#include "engine/train/divergence.h"
 
 namespace syncnorm {
 namespace {
@@ -17,6 +18,54 @@ using Clock = std::chrono::steady_clock;
 double since(Clock::time_point begin) {
   return std::chrono::duration<double>(Clock::now() - begin).count();
 }
+
+/// Steps of a fresh start, whose results nobody keeps.
+class BenchLoop {
+ public:
+  BenchLoop(Setup& setup, std::int64_t steps)
+      : setup_(setup), corrupt_(setup.experiment.data.images.corrupt), loop_(setup, corrupt_) {
+    setup.initialize();
+    loop_.load(0, steps);
+  }
+
+  const Batch& current_batch() const { return loop_.current_batch(); }
+
+  /// Seconds of the next step.
+  double one_step() {
+    loop_.start(step_++);
+    return finish();
+  }
+
+  /// Seconds of a step: on the CPU the median of `count`, on a device with queues their mean, for a
+  /// step there has no end of its own.
+  double timed_steps(int count) {
+    std::vector<double> seconds;
+    const auto begin = Clock::now();
+    for (int s = 0; s < count; ++s) {
+      loop_.start(step_++);
+      if (loop_.in_flight() == loop_.most_in_flight()) seconds.push_back(finish());
+    }
+    while (loop_.in_flight() > 0) finish();
+    return setup_.device.host_memory() ? median(seconds) : since(begin) / count;
+  }
+
+ private:
+  double finish() {
+    const StepDone step = loop_.finish();
+    if (step.outcome == StepDone::Outcome::unusable)
+      throw InputError(unusable_on_any_rank(setup_.comm, *step.batch));
+    if (step.outcome == StepDone::Outcome::not_finite) {
+      loop_.abandon();
+      throw DivergedError(why_diverged(setup_, step));
+    }
+    return step.event.seconds;
+  }
+
+  Setup& setup_;
+  CorruptImages corrupt_;
+  StepLoop loop_;
+  std::int64_t step_ = 0;
+};
 
 /// Per-step costs of all reductions over the rounds of one kind of step.
 class Costs {
@@ -103,108 +152,90 @@ ReductionBench total_of(const StepBench& bench, ReductionKind kind) {
   return total;
 }
 
-/// Seconds of a step: on the CPU the median of `count`, on a device with queues their mean, for a
-/// step there has no end of its own.
-double Trainer::timed_steps(std::int64_t& step, int count) {
-  std::vector<double> seconds;
-  const auto begin = Clock::now();
-  for (int s = 0; s < count; ++s) {
-    start_step(step++);
-    if (static_cast<int>(pending_.size()) == steps_->most_in_flight())
-      seconds.push_back(finish_step().seconds);
-  }
-  while (!pending_.empty()) finish_step();
-  return device_.host_memory() ? median(seconds) : since(begin) / count;
-}
-
-StepTimes Trainer::time_instructions(int steps) {
-  initialize();
+StepTimes time_instructions(Setup& setup, int steps) {
   const int warmup = BenchOptions{}.warmup;
-  loader_ = make_loader(0, warmup + steps);
-  for (std::int64_t step = 0; step < warmup; ++step) one_step(step);
-  full_->set_profile(true);
-  const std::size_t count = full_->instruction_seconds().size();
+  BenchLoop loop(setup, warmup + steps);
+  for (int step = 0; step < warmup; ++step) loop.one_step();
+  Executor& executor = *setup.full;
+  executor.set_profile(true);
+  const std::size_t count = executor.instruction_seconds().size();
   std::vector<std::vector<double>> seconds(count);
   std::vector<double> rest;
-  for (std::int64_t step = warmup; step < warmup + steps; ++step) {
-    const std::vector<double> before = full_->instruction_seconds();
-    double whole = one_step(step).seconds;
+  for (int step = 0; step < steps; ++step) {
+    const std::vector<double> before = executor.instruction_seconds();
+    double whole = loop.one_step();
     for (std::size_t i = 0; i < count; ++i) {
-      seconds[i].push_back(full_->instruction_seconds()[i] - before[i]);
+      seconds[i].push_back(executor.instruction_seconds()[i] - before[i]);
       whole -= seconds[i].back();
     }
     rest.push_back(whole);
   }
-  full_->set_profile(false);
+  executor.set_profile(false);
   StepTimes times;
   times.update = std::max(0.0, median(rest));
   for (std::vector<double>& of_one : seconds) times.instructions.push_back(median(of_one));
   return times;
 }
 
-StepBench Trainer::bench(const BenchOptions& options) {
-  initialize();
+StepBench bench_steps(Setup& setup, const BenchOptions& options) {
   const int kinds = options.instructions ? 3 : 2;
-  const std::int64_t steps =
-      3 * options.warmup + std::int64_t{kinds} * options.rounds * options.steps_per_round;
-  loader_ = make_loader(0, steps);
-  std::int64_t step = 0;
-  while (step < options.warmup) one_step(step++);
-  if (!device_.host_memory())  // both kinds of step are recorded before they are measured
+  BenchLoop loop(
+      setup, 3 * options.warmup + std::int64_t{kinds} * options.rounds * options.steps_per_round);
+  Executor& executor = *setup.full;
+  for (int step = 0; step < options.warmup; ++step) loop.one_step();
+  if (!setup.device.host_memory())  // both kinds of step are recorded before they are measured
     for (const bool overlap : {false, true}) {
-      full_->set_overlap(overlap);
-      timed_steps(step, options.warmup);
+      executor.set_overlap(overlap);
+      loop.timed_steps(options.warmup);
     }
-  Costs overlapped(*full_), waited(*full_);
+  Costs overlapped(executor), waited(executor);
   std::vector<double> step_seconds, waited_seconds, limit_seconds, profiled_seconds;
   for (int round = 0; round < options.rounds; ++round) {
     for (const bool overlap : {true, false}) {
-      full_->set_overlap(overlap);
+      executor.set_overlap(overlap);
       Costs& costs = overlap ? overlapped : waited;
       costs.begin_round();
-      const double seconds = timed_steps(step, options.steps_per_round);
+      const double seconds = loop.timed_steps(options.steps_per_round);
       costs.end_round(options.steps_per_round);
       (overlap ? step_seconds : waited_seconds).push_back(seconds);
     }
-    full_->set_overlap(true);
+    executor.set_overlap(true);
     if (options.instructions) {
-      full_->set_profile(true);
-      for (int s = 0; s < options.steps_per_round; ++s)
-        profiled_seconds.push_back(one_step(step++).seconds);
-      full_->set_profile(false);
+      executor.set_profile(true);
+      for (int s = 0; s < options.steps_per_round; ++s) profiled_seconds.push_back(loop.one_step());
+      executor.set_profile(false);
     }
     if (!options.limit) continue;
-    const Batch& batch = loader_->current();
     for (int s = 0; s < options.steps_per_round; ++s) {
       const auto begin = Clock::now();
-      full_->run_limit({}, view(batch));
-      device_.synchronize();
+      executor.run_limit({}, view_of(loop.current_batch()));
+      setup.device.synchronize();
       limit_seconds.push_back(since(begin));
     }
   }
 
   StepBench bench;
-  bench.ranks = comm_.size();
-  bench.samples = static_cast<int>(plan_.global_batch());
+  bench.ranks = setup.comm.size();
+  bench.samples = static_cast<int>(setup.plan.global_batch());
   bench.step = median(step_seconds);
   bench.unoverlapped = median(waited_seconds);
   if (options.limit) bench.limit = median(limit_seconds);
   if (options.instructions) {
-    bench.operations = operations_of(*full_, options.rounds * options.steps_per_round);
+    bench.operations = operations_of(executor, options.rounds * options.steps_per_round);
     double inside = 0.0, whole = 0.0;
     for (const OperationBench& o : bench.operations) inside += o.seconds;
     for (const double seconds : profiled_seconds)
       whole += seconds / static_cast<double>(profiled_seconds.size());
     bench.operations.push_back({"update", "optimizer, loader, log", 1, whole - inside});
   }
-  const std::vector<ReductionSpec>& specs = full_->program().reductions;
+  const std::vector<ReductionSpec>& specs = executor.program().reductions;
   std::vector<double> values;
   for (std::size_t r = 0; r < specs.size(); ++r)
     for (const double value : {overlapped.in_flight(r), overlapped.exposed(r), waited.exposed(r)})
       values.push_back(value);
-  values = mean_over_ranks(comm_, values);
+  values = mean_over_ranks(setup.comm, values);
   for (std::size_t r = 0; r < specs.size(); ++r) {
-    const std::size_t bytes = full_->bytes_sent(static_cast<int>(r));
+    const std::size_t bytes = executor.bytes_sent(static_cast<int>(r));
     if (bytes == 0) continue;
     bench.reductions.push_back(
         {specs[r].kind, specs[r].name, bytes, values[3 * r], values[3 * r + 1], values[3 * r + 2]});

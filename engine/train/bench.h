@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "engine/program/program.h"
+#include "engine/train/setup.h"
 
 namespace syncnorm {
 
@@ -54,6 +54,13 @@ struct StepTimes {
   std::vector<double> instructions;  // over all local replicas
   double update = 0.0;               // the rest of the step: optimizer, loader
 };
+
+/// Measures steps of a fresh start; nothing is written. Collective.
+StepBench bench_steps(Setup& setup, const BenchOptions& options);
+
+/// Measures every instruction in `steps` steps of a fresh start, after some that are not counted;
+/// nothing is written. Requires a device with host memory. Collective.
+StepTimes time_instructions(Setup& setup, int steps);
 
 /// The middle value, or the mean of the two in the middle; 0 of none.
 double median(std::vector<double> values);

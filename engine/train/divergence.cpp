@@ -1,5 +1,6 @@
-// What the trainer does about numbers that cannot be right: nans and infinities, and parameters
-// that differ between ranks.
+// See divergence.h.
+#include "engine/train/divergence.h"
+
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -9,8 +10,6 @@
 #include <fmt/ranges.h>
 
 #include "base/error.h"
-#include "engine/train/agreement.h"
-#include "engine/train/trainer.h"
 
 namespace syncnorm {
 namespace {
@@ -56,80 +55,77 @@ std::string who_differs(const std::vector<std::string>& texts) {
                      odd.size() == 1 ? "" : "s", fmt::join(odd, ", "));
 }
 
-}  // namespace
-
-void Trainer::diverged(std::int64_t step, const Batch& batch, Executor& executor, double loss) {
-  record(FlightKind::mark, "a search for what is not finite", step + 1);
-  const BatchView values = view(batch);
-  while (steps_->in_flight() > 0) steps_->finish(comm_.deadline());  // they changed nothing
-  steps_->go_on();
-  StepState state;
-  state.seed = experiment_.seed;
-  state.step = static_cast<std::uint64_t>(step);
-  state.update_running = false;
-  const bool forward = !std::isfinite(loss);
-  const std::string what = forward
-                               ? fmt::format("the loss of step {} is {}", step + 1, text_of(loss))
-                               : fmt::format("the gradient of step {} is not finite", step + 1);
-  if (finite_again(state, values, executor))
-    throw Error(ExitCode::peer_lost,
-                fmt::format("{}, but not when the step is repeated: a device or its memory gave a "
-                            "wrong value; go on from the newest checkpoint with --resume auto",
-                            what));
-  const std::string message =
-      fmt::format("training diverged: {}; {}; {}", what,
-                  forward ? where_forward(state, values, executor) : where_backward(),
-                  step == 0 && !options_.init_from.empty()
-                      ? "the weights of " + options_.init_from +
-                            " may be of a run that diverged, or of a model that scales its input "
-                            "otherwise"
-                      : "lower optimizer.lr, add warm-up or clip the gradient");
-  finish(step, "diverged", message);
-  throw DivergedError(message);
+bool finite_again(Setup& setup, const StepState& state, const StepDone& step) {
+  step.executor->run(state, view_of(*step.batch));
+  return std::isfinite(step.executor->loss()[0]) &&
+         std::isfinite(setup.optimizer->gradient_norm(setup.memory));
 }
 
-bool Trainer::finite_again(const StepState& state, const BatchView& batch, Executor& executor) {
-  executor.run(state, batch);
-  return std::isfinite(executor.loss()[0]) && std::isfinite(optimizer_->gradient_norm(memory_));
-}
-
-std::string Trainer::where_forward(const StepState& state, const BatchView& batch,
-                                   Executor& executor) {
-  const NonFinite found = executor.find_nonfinite(state, batch);
+std::string where_forward(Setup& setup, const StepState& state, const StepDone& step) {
+  const NonFinite found = step.executor->find_nonfinite(state, view_of(*step.batch));
   NonFinite first;
   for (const std::string& text :
-       comm_.all_gather_text(fmt::format("{} {}", found.instruction, found.values)))
+       setup.comm.all_gather_text(fmt::format("{} {}", found.instruction, found.values)))
     if (const int index = std::stoi(text);
         index >= 0 && (first.instruction < 0 || index < first.instruction))
       first = {index, text.substr(text.find(' ') + 1)};
   if (first.instruction < 0) return "every layer's output is finite, the loss itself overflowed";
-  return fmt::format("it began in {}: {}", executor.instruction_name(first.instruction),
+  return fmt::format("it began in {}: {}", step.executor->instruction_name(first.instruction),
                      first.values);
 }
 
 /// The backward pass runs from the last layer to the first.
-std::string Trainer::where_backward() const {
-  const Program& program = full_->program();
-  for (std::size_t p = graph_.parameters.size(); p-- > 0;) {
-    std::vector<float> values(graph_.parameters[p].count());
-    device_.copy(values.data(), memory_.gradients.as<float>().data() + program.parameter_offset[p],
-                 values.size() * sizeof(float));
-    device_.synchronize();
+std::string where_backward(const Setup& setup) {
+  const Program& program = setup.full->program();
+  for (std::size_t p = setup.graph.parameters.size(); p-- > 0;) {
+    const Parameter& parameter = setup.graph.parameters[p];
+    std::vector<float> values(parameter.count());
+    setup.device.copy(values.data(),
+                      setup.memory.gradients.as<float>().data() + program.parameter_offset[p],
+                      values.size() * sizeof(float));
+    setup.device.synchronize();
     const auto bad = std::count_if(values.begin(), values.end(),
                                    [](float value) { return !std::isfinite(value); });
     if (bad > 0 && program.parameter_offset[p] < program.trained_floats)
-      return fmt::format("it began at '{}': {} of {} values", graph_.parameters[p].name, bad,
-                         values.size());
+      return fmt::format("it began at '{}': {} of {} values", parameter.name, bad, values.size());
   }
   return "its parts are finite, their squares overflow";
 }
 
-void Trainer::compare_parameters(std::int64_t step) {
-  if (comm_.size() == 1) return;
-  record(FlightKind::mark, "a comparison of the parameters", step);
-  memory_.parameters.pull();
-  const std::vector<std::string> hashes = comm_.all_gather_text(
-      fmt::format("{:016x}", hash_of(std::as_bytes(memory_.parameters.host<float>()))));
+}  // namespace
+
+std::string why_diverged(Setup& setup, const StepDone& step) {
+  const auto updates = static_cast<std::int64_t>(step.state.step);
+  setup.record(FlightKind::mark, "a search for what is not finite", updates + 1);
+  setup.steps->go_on();
+  StepState state;
+  state.seed = step.state.seed;
+  state.step = step.state.step;
+  state.update_running = false;
+  const bool forward = !std::isfinite(step.loss);
+  const std::string what =
+      forward ? fmt::format("the loss of step {} is {}", updates + 1, text_of(step.loss))
+              : fmt::format("the gradient of step {} is not finite", updates + 1);
+  if (finite_again(setup, state, step))
+    throw Error(ExitCode::peer_lost,
+                fmt::format("{}, but not when the step is repeated: a device or its memory gave a "
+                            "wrong value; go on from the newest checkpoint with --resume auto",
+                            what));
+  return fmt::format("training diverged: {}; {}; {}", what,
+                     forward ? where_forward(setup, state, step) : where_backward(setup),
+                     updates == 0 && !setup.options.init_from.empty()
+                         ? "the weights of " + setup.options.init_from +
+                               " may be of a run that diverged, or of a model that scales its "
+                               "input otherwise"
+                         : "lower optimizer.lr, add warm-up or clip the gradient");
+}
+
+void compare_parameters(Setup& setup, std::int64_t step) {
+  if (setup.comm.size() == 1) return;
+  setup.record(FlightKind::mark, "a comparison of the parameters", step);
+  setup.memory.parameters.pull();
+  const std::vector<std::string> hashes = setup.comm.all_gather_text(
+      fmt::format("{:016x}", hash_of(std::as_bytes(setup.memory.parameters.host<float>()))));
   if (const std::string odd = who_differs(hashes); !odd.empty())
     throw Error(ExitCode::peer_lost,
                 fmt::format("after step {} the parameters of {}; go on from the newest checkpoint "

@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "base/error.h"
+#include "comm/agreement.h"
 #include "engine/program/compile.h"
-#include "engine/train/agreement.h"
 
 namespace syncnorm {
 namespace {

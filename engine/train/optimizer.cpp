@@ -95,19 +95,9 @@ void Optimizer::update(const Memory& memory, const StepState& state, const doubl
   }
 }
 
-std::vector<std::pair<std::string, std::span<float>>> Optimizer::state() const {
-  if (config_.kind == OptimizerKind::sgd) return {{"momentum", first_.host<float>()}};
-  return {{"exp_avg", first_.host<float>()}, {"exp_avg_sq", second_.host<float>()}};
-}
-
-void Optimizer::pull() {
-  first_.pull();
-  second_.pull();
-}
-
-void Optimizer::push() {
-  first_.push();
-  second_.push();
+std::vector<OptimizerVector> Optimizer::state() {
+  if (config_.kind == OptimizerKind::sgd) return {{"momentum", first_}};
+  return {{"exp_avg", first_}, {"exp_avg_sq", second_}};
 }
 
 std::size_t Optimizer::bytes() const { return first_.bytes() + second_.bytes(); }

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/program/executor.h"
+#include "engine/state/state_files.h"
 
 namespace syncnorm {
 
@@ -26,13 +27,8 @@ class Optimizer {
   /// The gradient's global 2-norm, now.
   double gradient_norm(const Memory& memory);
 
-  /// Copies the state from the device to the host, and back.
-  void pull();
-  void push();
-
-  /// State by name ("momentum", or "exp_avg" and "exp_avg_sq"), flat, in the parameters' layout.
-  /// On the host; see pull() and push().
-  std::vector<std::pair<std::string, std::span<float>>> state() const;
+  /// What a checkpoint keeps: "momentum", or "exp_avg" and "exp_avg_sq".
+  std::vector<OptimizerVector> state();
   std::size_t bytes() const;
 
  private:

@@ -15,7 +15,7 @@
 #include "engine/data/dataset.h"
 #include "engine/data/eval_chunks.h"
 #include "engine/data/sampler.h"
-#include "engine/train/running.h"
+#include "engine/state/running.h"
 
 namespace syncnorm {
 

@@ -39,7 +39,7 @@ class Normalization(harness.TestCase):
 
 class Floors(harness.TestCase):
     FLOORS = [["base"], ["kernels", "comm"], ["engine/config", "engine/fault"], ["engine/data", "engine/model"],
-              ["engine/program"], ["engine/train", "engine/scale"], ["engine/study"], ["monitoring"], ["launch"]]
+              ["engine/program"], ["engine/state", "engine/probe", "engine/scale"], ["engine/train"], ["engine/study"], ["monitoring"], ["launch"]]
 
     def test_arrows_go_down_only(self):
         """A file includes headers of its own room and of lower floors."""

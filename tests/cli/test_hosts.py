@@ -30,8 +30,10 @@ class Answers(harness.TestCase):
 
     def launch(self, shell="", *arguments, file=None, **changes):
         """`shell` runs on every host before the command does."""
+        # Open MPI's daemons of two hosts would make the same folder at once.
         rsh = self.folder / "rsh"
-        rsh.write_text(f'#!/bin/sh\nhost=$1\nshift\n{shell}\nexec sh -c "$*"\n')
+        rsh.write_text(f'#!/bin/sh\nhost=$1\nshift\nmkdir -p {self.folder}/$host\n'
+                       f'export TMPDIR={self.folder}/$host\n{shell}\nexec sh -c "$*"\n')
         rsh.chmod(0o755)
         return harness.start(self.hosts, "train", file or self.file, *arguments, program=LAUNCHER, env={
             "SYNCNORM": os.path.abspath(harness.PROGRAM), "SYNCNORM_RSH": str(rsh), "SYNCNORM_BINDING": "none",

@@ -3,9 +3,9 @@
 #include <string>
 #include <vector>
 
-#include "engine/train/checkpoint.h"
-#include "engine/train/safetensors.h"
-#include "engine/train/weights_file.h"
+#include "engine/state/checkpoint.h"
+#include "engine/state/safetensors.h"
+#include "engine/state/weights_file.h"
 #include "tests/fuzz/scratch.h"
 #include "tests/fuzz/targets.h"
 

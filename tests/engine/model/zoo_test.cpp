@@ -146,11 +146,11 @@ TEST_P(BadModels, AreRefusedWithTheLayersName) {
 INSTANTIATE_TEST_SUITE_P(
     Table, BadModels,
     ::testing::Values(
-        BadModel{
-            "model: {architecture: lenet}",
-            {4, 4, 1},
-            "layer 'conv2': a kernel of 5 does not fit a map of 2 with padding 0; use a smaller "
-            "kernel, more padding, larger images or fewer strides and pools before it"},
+        BadModel{"model: {architecture: lenet}",
+                 {4, 4, 1},
+                 "model: layer 'conv2': a kernel of 5 does not fit a map of 2 with padding 0; use "
+                 "a smaller "
+                 "kernel, more padding, larger images or fewer strides and pools before it"},
         BadModel{
             "norm: gn\nmodel: {architecture: lenet}",
             {28, 28, 1},
@@ -171,11 +171,11 @@ INSTANTIATE_TEST_SUITE_P(
             {4, 4, 1},
             "test.yaml:1:18: model.layers: layer 'linear1': linear reads a vector, but its input "
             "is 4x4x1; put 'flatten' or 'global_pool' before it"},
-        BadModel{
-            "model: {layers: [flatten, {type: linear, out: 7}]}",
-            {4, 4, 1},
-            "layer 'linear2': the last layer gives 1x1x7, but the data has 10 classes; end with "
-            "a linear layer of 10 outputs"},
+        BadModel{"model: {layers: [flatten, {type: linear, out: 7}]}",
+                 {4, 4, 1},
+                 "model: layer 'linear2': the last layer gives 1x1x7, but the data has 10 classes; "
+                 "end with "
+                 "a linear layer of 10 outputs"},
         BadModel{"model: {layers: [flatten, {type: add, from: nowhere}, {type: linear, out: 10}]}",
                  {4, 4, 1},
                  "test.yaml:1:27: model.layers: there is no layer 'nowhere' before this one; give "
@@ -190,7 +190,7 @@ INSTANTIATE_TEST_SUITE_P(
             "model: {layers: [flatten, {type: linear, out: 4, name: dead}, {type: linear, out: "
             "10, input: flatten1}]}",
             {4, 4, 1},
-            "layer 'dead': nothing reads its output; remove it, or read it with 'input' or "
+            "model: layer 'dead': nothing reads its output; remove it, or read it with 'input' or "
             "'from'"}));
 
 TEST(Initialize, HasTheVarianceOfItsName) {

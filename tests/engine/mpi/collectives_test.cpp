@@ -5,8 +5,8 @@
 
 #include "comm/observed.h"
 #include "comm/reduction.h"
+#include "engine/state/running.h"
 #include "engine/train/evaluate.h"
-#include "engine/train/running.h"
 #include "tests/comm/mpi/world.h"
 #include "tests/engine/program/program_fixture.h"
 

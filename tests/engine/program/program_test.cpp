@@ -410,11 +410,12 @@ TEST(Lower, OneValuePerChannelIsRefusedFromShapes) {
         "model: {architecture: mlp, hidden: [8]}\n");
     FAIL() << "batch normalization over one value was accepted";
   } catch (const InputError& error) {
-    EXPECT_STREQ(error.what(),
-                 "layer 'bn1': batch normalization over 1 replica sees one value per channel in a "
-                 "batch of 4 samples (one sample of a 1x1 map), which has no variance; raise "
-                 "batch_per_replica or norm.synced_replicas, set drop_last: true if it is the last "
-                 "batch, or use norm: gn, ln or none");
+    EXPECT_STREQ(
+        error.what(),
+        "norm: layer 'bn1': batch normalization over 1 replica sees one value per channel in a "
+        "batch of 4 samples (one sample of a 1x1 map), which has no variance; raise "
+        "batch_per_replica or norm.synced_replicas, set drop_last: true if it is the last "
+        "batch, or use norm: gn, ln or none");
   }
   EXPECT_NO_THROW(
       Workbench("replicas: 4\nbatch_per_replica: 1\nsteps: 1\nnorm: syncbn\n"

@@ -1,0 +1,41 @@
+// What a launch has done so far: times, losses, evaluations, the best one. The end event is made of
+// it.
+#pragma once
+
+#include <vector>
+
+#include "engine/train/observer.h"
+
+namespace syncnorm {
+
+class RunRecord {
+ public:
+  /// Room for `steps` steps, so that a step allocates nothing.
+  void reserve(std::int64_t steps);
+
+  void add(const StepEvent& step);
+  void add(const EvalEvent& evaluation);
+  void add_evaluation_seconds(double seconds) { evaluation_seconds_ += seconds; }
+  void add_checkpoint_seconds(double seconds) { checkpoint_seconds_ += seconds; }
+
+  /// The evaluation of the best validation accuracy; -1 before any.
+  std::int64_t best_step() const { return best_step_; }
+  double best_accuracy() const { return best_accuracy_; }
+  void set_best(std::int64_t step, double accuracy);
+
+  /// Everything but status, message, step and images.
+  EndEvent end() const;
+
+ private:
+  double step_seconds_ = 0.0, reduction_seconds_ = 0.0, data_seconds_ = 0.0;
+  double evaluation_seconds_ = 0.0, checkpoint_seconds_ = 0.0;
+  std::vector<double> rates_;          // samples per second of each step
+  std::vector<double> recent_losses_;  // at most 100
+  EvalEvent last_test_;
+  bool tested_ = false;
+  double validation_accuracy_ = -1.0;  // of the last evaluation
+  std::int64_t best_step_ = -1;
+  double best_accuracy_ = -1.0;
+};
+
+}  // namespace syncnorm

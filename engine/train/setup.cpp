@@ -1,0 +1,202 @@
+// See setup.h.
+#include "engine/train/setup.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "base/failure.h"
+#include "comm/agreement.h"
+#include "comm/watchdog.h"
+#include "engine/config/places.h"
+#include "engine/model/initialize.h"
+#include "engine/model/zoo.h"
+#include "engine/program/compile.h"
+#include "engine/program/plan_text.h"
+
+namespace syncnorm {
+namespace {
+
+ReductionAlgorithm algorithm(const Experiment& experiment) {
+  return experiment.reduction == ReductionMode::reproducible ? ReductionAlgorithm::tree
+                                                             : ReductionAlgorithm::engine;
+}
+
+ProgramOptions program_options(const Experiment& experiment) {
+  ProgramOptions options;
+  options.replicas = experiment.replicas;
+  options.batch_per_replica = experiment.batch_per_replica;
+  options.global_samples = experiment.global_batch();
+  options.norm = experiment.norm;
+  options.label_smoothing = experiment.loss.label_smoothing;
+  options.merge_replicas = experiment.reduction == ReductionMode::fastest;
+  options.storage = activation_storage(experiment.precision);
+  return options;
+}
+
+}  // namespace
+
+RunLength run_length(const Experiment& experiment, std::int64_t train_samples) {
+  const BatchPlan plan{experiment.replicas, experiment.batch_per_replica, experiment.drop_last,
+                       train_samples};
+  RunLength length;
+  length.steps_per_epoch = plan.steps_per_epoch();
+  length.total_steps =
+      experiment.steps > 0 ? experiment.steps : experiment.epochs * length.steps_per_epoch;
+  return length;
+}
+
+Graph checked_model(const LoadedExperiment& loaded, const Dataset& dataset) {
+  Graph graph;
+  with_places(loaded, [&] {
+    graph = build_model(loaded.experiment,
+                        {dataset.train.height, dataset.train.width, dataset.train.channels},
+                        dataset.train.classes);
+  });
+  return graph;
+}
+
+void check_ranks(const LoadedExperiment& loaded, int ranks) {
+  const int replicas = loaded.experiment.replicas;
+  if (ranks <= replicas) return;
+  with_places(loaded, [&] {
+    throw InputError(ConfigKey{"replicas"},
+                     fmt::format("{} replicas cannot be spread over {} ranks; start at most {} "
+                                 "ranks, or raise replicas",
+                                 replicas, ranks, replicas));
+  });
+}
+
+Setup::Setup(const LoadedExperiment& given, const Dataset& samples, Device& chosen,
+             Communicator& ranks, TrainerOptions wanted)
+    : loaded(given),
+      experiment(loaded.experiment),
+      dataset(samples),
+      device(chosen),
+      comm(ranks),
+      options(std::move(wanted)),
+      placement{experiment.replicas, ranks.size()} {
+  agree(comm, [&] { plan_samples(); });
+  comm.set_deadline(experiment.fault.deadline +
+                    (options.recorder != nullptr ? kWatchdogFirst : 0.0));
+  build_programs();
+  build_workers();
+  compare_ranks();
+}
+
+void Setup::plan_samples() {
+  check_ranks(loaded, comm.size());
+  graph = checked_model(loaded, dataset);
+  splits = split_samples(dataset.train.size(), experiment.data.validation, experiment.seed);
+  plan = {experiment.replicas, experiment.batch_per_replica, experiment.drop_last,
+          static_cast<std::int64_t>(splits.train.size())};
+  length = run_length(experiment, plan.samples);
+}
+
+void Setup::build_programs() {
+  Program whole, smaller;
+  bool has_tail = false;
+  agree(comm, [&] {
+    const ProgramOptions of_whole = program_options(experiment);
+    with_places(loaded, [&] { whole = compile_program(graph, device, of_whole); });
+    const std::int64_t last = length.steps_per_epoch - 1;
+    const std::int64_t samples = plan.batch_samples(last);
+    has_tail = samples < plan.global_batch() && length.total_steps > last;
+    if (!has_tail) return;
+    ProgramOptions of_tail = of_whole;
+    of_tail.global_samples = static_cast<int>(samples);
+    for (int r = 0; r < experiment.replicas; ++r)
+      of_tail.replica_samples.push_back(plan.positions(last, r).size());
+    with_places(loaded,
+                [&] { smaller = compile_program(graph, device, of_tail, whole.parameter_offset); });
+  });
+  if (experiment.norm.over_batch() && experiment.norm.synced_replicas > 1)
+    groups = std::make_unique<StatisticsGroups>(device_comm(), placement,
+                                                experiment.norm.synced_replicas);
+  const auto executor = [&](Program program) {
+    auto made = std::make_unique<Executor>(std::move(program), device, device_comm(), placement,
+                                           groups.get(), algorithm(experiment), memory,
+                                           options.force_reductions);
+    prepare(*made);
+    return made;
+  };
+  full = executor(std::move(whole));
+  if (has_tail) tail = executor(std::move(smaller));
+}
+
+void Setup::prepare(Executor& executor) const {
+  executor.set_recorder(options.recorder);
+  if (options.faults != nullptr) executor.set_faults(options.faults);
+  if (device.host_memory()) return;
+  const ImageSet& images = dataset.train;
+  executor.make_images_there({1, images.height, images.width, images.channels},
+                             NormalizationTable(dataset.mean, dataset.stddev).values());
+}
+
+void Setup::build_workers() {
+  const Program& program = full->program();
+  evaluator = std::make_unique<Evaluator>(graph, experiment, program.parameter_offset, dataset,
+                                          device, comm, memory);
+  evaluator->set_recorder(options.recorder);
+  running = std::make_unique<RunningStatistics>(program, comm, placement, memory);
+  if (experiment.norm.over_batch() && experiment.norm.precise_samples > 0) {
+    precise = std::make_unique<PreciseStatistics>(
+        graph, program_options(experiment), program.parameter_offset, dataset, splits.train,
+        experiment, device, device_comm(), placement, groups.get(), algorithm(experiment), memory,
+        *running);
+    precise->set_recorder(options.recorder);
+  }
+  if (experiment.probes.every_steps > 0)
+    probes =
+        std::make_unique<Probes>(graph, experiment.probes, *full, device, comm, placement, memory);
+  optimizer = std::make_unique<Optimizer>(graph, program, experiment.optimizer, device);
+  steps = std::make_unique<Steps>(device, *optimizer, memory, options.record_steps);
+  constexpr std::size_t kScratch = std::size_t{48} << 20;  // bytes, of libraries
+  constexpr std::size_t kCopies = 3;                       // of the state, while it is saved
+  agree(comm, [&] {
+    require_spare_memory(kScratch + kCopies * program.parameter_floats * sizeof(float));
+  });
+}
+
+void Setup::compare_ranks() {
+  std::string config;  // without what may differ from host to host
+  for (const ResolvedValue& value : loaded.values)
+    if (value.path != "data.path") config += value.path + ": " + value.value + "\n";
+  compare_fingerprints(comm, {{"configuration", config},
+                              {"version", options.version},
+                              {"data", dataset.fingerprint},
+                              {"device", device.description()},
+                              {"choices", fmt::format("{}", fmt::join(device.choices(), "\n"))},
+                              {"communicator", device_comm().description()},
+                              {"resume option", options.resume},
+                              {"schedule", program_text(full->program())}});
+}
+
+void Setup::initialize() {
+  running->initialize();
+  for (std::size_t p = 0; p < graph.parameters.size(); ++p)
+    initialize_parameter(graph, static_cast<int>(p), experiment.model, experiment.seed,
+                         memory.parameters.host<float>().subspan(
+                             full->program().parameter_offset[p], graph.parameters[p].count()));
+  memory.parameters.push();
+}
+
+std::string Setup::plan_text() const {
+  return syncnorm::plan_text(*full, memory) +
+         fmt::format("optimizer state  {:>9} B\ndata set         {:>9} B\n", optimizer->bytes(),
+                     dataset.train.pixels.size() + dataset.test.pixels.size());
+}
+
+std::int64_t Setup::epoch_of(std::int64_t updates) const {
+  return updates == 0 ? 0 : (updates - 1) / length.steps_per_epoch + 1;
+}
+
+void Setup::record(FlightKind kind, const char* what, std::int64_t step) const {
+  if (options.recorder != nullptr)
+    options.recorder->record(kind, options.recorder->name(what), step);
+}
+
+FaultEffect Setup::meet_fault(FaultPlace place, std::int64_t step) const {
+  return options.faults == nullptr ? FaultEffect::none : options.faults->at(place, step);
+}
+
+}  // namespace syncnorm
