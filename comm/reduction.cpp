@@ -19,6 +19,7 @@ Reduction<T>::Reduction(Communicator& comm, const std::vector<Interval>& blocks,
       plan_(blocks, comm.rank(), count, sizeof(T), algorithm, large_bytes) {
   assert(static_cast<int>(blocks.size()) == comm_.size());
   request_ = comm_.make_request();
+  folded_.resize(plan_.local.merges.size());
   const std::size_t own_nodes = plan_.local.nodes.size();
   if (algorithm_ == ReductionAlgorithm::engine) {
     if (own_nodes == 0) send_.assign(count_, T{0});
@@ -101,6 +102,18 @@ void Reduction<T>::start(std::span<const T* const> nodes, T* result) {
     comm_.start_all_gather<T>(*request_, send, receive_, plan_.gather_counts);
     phase_ = Phase::gathering;
   }
+}
+
+template <class T>
+void Reduction<T>::start_leaves(std::span<T* const> leaves, T* result) {
+  assert(leaves.size() == plan_.local.merges.size());
+  std::size_t height = 0;
+  for (std::size_t i = 0; i < leaves.size(); ++i) {
+    folded_[height++] = leaves[i];
+    for (int m = 0; m < plan_.local.merges[i]; ++m, --height)
+      combine_into(combine_with_, folded_[height - 2], folded_[height - 1], count_);
+  }
+  start({const_cast<const T* const*>(folded_.data()), height}, result);
 }
 
 template <class T>

@@ -17,17 +17,8 @@
 
 namespace syncnorm {
 
-/// A started reduction of either type.
-class ReductionInFlight {
- public:
-  virtual ~ReductionInFlight() = default;
-  /// True when it is complete; makes progress.
-  virtual bool test() = 0;
-  virtual void wait() = 0;
-};
-
 template <class T>
-class Reduction final : public ReductionInFlight {
+class Reduction {
  public:
   /// `blocks[r]`: the leaves of rank r of `comm`, ascending and adjacent, possibly empty; together
   /// all leaves. `count` values per leaf. `name` appears in errors. `comm` must outlive the
@@ -46,10 +37,13 @@ class Reduction final : public ReductionInFlight {
   /// `nodes[i]` points at `count` values of local_plan().nodes[i]; `result` receives the sum on
   /// every rank and may be nodes[0]. Both must stay until wait() returns.
   void start(std::span<const T* const> nodes, T* result);
-  bool test() override;
+  /// The same from this rank's leaves, which are folded in place, and so overwritten.
+  void start_leaves(std::span<T* const> leaves, T* result);
+  /// True when it is complete; makes progress.
+  bool test();
   /// Ranks must wait for sliced and exchanged reductions in the same order: the next phase of one
   /// starts inside its own test() or wait(). The compiled schedule sees to that.
-  void wait() override;
+  void wait();
 
   /// Whether anything is sent at all, and how many values this rank sends per run.
   bool communicates() const { return comm_.size() > 1; }
@@ -78,6 +72,7 @@ class Reduction final : public ReductionInFlight {
   int channel_ = 0;
   std::vector<T> send_, receive_, slice_;
   std::vector<T*> stack_;
+  std::vector<T*> folded_;  // of start_leaves()
   std::unique_ptr<Request> request_;
   Phase phase_ = Phase::idle;
   T* result_ = nullptr;

@@ -245,18 +245,10 @@ void Probes::add_norm_values(const NormInput& input, int replica, Leaf& leaf) co
 
 /// The sum of all replicas' leaves, in tree order.
 Probes::Leaf Probes::reduced(std::vector<Leaf>& leaves) {
-  const FoldPlan& plan = reduction_->local_plan();
-  std::vector<double*> stack;
-  for (std::size_t r = 0; r < leaves.size(); ++r) {
-    stack.push_back(leaves[r].data());
-    for (int m = 0; m < plan.merges[r]; ++m) {
-      combine_into(Combine::sum, stack[stack.size() - 2], stack.back(), leaf_size_);
-      stack.pop_back();
-    }
-  }
-  const std::vector<const double*> nodes(stack.begin(), stack.end());
+  std::vector<double*> own;
+  for (Leaf& leaf : leaves) own.push_back(leaf.data());
   Leaf sum(leaf_size_);
-  reduction_->start(nodes, sum.data());
+  reduction_->start_leaves(own, sum.data());
   reduction_->wait();
   return sum;
 }

@@ -35,12 +35,10 @@ Executor::Executor(Program program, Device& device, Communicator& comm, const Pl
   wave_ = together ? local_ : 1;
   groups_in_wave_ = together ? static_cast<int>(group_members_.size()) : 1;
   arena_bytes_ = allocate(program_, wave_, groups_in_wave_, local_);
-  if (options.mode != ProgramMode::evaluation) {
-    if (device_.host_memory())
-      make_reductions(groups, placement, algorithm);
-    else
-      queue_reductions(groups, placement, algorithm, force_reductions);
-  }
+  if (options.mode != ProgramMode::evaluation)
+    reductions_ =
+        Reductions(program_, device_, comm_, placement, groups, {algorithm, force_reductions});
+  instruction_seconds_.resize(program_.instructions.size());
   compile_kernels();
   reserve();
 }
@@ -78,7 +76,7 @@ void Executor::compile_kernels() {
                                              op_text(instruction.op), error.what()));
       }
     }
-    if (instruction.scope == Scope::replica && gradient_plan_.slots > 1)
+    if (instruction.scope == Scope::replica && reductions_.gradient_plan().slots > 1)
       for (std::size_t a = static_cast<std::size_t>(instruction.first_output);
            a < instruction.args.size(); ++a) {
         const int index = instruction.args[a];
@@ -91,86 +89,6 @@ void Executor::compile_kernels() {
       }
     steps_.push_back(std::move(step));
   }
-}
-
-void Executor::make_reductions(const StatisticsGroups* groups, const Placement& placement,
-                               ReductionAlgorithm algorithm) {
-  const std::vector<Interval> blocks = placement.blocks();
-  for (const ReductionSpec& spec : program_.reductions) {
-    Reducing reducing;
-    switch (spec.kind) {
-      case ReductionKind::forward_statistics:
-      case ReductionKind::backward_statistics:
-        for (const LocalGroup& group : groups->groups())
-          reducing.by_group.push_back(std::make_unique<Reduction<double>>(
-              *group.comm, group.blocks, spec.count, algorithm, spec.name, spec.combine));
-        break;
-      case ReductionKind::loss:
-        reducing.by_group.push_back(
-            std::make_unique<Reduction<double>>(comm_, blocks, spec.count, algorithm, spec.name));
-        break;
-      case ReductionKind::gradient:
-        reducing.gradient =
-            std::make_unique<Reduction<float>>(comm_, blocks, spec.count, algorithm, spec.name);
-        gradient_plan_ = reducing.gradient->local_plan();
-        reducing.bytes_sent = reducing.gradient->values_sent() * sizeof(float);
-        break;
-    }
-    for (const auto& reduction : reducing.by_group)
-      reducing.bytes_sent += reduction->values_sent() * sizeof(double);
-    reducing_.push_back(std::move(reducing));
-  }
-  fold_stack_.resize(static_cast<std::size_t>(local_));
-  nodes_.reserve(static_cast<std::size_t>(local_));
-  gradient_nodes_.reserve(static_cast<std::size_t>(local_));
-  const std::size_t most =
-      program_.reductions.size() * std::max<std::size_t>(1, group_members_.size());
-  flying_.reserve(most);
-  timings_.resize(program_.reductions.size());
-  instruction_seconds_.resize(program_.instructions.size());
-}
-
-void Executor::queue_reductions(const StatisticsGroups* groups, const Placement& placement,
-                                ReductionAlgorithm algorithm, bool force) {
-  marks_ = device_.allocate_pinned(sizeof(ReductionMarks));
-  const std::vector<Interval> blocks = placement.blocks();
-  gradient_plan_ =
-      ReductionPlan(blocks, comm_.rank(), 1, sizeof(float), algorithm, ReductionPlan::kLargeBytes)
-          .local;
-  for (const ReductionSpec& spec : program_.reductions) {
-    reducing_.emplace_back();
-    if (spec.kind == ReductionKind::loss || spec.kind == ReductionKind::gradient) {
-      add_queued(spec, comm_, blocks, algorithm, force);
-    } else {
-      for (const LocalGroup& group : groups->groups())
-        add_queued(spec, *group.comm, group.blocks, algorithm, force);
-    }
-  }
-  timings_.resize(program_.reductions.size());
-  instruction_seconds_.resize(program_.instructions.size());
-}
-
-void Executor::add_queued(const ReductionSpec& spec, Communicator& comm,
-                          const std::vector<Interval>& blocks, ReductionAlgorithm algorithm,
-                          bool force) {
-  QueuedReductionOptions options;
-  options.blocks = blocks;
-  options.count = spec.count;
-  options.algorithm = algorithm;
-  options.combine = spec.combine;
-  options.forced = force;
-  options.number = static_cast<int>(reducing_.size());
-  auto* marks = reinterpret_cast<ReductionMarks*>(marks_.data());
-  Reducing& reducing = reducing_.back();
-  if (spec.kind == ReductionKind::gradient) {
-    options.stride = program_.parameter_floats;
-    options.folded = true;
-    reducing.queued.push_back(make_queued_reduction<float>(device_, comm, options, marks));
-  } else {
-    options.stride = program_.tensors[static_cast<std::size_t>(spec.leaf)].stride / sizeof(double);
-    reducing.queued.push_back(make_queued_reduction<double>(device_, comm, options, marks));
-  }
-  reducing.bytes_sent += reducing.queued.back()->bytes_sent();
 }
 
 void Executor::reserve() {
@@ -187,8 +105,9 @@ void Executor::reserve() {
   };
   const std::size_t flat = program_.parameter_floats * sizeof(float);
   grow(memory_.parameters, flat, "parameters");
-  grow(memory_.gradients, flat * static_cast<std::size_t>(gradient_plan_.slots), "gradients");
-  memory_.gradient_slots = std::max(memory_.gradient_slots, gradient_plan_.slots);
+  grow(memory_.gradients, flat * static_cast<std::size_t>(reductions_.gradient_plan().slots),
+       "gradients");
+  memory_.gradient_slots = std::max(memory_.gradient_slots, reductions_.gradient_plan().slots);
   const std::size_t running = program_.running_floats * sizeof(float);
   if (program_.options.mode == ProgramMode::training)
     grow(memory_.running, running * group_members_.size(), "running statistics");

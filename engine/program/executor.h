@@ -16,11 +16,9 @@
 #include <vector>
 
 #include "comm/flight_recorder.h"
-#include "comm/reduction.h"
 #include "engine/fault/faults.h"
-#include "engine/program/groups.h"
 #include "engine/program/program.h"
-#include "engine/program/queued_reduction.h"
+#include "engine/program/reductions.h"
 #include "kernels/mirror.h"
 
 namespace syncnorm {
@@ -45,18 +43,6 @@ struct BatchView {
   // Instead of images, on a device with memory of its own after Executor::make_images_there().
   const std::uint8_t* pixels = nullptr;
   const ImageMap* maps = nullptr;
-};
-
-/// Seconds that a rank spent starting and waiting for reductions, by phase, since construction.
-struct ReductionTimes {
-  double statistics_forward = 0.0, statistics_backward = 0.0, gradient = 0.0, loss = 0.0;
-  double total() const { return statistics_forward + statistics_backward + gradient + loss; }
-};
-
-/// What one reduction of the program cost on this rank, since construction. In flight: from its
-/// start until it was seen to be complete; exposed: spent in starting and waiting.
-struct ReductionTiming {
-  double in_flight = 0.0, exposed = 0.0;
 };
 
 /// Is shown the forward statistics of a step as they come: n, n·mean, M2 + n·mean² per channel.
@@ -137,17 +123,9 @@ class Executor {
   std::size_t arena_bytes() const { return arena_bytes_; }
   int replicas_together() const { return wave_; }
   int local_replicas() const { return local_; }
-  const ReductionTimes& times() const { return times_; }
-  /// By index in program().reductions.
-  const std::vector<ReductionTiming>& reduction_timings() const { return timings_; }
-  /// What this rank sends for one reduction in a step, bytes.
-  std::size_t bytes_sent(int reduction) const {
-    return reducing_[static_cast<std::size_t>(reduction)].bytes_sent;
-  }
-  /// false: every reduction is waited for where it starts, to measure what overlap is worth. All
-  /// ranks must agree.
-  void set_overlap(bool overlap) { overlap_ = overlap; }
-  bool overlaps() const { return overlap_; }
+  /// What they cost, and how they are carried out; by index in program().reductions.
+  Reductions& reductions() { return reductions_; }
+  const Reductions& reductions() const { return reductions_; }
   /// Measures every instruction from now on; see instruction_seconds().
   void set_profile(bool profile) { profile_ = profile; }
   /// Seconds of each instruction while profiling, over all local replicas; waits included.
@@ -168,27 +146,7 @@ class Executor {
     std::vector<Kernel*> kernels;  // per local replica; one entry for once, group and merged
     std::vector<Kernel*> merges;   // of gradients in places of the fold, per output; or empty
   };
-  struct Reducing {
-    std::vector<std::unique_ptr<Reduction<double>>> by_group;  // statistics; [0] for the loss
-    std::unique_ptr<Reduction<float>> gradient;
-    // On a device with memory of its own, instead of both: by group.
-    std::vector<std::unique_ptr<QueuedReduction>> queued;
-    std::size_t bytes_sent = 0;
-    int in_flight = 0;  // of the above
-    std::chrono::steady_clock::time_point started;
-  };
-  struct Flying {
-    ReductionInFlight* reduction;
-    int spec;
-  };
-
   void compile_kernels();
-  void make_reductions(const StatisticsGroups* groups, const Placement& placement,
-                       ReductionAlgorithm algorithm);
-  void queue_reductions(const StatisticsGroups* groups, const Placement& placement,
-                        ReductionAlgorithm algorithm, bool force);
-  void add_queued(const ReductionSpec& spec, Communicator& comm,
-                  const std::vector<Interval>& blocks, ReductionAlgorithm algorithm, bool force);
   void reserve();
   Kernel* kernel(const Op& op, int samples);
 
@@ -202,20 +160,9 @@ class Executor {
   bool breaks_reduction(const Instruction& instruction, const StepState& state);
   void contribute_nothing(const Instruction& instruction, int replica);
   void merge_gradients(std::size_t index, int replica, const StepState& state);
-  void start_gradient(Reducing& reducing, const ReductionSpec& spec);
-  void start_reduction(const Instruction& instruction);
-  void start_queued(int spec);
-  double* leaf(int spec, int replica) const;
-  double* result(int spec, int group) const;
-  void start_folded(Reduction<double>& reduction, int spec, int group, Interval replicas);
-  void wait_reduction(const Instruction& instruction);
-  void progress();
-  void fly(ReductionInFlight& reduction, int spec);
-  void landed(int spec);
-  void add_exposed(int spec, double seconds);
+  void start_reduction(int index);
   bool runs_in_this_wave(const Instruction& instruction) const;
   std::string nonfinite_output(const Instruction& instruction, int replica) const;
-  double& time_of(ReductionKind kind);
 
   std::byte* pointer(int tensor, int replica) const;
   float* gradient_pointer(std::size_t slot, std::size_t offset_floats) const;
@@ -236,16 +183,8 @@ class Executor {
 
   std::map<std::string, std::unique_ptr<Kernel>> kernels_;
   std::vector<Step> steps_;
-  std::vector<Reducing> reducing_;
-  FoldPlan gradient_plan_;
-  std::vector<double*> fold_stack_;
-  std::vector<const double*> nodes_;
-  std::vector<const float*> gradient_nodes_;
-  std::vector<Flying> flying_;
-  std::vector<ReductionTiming> timings_;
-  Buffer marks_;               // ReductionMarks of a device with queues
+  Reductions reductions_;
   ReductionMarks seen_marks_;  // as follow() last saw them
-  bool overlap_ = true;
   bool profile_ = false;
   StatisticsTap* tap_ = nullptr;
   FlightRecorder* recorder_ = nullptr;
@@ -266,7 +205,6 @@ class Executor {
   Buffer image_table_;
   std::unique_ptr<Kernel> make_images_;
   int wave_begin_ = 0;
-  ReductionTimes times_;
 };
 
 }  // namespace syncnorm

@@ -20,10 +20,10 @@ class OnQueue {
 };
 
 template <class T>
-class TypedReduction final : public QueuedReduction {
+class QueuedReduction final : public StepReduction {
  public:
-  TypedReduction(Device& device, Communicator& comm, const QueuedReductionOptions& o,
-                 ReductionMarks* marks)
+  QueuedReduction(Device& device, Communicator& comm, const QueuedReductionOptions& o,
+                  ReductionMarks* marks)
       : device_(device),
         comm_(comm),
         options_(o),
@@ -54,7 +54,9 @@ class TypedReduction final : public QueuedReduction {
     combine_fold_ = fold(plan_.combine.merges, width, width);
   }
 
-  void start(const void* inputs, void* result) override {
+  void start(const ReductionPlace& place) override {
+    const void* inputs = place.leaves;
+    void* result = place.result;
     if (!sends_) return fold_here(inputs, result);
     device_.record(*ready_);
     const OnQueue queue(device_, Queue::communication);
@@ -77,6 +79,7 @@ class TypedReduction final : public QueuedReduction {
     device_.record(*done_);
   }
 
+  bool test() override { return true; }
   void wait() override {
     if (sends_) device_.run_after(*done_);
   }
@@ -167,15 +170,17 @@ class TypedReduction final : public QueuedReduction {
 }  // namespace
 
 template <class T>
-std::unique_ptr<QueuedReduction> make_queued_reduction(Device& device, Communicator& comm,
-                                                       const QueuedReductionOptions& options,
-                                                       ReductionMarks* marks) {
-  return std::make_unique<TypedReduction<T>>(device, comm, options, marks);
+std::unique_ptr<StepReduction> make_queued_reduction(Device& device, Communicator& comm,
+                                                     const QueuedReductionOptions& options,
+                                                     ReductionMarks* marks) {
+  return std::make_unique<QueuedReduction<T>>(device, comm, options, marks);
 }
 
-template std::unique_ptr<QueuedReduction> make_queued_reduction<float>(
-    Device&, Communicator&, const QueuedReductionOptions&, ReductionMarks*);
-template std::unique_ptr<QueuedReduction> make_queued_reduction<double>(
-    Device&, Communicator&, const QueuedReductionOptions&, ReductionMarks*);
+template std::unique_ptr<StepReduction> make_queued_reduction<float>(Device&, Communicator&,
+                                                                     const QueuedReductionOptions&,
+                                                                     ReductionMarks*);
+template std::unique_ptr<StepReduction> make_queued_reduction<double>(Device&, Communicator&,
+                                                                      const QueuedReductionOptions&,
+                                                                      ReductionMarks*);
 
 }  // namespace syncnorm

@@ -26,7 +26,7 @@ void Executor::run_loaded(const StepState& state, bool prepare) {
       const auto begin = profile_ ? Clock::now() : Clock::time_point();
       run_instruction(i, state, prepare);
       if (faults_ != nullptr) break_forward(i, state);
-      progress();
+      reductions_.progress();
       if (profile_) instruction_seconds_[i] += since(begin);
     }
 }
@@ -113,11 +113,11 @@ void Executor::run_instruction(std::size_t index, const StepState& state, bool p
   if (instruction.kind == InstructionKind::reduce_start) {
     if (faults_ != nullptr && breaks_reduction(instruction, state)) return;
     if (device_.host_memory()) record(FlightKind::start, index, state);  // else: follow()
-    return start_reduction(instruction);
+    return start_reduction(instruction.reduction);
   }
   if (instruction.kind == InstructionKind::reduce_wait) {
     if (device_.host_memory()) record(FlightKind::wait, index, state);
-    return wait_reduction(instruction);
+    return reductions_.wait(instruction.reduction);
   }
   record(FlightKind::run, index, state);
   const std::vector<Kernel*>& kernels = steps_[index].kernels;
@@ -171,7 +171,7 @@ std::byte* Executor::pointer(int index, int replica) const {
       base = memory_.parameters.device<std::byte>();
       break;
     case Space::gradient: {
-      const auto slot = gradient_plan_.slot[static_cast<std::size_t>(replica)];
+      const auto slot = reductions_.gradient_plan().slot[static_cast<std::size_t>(replica)];
       return reinterpret_cast<std::byte*>(
           gradient_pointer(static_cast<std::size_t>(slot), tensor.offset / sizeof(float)));
     }
@@ -263,8 +263,10 @@ void Executor::merge_gradients(std::size_t index, int replica, const StepState& 
     const int argument = instruction.args[static_cast<std::size_t>(instruction.first_output) + o];
     const std::size_t offset =
         program_.tensors[static_cast<std::size_t>(argument)].offset / sizeof(float);
-    auto top = static_cast<std::size_t>(gradient_plan_.slot[static_cast<std::size_t>(replica)]);
-    for (int m = 0; m < gradient_plan_.merges[static_cast<std::size_t>(replica)]; ++m, --top) {
+    auto top = static_cast<std::size_t>(
+        reductions_.gradient_plan().slot[static_cast<std::size_t>(replica)]);
+    for (int m = 0; m < reductions_.gradient_plan().merges[static_cast<std::size_t>(replica)];
+         ++m, --top) {
       float* sum = gradient_pointer(top - 1, offset);
       merges[o]->run(pointer_list<Add>({.a = sum, .b = gradient_pointer(top, offset), .sum = sum}),
                      state);
@@ -272,46 +274,34 @@ void Executor::merge_gradients(std::size_t index, int replica, const StepState& 
   }
 }
 
-double* Executor::leaf(int index, int replica) const {
+/// Statistics are summed over the replicas of a group, losses over all, and gradients are folded
+/// over this rank's replicas by then.
+void Executor::start_reduction(int index) {
   const ReductionSpec& spec = program_.reductions[static_cast<std::size_t>(index)];
-  return reinterpret_cast<double*>(pointer(spec.leaf, replica));
-}
-
-double* Executor::result(int index, int group) const {
-  const ReductionSpec& spec = program_.reductions[static_cast<std::size_t>(index)];
-  return reinterpret_cast<double*>(
-      pointer(spec.result, group_members_[static_cast<std::size_t>(group)].begin));
-}
-
-void Executor::start_queued(int index) {
-  const ReductionSpec& spec = program_.reductions[static_cast<std::size_t>(index)];
-  const auto& queued = reducing_[static_cast<std::size_t>(index)].queued;
-  if (spec.kind == ReductionKind::gradient) {
-    queued[0]->start(gradient_pointer(0, spec.offset), gradient_pointer(0, spec.offset));
-  } else if (spec.kind == ReductionKind::loss) {
-    queued[0]->start(leaf(index, 0), result(index, 0));
-  } else {
-    for (std::size_t g = 0; g < queued.size(); ++g)
-      queued[g]->start(leaf(index, group_members_[g].begin), result(index, static_cast<int>(g)));
-  }
+  reductions_.start(index, [&](int group) -> ReductionPlace {
+    if (spec.kind == ReductionKind::gradient) {
+      float* first = gradient_pointer(0, spec.offset);
+      return {first, program_.parameter_floats * sizeof(float), first};
+    }
+    const bool loss = spec.kind == ReductionKind::loss;
+    const int first = loss ? 0 : group_members_[static_cast<std::size_t>(group)].begin;
+    const Tensor& leaf = program_.tensors[static_cast<std::size_t>(spec.leaf)];
+    return {pointer(spec.leaf, first), leaf.stride, pointer(spec.result, first)};
+  });
 }
 
 std::string Executor::where() const {
-  const auto* marks = reinterpret_cast<const volatile ReductionMarks*>(marks_.data());
+  const volatile ReductionMarks* marks = reductions_.marks();
   if (marks == nullptr || marks->started == marks->finished) return "";
   const auto reduction = static_cast<std::size_t>(marks->started - 1);
   return ", in the reduction of " + program_.reductions[reduction].name;
 }
 
-void Executor::give_up() {
-  for (const Reducing& reducing : reducing_)
-    for (const auto& queued : reducing.queued) queued->give_up();
-}
+void Executor::give_up() { reductions_.give_up(); }
 
 void Executor::follow(std::int64_t step) {
-  for (const Reducing& reducing : reducing_)
-    for (const auto& queued : reducing.queued) queued->check();
-  const auto* marks = reinterpret_cast<const volatile ReductionMarks*>(marks_.data());
+  reductions_.check();
+  const volatile ReductionMarks* marks = reductions_.marks();
   if (recorder_ == nullptr || marks == nullptr) return;
   const ReductionMarks now{marks->started, marks->finished};
   const auto tell = [&](FlightKind kind, std::int32_t number) {
@@ -328,100 +318,6 @@ void Executor::follow(std::int64_t step) {
     tell(FlightKind::run, now.finished);
   }
   seen_marks_ = now;
-}
-
-double& Executor::time_of(ReductionKind kind) {
-  switch (kind) {
-    case ReductionKind::forward_statistics:
-      return times_.statistics_forward;
-    case ReductionKind::backward_statistics:
-      return times_.statistics_backward;
-    case ReductionKind::gradient:
-      return times_.gradient;
-    case ReductionKind::loss:
-      break;
-  }
-  return times_.loss;
-}
-
-void Executor::fly(ReductionInFlight& reduction, int spec) {
-  ++reducing_[static_cast<std::size_t>(spec)].in_flight;
-  if (reduction.test())
-    landed(spec);
-  else
-    flying_.push_back({&reduction, spec});
-}
-
-void Executor::landed(int spec) {
-  Reducing& reducing = reducing_[static_cast<std::size_t>(spec)];
-  if (--reducing.in_flight == 0)
-    timings_[static_cast<std::size_t>(spec)].in_flight += since(reducing.started);
-}
-
-void Executor::start_folded(Reduction<double>& reduction, int index, int group, Interval replicas) {
-  const ReductionSpec& spec = program_.reductions[static_cast<std::size_t>(index)];
-  const FoldPlan& plan = reduction.local_plan();
-  std::size_t height = 0;
-  for (int r = replicas.begin; r < replicas.end; ++r) {
-    fold_stack_[height++] = leaf(index, r);
-    const int merges = plan.merges[static_cast<std::size_t>(r - replicas.begin)];
-    for (int m = 0; m < merges; ++m, --height)
-      combine_into(spec.combine, fold_stack_[height - 2], fold_stack_[height - 1], spec.count);
-  }
-  nodes_.assign(fold_stack_.begin(), fold_stack_.begin() + static_cast<long>(height));
-  reduction.start(nodes_, result(index, group));
-  fly(reduction, index);
-}
-
-void Executor::start_gradient(Reducing& reducing, const ReductionSpec& spec) {
-  gradient_nodes_.clear();
-  for (std::size_t n = 0; n < gradient_plan_.nodes.size(); ++n)
-    gradient_nodes_.push_back(gradient_pointer(n, spec.offset));
-  reducing.gradient->start(gradient_nodes_, gradient_pointer(0, spec.offset));
-}
-
-void Executor::start_reduction(const Instruction& instruction) {
-  const auto begin = Clock::now();
-  const int index = instruction.reduction;
-  const ReductionSpec& spec = program_.reductions[static_cast<std::size_t>(index)];
-  Reducing& reducing = reducing_[static_cast<std::size_t>(index)];
-  reducing.started = begin;
-  if (!device_.host_memory()) {
-    start_queued(index);
-  } else if (spec.kind == ReductionKind::gradient) {
-    start_gradient(reducing, spec);
-    fly(*reducing.gradient, index);
-  } else if (spec.kind == ReductionKind::loss) {
-    start_folded(*reducing.by_group[0], index, 0, {0, local_});
-  } else {
-    for (std::size_t g = 0; g < group_members_.size(); ++g)
-      start_folded(*reducing.by_group[g], index, static_cast<int>(g), group_members_[g]);
-  }
-  add_exposed(index, since(begin));
-  if (!overlap_) wait_reduction(instruction);
-}
-
-void Executor::wait_reduction(const Instruction& instruction) {
-  const auto begin = Clock::now();
-  Reducing& reducing = reducing_[static_cast<std::size_t>(instruction.reduction)];
-  for (const auto& queued : reducing.queued) queued->wait();
-  if (reducing.gradient != nullptr) reducing.gradient->wait();
-  for (const auto& reduction : reducing.by_group) reduction->wait();
-  progress();  // takes what has landed off the list
-  add_exposed(instruction.reduction, since(begin));
-}
-
-void Executor::add_exposed(int spec, double seconds) {
-  timings_[static_cast<std::size_t>(spec)].exposed += seconds;
-  time_of(program_.reductions[static_cast<std::size_t>(spec)].kind) += seconds;
-}
-
-void Executor::progress() {
-  std::erase_if(flying_, [this](const Flying& f) {
-    if (!f.reduction->test()) return false;
-    landed(f.spec);
-    return true;
-  });
 }
 
 void Executor::run_limit(const StepState& state, const BatchView& batch) {

@@ -53,21 +53,13 @@ void RunningStatistics::average() {
     memory_.averaged.push();
     return;
   }
-  const FoldPlan& plan = reduction_->local_plan();
-  std::vector<std::vector<double>> stack(static_cast<std::size_t>(plan.slots),
-                                         std::vector<double>(floats_));
   const Interval own = spoken_for_[static_cast<std::size_t>(comm_.rank())];
-  for (int g = own.begin; g < own.end; ++g) {
-    const auto i = static_cast<std::size_t>(g - own.begin);
-    auto top = static_cast<std::size_t>(plan.slot[i]);
-    std::copy_n(local_set(g), floats_, stack[top].begin());
-    for (int m = 0; m < plan.merges[i]; ++m, --top)
-      combine_into(Combine::sum, stack[top - 1].data(), stack[top].data(), floats_);
-  }
-  std::vector<const double*> nodes;
-  for (std::size_t n = 0; n < plan.nodes.size(); ++n) nodes.push_back(stack[n].data());
+  std::vector<std::vector<double>> sets;
+  for (int g = own.begin; g < own.end; ++g) sets.emplace_back(local_set(g), local_set(g) + floats_);
+  std::vector<double*> leaves;
+  for (std::vector<double>& set : sets) leaves.push_back(set.data());
   std::vector<double> sum(floats_);
-  reduction_->start(nodes, sum.data());
+  reduction_->start_leaves(leaves, sum.data());
   reduction_->wait();
   for (std::size_t i = 0; i < floats_; ++i) averaged[i] = static_cast<float>(sum[i] / groups_);
   memory_.averaged.push();

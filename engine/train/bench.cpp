@@ -72,12 +72,12 @@ class Costs {
  public:
   explicit Costs(const Executor& executor)
       : executor_(executor),
-        in_flight_(executor.reduction_timings().size()),
+        in_flight_(executor.reductions().timings().size()),
         exposed_(in_flight_.size()) {}
 
-  void begin_round() { before_ = executor_.reduction_timings(); }
+  void begin_round() { before_ = executor_.reductions().timings(); }
   void end_round(int steps) {
-    const std::vector<ReductionTiming>& now = executor_.reduction_timings();
+    const std::vector<ReductionTiming>& now = executor_.reductions().timings();
     for (std::size_t r = 0; r < now.size(); ++r) {
       in_flight_[r].push_back((now[r].in_flight - before_[r].in_flight) / steps);
       exposed_[r].push_back((now[r].exposed - before_[r].exposed) / steps);
@@ -185,21 +185,21 @@ StepBench bench_steps(Setup& setup, const BenchOptions& options) {
   for (int step = 0; step < options.warmup; ++step) loop.one_step();
   if (!setup.device.host_memory())  // both kinds of step are recorded before they are measured
     for (const bool overlap : {false, true}) {
-      executor.set_overlap(overlap);
+      executor.reductions().set_overlap(overlap);
       loop.timed_steps(options.warmup);
     }
   Costs overlapped(executor), waited(executor);
   std::vector<double> step_seconds, waited_seconds, limit_seconds, profiled_seconds;
   for (int round = 0; round < options.rounds; ++round) {
     for (const bool overlap : {true, false}) {
-      executor.set_overlap(overlap);
+      executor.reductions().set_overlap(overlap);
       Costs& costs = overlap ? overlapped : waited;
       costs.begin_round();
       const double seconds = loop.timed_steps(options.steps_per_round);
       costs.end_round(options.steps_per_round);
       (overlap ? step_seconds : waited_seconds).push_back(seconds);
     }
-    executor.set_overlap(true);
+    executor.reductions().set_overlap(true);
     if (options.instructions) {
       executor.set_profile(true);
       for (int s = 0; s < options.steps_per_round; ++s) profiled_seconds.push_back(loop.one_step());
@@ -235,7 +235,7 @@ StepBench bench_steps(Setup& setup, const BenchOptions& options) {
       values.push_back(value);
   values = mean_over_ranks(setup.comm, values);
   for (std::size_t r = 0; r < specs.size(); ++r) {
-    const std::size_t bytes = executor.bytes_sent(static_cast<int>(r));
+    const std::size_t bytes = executor.reductions().bytes_sent(static_cast<int>(r));
     if (bytes == 0) continue;
     bench.reductions.push_back(
         {specs[r].kind, specs[r].name, bytes, values[3 * r], values[3 * r + 1], values[3 * r + 2]});

@@ -15,8 +15,8 @@ void add_totals(const Executor& executor, RankStepEvent& event) {
   const std::vector<ReductionSpec>& specs = executor.program().reductions;
   for (std::size_t i = 0; i < specs.size(); ++i) {
     const std::size_t phase = phase_of(specs[i]);
-    event.exposed[phase] += executor.reduction_timings()[i].exposed;
-    event.in_flight[phase] += executor.reduction_timings()[i].in_flight;
+    event.exposed[phase] += executor.reductions().timings()[i].exposed;
+    event.in_flight[phase] += executor.reductions().timings()[i].in_flight;
   }
 }
 
@@ -57,7 +57,7 @@ void RankReport::tell_step(const StepEvent& step, const Executor& executor,
   const std::vector<ReductionSpec>& specs = executor.program().reductions;
   for (std::size_t i = 0; i < specs.size(); ++i)
     event.bytes[phase_of(specs[i])] +=
-        static_cast<double>(executor.bytes_sent(static_cast<int>(i)));
+        static_cast<double>(executor.reductions().bytes_sent(static_cast<int>(i)));
   event.step = step.step;
   event.seconds = step.seconds;
   event.data_seconds = step.data_seconds;

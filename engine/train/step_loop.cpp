@@ -53,7 +53,7 @@ void StepLoop::start(std::int64_t step) {
   Executor& executor = setup_.executor_of(batch);
   const bool full = &executor == setup_.full.get();
   pending.executor = &executor;
-  pending.reducing_before = executor.times().total();
+  pending.reducing_before = executor.reductions().times().total();
   pending.before = rank_report_.totals();
   pending.sampled = rank_report_.sampled(step, full);
   pending.probed = setup_.probes != nullptr && setup_.probes->due(step + 1) && full;
@@ -109,7 +109,7 @@ StepEvent StepLoop::event_of(const Pending& step, const StepResult& result, doub
   event.lr = step.rate;
   event.samples = step.batch->global_samples;
   event.data_seconds = step.data_seconds;
-  event.reduction_seconds = step.executor->times().total() - step.reducing_before;
+  event.reduction_seconds = step.executor->reductions().times().total() - step.reducing_before;
   const Clock::time_point now = Clock::now();
   event.seconds = std::chrono::duration<double>(now - std::max(step.begin, finished_)).count();
   finished_ = now;

@@ -27,7 +27,7 @@ void Steps::run(Executor& executor, const StepState& state) {
 
 void Steps::queue(Executor& executor, const StepState& state) {
   if (!record_ || !executor.can_be_recorded()) return run(executor, state);
-  Recorded& recorded = recorded_[{&executor, executor.overlaps()}];
+  Recorded& recorded = recorded_[{&executor, executor.reductions().overlaps()}];
   if (++recorded.runs <= kWarmUp) return run(executor, state);
   device_.set_state(state);
   if (recorded.recording == nullptr) {

@@ -19,7 +19,7 @@ std::string message_of(const std::string& yaml, const InputError& thrown) {
 TEST(Places, AKeysPlaceIsPutInFront) {
   EXPECT_EQ(message_of("seed: 2\nnorm: {kind: group, groups: 3}\n",
                        InputError(ConfigKey{"norm.groups"}, "3 does not fit; give 4")),
-            "a.yaml:2:28: norm.groups: 3 does not fit; give 4");
+            "a.yaml:2:29: norm.groups: 3 does not fit; give 4");
 }
 
 TEST(Places, ASectionsPlaceIsThatOfItsFirstKey) {

@@ -157,7 +157,7 @@ TEST(Collectives, WithoutOverlapTheBitsAreTheSame) {
   std::vector<float> gradients;
   for (std::size_t p = 0; p < setup.graph.parameters.size(); ++p)
     gradients.insert(gradients.end(), setup.gradient(p).begin(), setup.gradient(p).end());
-  setup.executor->set_overlap(false);
+  setup.executor->reductions().set_overlap(false);
   EXPECT_EQ(setup.run(), loss);
   std::size_t at = 0;
   for (std::size_t p = 0; p < setup.graph.parameters.size(); ++p)
