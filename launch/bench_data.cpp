@@ -21,6 +21,7 @@
 #include <fmt/format.h>
 
 #include "base/error.h"
+#include "engine/config/names.h"
 #include "engine/data/byte_reader.h"
 #include "engine/data/loader.h"
 #include "engine/data/pack_index.h"
@@ -210,7 +211,7 @@ class DataBench {
   }
 
   const ImageFiles& files() const { return *dataset_.train.stored->files; }
-  bool packed() const { return experiment_.data.dataset == "packed"; }
+  bool packed() const { return experiment_.data.dataset == DatasetKind::packed; }
 
   std::string reading_line(const char* name, const Sides& sides) const {
     const double megabytes = 1e-6 * static_cast<double>(bytes_);
@@ -277,7 +278,8 @@ int run_bench_data(const CommandLine& line, Communicator& comm) {
   const LoadedExperiment loaded = load_on_all_ranks(line, comm);
   if (!loaded.experiment.data.on_disk())
     throw InputError(fmt::format("{}: data.dataset: {} is not on disk; give image_folder or packed",
-                                 loaded.at("data.dataset"), loaded.experiment.data.dataset));
+                                 loaded.at("data.dataset"),
+                                 name_of(loaded.experiment.data.dataset)));
   const Dataset dataset = load_data_on_all_ranks(loaded, comm);
   std::cout << summary(dataset) << "\n";
   DataBench bench(dataset, loaded.experiment, line.bench.images);

@@ -128,7 +128,7 @@ nlohmann::json json(const NormBench& bench) {
 
 }  // namespace
 
-int run_bench_norm(const CommandLine& line) {
+int run_bench_norm(const CommandLine& line, Communicator&) {
   const std::unique_ptr<Device> device = line.bench.cuda ? make_cuda_device(0) : make_cpu_device();
   // Norms need no instructions for bf16.
   if (line.bench.bf16) device->use_storage(Storage::bf16, device->host_memory());

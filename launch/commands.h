@@ -8,6 +8,10 @@
 
 #include "comm/communicator.h"
 
+namespace CLI {
+class App;
+}
+
 namespace syncnorm {
 
 struct BenchLine {
@@ -34,9 +38,11 @@ struct ScaleLine {
   int steps = 20;         // that are measured
 };
 
+struct Command;
+
 struct CommandLine {
-  std::string command;  // train, compare, plan, eval, inspect, bench step, bench norm, ...
-  std::string file;     // experiment, study or checkpoint folder
+  const Command* command = nullptr;
+  std::string file;  // experiment, study or checkpoint folder
   std::vector<std::string> overrides;
   std::string resume;
   std::string weights;
@@ -52,18 +58,25 @@ struct CommandLine {
   int digits = 4;       // trace
   bool dry_run = false;
   bool print_config = false;
-  std::string print;        // train and compare: a key
-  bool uses_ranks = false;  // several ranks run the command together
+  std::string print;  // train and compare: a key
 
   bool finished = false;  // --help, --version or a usage error was answered
   int exit_code = 0;
 };
 
+/// A row of the table of commands, in command_line.cpp.
+struct Command {
+  const char* name;  // "train"; "bench step" is a command of the group bench
+  const char* summary;
+  bool uses_ranks;             // several ranks run it together
+  bool stops_with_checkpoint;  // where it trains, a signal is answered with a checkpoint
+  void (*add_options)(CLI::App*, CommandLine&);
+  /// Returns the exit code or throws Error, the same on every rank.
+  int (*run)(const CommandLine& line, Communicator& comm);
+};
+
 /// Parses the arguments; prints help, version and usage errors itself.
 CommandLine parse_command_line(int argc, char** argv);
-
-/// Runs the command; returns the exit code or throws Error, the same on every rank.
-int run_command(const CommandLine& line, Communicator& comm);
 
 /// Name, version, build type and back ends.
 std::string version_text();
@@ -74,12 +87,12 @@ int run_compare(const CommandLine& line, Communicator& comm);
 int run_plan(const CommandLine& line, Communicator& comm);
 int run_plan_scale(const CommandLine& line, Communicator& comm);
 int run_eval(const CommandLine& line, Communicator& comm);
-int run_report(const CommandLine& line);
-int run_pack(const CommandLine& line);
-int run_trace(const CommandLine& line);
+int run_report(const CommandLine& line, Communicator& comm);
+int run_pack(const CommandLine& line, Communicator& comm);
+int run_trace(const CommandLine& line, Communicator& comm);
 int run_inspect(const CommandLine& line, Communicator& comm);
 int run_bench_step(const CommandLine& line, Communicator& comm);
-int run_bench_norm(const CommandLine& line);
+int run_bench_norm(const CommandLine& line, Communicator& comm);
 int run_bench_reduce(const CommandLine& line, Communicator& comm);
 int run_bench_data(const CommandLine& line, Communicator& comm);
 

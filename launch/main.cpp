@@ -34,7 +34,7 @@ void leave(std::unique_ptr<Communicator>& comm, int code) {
 /// Runs the command on all ranks. A rank that fails alone takes the others down.
 int run_on_all_ranks(const CommandLine& line, Communicator& comm) {
   try {
-    return run_command(line, comm);
+    return line.command->run(line, comm);
   } catch (const PeerLostError& error) {
     std::cerr << "syncnorm: " << error.what() << std::endl;
     if (comm.size() > 1) comm.abort(exit_code(error.exit_code()));
@@ -55,13 +55,13 @@ int run_on_all_ranks(const CommandLine& line, Communicator& comm) {
 
 /// Whether a signal is answered with a checkpoint.
 bool stops_with_checkpoint(const CommandLine& line) {
-  return (line.command == "train" || line.command == "compare") && !line.dry_run &&
+  return line.command != nullptr && line.command->stops_with_checkpoint && !line.dry_run &&
          !line.print_config && line.print.empty();
 }
 
 int run(const CommandLine& line) {
   if (stops_with_checkpoint(line)) on_signals(OnSignal::stop);
-  std::unique_ptr<Communicator> comm = make_world(line.uses_ranks);
+  std::unique_ptr<Communicator> comm = make_world(line.command->uses_ranks);
   const int code = run_on_all_ranks(line, *comm);
   leave(comm, code);
   return code;

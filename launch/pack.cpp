@@ -10,7 +10,7 @@
 
 namespace syncnorm {
 
-int run_pack(const CommandLine& line) {
+int run_pack(const CommandLine& line, Communicator&) {
   const PackSummary pack = pack_image_folder(line.file, line.destination, line.shard_bytes);
   if (!pack.left_out.empty())
     std::cerr << fmt::format("syncnorm: {}: {}\n", printable(line.file), pack.left_out);

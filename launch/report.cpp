@@ -9,7 +9,7 @@
 
 namespace syncnorm {
 
-int run_report(const CommandLine& line) {
+int run_report(const CommandLine& line, Communicator&) {
   const std::filesystem::path folder = line.file;
   if (line.csv) {
     std::cout << run_csv(folder) << std::flush;

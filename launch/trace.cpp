@@ -8,7 +8,7 @@
 
 namespace syncnorm {
 
-int run_trace(const CommandLine& line) {
+int run_trace(const CommandLine& line, Communicator&) {
   const TraceExample example = line.file.empty() ? worked_example() : load_trace(line.file);
   std::cout << printable(trace_text(example, line.digits)) << std::flush;
   return 0;

@@ -51,8 +51,8 @@ RunLabels labels_of(const Experiment& e, int ranks, Labels build) {
   const auto text = [](auto word) { return std::string(name_of(word)); };
   return {{{"run", e.run_dir},
            {"name", e.name},
-           {"model", e.model.layers.empty() ? e.model.architecture : "layers"},
-           {"dataset", e.data.dataset},
+           {"model", e.model.layers.empty() ? text(e.model.architecture) : "layers"},
+           {"dataset", text(e.data.dataset)},
            {"norm", text(e.norm.kind)},
            {"synced_replicas", std::to_string(e.norm.synced_replicas)},
            {"replicas", std::to_string(e.replicas)},

@@ -54,7 +54,8 @@ LoadedExperiment assemble(const Schema& schema, Draft draft, const std::string& 
     const auto origin = draft.origins.find(key.path);
     loaded.values.push_back(
         {key.path, value,
-         origin == draft.origins.end() ? "default" : origin->second.position.text()});
+         origin == draft.origins.end() ? "default" : origin->second.position.text(),
+         key.free_on_resume});
   }
   resolve_synced_replicas(draft.experiment);
   loaded.experiment = std::move(draft.experiment);

@@ -29,6 +29,40 @@ enum class OptimizerKind { sgd, adam, adamw };
 enum class ScheduleKind { constant, step, cosine, polynomial };
 enum class AugmentKind { random_crop, horizontal_flip, cutout, random_resized_crop, color_jitter };
 enum class CorruptPolicy { stop, skip };
+enum class DatasetKind { fashion_mnist, mnist, cifar10, cifar100, synthetic, image_folder, packed };
+enum class Architecture {
+  mlp,
+  convnet,
+  lenet,
+  vgg11,
+  vgg13,
+  vgg16,
+  resnet8,
+  resnet20,
+  resnet32,
+  resnet56,
+  resnet18,
+  resnet34,
+  resnet50
+};
+enum class LayerType {
+  conv,
+  linear,
+  max_pool,
+  average_pool,
+  global_pool,
+  norm,
+  relu,
+  sigmoid,
+  tanh,
+  elu,
+  selu,
+  gelu,
+  dropout,
+  alpha_dropout,
+  add,
+  flatten
+};
 
 /// Where a value was written: "file:line:column", or "command line" for an override.
 using SourceMark = std::string;
@@ -58,8 +92,7 @@ struct ImagesConfig {
 };
 
 struct DataConfig {
-  // fashion_mnist | mnist | cifar10 | cifar100 | synthetic | image_folder | packed
-  std::string dataset = "fashion_mnist";
+  DatasetKind dataset = DatasetKind::fashion_mnist;
   std::string path = "auto";  // folder with the files; auto: the usual places
   bool shuffle = true;
   std::vector<AugmentKind> augment;
@@ -72,7 +105,9 @@ struct DataConfig {
   ImagesConfig images;
 
   /// Whether images stay encoded on disk until they are needed.
-  bool on_disk() const { return dataset == "image_folder" || dataset == "packed"; }
+  bool on_disk() const {
+    return dataset == DatasetKind::image_folder || dataset == DatasetKind::packed;
+  }
 };
 
 struct EvaluationConfig {
@@ -82,8 +117,7 @@ struct EvaluationConfig {
 
 /// One entry of model.layers. Which fields mean something depends on `type`.
 struct LayerSpec {
-  std::string type;   // conv linear max_pool average_pool global_pool norm relu sigmoid tanh elu
-                      // selu gelu dropout alpha_dropout add flatten
+  LayerType type = LayerType::conv;
   std::string name;   // optional; default: type and number
   std::string input;  // optional: the layer this one reads instead of the previous one
   std::string from;   // add: the other summand
@@ -97,7 +131,7 @@ struct LayerSpec {
 };
 
 struct ModelConfig {
-  std::string architecture = "resnet20";  // a zoo name; ignored when `layers` is given
+  Architecture architecture = Architecture::resnet20;  // ignored when `layers` is given
   std::vector<LayerSpec> layers;
   std::vector<int> hidden = {256, 128, 64};  // mlp: width of each hidden layer
   ActivationKind activation = ActivationKind::relu;

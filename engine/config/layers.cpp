@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <map>
 
+#include "engine/config/names.h"
 #include "engine/config/suggest.h"
 
 namespace syncnorm::config {
@@ -50,9 +51,10 @@ std::string field_text(const std::string& name, const LayerSpec& layer) {
   return number_text(layer.p);
 }
 
-std::vector<std::string> fields_of(const LayerType& type) {
-  std::vector<std::string> fields = type.required;
-  fields.insert(fields.end(), type.optional.begin(), type.optional.end());
+std::vector<std::string> field_names(LayerType type) {
+  const LayerFields own = fields_of(type);
+  std::vector<std::string> fields = own.required;
+  fields.insert(fields.end(), own.optional.begin(), own.optional.end());
   fields.insert(fields.end(), {"name", "input"});
   return fields;
 }
@@ -61,16 +63,8 @@ bool contains(const std::vector<std::string>& words, const std::string& word) {
   return std::find(words.begin(), words.end(), word) != words.end();
 }
 
-const LayerType* read_type(const ConfigNode& node, const Field& field,
-                           const std::vector<LayerType>& types) {
-  std::vector<std::string> names;
-  for (const LayerType& type : types) names.push_back(type.name);
-  const auto index = read_word(node, field, names);
-  return index ? &types[*index] : nullptr;
-}
-
-void report_unknown_field(const ConfigEntry& entry, const Field& field, const LayerType& type) {
-  const std::vector<std::string> fields = fields_of(type);
+void report_unknown_field(const ConfigEntry& entry, const Field& field, LayerType type) {
+  const std::vector<std::string> fields = field_names(type);
   const std::string guess = nearest(entry.key, fields);
   const std::string colon = colon_hint(entry.key);
   const std::string hint =
@@ -78,11 +72,11 @@ void report_unknown_field(const ConfigEntry& entry, const Field& field, const La
       : guess.empty() ? "its fields are type, " + fmt::format("{}", fmt::join(fields, ", "))
                       : "did you mean " + guess + "?";
   field.problems->add(entry.position, field.key + "." + entry.key,
-                      fmt::format("{} layer has no such field; {}", with_article(type.name), hint));
+                      fmt::format("{} layer has no such field; {}",
+                                  with_article(std::string(name_of(type))), hint));
 }
 
-LayerSpec read_layer(const ConfigNode& node, const Field& field,
-                     const std::vector<LayerType>& types) {
+LayerSpec read_layer(const ConfigNode& node, const Field& field) {
   LayerSpec layer;
   layer.mark = node.position.text();
   if (node.kind == NodeKind::list) {
@@ -95,12 +89,12 @@ LayerSpec read_layer(const ConfigNode& node, const Field& field,
     field.fail(node, "the layer has no type; write `{type: conv, ...}`");
     return layer;
   }
-  const LayerType* type =
-      short_form ? read_type(node, field, types)
-                 : read_type(type_entry->value, {field.key + ".type", field.problems}, types);
-  if (type == nullptr) return layer;
-  layer.type = type->name;
-  const std::vector<std::string> allowed = fields_of(*type);
+  const std::optional<LayerType> type =
+      short_form ? read_choice<LayerType>(node, field)
+                 : read_choice<LayerType>(type_entry->value, {field.key + ".type", field.problems});
+  if (!type) return layer;
+  layer.type = *type;
+  const std::vector<std::string> allowed = field_names(*type);
   for (const ConfigEntry& entry : node.entries) {
     if (entry.key == "type") continue;
     if (contains(allowed, entry.key)) {
@@ -109,36 +103,46 @@ LayerSpec read_layer(const ConfigNode& node, const Field& field,
       report_unknown_field(entry, field, *type);
     }
   }
-  for (const std::string& name : type->required) {
+  for (const std::string& name : fields_of(*type).required) {
     if (node.find(name) == nullptr) {
-      field.fail(node, fmt::format("{} layer needs {}; write `{{type: {}, {}: ...}}`",
-                                   with_article(type->name), name, type->name, name));
+      field.fail(
+          node, fmt::format("{} layer needs {}; write `{{type: {}, {}: ...}}`",
+                            with_article(std::string(name_of(*type))), name, name_of(*type), name));
     }
   }
-  const bool is_pool = layer.type == "max_pool" || layer.type == "average_pool";
+  const bool is_pool = layer.type == LayerType::max_pool || layer.type == LayerType::average_pool;
   if (is_pool && node.find("stride") == nullptr) layer.stride = layer.kernel;
   return layer;
 }
 
 }  // namespace
 
-std::vector<LayerType> layer_types() {
-  return {{"conv", {"out", "kernel"}, {"stride", "padding", "bias"}},
-          {"linear", {"out"}, {"bias"}},
-          {"max_pool", {"kernel"}, {"stride", "padding"}},
-          {"average_pool", {"kernel"}, {"stride", "padding"}},
-          {"global_pool", {}, {}},
-          {"norm", {}, {}},
-          {"relu", {}, {}},
-          {"sigmoid", {}, {}},
-          {"tanh", {}, {}},
-          {"elu", {}, {}},
-          {"selu", {}, {}},
-          {"gelu", {}, {}},
-          {"dropout", {}, {"p"}},
-          {"alpha_dropout", {}, {"p"}},
-          {"add", {"from"}, {}},
-          {"flatten", {}, {}}};
+LayerFields fields_of(LayerType type) {
+  switch (type) {
+    case LayerType::conv:
+      return {{"out", "kernel"}, {"stride", "padding", "bias"}};
+    case LayerType::linear:
+      return {{"out"}, {"bias"}};
+    case LayerType::max_pool:
+    case LayerType::average_pool:
+      return {{"kernel"}, {"stride", "padding"}};
+    case LayerType::dropout:
+    case LayerType::alpha_dropout:
+      return {{}, {"p"}};
+    case LayerType::add:
+      return {{"from"}, {}};
+    case LayerType::global_pool:
+    case LayerType::norm:
+    case LayerType::relu:
+    case LayerType::sigmoid:
+    case LayerType::tanh:
+    case LayerType::elu:
+    case LayerType::selu:
+    case LayerType::gelu:
+    case LayerType::flatten:
+      break;
+  }
+  return {};
 }
 
 std::vector<LayerField> layer_fields() {
@@ -162,12 +166,11 @@ std::optional<std::vector<LayerSpec>> read_layers(const ConfigNode& node, const 
     field.fail(node, fmt::format("more than {} layers; write a smaller network", kMostLayers));
     return std::nullopt;
   }
-  const std::vector<LayerType> types = layer_types();
   std::vector<LayerSpec> layers;
   std::map<std::string, SourceMark> names;
   for (std::size_t i = 0; i < node.items.size(); ++i) {
     const Field item{fmt::format("{}[{}]", field.key, i), field.problems};
-    layers.push_back(read_layer(node.items[i], item, types));
+    layers.push_back(read_layer(node.items[i], item));
     const std::string& name = layers.back().name;
     if (name.empty()) continue;
     const auto [first, is_new] = names.emplace(name, layers.back().mark);
@@ -181,21 +184,14 @@ std::optional<std::vector<LayerSpec>> read_layers(const ConfigNode& node, const 
 }
 
 std::string layer_text(const LayerSpec& layer) {
-  const std::vector<LayerType> types = layer_types();
-  const auto type = std::find_if(types.begin(), types.end(), [&](const LayerType& candidate) {
-    return candidate.name == layer.type;
-  });
+  const LayerFields fields = fields_of(layer.type);
   std::vector<std::string> parts;
   if (!layer.name.empty()) parts.push_back("name: " + scalar_text(layer.name));
   if (!layer.input.empty()) parts.push_back("input: " + scalar_text(layer.input));
-  if (type != types.end()) {
-    for (const std::vector<std::string>* fields : {&type->required, &type->optional}) {
-      for (const std::string& name : *fields)
-        parts.push_back(name + ": " + field_text(name, layer));
-    }
-  }
-  if (parts.empty()) return layer.type;
-  return fmt::format("{{type: {}, {}}}", layer.type, fmt::join(parts, ", "));
+  for (const std::vector<std::string>* names : {&fields.required, &fields.optional})
+    for (const std::string& name : *names) parts.push_back(name + ": " + field_text(name, layer));
+  if (parts.empty()) return std::string(name_of(layer.type));
+  return fmt::format("{{type: {}, {}}}", name_of(layer.type), fmt::join(parts, ", "));
 }
 
 }  // namespace syncnorm::config

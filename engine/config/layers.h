@@ -13,15 +13,14 @@
 
 namespace syncnorm::config {
 
-struct LayerType {
-  std::string name;
+struct LayerFields {
   std::vector<std::string> required;
   std::vector<std::string> optional;  // without `name` and `input`, which every layer has
 };
 
-std::vector<LayerType> layer_types();
+LayerFields fields_of(LayerType type);
 
-/// The fields of layers, for the reference page: name, type, default, meaning.
+/// All fields of layers, for the reference page: name, type, default, meaning.
 struct LayerField {
   std::string name;
   std::string type;

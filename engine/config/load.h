@@ -16,9 +16,10 @@ namespace syncnorm {
 
 /// One key of a resolved experiment.
 struct ResolvedValue {
-  std::string path;    // "optimizer.lr"
-  std::string value;   // as YAML on one line
-  std::string origin;  // "file:line:column", "command line" or "default"
+  std::string path;             // "optimizer.lr"
+  std::string value;            // as YAML on one line
+  std::string origin;           // "file:line:column", "command line" or "default"
+  bool free_on_resume = false;  // see SchemaKey
 };
 
 struct LoadedExperiment {

@@ -65,12 +65,37 @@ inline constexpr Choice<AugmentKind> kAugmentKinds[] = {
 inline constexpr Choice<CorruptPolicy> kCorruptPolicies[] = {{"stop", CorruptPolicy::stop},
                                                              {"skip", CorruptPolicy::skip}};
 
-/// Choices that the experiment keeps as text.
-inline constexpr std::string_view kDatasets[] = {
-    "fashion_mnist", "mnist", "cifar10", "cifar100", "synthetic", "image_folder", "packed"};
-inline constexpr std::string_view kArchitectures[] = {
-    "mlp",      "convnet",  "lenet",    "vgg11",    "vgg13",    "vgg16",   "resnet8",
-    "resnet20", "resnet32", "resnet56", "resnet18", "resnet34", "resnet50"};
+inline constexpr Choice<DatasetKind> kDatasets[] = {{"fashion_mnist", DatasetKind::fashion_mnist},
+                                                    {"mnist", DatasetKind::mnist},
+                                                    {"cifar10", DatasetKind::cifar10},
+                                                    {"cifar100", DatasetKind::cifar100},
+                                                    {"synthetic", DatasetKind::synthetic},
+                                                    {"image_folder", DatasetKind::image_folder},
+                                                    {"packed", DatasetKind::packed}};
+inline constexpr Choice<Architecture> kArchitectures[] = {
+    {"mlp", Architecture::mlp},           {"convnet", Architecture::convnet},
+    {"lenet", Architecture::lenet},       {"vgg11", Architecture::vgg11},
+    {"vgg13", Architecture::vgg13},       {"vgg16", Architecture::vgg16},
+    {"resnet8", Architecture::resnet8},   {"resnet20", Architecture::resnet20},
+    {"resnet32", Architecture::resnet32}, {"resnet56", Architecture::resnet56},
+    {"resnet18", Architecture::resnet18}, {"resnet34", Architecture::resnet34},
+    {"resnet50", Architecture::resnet50}};
+inline constexpr Choice<LayerType> kLayerTypes[] = {{"conv", LayerType::conv},
+                                                    {"linear", LayerType::linear},
+                                                    {"max_pool", LayerType::max_pool},
+                                                    {"average_pool", LayerType::average_pool},
+                                                    {"global_pool", LayerType::global_pool},
+                                                    {"norm", LayerType::norm},
+                                                    {"relu", LayerType::relu},
+                                                    {"sigmoid", LayerType::sigmoid},
+                                                    {"tanh", LayerType::tanh},
+                                                    {"elu", LayerType::elu},
+                                                    {"selu", LayerType::selu},
+                                                    {"gelu", LayerType::gelu},
+                                                    {"dropout", LayerType::dropout},
+                                                    {"alpha_dropout", LayerType::alpha_dropout},
+                                                    {"add", LayerType::add},
+                                                    {"flatten", LayerType::flatten}};
 
 constexpr std::span<const Choice<DeviceKind>> choices(DeviceKind) { return kDeviceKinds; }
 constexpr std::span<const Choice<Precision>> choices(Precision) { return kPrecisions; }
@@ -90,6 +115,9 @@ constexpr std::span<const Choice<OptimizerKind>> choices(OptimizerKind) { return
 constexpr std::span<const Choice<ScheduleKind>> choices(ScheduleKind) { return kScheduleKinds; }
 constexpr std::span<const Choice<AugmentKind>> choices(AugmentKind) { return kAugmentKinds; }
 constexpr std::span<const Choice<CorruptPolicy>> choices(CorruptPolicy) { return kCorruptPolicies; }
+constexpr std::span<const Choice<DatasetKind>> choices(DatasetKind) { return kDatasets; }
+constexpr std::span<const Choice<Architecture>> choices(Architecture) { return kArchitectures; }
+constexpr std::span<const Choice<LayerType>> choices(LayerType) { return kLayerTypes; }
 
 }  // namespace config
 

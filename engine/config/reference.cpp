@@ -60,9 +60,10 @@ std::string layers_chapter() {
       "    - {type: linear, out: 10}\n"
       "```\n\n"
       "| type | needs | may have |\n|---|---|---|\n";
-  for (const LayerType& type : layer_types()) {
-    text += fmt::format("| `{}` | {} | {} |\n", type.name, fmt::join(type.required, ", "),
-                        fmt::join(type.optional, ", "));
+  for (const Choice<LayerType>& type : kLayerTypes) {
+    const LayerFields fields = fields_of(type.value);
+    text += fmt::format("| `{}` | {} | {} |\n", type.name, fmt::join(fields.required, ", "),
+                        fmt::join(fields.optional, ", "));
   }
   text +=
       "\nEvery layer may also have `name` and `input`.\n\n"

@@ -22,6 +22,9 @@ struct SchemaKey {
   /// The value as YAML on one line; "" while the key does not count (steps beside epochs). Printed
   /// from a new draft, it is the default.
   std::function<std::string(const Draft&)> print;
+  /// May differ from the checkpoint's when a run is resumed: it says how long, where or how often,
+  /// or who watches, not what is computed up to the checkpoint.
+  bool free_on_resume = false;
 };
 
 struct SchemaSection {

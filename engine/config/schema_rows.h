@@ -22,6 +22,12 @@ namespace syncnorm::config {
 constexpr IntegerRange at_least(std::uint64_t low) { return {low, kLargestInt}; }
 constexpr IntegerRange between(std::uint64_t low, std::uint64_t high) { return {low, high}; }
 
+/// The same key, which a resumed run may change.
+inline SchemaKey free_on_resume(SchemaKey key) {
+  key.free_on_resume = true;
+  return key;
+}
+
 template <typename Access>
 SchemaKey integer_key(std::string path, Access access, IntegerRange range, std::string meaning) {
   return {std::move(path), describe(range), std::move(meaning),

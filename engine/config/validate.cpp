@@ -2,6 +2,8 @@
 // that was given last, because that is the one that broke it.
 #include "engine/config/validate.h"
 
+#include "engine/config/names.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -172,7 +174,7 @@ void check_images(const Draft& draft, Problems& problems) {
   }
   if (data.path == "auto")
     complain("data.path", {"data.path", "data.dataset"},
-             fmt::format("{} has no usual place; give its folder", data.dataset));
+             fmt::format("{} has no usual place; give its folder", name_of(data.dataset)));
   if (crop < count && crop > 0)
     complain("data.augment", {"data.augment"},
              "random_resized_crop makes the image that the others change; list it first");

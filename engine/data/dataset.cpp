@@ -24,7 +24,7 @@ namespace {
 
 // ---- One loader per data set: fills both splits.
 
-void load_fashion_mnist(const DataConfig& config, std::uint64_t, Dataset& dataset) {
+void load_fashion_mnist(const DataConfig& config, Dataset& dataset) {
   const DatasetFiles files = {
       "fashion_mnist",
       {kIdxTrainImages, std::string(kIdxTrainImages) + ".gz"},
@@ -37,7 +37,7 @@ void load_fashion_mnist(const DataConfig& config, std::uint64_t, Dataset& datase
   load_idx_folder(locate_dataset(files, config.path), 10, dataset.train, dataset.test);
 }
 
-void load_mnist(const DataConfig& config, std::uint64_t, Dataset& dataset) {
+void load_mnist(const DataConfig& config, Dataset& dataset) {
   const DatasetFiles files = {
       "mnist",
       {kIdxTrainImages, std::string(kIdxTrainImages) + ".gz"},
@@ -48,7 +48,7 @@ void load_mnist(const DataConfig& config, std::uint64_t, Dataset& dataset) {
   load_idx_folder(locate_dataset(files, config.path), 10, dataset.train, dataset.test);
 }
 
-void load_cifar10(const DataConfig& config, std::uint64_t, Dataset& dataset) {
+void load_cifar10(const DataConfig& config, Dataset& dataset) {
   const DatasetFiles files = {
       "cifar10",
       {"data_batch_1.bin"},
@@ -60,7 +60,7 @@ void load_cifar10(const DataConfig& config, std::uint64_t, Dataset& dataset) {
   load_cifar10_folder(locate_dataset(files, config.path), dataset.train, dataset.test);
 }
 
-void load_cifar100(const DataConfig& config, std::uint64_t, Dataset& dataset) {
+void load_cifar100(const DataConfig& config, Dataset& dataset) {
   const DatasetFiles files = {
       "cifar100",
       {"train.bin"},
@@ -77,41 +77,26 @@ void load_synthetic(const DataConfig& config, std::uint64_t seed, Dataset& datas
   dataset.test = make_synthetic(config.synthetic, SyntheticSplit::test, seed);
 }
 
-void load_folder(const DataConfig& config, std::uint64_t, Dataset& dataset) {
-  load_image_folder(config, dataset);
+void load_files(const DataConfig& config, std::uint64_t seed, Dataset& dataset) {
+  switch (config.dataset) {
+    case DatasetKind::fashion_mnist:
+      return load_fashion_mnist(config, dataset);
+    case DatasetKind::mnist:
+      return load_mnist(config, dataset);
+    case DatasetKind::cifar10:
+      return load_cifar10(config, dataset);
+    case DatasetKind::cifar100:
+      return load_cifar100(config, dataset);
+    case DatasetKind::synthetic:
+      return load_synthetic(config, seed, dataset);
+    case DatasetKind::image_folder:
+      return load_image_folder(config, dataset);
+    case DatasetKind::packed:
+      return load_pack(config, dataset);
+  }
 }
-
-void load_packed(const DataConfig& config, std::uint64_t, Dataset& dataset) {
-  load_pack(config, dataset);
-}
-
-struct NamedLoader {
-  const char* name;
-  void (*load)(const DataConfig&, std::uint64_t seed, Dataset&);
-};
-
-/// Every data set there is.
-constexpr std::array kLoaders = {
-    NamedLoader{"fashion_mnist", load_fashion_mnist},
-    NamedLoader{"mnist", load_mnist},
-    NamedLoader{"cifar10", load_cifar10},
-    NamedLoader{"cifar100", load_cifar100},
-    NamedLoader{"synthetic", load_synthetic},
-    NamedLoader{"image_folder", load_folder},
-    NamedLoader{"packed", load_packed},
-};
 
 // ---- What is common to all of them.
-
-const NamedLoader& find_loader(const std::string& name) {
-  std::string known;
-  for (const NamedLoader& loader : kLoaders) {
-    if (name == loader.name) return loader;
-    known += fmt::format("{}{}", known.empty() ? "" : ", ", loader.name);
-  }
-  throw InputError(
-      fmt::format("data.dataset: unknown data set \"{}\"; expected one of {}", name, known));
-}
 
 void check_augment(const std::vector<AugmentKind>& augment) {
   for (const AugmentKind kind : augment) {
@@ -203,11 +188,10 @@ void channel_statistics(const ImageSet& images, std::vector<float>& mean,
 }
 
 Dataset load_dataset(const DataConfig& config, std::uint64_t seed, std::int64_t global_batch) {
-  const NamedLoader& loader = find_loader(config.dataset);
   check_augment(config.augment);
   Dataset dataset;
-  dataset.name = loader.name;
-  loader.load(config, seed, dataset);
+  dataset.name = name_of(config.dataset);
+  load_files(config, seed, dataset);
   if (dataset.train.stored == nullptr) {
     channel_statistics(dataset.train, dataset.mean, dataset.stddev);
     dataset.fingerprint = fingerprint(dataset);

@@ -6,27 +6,48 @@
 #include <fmt/format.h>
 
 #include "base/error.h"
+#include "engine/config/names.h"
 
 namespace syncnorm {
 namespace {
 
+/// Of every type but `add`, which has two inputs.
 LayerKind layer_kind(const LayerSpec& s) {
-  const int stride = s.stride;
-  if (s.type == "conv") return ConvLayer{s.out, s.kernel, stride, s.padding, s.bias};
-  if (s.type == "linear") return LinearLayer{s.out, s.bias};
-  if (s.type == "max_pool") return PoolLayer{PoolKind::max, s.kernel, stride, s.padding};
-  if (s.type == "average_pool") return PoolLayer{PoolKind::average, s.kernel, stride, s.padding};
-  if (s.type == "global_pool") return PoolLayer{PoolKind::average, 0, 1, 0};
-  if (s.type == "norm") return NormLayer{};
-  if (s.type == "dropout" || s.type == "alpha_dropout")
-    return DropoutLayer{s.p, s.type == "alpha_dropout"};
-  if (s.type == "flatten") return FlattenLayer{};
-  static const std::map<std::string, Activation> activations = {
-      {"relu", Activation::relu}, {"sigmoid", Activation::sigmoid}, {"tanh", Activation::tanh},
-      {"elu", Activation::elu},   {"selu", Activation::selu},       {"gelu", Activation::gelu}};
-  if (const auto found = activations.find(s.type); found != activations.end())
-    return ActivationLayer{found->second};
-  throw InputError(fmt::format("there is no layer type '{}'", s.type));
+  switch (s.type) {
+    case LayerType::conv:
+      return ConvLayer{s.out, s.kernel, s.stride, s.padding, s.bias};
+    case LayerType::linear:
+      return LinearLayer{s.out, s.bias};
+    case LayerType::max_pool:
+      return PoolLayer{PoolKind::max, s.kernel, s.stride, s.padding};
+    case LayerType::average_pool:
+      return PoolLayer{PoolKind::average, s.kernel, s.stride, s.padding};
+    case LayerType::global_pool:
+      return PoolLayer{PoolKind::average, 0, 1, 0};
+    case LayerType::norm:
+      return NormLayer{};
+    case LayerType::relu:
+      return ActivationLayer{Activation::relu};
+    case LayerType::sigmoid:
+      return ActivationLayer{Activation::sigmoid};
+    case LayerType::tanh:
+      return ActivationLayer{Activation::tanh};
+    case LayerType::elu:
+      return ActivationLayer{Activation::elu};
+    case LayerType::selu:
+      return ActivationLayer{Activation::selu};
+    case LayerType::gelu:
+      return ActivationLayer{Activation::gelu};
+    case LayerType::dropout:
+      return DropoutLayer{s.p, false};
+    case LayerType::alpha_dropout:
+      return DropoutLayer{s.p, true};
+    case LayerType::add:
+      return AddLayer{};
+    case LayerType::flatten:
+      return FlattenLayer{};
+  }
+  return FlattenLayer{};
 }
 
 }  // namespace
@@ -43,15 +64,16 @@ void add_custom_layers(GraphBuilder& builder, const std::vector<LayerSpec>& laye
   int number = 0;
   for (const LayerSpec& spec : layers) {
     ++number;
-    const std::string name = spec.name.empty() ? fmt::format("{}{}", spec.type, number) : spec.name;
+    const std::string name =
+        spec.name.empty() ? fmt::format("{}{}", name_of(spec.type), number) : spec.name;
     try {
       const int input = spec.input.empty() ? builder.last() : find(spec.input);
-      if (spec.type == "norm" && !builder.norm().traits().layer) {
+      if (spec.type == LayerType::norm && !builder.norm().traits().layer) {
         by_name[name] = input;
         continue;
       }
-      by_name[name] = spec.type == "add" ? builder.add_sum(name, input, find(spec.from))
-                                         : builder.add(name, layer_kind(spec), input);
+      by_name[name] = spec.type == LayerType::add ? builder.add_sum(name, input, find(spec.from))
+                                                  : builder.add(name, layer_kind(spec), input);
     } catch (const InputError& error) {
       const bool own = error.key().empty() || error.key() == "model";
       throw InputError(

@@ -204,30 +204,39 @@ Maker imagenet_resnet(Block block, const std::vector<int>& stages) {
   };
 }
 
-std::vector<std::pair<std::string, Maker>> zoo() {
-  return {{"mlp", mlp},
-          {"convnet", convnet},
-          {"lenet", lenet},
-          {"vgg11", vgg({64, 0, 128, 0, 256, 256, 0, 512, 512, 0, 512, 512, 0})},
-          {"vgg13", vgg({64, 64, 0, 128, 128, 0, 256, 256, 0, 512, 512, 0, 512, 512, 0})},
-          {"vgg16",
-           vgg({64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512, 0})},
-          {"resnet8", cifar_resnet(1)},
-          {"resnet20", cifar_resnet(3)},
-          {"resnet32", cifar_resnet(5)},
-          {"resnet56", cifar_resnet(9)},
-          {"resnet18", imagenet_resnet(basic_block, {2, 2, 2, 2})},
-          {"resnet34", imagenet_resnet(basic_block, {3, 4, 6, 3})},
-          {"resnet50", imagenet_resnet(bottleneck_block, {3, 4, 6, 3})}};
+Maker maker_of(Architecture architecture) {
+  switch (architecture) {
+    case Architecture::mlp:
+      return mlp;
+    case Architecture::convnet:
+      return convnet;
+    case Architecture::lenet:
+      return lenet;
+    case Architecture::vgg11:
+      return vgg({64, 0, 128, 0, 256, 256, 0, 512, 512, 0, 512, 512, 0});
+    case Architecture::vgg13:
+      return vgg({64, 64, 0, 128, 128, 0, 256, 256, 0, 512, 512, 0, 512, 512, 0});
+    case Architecture::vgg16:
+      return vgg({64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512, 0});
+    case Architecture::resnet8:
+      return cifar_resnet(1);
+    case Architecture::resnet20:
+      return cifar_resnet(3);
+    case Architecture::resnet32:
+      return cifar_resnet(5);
+    case Architecture::resnet56:
+      return cifar_resnet(9);
+    case Architecture::resnet18:
+      return imagenet_resnet(basic_block, {2, 2, 2, 2});
+    case Architecture::resnet34:
+      return imagenet_resnet(basic_block, {3, 4, 6, 3});
+    case Architecture::resnet50:
+      return imagenet_resnet(bottleneck_block, {3, 4, 6, 3});
+  }
+  return {};
 }
 
 }  // namespace
-
-std::vector<std::string> zoo_names() {
-  std::vector<std::string> names;
-  for (const auto& [name, maker] : zoo()) names.push_back(name);
-  return names;
-}
 
 Graph build_model(const Experiment& experiment, Shape input, int classes) {
   GraphBuilder builder(input, experiment.norm);
@@ -235,15 +244,7 @@ Graph build_model(const Experiment& experiment, Shape input, int classes) {
     add_custom_layers(builder, experiment.model.layers);
     return builder.finish(classes);
   }
-  const auto models = zoo();
-  const auto found = std::find_if(models.begin(), models.end(), [&](const auto& entry) {
-    return entry.first == experiment.model.architecture;
-  });
-  if (found == models.end())
-    throw InputError(ConfigKey{"model.architecture"},
-                     fmt::format("there is no '{}'; use one of {}", experiment.model.architecture,
-                                 fmt::join(zoo_names(), ", ")));
-  found->second(builder, experiment.model, classes);
+  maker_of(experiment.model.architecture)(builder, experiment.model, classes);
   return builder.finish(classes);
 }
 

@@ -59,12 +59,23 @@ void LayerStatistics::begin(Executor& executor) {
   }
   for (LayerSums& sums : sums_)
     sums.replicas = sums.count = sums.effective_count = sums.drift = sums.drift_terms = 0.0;
-  executor.set_tap(this);
+  executor.add_hook(*this);
 }
 
 std::span<const LayerSums> LayerStatistics::end(Executor& executor) {
-  executor.set_tap(nullptr);
+  executor.remove_hook(*this);
   return sums_;
+}
+
+void LayerStatistics::ran(Executor& executor, std::size_t index, int replica) {
+  if (layer_of(index) < 0) return;
+  const Instruction& instruction = executor.program().instructions[index];
+  if (std::holds_alternative<BatchMoments>(instruction.op))
+    replica_sums(index, executor.doubles_now(
+                            named_tensors<BatchMoments>(instruction.args).sums.index, replica));
+  else
+    group_sums(index, executor.doubles_now(
+                          named_tensors<BatchFinalize>(instruction.args).sums.index, replica));
 }
 
 void LayerStatistics::replica_sums(std::size_t instruction, std::span<const double> sums) {

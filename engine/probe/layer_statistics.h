@@ -1,7 +1,7 @@
 // What the statistics of batch-normalization layers look like in a step: sums over the replicas of
 // this rank, from which their spread, count and drift are computed by whoever watches.
 //
-// It reads what the step computes anyway (StatisticsTap) and changes nothing.
+// It reads what the step computes anyway and changes nothing.
 #pragma once
 
 #include <span>
@@ -12,7 +12,7 @@
 
 namespace syncnorm {
 
-class LayerStatistics final : public StatisticsTap {
+class LayerStatistics final : public ExecutionHook {
  public:
   /// The first `limit` batch-normalization layers of `program`; none when `limit` is 0 or the
   /// program takes no batch statistics.
@@ -27,8 +27,13 @@ class LayerStatistics final : public StatisticsTap {
   /// Detaches, and gives one entry per layer; valid until the next begin().
   std::span<const LayerSums> end(Executor& executor);
 
-  void replica_sums(std::size_t instruction, std::span<const double> sums) override;
-  void group_sums(std::size_t instruction, std::span<const double> sums) override;
+  void ran(Executor& executor, std::size_t index, int replica) override;
+  bool in_every_step() const override { return true; }
+
+  /// The forward statistics of a step as they come: n, n·mean, M2 + n·mean² per channel. Of one
+  /// local replica, before any reduction; of one local group, after it. `instruction`: its index.
+  void replica_sums(std::size_t instruction, std::span<const double> sums);
+  void group_sums(std::size_t instruction, std::span<const double> sums);
 
  private:
   /// The sums of LayerSums, and the normalizing mean of each local group in the last sample.

@@ -38,7 +38,6 @@ Executor::Executor(Program program, Device& device, Communicator& comm, const Pl
   if (options.mode != ProgramMode::evaluation)
     reductions_ =
         Reductions(program_, device_, comm_, placement, groups, {algorithm, force_reductions});
-  instruction_seconds_.resize(program_.instructions.size());
   compile_kernels();
   reserve();
 }
@@ -139,13 +138,6 @@ void Executor::make_images_there(const MakeImages& shape, std::span<const float>
     arrival.taken = device_.make_event();
   }
   device_.synchronize();
-}
-
-void Executor::set_recorder(FlightRecorder* recorder) {
-  recorder_ = recorder;
-  flight_names_.clear();
-  for (std::size_t i = 0; recorder != nullptr && i < program_.instructions.size(); ++i)
-    flight_names_.push_back(recorder->name(instruction_name(static_cast<int>(i))));
 }
 
 std::string Executor::instruction_name(int index) const {

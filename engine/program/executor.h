@@ -15,8 +15,7 @@
 #include <string>
 #include <vector>
 
-#include "comm/flight_recorder.h"
-#include "engine/fault/faults.h"
+#include "engine/program/execution_hook.h"
 #include "engine/program/program.h"
 #include "engine/program/reductions.h"
 #include "kernels/mirror.h"
@@ -43,16 +42,6 @@ struct BatchView {
   // Instead of images, on a device with memory of its own after Executor::make_images_there().
   const std::uint8_t* pixels = nullptr;
   const ImageMap* maps = nullptr;
-};
-
-/// Is shown the forward statistics of a step as they come: n, n·mean, M2 + n·mean² per channel.
-class StatisticsTap {
- public:
-  virtual ~StatisticsTap() = default;
-  /// Of one local replica, before any reduction. `instruction`: its index in the program.
-  virtual void replica_sums(std::size_t instruction, std::span<const double> sums) = 0;
-  /// Of one local group of replicas that share statistics, after the reduction.
-  virtual void group_sums(std::size_t instruction, std::span<const double> sums) = 0;
 };
 
 /// Where a nan or an infinity was first seen.
@@ -84,11 +73,16 @@ class Executor {
   /// From now on batches may hold stored images of this shape, of which the device makes what the
   /// network sees. `table`: what each byte becomes, [channels, 256].
   void make_images_there(const MakeImages& shape, std::span<const float> table);
-  /// Whether nothing in a step looks at what the step computes.
-  bool can_be_recorded() const { return tap_ == nullptr && !profile_; }
+  /// Calls `hook`, which must outlive it or be removed, from now on.
+  void add_hook(ExecutionHook& hook) { hooks_.push_back(&hook); }
+  void remove_hook(ExecutionHook& hook) { std::erase(hooks_, &hook); }
+  /// Whether no hook must be called in every step.
+  bool can_be_recorded() const;
 
   /// Values of a persistent f64 tensor for one local replica (and so for its group).
   std::vector<double> doubles(int tensor, int replica) const;
+  /// The values of any f64 tensor of one local replica, as they are now.
+  std::vector<double> doubles_now(int tensor, int replica) const;
   /// Sets them to zero.
   void zero(int tensor, int replica);
 
@@ -97,8 +91,8 @@ class Executor {
   /// Where they are, on the device.
   const double* loss_values() const;
 
-  /// To be called while the host waits for a step that was queued: tells the recorder how far the
-  /// device is. Throws PeerLostError when a communicator has failed.
+  /// To be called while the host waits for a step that was queued; calls the hooks. Throws
+  /// PeerLostError when a communicator has failed.
   void follow(std::int64_t step);
   /// After a PeerLostError: ends the reductions that hang on the device.
   void give_up();
@@ -126,20 +120,13 @@ class Executor {
   /// What they cost, and how they are carried out; by index in program().reductions.
   Reductions& reductions() { return reductions_; }
   const Reductions& reductions() const { return reductions_; }
-  /// Measures every instruction from now on; see instruction_seconds().
-  void set_profile(bool profile) { profile_ = profile; }
-  /// Seconds of each instruction while profiling, over all local replicas; waits included.
-  const std::vector<double>& instruction_seconds() const { return instruction_seconds_; }
   /// Only the convolutions and linear layers of a step, back to back, on what its tensors hold: the
   /// limit that a step's time is compared with.
   void run_limit(const StepState& state, const BatchView& batch);
-  /// Shows the statistics of the following steps to `tap`, which must outlive them; null: to
-  /// nobody.
-  void set_tap(StatisticsTap* tap) { tap_ = tap; }
-  /// Tells `recorder`, which must outlive it, of every instruction of the following runs.
-  void set_recorder(FlightRecorder* recorder);
-  /// Asks `faults`, which must outlive it, what to break in the following steps; null: nothing.
-  void set_faults(Faults* faults);
+  /// Makes the first value of a tensor of the replicas at work a nan, or of what a reduction sums
+  /// up.
+  void put_nan(int tensor);
+  void put_nan(const ReductionSpec& reduction);
 
  private:
   struct Step {
@@ -153,11 +140,7 @@ class Executor {
   void take_stored_images(const BatchView& batch);
   void run_instruction(std::size_t index, const StepState& state, bool prepare);
   void call(const Instruction& instruction, Kernel* kernel, int replica, const StepState& state);
-  void record(FlightKind kind, std::size_t index, const StepState& state);
-  void show_statistics(std::size_t index, int replica) const;
-  std::vector<double> read_doubles(int tensor, int replica) const;
-  void break_forward(std::size_t index, const StepState& state);
-  bool breaks_reduction(const Instruction& instruction, const StepState& state);
+  void tell_ran(std::size_t index, int replica);
   void contribute_nothing(const Instruction& instruction, int replica);
   void merge_gradients(std::size_t index, int replica, const StepState& state);
   void start_reduction(int index);
@@ -184,14 +167,7 @@ class Executor {
   std::map<std::string, std::unique_ptr<Kernel>> kernels_;
   std::vector<Step> steps_;
   Reductions reductions_;
-  ReductionMarks seen_marks_;  // as follow() last saw them
-  bool profile_ = false;
-  StatisticsTap* tap_ = nullptr;
-  FlightRecorder* recorder_ = nullptr;
-  std::vector<int> flight_names_;  // of the instructions
-  Faults* faults_ = nullptr;
-  std::size_t fault_instruction_ = 0;  // after which the place `forward` is
-  std::vector<double> instruction_seconds_;
+  std::vector<ExecutionHook*> hooks_;
 
   BatchView batch_;                      // where kernels find it
   Buffer images_, labels_, sample_ids_;  // on a device with memory of its own

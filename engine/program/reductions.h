@@ -77,6 +77,8 @@ class Reductions {
   Reductions(const Program& program, Device& device, Communicator& comm, const Placement& placement,
              const StatisticsGroups* groups, const Options& options);
 
+  /// Whether they are queued on the device, rather than carried out by the host.
+  bool queued() const { return queued_; }
   /// How this rank's replicas fold their gradients before start().
   const FoldPlan& gradient_plan() const { return gradient_plan_; }
 

@@ -1,8 +1,8 @@
 // Running a program, instruction by instruction.
 #include <algorithm>
 #include <cassert>
-#include <chrono>
 #include <cstring>
+#include <limits>
 
 #include <fmt/format.h>
 
@@ -11,23 +11,13 @@
 #include "kernels/bfloat16.h"
 
 namespace syncnorm {
-namespace {
-
-using Clock = std::chrono::steady_clock;
-double since(Clock::time_point begin) {
-  return std::chrono::duration<double>(Clock::now() - begin).count();
-}
-
-}  // namespace
 
 void Executor::run_loaded(const StepState& state, bool prepare) {
   for (wave_begin_ = 0; wave_begin_ < local_; wave_begin_ += wave_)
     for (std::size_t i = 0; i < program_.instructions.size(); ++i) {
-      const auto begin = profile_ ? Clock::now() : Clock::time_point();
       run_instruction(i, state, prepare);
-      if (faults_ != nullptr) break_forward(i, state);
       reductions_.progress();
-      if (profile_) instruction_seconds_[i] += since(begin);
+      for (ExecutionHook* hook : hooks_) hook->after(*this, i, state);
     }
 }
 
@@ -68,10 +58,10 @@ void Executor::take_stored_images(const BatchView& batch) {
 
 std::vector<double> Executor::doubles(int tensor, int replica) const {
   assert(program_.tensors[static_cast<std::size_t>(tensor)].persistent);
-  return read_doubles(tensor, replica);
+  return doubles_now(tensor, replica);
 }
 
-std::vector<double> Executor::read_doubles(int tensor, int replica) const {
+std::vector<double> Executor::doubles_now(int tensor, int replica) const {
   const Tensor& t = program_.tensors[static_cast<std::size_t>(tensor)];
   assert(t.element == 'd');
   std::vector<double> values(t.bytes / sizeof(double));
@@ -110,16 +100,12 @@ bool Executor::runs_in_this_wave(const Instruction& instruction) const {
 void Executor::run_instruction(std::size_t index, const StepState& state, bool prepare) {
   const Instruction& instruction = program_.instructions[index];
   if (!runs_in_this_wave(instruction)) return;
-  if (instruction.kind == InstructionKind::reduce_start) {
-    if (faults_ != nullptr && breaks_reduction(instruction, state)) return;
-    if (device_.host_memory()) record(FlightKind::start, index, state);  // else: follow()
+  for (ExecutionHook* hook : hooks_)
+    if (!hook->before(*this, index, state)) return;
+  if (instruction.kind == InstructionKind::reduce_start)
     return start_reduction(instruction.reduction);
-  }
-  if (instruction.kind == InstructionKind::reduce_wait) {
-    if (device_.host_memory()) record(FlightKind::wait, index, state);
+  if (instruction.kind == InstructionKind::reduce_wait)
     return reductions_.wait(instruction.reduction);
-  }
-  record(FlightKind::run, index, state);
   const std::vector<Kernel*>& kernels = steps_[index].kernels;
   switch (instruction.scope) {
     case Scope::once:
@@ -135,7 +121,7 @@ void Executor::run_instruction(std::size_t index, const StepState& state, bool p
       for (int r = wave_begin_; r < wave_end(); ++r)
         if (r == wave_begin_ || group_of(r) != group_of(r - 1)) {
           call(instruction, kernels[0], r, state);
-          if (tap_ != nullptr) show_statistics(index, r);
+          tell_ran(index, r);
         }
       break;
     case Scope::replica:
@@ -146,7 +132,7 @@ void Executor::run_instruction(std::size_t index, const StepState& state, bool p
         else
           contribute_nothing(instruction, r);
         merge_gradients(index, r, state);
-        if (tap_ != nullptr) show_statistics(index, r);
+        tell_ran(index, r);
       }
       break;
   }
@@ -230,20 +216,29 @@ void Executor::call(const Instruction& instruction, Kernel* kernel, int replica,
   }
 }
 
-void Executor::record(FlightKind kind, std::size_t index, const StepState& state) {
-  if (recorder_ == nullptr) return;
-  recorder_->record(kind, flight_names_[index], static_cast<std::int64_t>(state.step) + 1,
-                    static_cast<int>(index));
+void Executor::tell_ran(std::size_t index, int replica) {
+  for (ExecutionHook* hook : hooks_) hook->ran(*this, index, replica);
 }
 
-void Executor::show_statistics(std::size_t index, int replica) const {
-  const Instruction& instruction = program_.instructions[index];
-  if (std::holds_alternative<BatchMoments>(instruction.op))
-    tap_->replica_sums(
-        index, read_doubles(named_tensors<BatchMoments>(instruction.args).sums.index, replica));
-  else if (std::holds_alternative<BatchFinalize>(instruction.op))
-    tap_->group_sums(
-        index, read_doubles(named_tensors<BatchFinalize>(instruction.args).sums.index, replica));
+bool Executor::can_be_recorded() const {
+  return std::none_of(hooks_.begin(), hooks_.end(),
+                      [](const ExecutionHook* hook) { return hook->in_every_step(); });
+}
+
+void Executor::put_nan(int tensor) {
+  constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+  constexpr auto kNarrow = static_cast<float>(kNan);
+  std::byte* place = pointer(tensor, wave_begin_);
+  if (program_.tensors[static_cast<std::size_t>(tensor)].element == 'd')
+    device_.write(place, &kNan, sizeof kNan);
+  else
+    device_.write(place, &kNarrow, sizeof kNarrow);
+}
+
+void Executor::put_nan(const ReductionSpec& reduction) {
+  if (reduction.kind != ReductionKind::gradient) return put_nan(reduction.leaf);
+  constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+  device_.write(gradient_pointer(0, reduction.offset), &kNan, sizeof kNan);
 }
 
 void Executor::contribute_nothing(const Instruction& instruction, int replica) {
@@ -301,23 +296,7 @@ void Executor::give_up() { reductions_.give_up(); }
 
 void Executor::follow(std::int64_t step) {
   reductions_.check();
-  const volatile ReductionMarks* marks = reductions_.marks();
-  if (recorder_ == nullptr || marks == nullptr) return;
-  const ReductionMarks now{marks->started, marks->finished};
-  const auto tell = [&](FlightKind kind, std::int32_t number) {
-    for (std::size_t i = 0; i < program_.instructions.size(); ++i) {
-      const Instruction& in = program_.instructions[i];
-      if (in.kind == InstructionKind::reduce_start && in.reduction == number - 1)
-        return recorder_->record(kind, flight_names_[i], step, static_cast<int>(i));
-    }
-  };
-  if (now.started != seen_marks_.started) {
-    tell(FlightKind::start, now.started);
-    if (now.finished != now.started) tell(FlightKind::wait, now.started);
-  } else if (now.finished != seen_marks_.finished) {
-    tell(FlightKind::run, now.finished);
-  }
-  seen_marks_ = now;
+  for (ExecutionHook* hook : hooks_) hook->waiting(*this, step);
 }
 
 void Executor::run_limit(const StepState& state, const BatchView& batch) {

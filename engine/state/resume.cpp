@@ -4,7 +4,6 @@
 #include <filesystem>
 #include <iostream>
 #include <map>
-#include <set>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -17,25 +16,6 @@ namespace syncnorm {
 namespace {
 
 namespace fs = std::filesystem;
-
-/// Keys that say how long, where or how often, not what is computed up to the checkpoint.
-const std::set<std::string>& free_keys() {
-  static const std::set<std::string> keys = {"name",
-                                             "run_dir",
-                                             "epochs",
-                                             "steps",
-                                             "data.path",
-                                             "data.prefetch",
-                                             "data.images.threads",
-                                             "evaluation.every_epochs",
-                                             "evaluation.every_steps",
-                                             "checkpoint.every_steps",
-                                             "checkpoint.every_epochs",
-                                             "checkpoint.keep",
-                                             "fault.deadline",
-                                             "fault.check_every_steps"};
-  return keys;
-}
 
 /// Schedules that stretch with the length of the run must not change it on resume.
 bool length_matters(const Experiment& experiment) {
@@ -69,11 +49,8 @@ void check_config(const Checkpoint& checkpoint, const LoadedExperiment& loaded,
   std::map<std::string, std::string> before;
   for (const ResolvedValue& value : saved.values) before[value.path] = value.value;
   for (const ResolvedValue& value : loaded.values) {
-    if (value.path.starts_with("metrics.")) continue;  // who watches, and how
-    if (value.path.starts_with("probes.")) continue;   // changes no bits
     const bool length = value.path == "epochs" || value.path == "steps";
-    if (free_keys().count(value.path) > 0 && !(length && length_matters(loaded.experiment)))
-      continue;
+    if (value.free_on_resume && !(length && length_matters(loaded.experiment))) continue;
     const auto found = before.find(value.path);
     const std::string old = found == before.end() ? "absent" : found->second;
     if (value.path == "data.dataset" && are_folder_and_pack(old, value.value)) continue;

@@ -13,11 +13,42 @@
 namespace syncnorm {
 namespace {
 
+double since(std::chrono::steady_clock::time_point begin) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
 using Clock = std::chrono::steady_clock;
 
-double since(Clock::time_point begin) {
-  return std::chrono::duration<double>(Clock::now() - begin).count();
-}
+/// Seconds of every instruction, over all local replicas, while it lives; waits included.
+class InstructionSeconds final : public ExecutionHook {
+ public:
+  explicit InstructionSeconds(Executor& executor)
+      : executor_(executor), seconds_(executor.program().instructions.size()) {
+    executor.add_hook(*this);
+  }
+  ~InstructionSeconds() override { executor_.remove_hook(*this); }
+  InstructionSeconds(const InstructionSeconds&) = delete;
+  InstructionSeconds& operator=(const InstructionSeconds&) = delete;
+
+  const std::vector<double>& seconds() const { return seconds_; }
+
+  bool before(Executor&, std::size_t index, const StepState&) override {
+    running_ = index;
+    begin_ = Clock::now();
+    return true;
+  }
+  void after(Executor&, std::size_t index, const StepState&) override {
+    if (running_ == index)
+      seconds_[index] += std::chrono::duration<double>(Clock::now() - begin_).count();
+  }
+  bool in_every_step() const override { return true; }
+
+ private:
+  Executor& executor_;
+  std::vector<double> seconds_;
+  std::size_t running_ = 0;  // others are left to a later wave
+  Clock::time_point begin_;
+};
 
 /// Steps of a fresh start, whose results nobody keeps.
 class BenchLoop {
@@ -109,7 +140,8 @@ std::vector<double> mean_over_ranks(Communicator& comm, const std::vector<double
 }
 
 /// Sums the measured instructions by pass and operation.
-std::vector<OperationBench> operations_of(const Executor& executor, int steps) {
+std::vector<OperationBench> operations_of(const Executor& executor,
+                                          const std::vector<double>& seconds, int steps) {
   std::vector<OperationBench> list;
   const std::vector<Instruction>& instructions = executor.program().instructions;
   for (std::size_t i = 0; i < instructions.size(); ++i) {
@@ -125,7 +157,7 @@ std::vector<OperationBench> operations_of(const Executor& executor, int steps) {
     });
     if (found == list.end()) found = list.insert(list.end(), {pass, operation, 0, 0.0});
     ++found->instructions;
-    found->seconds += executor.instruction_seconds()[i] / steps;
+    found->seconds += seconds[i] / steps;
   }
   return list;
 }
@@ -157,20 +189,19 @@ StepTimes time_instructions(Setup& setup, int steps) {
   BenchLoop loop(setup, warmup + steps);
   for (int step = 0; step < warmup; ++step) loop.one_step();
   Executor& executor = *setup.full;
-  executor.set_profile(true);
-  const std::size_t count = executor.instruction_seconds().size();
+  const InstructionSeconds measured(executor);
+  const std::size_t count = measured.seconds().size();
   std::vector<std::vector<double>> seconds(count);
   std::vector<double> rest;
   for (int step = 0; step < steps; ++step) {
-    const std::vector<double> before = executor.instruction_seconds();
+    const std::vector<double> before = measured.seconds();
     double whole = loop.one_step();
     for (std::size_t i = 0; i < count; ++i) {
-      seconds[i].push_back(executor.instruction_seconds()[i] - before[i]);
+      seconds[i].push_back(measured.seconds()[i] - before[i]);
       whole -= seconds[i].back();
     }
     rest.push_back(whole);
   }
-  executor.set_profile(false);
   StepTimes times;
   times.update = std::max(0.0, median(rest));
   for (std::vector<double>& of_one : seconds) times.instructions.push_back(median(of_one));
@@ -190,6 +221,7 @@ StepBench bench_steps(Setup& setup, const BenchOptions& options) {
     }
   Costs overlapped(executor), waited(executor);
   std::vector<double> step_seconds, waited_seconds, limit_seconds, profiled_seconds;
+  std::vector<double> instruction_seconds(executor.program().instructions.size());
   for (int round = 0; round < options.rounds; ++round) {
     for (const bool overlap : {true, false}) {
       executor.reductions().set_overlap(overlap);
@@ -201,9 +233,10 @@ StepBench bench_steps(Setup& setup, const BenchOptions& options) {
     }
     executor.reductions().set_overlap(true);
     if (options.instructions) {
-      executor.set_profile(true);
+      const InstructionSeconds measured(executor);
       for (int s = 0; s < options.steps_per_round; ++s) profiled_seconds.push_back(loop.one_step());
-      executor.set_profile(false);
+      for (std::size_t i = 0; i < instruction_seconds.size(); ++i)
+        instruction_seconds[i] += measured.seconds()[i];
     }
     if (!options.limit) continue;
     for (int s = 0; s < options.steps_per_round; ++s) {
@@ -221,7 +254,8 @@ StepBench bench_steps(Setup& setup, const BenchOptions& options) {
   bench.unoverlapped = median(waited_seconds);
   if (options.limit) bench.limit = median(limit_seconds);
   if (options.instructions) {
-    bench.operations = operations_of(executor, options.rounds * options.steps_per_round);
+    bench.operations =
+        operations_of(executor, instruction_seconds, options.rounds * options.steps_per_round);
     double inside = 0.0, whole = 0.0;
     for (const OperationBench& o : bench.operations) inside += o.seconds;
     for (const double seconds : profiled_seconds)

@@ -60,6 +60,13 @@ std::vector<double> Evaluator::sums_of(Interval own, const EvalChunks& chunks,
   return sums;
 }
 
+void Evaluator::set_recorder(FlightRecorder* recorder) {
+  recorder_ = recorder;
+  if (flight_ != nullptr) executor_->remove_hook(*flight_);
+  flight_ = recorder != nullptr ? std::make_unique<FlightHook>(*recorder, *executor_) : nullptr;
+  if (flight_ != nullptr) executor_->add_hook(*flight_);
+}
+
 EvaluationResult Evaluator::run(const ImageSet& images, std::span<const std::uint32_t> samples,
                                 std::int64_t step) {
   const EvalChunks chunks{static_cast<int>(samples.size()), kEvaluationChunk};

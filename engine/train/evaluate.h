@@ -9,6 +9,7 @@
 #include "engine/data/dataset.h"
 #include "engine/data/eval_chunks.h"
 #include "engine/program/executor.h"
+#include "engine/program/flight_hook.h"
 
 namespace syncnorm {
 
@@ -34,10 +35,7 @@ class Evaluator {
                        std::int64_t step = 0);
 
   /// Told of every operation, and of the reduction of the sums. May be null.
-  void set_recorder(FlightRecorder* recorder) {
-    recorder_ = recorder;
-    executor_->set_recorder(recorder);
-  }
+  void set_recorder(FlightRecorder* recorder);
   const Program& program() const { return executor_->program(); }
 
  private:
@@ -51,7 +49,8 @@ class Evaluator {
   NormalizationTable normalization_;
   std::unique_ptr<Executor> executor_;
   FlightRecorder* recorder_ = nullptr;
-  Buffer images_;  // of EvalFeed
+  std::unique_ptr<FlightHook> flight_;  // of the recorder
+  Buffer images_;                       // of EvalFeed
 };
 
 }  // namespace syncnorm

@@ -34,7 +34,8 @@ class PreciseStatistics {
   void run(std::int64_t step);
   /// What this rank met in run(); when `usable` is false, an image was to stop the run.
   const CorruptFindings& found() const { return found_; }
-  void set_recorder(FlightRecorder* recorder) { executor_->set_recorder(recorder); }
+  const Executor& executor() const { return *executor_; }
+  void add_hook(ExecutionHook& hook) { executor_->add_hook(hook); }
 
  private:
   std::vector<EvalFeed::Samples> own_batches() const;

@@ -11,6 +11,8 @@
 #include "engine/model/initialize.h"
 #include "engine/model/zoo.h"
 #include "engine/program/compile.h"
+#include "engine/program/fault_hook.h"
+#include "engine/program/flight_hook.h"
 #include "engine/program/plan_text.h"
 
 namespace syncnorm {
@@ -123,9 +125,16 @@ void Setup::build_programs() {
   if (has_tail) tail = executor(std::move(smaller));
 }
 
-void Setup::prepare(Executor& executor) const {
-  executor.set_recorder(options.recorder);
-  if (options.faults != nullptr) executor.set_faults(options.faults);
+void Setup::prepare(Executor& executor) {
+  // A reduction that a fault leaves out was not started: the record must not say so.
+  if (options.faults != nullptr) {
+    hooks.push_back(std::make_unique<FaultHook>(*options.faults, executor.program()));
+    executor.add_hook(*hooks.back());
+  }
+  if (options.recorder != nullptr) {
+    hooks.push_back(std::make_unique<FlightHook>(*options.recorder, executor));
+    executor.add_hook(*hooks.back());
+  }
   if (device.host_memory()) return;
   const ImageSet& images = dataset.train;
   executor.make_images_there({1, images.height, images.width, images.channels},
@@ -143,7 +152,10 @@ void Setup::build_workers() {
         graph, program_options(experiment), program.parameter_offset, dataset, splits.train,
         experiment, device, device_comm(), placement, groups.get(), algorithm(experiment), memory,
         *running);
-    precise->set_recorder(options.recorder);
+    if (options.recorder != nullptr) {
+      hooks.push_back(std::make_unique<FlightHook>(*options.recorder, precise->executor()));
+      precise->add_hook(*hooks.back());
+    }
   }
   if (experiment.probes.every_steps > 0)
     probes =

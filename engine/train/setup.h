@@ -11,6 +11,7 @@
 #include "engine/data/dataset.h"
 #include "engine/data/loader.h"
 #include "engine/data/sampler.h"
+#include "engine/fault/faults.h"
 #include "engine/probe/probes.h"
 #include "engine/state/running.h"
 #include "engine/train/evaluate.h"
@@ -103,11 +104,12 @@ class Setup {
   std::unique_ptr<Evaluator> evaluator;
   std::unique_ptr<Optimizer> optimizer;
   std::unique_ptr<Steps> steps;
+  std::vector<std::unique_ptr<ExecutionHook>> hooks;  // of the executors: faults, flight records
 
  private:
   void plan_samples();
   void build_programs();
-  void prepare(Executor& executor) const;
+  void prepare(Executor& executor);
   void build_workers();
   void compare_ranks();
 };

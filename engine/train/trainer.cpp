@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/printable.h"
 #include "comm/agreement.h"
+#include "engine/config/names.h"
 #include "engine/state/state_files.h"
 #include "engine/state/weights_file.h"
 #include "engine/train/divergence.h"
@@ -92,7 +93,7 @@ StartEvent Trainer::start_event(std::int64_t first_step) {
   start.device = setup_.device.description();
   start.communicator = setup_.device_comm().description();
   start.version = setup_.options.version;
-  start.model = experiment.model.layers.empty() ? experiment.model.architecture : "layers";
+  start.model = experiment.model.layers.empty() ? name_of(experiment.model.architecture) : "layers";
   start.ranks = setup_.comm.size();
   start.replicas = experiment.replicas;
   start.batch_per_replica = experiment.batch_per_replica;

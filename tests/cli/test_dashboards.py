@@ -67,12 +67,8 @@ class Files(harness.TestCase):
             self.assertIn(f"alertname: {alert}, exp_alerts: []", tests)
             self.assertRegex(tests, rf"alertname: {alert}\n +exp_alerts:\n +- exp_labels")
 
-    def test_dashboards_are_those_of_their_source(self):
-        subprocess.run([sys.executable, MONITORING / "grafana" / "make_dashboards.py", self.folder],
-                       check=True)
+    def test_there_are_two_dashboards(self):
         self.assertEqual([p.stem for p in DASHBOARDS], ["syncnorm-compare", "syncnorm-run"])
-        for path in DASHBOARDS:
-            self.assertEqual(path.read_text(), (self.folder / path.name).read_text())
 
     def test_dashboards_keep_the_rules(self):
         for path in DASHBOARDS:

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes the seeds of tests/fuzz/corpus: small valid files of every format, and broken ones.
 
-    tests/fuzz/make_seeds.py        writes them anew; what fuzzing found (found-*) is left alone
+    tests/fuzz/make_seeds.py [FOLDER]        writes them anew; what fuzzing found (found-*) is left alone
 
 Seeds begin with valid- or bad-; the targets are those of tests/fuzz/targets.cpp.
 """
@@ -9,10 +9,11 @@ import base64
 import gzip
 import json
 import struct
+import sys
 import zlib
 from pathlib import Path
 
-CORPUS = Path(__file__).resolve().parent / "corpus"
+CORPUS = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).resolve().parent / "corpus"
 
 
 def write(target, seeds):

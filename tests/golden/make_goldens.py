@@ -5,7 +5,7 @@ The oracle is PyTorch on the CPU in float64. Inputs are rounded to f32 first, so
 the kernels read the same numbers; results are rounded to f32 last. To regenerate, on Debian 12:
 
     apt-get install python3-torch
-    /usr/bin/python3 tests/golden/make_goldens.py
+    tests/regenerate goldens
 
 The files are a function of this script and PyTorch alone (seeds are fixed); a changed file after a
 run means that one of them changed. tests/kernels/golden.h reads them.
@@ -15,12 +15,13 @@ tensors the line "tensor NAME COUNT" followed by COUNT little-endian f32 and a n
 Activations are channels last, [samples, height, width, channels]; weights as in PyTorch.
 """
 import os
+import sys
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-HERE = os.path.dirname(os.path.abspath(__file__))
+FOLDER = sys.argv[1] if len(sys.argv) > 1 else os.path.dirname(os.path.abspath(__file__))
 torch.set_default_dtype(torch.float64)
 torch.set_num_threads(1)
 
@@ -50,7 +51,7 @@ def last(t):
 
 class Golden:
     def __init__(self, name):
-        self.file = open(os.path.join(HERE, name + ".golden"), "wb")
+        self.file = open(os.path.join(FOLDER, name + ".golden"), "wb")
 
     def case(self, name, numbers, tensors):
         text = " ".join(f"{k}={v!r}" for k, v in numbers.items())

@@ -86,7 +86,7 @@ TEST(Cifar, LoadsFoldersByName) {
                  records({{label}, {0}}));
   }
   folder.write("cifar-10-batches-bin/test_batch.bin", records({{7}}));
-  config.dataset = "cifar10";
+  config.dataset = DatasetKind::cifar10;
   const Dataset ten = load_dataset(config, 1, 10);
   EXPECT_EQ(ten.train.labels, (std::vector<std::int32_t>{1, 0, 2, 0, 3, 0, 4, 0, 5, 0}));
   EXPECT_EQ(ten.test.labels, (std::vector<std::int32_t>{7}));
@@ -108,7 +108,7 @@ TEST(Cifar, LoadsFoldersByName) {
 
   folder.write("train.bin", records({{0, 50}, {1, 60}}));
   folder.write("test.bin", records({{2, 70}}));
-  config.dataset = "cifar100";
+  config.dataset = DatasetKind::cifar100;
   const Dataset hundred = load_dataset(config, 1, 2);
   EXPECT_EQ(hundred.train.labels, (std::vector<std::int32_t>{50, 60}));
   EXPECT_EQ(hundred.test.labels, (std::vector<std::int32_t>{70}));

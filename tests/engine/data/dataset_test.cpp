@@ -28,7 +28,7 @@ void write_small_mnist(const TemporaryFolder& folder) {
 DataConfig small_mnist(const TemporaryFolder& folder) {
   write_small_mnist(folder);
   DataConfig config;
-  config.dataset = "mnist";
+  config.dataset = DatasetKind::mnist;
   config.path = folder.path();
   return config;
 }
@@ -159,7 +159,7 @@ TEST(Dataset, MissingFilesSayWhatWasLookedFor) {
                 " (it is empty); install Debian's package dataset-fashion-mnist, or set data.path "
                 "to the folder "
                 "with its four IDX files");
-  config.dataset = "cifar100";
+  config.dataset = DatasetKind::cifar100;
   EXPECT_EQ(input_error_of([&] { load_dataset(config, 1, 1); }),
             "data.path: cifar100 not found: no train.bin in " + folder.path() + " (it is empty), " +
                 folder.path() +
@@ -167,7 +167,7 @@ TEST(Dataset, MissingFilesSayWhatWasLookedFor) {
                 "to its folder");
   write_small_mnist(folder);
   std::filesystem::remove(folder.path() + "/t10k-labels-idx1-ubyte");
-  config.dataset = "mnist";
+  config.dataset = DatasetKind::mnist;
   EXPECT_EQ(input_error_of([&] { load_dataset(config, 1, 1); }),
             folder.path() +
                 "/t10k-labels-idx1-ubyte: expected it or the same with .gz in the folder, found "
@@ -182,11 +182,7 @@ TEST(Dataset, MissingFilesSayWhatWasLookedFor) {
 
 TEST(Dataset, BadSettings) {
   DataConfig config;
-  config.dataset = "fashion";
-  EXPECT_EQ(input_error_of([&] { load_dataset(config, 1, 1); }),
-            "data.dataset: unknown data set \"fashion\"; expected one of fashion_mnist, mnist, "
-            "cifar10, cifar100, synthetic, image_folder, packed");
-  config.dataset = "synthetic";
+  config.dataset = DatasetKind::synthetic;
   config.augment = {AugmentKind::cutout, AugmentKind::random_crop, AugmentKind::cutout};
   EXPECT_EQ(input_error_of([&] { load_dataset(config, 1, 1); }),
             "data.augment: cutout is listed twice; list it once");

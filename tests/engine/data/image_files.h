@@ -47,10 +47,10 @@ class ImagesTest : public ::testing::Test {
   std::string folder() const { return folder_.path() + "/images"; }
   std::string pack_folder() const { return folder_.path() + "/pack"; }
 
-  DataConfig config(const std::string& kind) const {
+  DataConfig config(DatasetKind kind) const {
     DataConfig data;
     data.dataset = kind;
-    data.path = kind == "packed" ? pack_folder() : folder();
+    data.path = kind == DatasetKind::packed ? pack_folder() : folder();
     data.augment = {AugmentKind::random_resized_crop, AugmentKind::horizontal_flip,
                     AugmentKind::color_jitter};
     data.images.height = 8;

@@ -20,7 +20,7 @@ namespace fs = std::filesystem;
 TEST_F(ImagesTest, FolderIsListedByName) {
   write("train/ant/notes.txt", {'x'});
   write("train/ant/.hidden.png", {'x'});
-  const Dataset dataset = load_dataset(config("image_folder"), 1, 4);
+  const Dataset dataset = load_dataset(config(DatasetKind::image_folder), 1, 4);
   EXPECT_EQ(dataset.train.labels, (std::vector<std::int32_t>{0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1}));
   EXPECT_EQ(dataset.test.size(), 4u);
   EXPECT_EQ(dataset.train.classes, 2);
@@ -30,7 +30,7 @@ TEST_F(ImagesTest, FolderIsListedByName) {
   EXPECT_EQ(dataset.train.stored->files->name(7), folder() + "/train/bee/1.JPEG");
   EXPECT_EQ(dataset.mean, (std::vector<float>{0.485f, 0.456f, 0.406f}));
   write("train/bee/6.png", png_of(pattern(4, 4), 4, 4));
-  EXPECT_NE(load_dataset(config("image_folder"), 1, 4).fingerprint, dataset.fingerprint);
+  EXPECT_NE(load_dataset(config(DatasetKind::image_folder), 1, 4).fingerprint, dataset.fingerprint);
 }
 
 class FolderTest : public ImagesTest {
@@ -117,7 +117,7 @@ TEST_F(FolderTest, WhatIsLeftOutIsCountedByKind) {
       "another name, 1 folder beside train and test, 1 folder inside a class, 1 hidden file, "
       "1 hidden folder and 2 others; for example " +
           folder() + "/test/bee/x.WEBP");
-  const Dataset dataset = load_dataset(config("image_folder"), 1, 4);
+  const Dataset dataset = load_dataset(config(DatasetKind::image_folder), 1, 4);
   EXPECT_EQ(dataset.train.size(), 12u);
   EXPECT_EQ(dataset.notes, std::vector<std::string>{folder() + ": " + left_out()});
   EXPECT_EQ(summary(dataset), "image_folder: 12 training and 4 test images of 2 classes");

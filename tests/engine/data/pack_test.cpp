@@ -22,8 +22,8 @@ namespace fs = std::filesystem;
 TEST_F(ImagesTest, ImagesOfAPackAreTheSameInAnyOrder) {
   pack_image_folder(folder(), pack_folder(),
                     1 << 13);  // several shards, each smaller than a window
-  const Dataset packed = load_dataset(config("packed"), 1, 4);
-  const Dataset plain = load_dataset(config("image_folder"), 1, 4);
+  const Dataset packed = load_dataset(config(DatasetKind::packed), 1, 4);
+  const Dataset plain = load_dataset(config(DatasetKind::image_folder), 1, 4);
   ReadBuffer ahead, single;
   const auto expect_same = [&](std::uint32_t sample) {
     const auto ours = packed.train.stored->files->read(sample, ahead);
@@ -37,7 +37,7 @@ TEST_F(ImagesTest, ImagesOfAPackAreTheSameInAnyOrder) {
 
 TEST_F(ImagesTest, APackThatChangesUnderARunIsNoticed) {
   pack_image_folder(folder(), pack_folder(), 1 << 20);
-  const Dataset dataset = load_dataset(config("packed"), 1, 4);
+  const Dataset dataset = load_dataset(config(DatasetKind::packed), 1, 4);
   const std::string shard = pack_folder() + "/train-000000.tar";
   fs::resize_file(shard, fs::file_size(shard) / 2);  // the first images stay whole
   ReadBuffer buffer;
@@ -56,10 +56,10 @@ TEST_F(ImagesTest, APackThatChangesUnderARunIsNoticed) {
 
 TEST_F(ImagesTest, PackIsWholeOrNotThere) {
   fs::create_directories(pack_folder() + ".partial");  // of a pack that was interrupted
-  EXPECT_THAT(input_error_of([&] { load_dataset(config("packed"), 1, 4); }),
+  EXPECT_THAT(input_error_of([&] { load_dataset(config(DatasetKind::packed), 1, 4); }),
               HasSubstr("pack: is no pack: there is no pack.index (there is no such folder); make "
                         "one with syncnorm pack"));
-  DataConfig not_packed = config("packed");
+  DataConfig not_packed = config(DatasetKind::packed);
   not_packed.path = folder();
   EXPECT_EQ(
       input_error_of([&] { load_dataset(not_packed, 1, 4); }),
@@ -86,33 +86,33 @@ TEST_F(ImagesTest, DamagedPacksAreNamed) {
   flipped[513] ^= 1;  // in the first image
   folder_.write("pack/train-000000.tar", flipped);
   std::vector<CorruptImage> met;
-  trained_on(config("packed"), 1, &met);
+  trained_on(config(DatasetKind::packed), 1, &met);
   ASSERT_EQ(met.size(), 2u);
   EXPECT_EQ(met[0].path, shard + ", sample 000000");
   EXPECT_EQ(met[0].reason, "differs from what was packed: its checksum is wrong");
   folder_.write("pack/train-000000.tar", {whole.begin(), whole.end() - 1});
-  EXPECT_THAT(input_error_of([&] { load_dataset(config("packed"), 1, 4); }),
+  EXPECT_THAT(input_error_of([&] { load_dataset(config(DatasetKind::packed), 1, 4); }),
               HasSubstr("bytes, as when it was packed, found"));
   fs::remove(shard);
-  EXPECT_THAT(input_error_of([&] { load_dataset(config("packed"), 1, 4); }),
+  EXPECT_THAT(input_error_of([&] { load_dataset(config(DatasetKind::packed), 1, 4); }),
               HasSubstr(shard + ": cannot be read: No such file or directory"));
 }
 
 TEST_F(ImagesTest, APackHasTheIdentityOfItsFolderAndOfItsImages) {
-  const std::string of_folder = load_dataset(config("image_folder"), 1, 4).fingerprint;
+  const std::string of_folder = load_dataset(config(DatasetKind::image_folder), 1, 4).fingerprint;
   pack_image_folder(folder(), pack_folder(), 1 << 20);
-  const Dataset one = load_dataset(config("packed"), 1, 4);
+  const Dataset one = load_dataset(config(DatasetKind::packed), 1, 4);
   EXPECT_EQ(one.folder_fingerprint, of_folder);
   EXPECT_NE(one.fingerprint, of_folder);
   fs::remove_all(pack_folder());
   pack_image_folder(folder(), pack_folder(), 1 << 13);  // other shards
-  EXPECT_EQ(load_dataset(config("packed"), 1, 4).fingerprint, one.fingerprint);
+  EXPECT_EQ(load_dataset(config(DatasetKind::packed), 1, 4).fingerprint, one.fingerprint);
   Bytes image = read_file(folder() + "/train/bee/4.png");  // of the same size
   image[image.size() - 1] ^= 1;
   write("train/bee/4.png", image);
   fs::remove_all(pack_folder());
   pack_image_folder(folder(), pack_folder(), 1 << 13);
-  const Dataset other = load_dataset(config("packed"), 1, 4);
+  const Dataset other = load_dataset(config(DatasetKind::packed), 1, 4);
   EXPECT_EQ(other.folder_fingerprint, of_folder);
   EXPECT_NE(other.fingerprint, one.fingerprint);
 }
@@ -125,7 +125,7 @@ TEST_F(ImagesTest, APackOfAnEarlierVersionIsRead) {
   const std::string text = pack_index_bytes(index);
   const Bytes bytes(text.begin(), text.end());
   folder_.write(std::string("pack/") + kPackIndexName, bytes);
-  const Dataset dataset = load_dataset(config("packed"), 1, 4);
+  const Dataset dataset = load_dataset(config(DatasetKind::packed), 1, 4);
   EXPECT_EQ(dataset.folder_fingerprint, "");
   std::array<char, 17> hash{};
   std::snprintf(hash.data(), hash.size(), "%016llx",

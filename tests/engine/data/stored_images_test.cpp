@@ -26,11 +26,12 @@ namespace fs = std::filesystem;
 
 TEST_F(ImagesTest, SameImagesWhateverRanksThreadsAndForm) {
   pack_image_folder(folder(), pack_folder(), 1 << 16);
-  DataConfig folder_config = config("image_folder"), threads = config("packed");
+  DataConfig folder_config = config(DatasetKind::image_folder),
+             threads = config(DatasetKind::packed);
   threads.images.threads = 4;
   const std::vector<float> one = trained_on(folder_config, 1);
   EXPECT_EQ(one, trained_on(folder_config, 2));
-  EXPECT_EQ(one, trained_on(config("packed"), 1));
+  EXPECT_EQ(one, trained_on(config(DatasetKind::packed), 1));
   EXPECT_EQ(one, trained_on(threads, 1));
   EXPECT_EQ(one, trained_on(threads, 3));
   folder_config.augment.pop_back();
@@ -38,7 +39,7 @@ TEST_F(ImagesTest, SameImagesWhateverRanksThreadsAndForm) {
 }
 
 TEST_F(ImagesTest, SkippedImagesAreReplacedByTheNext) {
-  DataConfig skip = config("image_folder");
+  DataConfig skip = config(DatasetKind::image_folder);
   skip.images.corrupt = CorruptPolicy::skip;
   skip.augment.clear();
   write("train/ant/5.JPEG", {'x'});  // the last ant: the first bee takes its place, with its label
@@ -58,7 +59,7 @@ TEST_F(ImagesTest, SkippedImagesAreReplacedByTheNext) {
   const std::vector<std::uint32_t> alone = {5};
   EXPECT_FALSE(reader.read(5, alone, nullptr, next.data(), corrupt).usable);
 
-  skip.augment = config("image_folder").augment;
+  skip.augment = config(DatasetKind::image_folder).augment;
   std::vector<CorruptImage> met;
   EXPECT_EQ(trained_on(skip, 1, &met), trained_on(skip, 3));
   EXPECT_EQ(met.size(), 2u);  // once in each epoch
@@ -67,7 +68,7 @@ TEST_F(ImagesTest, SkippedImagesAreReplacedByTheNext) {
 TEST_F(ImagesTest, StopMakesTheBatchUnusable) {
   write("train/ant/0.png", {});
   std::vector<CorruptImage> met;
-  trained_on(config("image_folder"), 2, &met);
+  trained_on(config(DatasetKind::image_folder), 2, &met);
   ASSERT_EQ(met.size(), 2u);
   EXPECT_EQ(stop_text(met), folder() +
                                 "/train/ant/0.png: is empty; repair or remove it, or "
@@ -76,7 +77,7 @@ TEST_F(ImagesTest, StopMakesTheBatchUnusable) {
 
 TEST_F(ImagesTest, EvaluationSkipsByTheSameRule) {
   write("test/ant/1.png", {'x'});
-  DataConfig skip = config("image_folder");
+  DataConfig skip = config(DatasetKind::image_folder);
   skip.images.corrupt = CorruptPolicy::skip;
   skip.images.threads = 3;
   const Dataset dataset = load_dataset(skip, 1, 4);
@@ -97,7 +98,7 @@ constexpr const char* kNotSkipped =
     "; nothing is known of the image, so it is not skipped: mend that and go on with --resume auto";
 
 TEST_F(ImagesTest, AnImageThatCannotBeReadStopsTheRunWhateverThePolicy) {
-  DataConfig skip = config("image_folder");
+  DataConfig skip = config(DatasetKind::image_folder);
   skip.images.corrupt = CorruptPolicy::skip;
   write("train/ant/2.png", {'x'});
   const Dataset dataset = load_dataset(skip, 1, 4);
@@ -182,7 +183,7 @@ TEST(StoredImages, EveryFailureOfTheMachineStopsTheRun) {
 }
 
 TEST_F(ImagesTest, NoDescriptorLeftIsNoCorruption) {
-  DataConfig skip = config("image_folder");
+  DataConfig skip = config(DatasetKind::image_folder);
   skip.images.corrupt = CorruptPolicy::skip;
   const Dataset dataset = load_dataset(skip, 1, 4);
   ImageReader reader(*dataset.train.stored);

@@ -23,7 +23,7 @@ std::vector<int> label_counts(const ImageSet& set) {
 
 TEST(Synthetic, SameBytesEverywhere) {
   DataConfig config;
-  config.dataset = "synthetic";
+  config.dataset = DatasetKind::synthetic;
   EXPECT_EQ(load_dataset(config, 1, 16).fingerprint, "c30eecacd757c031");
   config.synthetic = {100, 9, 12, 3, 200, 50};
   EXPECT_EQ(load_dataset(config, 1, 16).fingerprint, "b80012c055e2a411");

@@ -31,12 +31,6 @@ std::vector<int> shape_of(const Graph& graph, const std::string& name) {
   return {};
 }
 
-TEST(Zoo, NamesAreThoseOfTheSchema) {
-  const std::vector<std::string> names = zoo_names();
-  EXPECT_TRUE(std::equal(names.begin(), names.end(), std::begin(config::kArchitectures),
-                         std::end(config::kArchitectures)));
-}
-
 // torchvision's counts with 1000 classes (resnet18/34/50), He et al. 2016 table 6 for CIFAR ResNets
 // with projection shortcuts, and sums by hand.
 TEST(Zoo, HasTheKnownNumbersOfParameters) {

@@ -127,7 +127,7 @@ TEST(Collectives, EvaluationSendsItsSumsAndOnlyAveragesSeveralGroups) {
     if (averages) EXPECT_EQ(counted.calls[0].sent, nodes() * program.running_floats);
 
     DataConfig data;
-    data.dataset = "synthetic";
+    data.dataset = DatasetKind::synthetic;
     data.synthetic = {5, 8, 8, 1, 64, 120};
     const Dataset dataset = load_dataset(data, 1, 16);
     Evaluator evaluator(setup.graph, setup.loaded.experiment, program.parameter_offset, dataset,

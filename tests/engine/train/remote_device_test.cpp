@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "comm/communicator.h"
 #include "engine/config/load.h"
+#include "engine/program/flight_hook.h"
 #include "engine/train/trainer.h"
 #include "tests/engine/data/test_images.h"
 #include "tests/engine/emulated_gpu.h"
@@ -248,7 +249,8 @@ TEST(QueuedSteps, ALostPeerEndsThemWithTheNameOfTheReduction) {
       "model: {architecture: resnet8}\n",
       {8, 8, 1}, 5, {}, &comm, std::move(device));
   FlightRecorder recorder;
-  bench.executor->set_recorder(&recorder);
+  FlightHook flight(recorder, *bench.executor);
+  bench.executor->add_hook(flight);
   Optimizer optimizer(bench.graph, bench.executor->program(), bench.loaded.experiment.optimizer,
                       *bench.device);
   Steps steps(*bench.device, optimizer, bench.memory);

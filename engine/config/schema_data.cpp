@@ -1,0 +1,120 @@
+// Keys of the data and its evaluation.
+#include "engine/config/schema_sections.h"
+
+#include <fmt/format.h>
+
+#include "engine/config/layers.h"
+#include "engine/config/listen_address.h"
+#include "engine/config/names.h"
+#include "engine/config/paths.h"
+#include "engine/config/run_name.h"
+
+namespace syncnorm::config {
+
+Rows data_rows() {
+  return {
+      choice_key(
+          "data.dataset", [](auto& e) -> auto& { return e.data.dataset; },
+          "synthetic needs no files: labelled textures, made from the seed; image_folder and "
+          "packed: "
+          "see Images on disk"),
+      free_on_resume(path_key(
+          "data.path", [](auto& e) -> auto& { return e.data.path; }, "`auto`, or a path",
+          "folder with the dataset's files; auto: the usual places")),
+      switch_key(
+          "data.shuffle", [](auto& e) -> auto& { return e.data.shuffle; },
+          "a new order every epoch, by seed; false: the order of the files"),
+      choice_list_key(
+          "data.augment", [](auto& e) -> auto& { return e.data.augment; },
+          "random changes of the training images, in this order; random_resized_crop and "
+          "color_jitter: of images on disk"),
+      integer_key(
+          "data.crop_padding", [](auto& e) -> auto& { return e.data.crop_padding; },
+          between(0, kLargestSide), "random_crop: zeros around the image, pixels"),
+      integer_key(
+          "data.cutout_size", [](auto& e) -> auto& { return e.data.cutout_size; },
+          between(1, kLargestSide), "cutout: side of the blank square, pixels"),
+      integer_key(
+          "data.limit", [](auto& e) -> auto& { return e.data.limit; }, at_least(0),
+          "train on the first so many samples only; 0: on all"),
+      integer_key(
+          "data.validation", [](auto& e) -> auto& { return e.data.validation; }, at_least(0),
+          "training samples held out, by seed, as the split `validation`"),
+      free_on_resume(integer_key(
+          "data.prefetch", [](auto& e) -> auto& { return e.data.prefetch; }, between(1, 1024),
+          "batches that the loader prepares ahead")),
+      integer_key(
+          "data.synthetic.classes", [](auto& e) -> auto& { return e.data.synthetic.classes; },
+          between(2, 65536), "number of labels"),
+      integer_key(
+          "data.synthetic.height", [](auto& e) -> auto& { return e.data.synthetic.height; },
+          between(1, kLargestSide), "of an image, pixels"),
+      integer_key(
+          "data.synthetic.width", [](auto& e) -> auto& { return e.data.synthetic.width; },
+          between(1, kLargestSide), "of an image, pixels"),
+      integer_key(
+          "data.synthetic.channels", [](auto& e) -> auto& { return e.data.synthetic.channels; },
+          between(1, kLargestSide), "of an image"),
+      integer_key(
+          "data.synthetic.train_samples",
+          [](auto& e) -> auto& { return e.data.synthetic.train_samples; }, at_least(1),
+          "images in the training split"),
+      integer_key(
+          "data.synthetic.test_samples",
+          [](auto& e) -> auto& { return e.data.synthetic.test_samples; }, at_least(1),
+          "images in the test split"),
+  };
+}
+
+Rows images_rows() {
+  constexpr std::size_t kColors = 3;
+  return {
+      integer_key(
+          "data.images.height", [](auto& e) -> auto& { return e.data.images.height; },
+          between(1, kLargestSide), "of what the model sees, pixels"),
+      integer_key(
+          "data.images.width", [](auto& e) -> auto& { return e.data.images.width; },
+          between(1, kLargestSide), "of what the model sees, pixels"),
+      integer_key(
+          "data.images.resize", [](auto& e) -> auto& { return e.data.images.resize; },
+          between(1, kLargestSide),
+          "the shorter side before the center crop, pixels; at least height and width"),
+      number_key(
+          "data.images.crop_area", [](auto& e) -> auto& { return e.data.images.crop_area; },
+          kFactor, "random_resized_crop: smallest share of the image's area; the largest is 1"),
+      number_key(
+          "data.images.brightness", [](auto& e) -> auto& { return e.data.images.brightness; },
+          kUpToOne, "color_jitter: farthest factor from 1, either way"),
+      number_key(
+          "data.images.contrast", [](auto& e) -> auto& { return e.data.images.contrast; }, kUpToOne,
+          "color_jitter: farthest factor from 1, either way"),
+      number_key(
+          "data.images.saturation", [](auto& e) -> auto& { return e.data.images.saturation; },
+          kUpToOne, "color_jitter: farthest factor from 1, either way"),
+      number_list_key(
+          "data.images.mean", [](auto& e) -> auto& { return e.data.images.mean; }, kUpToOne,
+          kColors, "of red, green and blue in [0, 1], subtracted; the default is ImageNet's"),
+      number_list_key(
+          "data.images.std", [](auto& e) -> auto& { return e.data.images.std; }, kFactor, kColors,
+          "standard deviation of red, green and blue, divided by"),
+      free_on_resume(integer_key(
+          "data.images.threads", [](auto& e) -> auto& { return e.data.images.threads; },
+          between(1, 256), "that decode ahead of the step, on every rank")),
+      choice_key(
+          "data.images.corrupt", [](auto& e) -> auto& { return e.data.images.corrupt; },
+          "what an image that cannot be decoded does: stop the run, or be skipped"),
+  };
+}
+
+Rows evaluation_rows() {
+  return {
+      free_on_resume(integer_key(
+          "evaluation.every_epochs", [](auto& e) -> auto& { return e.evaluation.every_epochs; },
+          at_least(0), "epochs between evaluations; 0: not by epoch")),
+      free_on_resume(integer_key(
+          "evaluation.every_steps", [](auto& e) -> auto& { return e.evaluation.every_steps; },
+          at_least(0), "updates between evaluations; 0: not by step")),
+  };
+}
+
+}  // namespace syncnorm::config

@@ -1,0 +1,27 @@
+// Tells the flight recorder of every instruction, so that the watchdog sees progress.
+#pragma once
+
+#include <vector>
+
+#include "comm/flight_recorder.h"
+#include "engine/program/execution_hook.h"
+#include "engine/program/reductions.h"
+
+namespace syncnorm {
+
+class FlightHook final : public ExecutionHook {
+ public:
+  /// For `executor` alone, whose instructions it names. `recorder` must outlive it.
+  FlightHook(FlightRecorder& recorder, const Executor& executor);
+
+  bool before(Executor& executor, std::size_t index, const StepState& state) override;
+  /// Queued reductions: what the device has started and finished since the last call.
+  void waiting(Executor& executor, std::int64_t step) override;
+
+ private:
+  FlightRecorder& recorder_;
+  std::vector<int> names_;  // of the instructions
+  ReductionMarks seen_;
+};
+
+}  // namespace syncnorm
