@@ -22,7 +22,7 @@ void exchange_level(int rank, int ranks, int bit, std::size_t count,
     rounds.push_back({begin + bit + place % behind, 0, both_ways ? count : 0, 0, count, true});
     return;
   }
-  // Those that only receive come first: then what is here is still the sum of the ranks behind.
+  // Sends to ranks that only receive come first: the values are still the sum of the ranks behind.
   for (int other = place + behind; other < bit; other += behind)
     rounds.push_back({begin + other, 0, count, 0, 0, true});
   rounds.push_back({begin + place, 0, count, 0, count, true});

@@ -24,7 +24,7 @@ struct NormVectors {
   const float* correction = nullptr;
 };
 
-/// Those among the operands of a normalization's kernel.
+/// The vectors among the operands of a normalization's kernel.
 template <class Operands>
 NormVectors norm_vectors(const Operands& a) {
   return {a.mean, a.inv_std, a.gamma, a.beta, a.correction};

@@ -234,7 +234,7 @@ class DataBench {
     });
   }
 
-  /// Of one epoch of the images, in memory that is there already, as in training.
+  /// Options for one epoch of the images, in memory that exists already, as in training.
   LoaderOptions loader_options() {
     LoaderOptions options;
     options.plan = {experiment_.replicas, experiment_.batch_per_replica, false,

@@ -34,8 +34,8 @@ std::string process_name(pid_t process) {
   return stat[end + 2] == 'Z' ? "" : stat.substr(begin + 1, end - begin - 1);
 }
 
-/// Those of killed runs. A process number that another run has now keeps its file: Prometheus then
-/// shows a target that is down, no more.
+/// Removes the files of killed runs. A process number that another run has now keeps its file:
+/// Prometheus then shows a target that is down, no more.
 void remove_stale(const fs::path& folder, const std::string& prefix) {
   std::error_code error;
   for (const fs::directory_entry& entry : fs::directory_iterator(folder, error)) {

@@ -188,7 +188,7 @@ std::string Metrics::text() {
   return exposition(families);
 }
 
-/// Of the last step that all ranks of the node have sampled.
+/// Readings of the last step that all ranks of the node have sampled.
 std::vector<LayerReading> Metrics::layers() {
   std::vector<std::vector<double>> blocks;
   for (std::size_t r = 0; r < board_->ranks().size(); ++r) {

@@ -43,7 +43,7 @@ class Way {
     calls_ = static_cast<int>(std::clamp(kSpan / std::max(once, 1e-7), 1.0, 100.0));
   }
 
-  /// Of one reduction, on the slowest rank.
+  /// Seconds of one reduction, on the slowest rank.
   double seconds() {
     largest_over_ranks(comm_, 0.0);  // all begin together
     run();                           // and leave that barrier behind

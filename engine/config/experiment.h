@@ -1,6 +1,6 @@
 // The typed experiment: what the strict YAML of a user becomes. Plain data, no parsing.
 //
-// Every member is one key of the schema (engine/config/schema.cpp), which also holds its default's
+// Every member is one key of the schema (engine/config/schema_*.cpp), which also holds its default's
 // reason, its range and its documentation; defaults here are the only ones.
 #pragma once
 

@@ -248,7 +248,7 @@ std::string config_reference_markdown() {
   const config::Schema schema = config::make_schema();
   std::string text =
       "# Configuration\n\n"
-      "<!-- Made from engine/config/schema.cpp; a test compares the two. -->\n\n"
+      "<!-- Made by tests/regenerate from engine/config/schema_*.cpp. -->\n\n"
       "An experiment is a YAML file. Every key has a default; this block has them all, and is "
       "itself a file\nthat runs:\n\n"
       "```yaml\n" +

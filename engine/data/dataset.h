@@ -50,7 +50,7 @@ struct Dataset {
   /// 16 hex digits: content and shapes of both splits before data.limit; of an image folder names
   /// and sizes of the files, of a pack labels, sizes and checksums of the images in their order.
   std::string fingerprint;
-  /// Of a pack: the fingerprint of the folder it was made of. "": not a pack, or it does not say.
+  /// Fingerprint of the folder that a pack was made of. "": not a pack, or it does not say.
   std::string folder_fingerprint;
   /// What people should know of how it was read, each on a line; printable.
   std::vector<std::string> notes;

@@ -70,7 +70,7 @@ bool EvalFeed::wait_for_work() {
   return !stop_ && !failure_;
 }
 
-/// Of every thread: fills one image after another, over chunks that have a place.
+/// Body of every thread: fills one image after another, in chunks that have a place.
 void EvalFeed::run() {
   std::unique_ptr<ImageReader> reader;
   std::vector<std::uint8_t> pixels;

@@ -13,8 +13,8 @@ namespace syncnorm {
 
 std::uint64_t image_checksum(std::span<const std::uint8_t> bytes);
 
-// Of `size` bytes. What is compiled for AVX2 takes nothing from the library, of which the linker
-// could then pick that copy for all.
+// The checksum of `size` bytes. Code compiled for AVX2 takes no inline function from the library:
+// the linker could pick that copy for all callers.
 std::uint64_t image_checksum_baseline(const std::uint8_t* bytes, std::size_t size);
 /// Requires a processor with AVX2.
 std::uint64_t image_checksum_avx2(const std::uint8_t* bytes, std::size_t size);

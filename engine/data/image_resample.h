@@ -16,7 +16,7 @@ struct PixelLoops;
 /// The fastest that this processor can run (pixel_loops.h).
 const PixelLoops& pixel_loops();
 
-/// Of source pixels.
+/// A rectangle of source pixels.
 struct Box {
   int top = 0, left = 0, height = 0, width = 0;
 };

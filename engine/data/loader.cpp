@@ -25,7 +25,7 @@ std::size_t slots_of(const LoaderOptions& options) {
 constexpr std::size_t kBorder = 64;
 std::size_t to_border(std::size_t bytes) { return (bytes + kBorder - 1) / kBorder * kBorder; }
 
-/// Of the images, or of the stored ones, of a batch; what follows begins on a 64-byte border.
+/// Bytes of one batch's images, padded to 64.
 std::size_t image_bytes(const Dataset& dataset, const LoaderOptions& options) {
   const std::size_t value = options.raw ? 1 : sizeof(float);
   return to_border(slots_of(options) * dataset.train.image_size() * value);
@@ -139,7 +139,7 @@ void Loader::fail(std::exception_ptr failure) {
   work_changed_.notify_all();
 }
 
-/// Of every thread: fills what is open, or plans the next batch.
+/// Body of every thread: fills what is open, or plans the next batch.
 void Loader::run() {
   const StoredImages* stored = dataset_.train.stored.get();
   std::unique_ptr<ImageReader> reader;

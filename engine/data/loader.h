@@ -66,7 +66,7 @@ class Loader {
   Loader(const Dataset& dataset, std::vector<std::uint32_t> samples, const LoaderOptions& options);
   /// Returns promptly, whatever the threads are doing (an image that is being decoded is finished).
   ~Loader();
-  /// Of the images of all batches that are kept at a time.
+  /// Bytes of the images of all batches that are kept at a time.
   static std::size_t bytes(const Dataset& dataset, const LoaderOptions& options);
 
   Loader(const Loader&) = delete;
@@ -132,7 +132,7 @@ class Loader {
   const LoaderOptions options_;
   const NormalizationTable normalization_;
 
-  // Of the one thread that plans at a time.
+  // Used by the one thread that plans at a time.
   std::vector<std::uint32_t> order_;
   std::int64_t order_epoch_ = -1;
 

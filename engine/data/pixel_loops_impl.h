@@ -15,7 +15,7 @@ namespace {
 
 // ---- Resampling.
 
-/// Of N rows, from the start or on top of what `out` holds.
+/// Weighted sum of N rows, from zero (`first`) or added to `out`.
 template <int N, bool first>
 void add_rows(const std::uint8_t* const* rows, const float* weights, std::size_t values,
               float* __restrict out) {

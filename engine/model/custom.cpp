@@ -11,7 +11,7 @@
 namespace syncnorm {
 namespace {
 
-/// Of every type but `add`, which has two inputs.
+/// The layer of a spec of any type but `add`, which has two inputs.
 LayerKind layer_kind(const LayerSpec& s) {
   switch (s.type) {
     case LayerType::conv:

@@ -26,7 +26,7 @@ struct Landscape {
   double loss_low = 0.0, loss_high = 0.0;
   /// Effective β-smoothness: the largest predictiveness over the distance α·‖g‖.
   double smoothness = 0.0;
-  /// Of the loss: the largest |L(x) − L(x − α·g)| over that distance.
+  /// The loss's Lipschitz constant: the largest |L(x) − L(x − α·g)| over that distance.
   double lipschitz = 0.0;
 };
 

@@ -9,7 +9,8 @@
 namespace syncnorm {
 namespace {
 
-/// Of sums over `n` values, relative to `scale2`; rounding may take it below zero.
+/// Mean squared distance to `center` from sums over `n` values, relative to `scale2`. Rounding may
+/// take it below zero; the result is not negative.
 double spread(double n, double sum, double square, double center, double scale2) {
   return std::max(0.0, square / n - 2.0 * center * sum / n + center * center) / scale2;
 }

@@ -23,7 +23,7 @@ struct ActivationProbe {
   double deviation_ratio = 1.0;
 };
 
-/// Of a conv or linear layer with the norms behind it.
+/// Gradient and update of a conv or linear layer with the norms behind it.
 struct GradientProbe {
   std::string layer;
   double gradient_norm = 0.0;
@@ -46,7 +46,7 @@ struct SignalToNoiseProbe {
   std::string layer;
   double signal = 0.0, noise = 0.0, ratio = 0.0;
 };
-/// Of the input of a norm layer; see engine/probe/replica_spread.h.
+/// How far replicas differ at the input of a norm layer; see engine/probe/replica_spread.h.
 struct ReplicaSpreadProbe {
   std::string layer;
   double mean = 0.0, variance = 0.0;

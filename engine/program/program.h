@@ -97,8 +97,8 @@ struct ProgramOptions {
   NormConfig norm;
   double label_smoothing = 0.0;
   bool merge_replicas = false;  // reduction: fastest
-  // Of activations and their gradients, but for images, what linear layers compute on, and logits,
-  // which are f32.
+  // How activations and their gradients are stored. Images, the inputs of linear layers and logits
+  // are f32.
   Storage storage = Storage::f32;
   std::size_t first_bucket_bytes = std::size_t{1} << 20;
   std::size_t bucket_bytes = std::size_t{25} << 20;

@@ -35,8 +35,8 @@ struct StepSchedule {
   double computing() const;
 };
 
-/// Of a program that ran on one rank with `measured` replicas, for a rank with `replicas` of them;
-/// `seconds[i]` of instruction i, `update` of the rest of the step.
+/// The schedule of a rank with `replicas` replicas, from a program that was measured on one rank
+/// with `measured` of them: `seconds[i]` for instruction i, `update` for the rest of the step.
 StepSchedule schedule_of(const Program& program, const std::vector<double>& seconds, double update,
                          int measured, int replicas);
 

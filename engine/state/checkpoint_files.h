@@ -11,8 +11,8 @@
 
 namespace syncnorm {
 
-/// Of one checkpoint. Everything throws CheckpointError, naming the path, when the file system
-/// refuses.
+/// The files of one checkpoint. All members throw CheckpointError, naming the path, when the file
+/// system refuses.
 class CheckpointFiles {
  public:
   /// `faults` may be null.

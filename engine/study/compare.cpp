@@ -195,7 +195,7 @@ std::vector<Column> columns_of(const std::vector<Row>& rows) {
   return columns;
 }
 
-/// Of a text in UTF-8, in characters.
+/// Width of a UTF-8 text, in characters.
 std::size_t width_of(const std::string& text) {
   return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) {
     return (static_cast<unsigned char>(c) & 0xC0u) != 0x80u;

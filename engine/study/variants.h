@@ -29,7 +29,7 @@ struct Variant {
   StudySettings chosen;    // values of the keys of best_of; empty: nothing to choose from yet
   std::vector<std::size_t> runs;  // of the chosen values; of all, where none are chosen
   int reference = -1;             // index of the variant it is measured against, or -1
-  /// Of the test accuracy, over the seeds that both have done; in shares of 1.
+  /// Difference in test accuracy, in [−1, 1], over the seeds that both have done.
   std::optional<PairedDifference> difference;
 };
 

@@ -10,7 +10,7 @@
 namespace syncnorm {
 namespace {
 
-/// As JSON that can be sent and logged: what is no UTF-8 in a file's name is replaced.
+/// JSON text that can be sent and logged: bytes of a file's name that are not UTF-8 are replaced.
 std::string json_text(const nlohmann::json& json) {
   return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }

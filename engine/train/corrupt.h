@@ -19,7 +19,7 @@ class CorruptImages {
 
   /// Images that this rank met; names those that are skipped.
   void note(const std::vector<CorruptImage>& images);
-  /// Of all ranks, each once. Collective.
+  /// The images that any rank met, each once. Collective.
   std::vector<CorruptImage> on_all_ranks(Communicator& comm) const;
 
  private:

@@ -31,8 +31,8 @@ struct TrainerOptions {
   FlightRecorder* recorder = nullptr;                 // told what this rank does, when not null
   Faults* faults = nullptr;                           // of this rank, when not null
   const std::atomic<bool>* stop_requested = nullptr;  // polled once a step, on every rank
-  // Of the same ranks, its collectives queued on the device (make_nccl_communicator): needed by
-  // several ranks whose devices have memory of their own.
+  // A communicator of the same ranks whose collectives are queued on the device
+  // (make_nccl_communicator). Several ranks need it where devices have memory of their own.
   Communicator* device_communicator = nullptr;
   bool force_reductions = false;  // also where there is a single rank, on such a device
   bool record_steps = true;       // where the device can; the same on all ranks, or NCCL hangs

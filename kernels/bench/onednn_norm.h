@@ -17,7 +17,7 @@ class OneDnnNorm {
   OneDnnNorm(OneDnnNorm&&) noexcept;
 
   void forward(const float* x, float* y);
-  /// Of the last forward pass.
+  /// The backward pass of the last forward pass.
   void backward(const float* dy, const float* x, float* dx);
   /// oneDNN's name of what it runs, such as "bnorm_jit:avx2".
   std::string implementation() const;

@@ -96,7 +96,7 @@ Figure accuracy_figure(const StudyData& study, const Group& group, Over over) {
   figure.section = "Accuracy and loss";
   figure.title = fmt::format("Accuracy over {}{}", words_of(over), group.title);
   figure.x = axis_over(over);
-  figure.y = {"share of images that are right", "percent", "linear"};
+  figure.y = {"accuracy", "percent", "linear"};
   int offset = 0;
   const std::vector<std::string> splits = splits_of(study);
   for (const std::string& split : splits) {

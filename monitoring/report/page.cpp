@@ -20,7 +20,7 @@ Json table_json(const report::Table& table) {
   return {{"columns", table.columns}, {"rows", table.rows}};
 }
 
-/// Of a Unix time that the calendar has.
+/// Text of a Unix time; "time unknown" outside the calendar.
 std::string time_text(double seconds) {
   constexpr double kYear9999 = 253402300799.0;
   if (!(seconds >= 0.0 && seconds <= kYear9999)) return "time unknown";

@@ -8,7 +8,7 @@
 
 namespace syncnorm::report {
 
-/// Of at most kMostLayers layers, spread evenly over the network. Empty without probes.
+/// Figures of at most kMostLayers layers, spread evenly over the network. Empty without probes.
 inline constexpr std::size_t kMostLayers = 8;
 std::vector<Figure> make_probe_figures(const StudyData& study);
 

@@ -36,7 +36,7 @@ double training_accuracy(const RunData& run) {
   return spread_of(values).mean;
 }
 
-/// Of a study, how many runs have an outcome yet; of every setting, outcomes other than "done".
+/// Warns where runs of the study have no outcome yet, or another than "done".
 void warn_of_outcomes(const StudyData& study, std::vector<std::string>& warnings) {
   std::size_t all = 0, missing = 0, unfinished = 0;
   for (const Setting& setting : study.settings) {

@@ -17,7 +17,7 @@ struct Table {
   std::vector<std::vector<std::string>> rows;
 };
 
-/// Of a study that varies the batch per replica: its columns; rows are what else varies.
+/// Accuracy in a study that varies the batch per replica: a column for each, a row for all else.
 Table accuracy_by_batch(const StudyData& study);
 
 /// One row per setting: accuracy, loss, speed; mean ± sample standard deviation over seeds. With

@@ -342,7 +342,7 @@ class Page(Report):
             self.assertEqual((told["lines"], told["pressed"]), ([2, 1, 2], "false"))
             self.assertEqual(told["drawn"], [told["drawn"][0], 360, told["drawn"][0]])  # on paper
             rows = list(csv.DictReader(io.StringIO(told["saved"]["accuracy-over-updates.csv"])))
-            self.assertEqual([float(r["share of images that are right"]) for r in rows],
+            self.assertEqual([float(r["accuracy"]) for r in rows],
                              [y for line in lines for y in line["y"]])
             svg = told["saved"]["accuracy-over-updates.svg"]
             self.assertIn('xmlns="http://www.w3.org/2000/svg"', svg)
