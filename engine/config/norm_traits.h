@@ -30,8 +30,8 @@ enum class ChannelGroups { one, configured, each };  // norm.groups; every chann
 struct NormTraits {
   Answer<bool> layer;  // there is a layer at all
   Answer<StatisticsOver> statistics;
-  Answer<bool> running;             // evaluation uses running statistics
-  Answer<bool> subtracts_mean;      // so it has a β, and makes a bias before it useless
+  Answer<bool> subtracts_mean;      // makes a bias before it useless, where it has a β
+  Answer<bool> has_beta;            // where norm.affine gives it parameters
   Answer<bool> absorbs_activation;  // can take in the residual add and the ReLU behind it
   Answer<ChannelGroups> groups;
   Answer<bool> trains_affine;  // γ and β are trained, where norm.affine gives it them
@@ -43,8 +43,8 @@ constexpr NormTraits traits_of(NormKind kind) {
     case NormKind::none:
       return {.layer = false,
               .statistics = StatisticsOver::nothing,
-              .running = false,
               .subtracts_mean = false,
+              .has_beta = false,
               .absorbs_activation = false,
               .groups = ChannelGroups::one,
               .trains_affine = false,
@@ -52,8 +52,8 @@ constexpr NormTraits traits_of(NormKind kind) {
     case NormKind::batch:
       return {.layer = true,
               .statistics = StatisticsOver::batch,
-              .running = true,
               .subtracts_mean = true,
+              .has_beta = true,
               .absorbs_activation = true,
               .groups = ChannelGroups::each,
               .trains_affine = true,
@@ -61,8 +61,8 @@ constexpr NormTraits traits_of(NormKind kind) {
     case NormKind::group:
       return {.layer = true,
               .statistics = StatisticsOver::sample,
-              .running = false,
               .subtracts_mean = true,
+              .has_beta = true,
               .absorbs_activation = true,
               .groups = ChannelGroups::configured,
               .trains_affine = true,
@@ -70,8 +70,8 @@ constexpr NormTraits traits_of(NormKind kind) {
     case NormKind::layer:
       return {.layer = true,
               .statistics = StatisticsOver::sample,
-              .running = false,
               .subtracts_mean = true,
+              .has_beta = true,
               .absorbs_activation = true,
               .groups = ChannelGroups::one,
               .trains_affine = true,
@@ -79,8 +79,8 @@ constexpr NormTraits traits_of(NormKind kind) {
     case NormKind::instance:
       return {.layer = true,
               .statistics = StatisticsOver::sample,
-              .running = false,
               .subtracts_mean = true,
+              .has_beta = true,
               .absorbs_activation = true,
               .groups = ChannelGroups::each,
               .trains_affine = true,
@@ -88,8 +88,8 @@ constexpr NormTraits traits_of(NormKind kind) {
     case NormKind::rms:
       return {.layer = true,
               .statistics = StatisticsOver::sample,
-              .running = false,
               .subtracts_mean = false,
+              .has_beta = false,
               .absorbs_activation = true,
               .groups = ChannelGroups::one,
               .trains_affine = true,
@@ -97,8 +97,8 @@ constexpr NormTraits traits_of(NormKind kind) {
     case NormKind::frozen:
       return {.layer = true,
               .statistics = StatisticsOver::running,
-              .running = true,
               .subtracts_mean = true,
+              .has_beta = true,
               .absorbs_activation = true,
               .groups = ChannelGroups::each,
               .trains_affine = false,

@@ -161,7 +161,7 @@ void GraphBuilder::add_parameters(int index) {
                       norm_.groups, channels, layer.name, divisors_text(channels)));
     if (norm_.affine) {
       push(".weight", {channels}, ParameterRole::gamma, 1, 1);
-      if (norm_.traits().subtracts_mean) push(".bias", {channels}, ParameterRole::beta, 1, 1);
+      if (norm_.traits().has_beta) push(".bias", {channels}, ParameterRole::beta, 1, 1);
     }
   }
 }

@@ -36,7 +36,10 @@ Activation activation_op(ActivationKind kind) {
 }
 
 /// A layer before a norm needs no bias of its own when the norm subtracts it and β replaces it.
-bool replaces_bias(const NormConfig& norm) { return norm.traits().subtracts_mean && norm.affine; }
+bool replaces_bias(const NormConfig& norm) {
+  const NormTraits traits = norm.traits();
+  return traits.subtracts_mean && traits.has_beta && norm.affine;
+}
 
 bool needs_bias(const GraphBuilder& b, const ModelConfig& m) {
   return !replaces_bias(b.norm()) || m.norm_position == NormPosition::after_activation;

@@ -44,7 +44,8 @@ Program compile_program(const Graph& graph, Device& device, const ProgramOptions
   std::vector<int> alias;
   Emission emission{graph, device, program, {}, {}, {}, {}, {}, {}, {}, -1};
   emission.nodes = lower(graph, options, alias);
-  if (!options.norm.noise) fuse(graph, emission.nodes);  // noise stands behind the norm itself
+  // Noise stands behind the norm itself.
+  if (options.norm.traits().absorbs_activation && !options.norm.noise) fuse(graph, emission.nodes);
   emission.messages = share(graph, options, emission.nodes);
   add_parameter_tensors(emission);
   emit_forward(emission);
