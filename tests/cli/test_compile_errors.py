@@ -29,9 +29,9 @@ static_assert(lists_all_fields<Half>());
 """
 KIND = """#include "engine/config/norm_traits.h"
 using namespace syncnorm;
-constexpr NormTraits traits = {.layer = true, .statistics = StatisticsOver::sample, 
-  .subtracts_mean = true, .has_beta = true, .absorbs_activation = true, .groups = ChannelGroups::one, .trains_affine = true,
-  .one_value = true};
+constexpr NormTraits traits = {.layer = true, .statistics = StatisticsOver::sample,
+  .subtracts_mean = true, .has_beta = true, .absorbs_activation = true, .groups = ChannelGroups::one,
+  .trains_affine = true, .one_value = true};
 """
 
 
