@@ -183,6 +183,4 @@ Rows ending_rows() {
   };
 }
 
-/// One address, or a list of them.
-
 }  // namespace syncnorm::config

@@ -13,6 +13,7 @@ namespace syncnorm::config {
 
 namespace {
 
+/// One address, or a list of them.
 SchemaKey listen_key() {
   return {"metrics.listen", "address, or list of addresses",
           "numeric `host:port` of the exporter, one per node; port 0: a free one; no TLS",

@@ -15,12 +15,13 @@ class Executor;
 class ExecutionHook {
  public:
   virtual ~ExecutionHook() = default;
-  /// Before instruction `index` of the executor's program. false: it is left out.
+  /// Before instruction `index` of the executor's program is run. false: it is left out.
   virtual bool before(Executor& executor, std::size_t index, const StepState& state);
-  /// A compute instruction has run for a local replica, or for the group that begins with it; what
-  /// it read and wrote is still there.
+  /// A compute instruction with the scope replica or group has run for a local replica, or for the
+  /// group that begins with it; what it read and wrote is still there.
   virtual void ran(Executor& executor, std::size_t index, int replica);
-  /// The instruction has run for all replicas that are computed together.
+  /// Training passes (not Executor::run_forward): `index` is behind, for all replicas that are
+  /// computed together; also where it was left out, or belongs to the last wave only.
   virtual void after(Executor& executor, std::size_t index, const StepState& state);
   /// The host waits for a step that was queued.
   virtual void waiting(Executor& executor, std::int64_t step);

@@ -2,7 +2,7 @@
 // progress and waits for, and what each of them cost.
 //
 // Where a device has memory of its own, reductions are queued on it; elsewhere the host carries
-// them out. make() chooses, once; StepReduction is the seam.
+// them out. The constructor of Reductions asks once; StepReduction is the seam.
 #pragma once
 
 #include <chrono>

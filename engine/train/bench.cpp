@@ -83,12 +83,13 @@ class BenchLoop {
  private:
   double finish() {
     const StepDone step = loop_.finish();
-    if (step.outcome == StepDone::Outcome::unusable)
-      throw InputError(unusable_on_any_rank(setup_.comm, *step.batch));
-    if (step.outcome == StepDone::Outcome::not_finite) {
+    if (step.outcome == StepDone::Outcome::unusable) {
+      const std::string message = unusable_on_any_rank(setup_.comm, *step.batch);
       loop_.abandon();
-      throw DivergedError(why_diverged(setup_, step));
+      throw InputError(message);
     }
+    if (step.outcome == StepDone::Outcome::not_finite)
+      throw DivergedError(why_diverged(setup_, loop_, step));
     return step.event.seconds;
   }
 

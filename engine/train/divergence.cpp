@@ -94,9 +94,10 @@ std::string where_backward(const Setup& setup) {
 
 }  // namespace
 
-std::string why_diverged(Setup& setup, const StepDone& step) {
+std::string why_diverged(Setup& setup, StepLoop& loop, const StepDone& step) {
   const auto updates = static_cast<std::int64_t>(step.state.step);
   setup.record(FlightKind::mark, "a search for what is not finite", updates + 1);
+  loop.abandon();  // no update was made since
   setup.steps->go_on();
   StepState state;
   state.seed = step.state.seed;

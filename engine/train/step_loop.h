@@ -56,7 +56,7 @@ class StepLoop {
 
   /// The oldest step in flight. What is not good stays in flight until abandon().
   StepDone finish();
-  /// Waits for all steps in flight and forgets them; they changed nothing.
+  /// Waits for all steps in flight and forgets them.
   void abandon();
 
  private:

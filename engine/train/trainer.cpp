@@ -170,8 +170,7 @@ void Trainer::fail(const StepDone& step) {
     if (run_folder_taken_) finish(updates, "stopped", message);
     throw InputError(message);
   }
-  loop_.abandon();
-  const std::string message = why_diverged(setup_, step);
+  const std::string message = why_diverged(setup_, loop_, step);
   finish(updates, "diverged", message);
   throw DivergedError(message);
 }

@@ -65,6 +65,16 @@ class DoesNotCompile(harness.TestCase):
         more = header.replace("#pragma once", "").replace("rms, frozen }", "rms, frozen, another }")
         self.assertIn("another", self.errors(more))
 
+    def test_the_cuda_module_has_a_kernel_for_every_operation(self):
+        """It is linked against the program, so the linker does not complain of what is missing."""
+        module = Path(harness.PROGRAM).resolve().with_name("syncnorm_cuda.so")
+        if not module.exists() or shutil.which("nm") is None:
+            self.skipTest("no CUDA module in this build, or no nm")
+        names = subprocess.run(["nm", "-C", str(module)], capture_output=True, text=True, check=True).stdout
+        compiled = [line for line in names.splitlines() if "syncnorm::cuda::compile<" in line]
+        self.assertGreater(len(compiled), 30)
+        self.assertEqual([line for line in compiled if " U " in line], [])
+
 
 if __name__ == "__main__":
     harness.main()

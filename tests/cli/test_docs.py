@@ -61,5 +61,21 @@ class Floors(harness.TestCase):
         self.assertEqual(seen, set(floor))
 
 
+class Words(harness.TestCase):
+    def test_every_value_of_a_choice_has_a_word(self):
+        """The enumerations of the configuration against the lists of their words."""
+        words = (ROOT / "engine/config/names.h").read_text()
+        sources = "".join((ROOT / name).read_text() for name in
+                          ("engine/config/experiment.h", "engine/config/norm_traits.h", "kernels/ops/batch_norm.h"))
+        checked = 0
+        for name, body in re.findall(r"constexpr Choice<(\w+)> \w+\[\] = (\{.*?\});", words, re.DOTALL):
+            values = re.search(r"enum class " + name + r" \{(.*?)\}", sources, re.DOTALL)
+            self.assertIsNotNone(values, name)
+            self.assertEqual(sorted(re.findall(r"\w+", values.group(1))),
+                             sorted(re.findall(name + r"::(\w+)", body)), name)
+            checked += 1
+        self.assertGreater(checked, 14)
+
+
 if __name__ == "__main__":
     harness.main()

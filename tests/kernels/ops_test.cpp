@@ -22,9 +22,19 @@ void change(double& value) {
   value = std::nextafter(value, std::numeric_limits<double>::infinity());
 }
 void change(std::vector<int>& values) { values.push_back(1); }
+/// How many enumerators there are; they count from 0.
 template <class Enum>
-requires std::is_enum_v<Enum>
-void change(Enum& value) { value = static_cast<Enum>(static_cast<int>(value) + 1); }
+constexpr int kEnumerators = 0;
+template <>
+constexpr int kEnumerators<Activation> = 6;
+template <>
+constexpr int kEnumerators<Deviation> = 3;
+template <>
+constexpr int kEnumerators<DeviationPart> = 3;
+template <>
+constexpr int kEnumerators<PoolKind> = 2;
+template <>
+constexpr int kEnumerators<Storage> = 2;
 
 template <class T>
 using Changes = std::vector<std::function<void(T&)>>;
@@ -40,7 +50,14 @@ void add_changes(Changes<T>& changes, const std::function<Part&(T&)>& part) {
       };
       if constexpr (std::is_class_v<Value> && !std::is_same_v<Value, std::vector<int>>)
         add_changes<T, Value>(changes, value);
-      else
+      else if constexpr (std::is_enum_v<Value>) {
+        static_assert(kEnumerators<Value> > 0);
+        for (int by = 1; by < kEnumerators<Value>; ++by)  // every other one
+          changes.push_back([value, by](T& whole) {
+            Value& now = value(whole);
+            now = static_cast<Value>((static_cast<int>(now) + by) % kEnumerators<Value>);
+          });
+      } else
         changes.push_back([value](T& whole) { change(value(whole)); });
     }
   });

@@ -3,7 +3,7 @@
 // kind stands in engine/config/norm_traits.h.
 //
 // To add a norm: its kind and traits there, its operations in kernels/ops/, a file here and a case
-// in family_of(). docs/design.md lists every step.
+// in family_of(). CONTRIBUTING.md lists every step.
 #pragma once
 
 #include "engine/program/gradients.h"
