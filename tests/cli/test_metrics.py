@@ -72,6 +72,10 @@ class Metrics(harness.TestCase):
         (target,) = json.loads(next(targets.glob("*.json")).read_text())
         (address,) = target["targets"]
         self.assertEqual(target["labels"], {"__meta_syncnorm_run": str(self.folder / "watched")})
+        # Ranks compute and wait without pause, and the exporter has the lowest priority: on as many cores as
+        # ranks it would get none, and a scrape take seconds. Only the training threads are moved.
+        for pid in harness.ranks_of(process, ranks) if ranks else [process.pid]:
+            os.sched_setaffinity(pid, {min(os.sched_getaffinity(0))})
         return process, address
 
     def stop(self, process, ranks=2):
