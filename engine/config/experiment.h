@@ -1,7 +1,7 @@
 // The typed experiment: what the strict YAML of a user becomes. Plain data, no parsing.
 //
-// Every member is one key of the schema (engine/config/schema_*.cpp), which also holds its default's
-// reason, its range and its documentation; defaults here are the only ones.
+// Every member is one key of the schema (engine/config/schema_*.cpp), which also holds its
+// default's reason, its range and its documentation; defaults here are the only ones.
 #pragma once
 
 #include <cstdint>
