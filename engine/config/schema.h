@@ -1,7 +1,8 @@
 // Every key of an experiment, once: path, type, default, meaning, and how it is stored and printed.
 //
 // Parsing, validation, --help, --print-config and docs/config.md are made from this table, so none
-// of them can say something else. To add a key, add a member to Experiment and a row to schema_*.cpp.
+// of them can say something else. To add a key, add a member to Experiment and a row to
+// schema_*.cpp.
 #pragma once
 
 #include <functional>

@@ -193,9 +193,9 @@ StepTimes time_instructions(Setup& setup, int steps) {
   const InstructionSeconds measured(executor);
   const std::size_t count = measured.seconds().size();
   std::vector<std::vector<double>> seconds(count);
-  std::vector<double> rest;
+  std::vector<double> rest, before;
   for (int step = 0; step < steps; ++step) {
-    const std::vector<double> before = measured.seconds();
+    before = measured.seconds();
     double whole = loop.one_step();
     for (std::size_t i = 0; i < count; ++i) {
       seconds[i].push_back(measured.seconds()[i] - before[i]);
