@@ -150,7 +150,7 @@ pass_output() {
 
 # A rank's first words, which nobody sees; until the program takes signals itself, USR2 is ignored. mpirun's own messages are the second sign that ranks ran.
 rank_started=syncnorm-rank-started
-never_began='MPI_INIT failed|before MPI_INIT completed'
+never_began='MPI_INIT failed|before MPI_INIT completed|requested component was not found'
 rank_ended='MPI_ABORT was invoked|Primary job +terminated normally, but|mpirun (noticed|detected) that'
 
 # Passes errors on. When a rank gives up, mpirun ends the others and waits for that: for ever, if a host
