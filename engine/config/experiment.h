@@ -169,7 +169,7 @@ struct NormConfig {
   double l1_factor() const { return l1_correction ? 1.2533141373155003 : 1.0; }
 
   NormTraits traits() const { return traits_of(kind); }
-  /// Whether statistics are taken over the batch, and so may be shared by replicas.
+  /// True for norms with statistics over the batch, which replicas may share.
   bool over_batch() const { return traits().statistics == StatisticsOver::batch; }
 };
 

@@ -1,5 +1,6 @@
-// What the rest of the program asks about a kind of norm. A new kind does not compile until every
-// question is answered: the switch is exhaustive (-Werror=switch), and an answer has no default.
+// Traits of the kinds of norms, which the rest of the program asks for. A new kind does not compile
+// until every question is answered: the switch is exhaustive (-Werror=switch), and an answer has no
+// default.
 #pragma once
 
 namespace syncnorm {
@@ -16,7 +17,7 @@ class Answer {
   T value_;
 };
 
-/// What mean and deviation are taken over.
+/// The values that mean and deviation are taken over.
 enum class StatisticsOver {
   nothing,
   batch,    // all samples of the replicas that share statistics

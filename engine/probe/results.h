@@ -1,4 +1,4 @@
-// What is measured beside training: plain data, for observers.
+// Results of measurements beside training: plain data, for observers.
 #pragma once
 
 #include <cstdint>

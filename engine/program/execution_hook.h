@@ -25,7 +25,7 @@ class ExecutionHook {
   virtual void after(Executor& executor, std::size_t index, const StepState& state);
   /// The host waits for a step that was queued.
   virtual void waiting(Executor& executor, std::int64_t step);
-  /// Whether it must be called in every step, so that none may be replayed from a recording.
+  /// True: it must be called in every step, so none may be replayed from a recording.
   virtual bool in_every_step() const { return false; }
 };
 

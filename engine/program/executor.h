@@ -76,7 +76,7 @@ class Executor {
   /// Calls `hook`, which must outlive it or be removed, from now on.
   void add_hook(ExecutionHook& hook) { hooks_.push_back(&hook); }
   void remove_hook(ExecutionHook& hook) { std::erase(hooks_, &hook); }
-  /// Whether no hook must be called in every step.
+  /// True where no hook must be called in every step.
   bool can_be_recorded() const;
 
   /// Values of a persistent f64 tensor for one local replica (and so for its group).
@@ -117,7 +117,7 @@ class Executor {
   std::size_t arena_bytes() const { return arena_bytes_; }
   int replicas_together() const { return wave_; }
   int local_replicas() const { return local_; }
-  /// What they cost, and how they are carried out; by index in program().reductions.
+  /// The reductions and their costs; by index in program().reductions.
   Reductions& reductions() { return reductions_; }
   const Reductions& reductions() const { return reductions_; }
   /// Only the convolutions and linear layers of a step, back to back, on what its tensors hold: the

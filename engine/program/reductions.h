@@ -42,7 +42,7 @@ class StepReduction {
   virtual bool test() = 0;
   /// What is run, or queued, from now on finds the result.
   virtual void wait() = 0;
-  /// What this rank sends, bytes.
+  /// Bytes that this rank sends.
   virtual std::size_t bytes_sent() const = 0;
   /// Throws PeerLostError when the communicator has failed.
   virtual void check() {}
@@ -56,7 +56,7 @@ struct ReductionTimes {
   double total() const { return statistics_forward + statistics_backward + gradient + loss; }
 };
 
-/// What one reduction of the program cost on this rank, since construction. In flight: from its
+/// Cost of one reduction of the program on this rank, since construction. In flight: from its
 /// start until it was seen to be complete (not measured where it is queued); exposed: spent in
 /// starting and waiting.
 struct ReductionTiming {
@@ -77,7 +77,7 @@ class Reductions {
   Reductions(const Program& program, Device& device, Communicator& comm, const Placement& placement,
              const StatisticsGroups* groups, const Options& options);
 
-  /// Whether they are queued on the device, rather than carried out by the host.
+  /// True: queued on the device; false: carried out by the host.
   bool queued() const { return queued_; }
   /// How this rank's replicas fold their gradients before start().
   const FoldPlan& gradient_plan() const { return gradient_plan_; }

@@ -27,7 +27,7 @@ class Optimizer {
   /// The gradient's global 2-norm, now.
   double gradient_norm(const Memory& memory);
 
-  /// What a checkpoint keeps: "momentum", or "exp_avg" and "exp_avg_sq".
+  /// The vectors that a checkpoint keeps: "momentum", or "exp_avg" and "exp_avg_sq".
   std::vector<OptimizerVector> state();
   std::size_t bytes() const;
 

@@ -80,7 +80,7 @@ struct BatchFinalize {
 /// and s² takes the place of the variance in the running pair.
 enum class Deviation { l2, l1, linf };
 
-/// What a deviation takes, given the mean:
+/// Sums that a deviation takes, given the mean:
 ///   absolute: f64 [2C]: Σ|x−μ|, Σ sign(x−μ)
 ///   largest:  f64 [C]: max|x−μ|, to be reduced by the maximum
 ///   maxima:   given the largest of the group, f64 [2C]: how often |x−μ| is that, Σ sign there

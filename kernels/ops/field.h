@@ -49,7 +49,7 @@ struct FieldPlaces {
 
 }  // namespace internal
 
-/// Whether T::fields() lists every data member of T once.
+/// True if T::fields() lists every data member of T once.
 template <class T>
 constexpr bool lists_all_fields() {
   const T object{};

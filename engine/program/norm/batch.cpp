@@ -157,7 +157,7 @@ void forward(Emission& e, std::size_t n) {
 
 // ---- Backward.
 
-/// What the two halves of a norm's backward pass hand on.
+/// Tensors that the first half of a norm's backward pass hands to the second.
 struct Half {
   std::size_t node = 0;
   int dy = kAbsent, g = kAbsent, dx = kAbsent, leaf = kAbsent;
