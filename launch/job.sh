@@ -148,21 +148,29 @@ pass_output() {
   return $lost
 }
 
-# A rank's first words, which nobody sees; until the program takes signals itself, USR2 is ignored. mpirun's own messages are the second sign that ranks ran.
+# Words of a rank that nobody sees: its shell's first ones, and the program's when MPI let it begin. mpirun's
+# own messages are the second sign of either; Open MPI loses some of them when all ranks fail at once.
 rank_started=syncnorm-rank-started
-never_began='MPI_INIT failed|before MPI_INIT completed|requested component was not found'
+rank_ready=syncnorm-rank-ready
+never_began='MPI_INIT failed|before MPI_INIT completed|requested component was not found|error occurred in MPI_Init'
 rank_ended='MPI_ABORT was invoked|Primary job +terminated normally, but|mpirun (noticed|detected) that'
 
 # Passes errors on. When a rank gives up, mpirun ends the others and waits for that: for ever, if a host
 # was lost, or if it cannot write. It gets `patience` seconds.
-# Returns 0 when a rank was seen that could begin, else 1.
+# Returns 0 when a rank was seen that could begin, 1 when none was, 2 when only its shell was.
 pass_errors() {
   local job=$1 line seen=1 armed='' never=''
   while IFS= read -r line || [ -n "$line" ]; do
-    if [[ $line == *"$rank_started"* ]]; then
-      seen=0
-      continue
-    fi
+    case $line in
+      *"$rank_ready"*)
+        seen=0
+        continue
+        ;;
+      *"$rank_started"*)
+        [ "$seen" -eq 0 ] || seen=2
+        continue
+        ;;
+    esac
     pass_line "$line" >&2 || true
     if [[ $line =~ $never_began ]]; then
       seen=1 never=yes
@@ -218,7 +226,9 @@ run_job() {
   (
     # mpirun passes USR2 on while the job runs; before and after that it must not end of one.
     trap '' USR2
-    exec mpirun "${options[@]}" /bin/sh -c "trap '' USR2; echo $rank_started >&2; exec \"\$@\"" sh "$@"
+    # So must a rank not, until its program takes signals itself.
+    local first="trap '' USR2; echo $rank_started >&2; exec env SYNCNORM_READY=$rank_ready \"\$@\""
+    exec mpirun "${options[@]}" /bin/sh -c "$first" sh "$@"
   ) </dev/null >&"$out_to" 2>&"$err_to" {out_from}<&- {out_to}>&- {err_from}<&- {err_to}>&- &
   job=$!
   exec {out_to}>&- {err_to}>&-
@@ -268,7 +278,8 @@ run_job() {
     fi
     return 0
   fi
-  if [ "$seen" -eq 1 ]; then
+  # mpirun ends with 1 where MPI refuses its ranks, and the program never does.
+  if [ "$seen" -eq 1 ] || { [ "$seen" -eq 2 ] && [ "$code" -eq 1 ]; }; then
     if [ -n "$stopping" ]; then # there was nothing to save yet
       code=75
       return 0

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cassert>
 #include <csignal>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <numeric>
@@ -183,10 +184,16 @@ static void move_crash_handlers() {
   }
 }
 
+/// Tells launch/job.sh, which reads the standard error of its ranks, that MPI let this one begin.
+static void say_ready() {
+  if (const char* word = std::getenv("SYNCNORM_READY")) std::fprintf(stderr, "%s\n", word);
+}
+
 /// The module's one entry: the world communicator, owned by the caller.
 extern "C" syncnorm::Communicator* syncnorm_mpi_world() {
   int provided = 0;
   MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided);
   move_crash_handlers();
+  say_ready();
   return new syncnorm::MpiCommunicator(MPI_COMM_WORLD, true);
 }

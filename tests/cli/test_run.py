@@ -330,13 +330,26 @@ class LaunchRun(harness.TestCase):
             self.assertEqual(result.returncode, code, result.stderr)
             self.assertEqual("the output could not be written" in result.stderr, code == 2)
 
-    def test_mpirun_outlives_a_late_signal(self):
+    def with_mpirun(self, script):
+        """A training started with a stand-in for mpirun."""
         fake = self.folder / "mpirun"
-        fake.write_text(f'#!/bin/sh\n[ "$1" != --version ] || exec {shutil.which("mpirun")} --version\n'
-                        f'echo MPI_ABORT was invoked >&2; echo here >{self.folder}/here; sleep 1; kill -USR2 $$; exit 75\n')
+        fake.write_text(f'#!/bin/sh\n[ "$1" != --version ] || exec {shutil.which("mpirun")} --version\n{script}\n')
         fake.chmod(0o755)
-        result = harness.finish(self.launch(2, "train", self.experiment("run"),
-                                            env={"PATH": f"{self.folder}:{os.environ['PATH']}"}))
+        return harness.finish(self.launch(2, "train", self.experiment("run"),
+                                          env={"PATH": f"{self.folder}:{os.environ['PATH']}"}))
+
+    def test_messages_that_open_mpi_loses(self):
+        """Ranks whose shell began and whose program did not: MPI refused them, whatever is said of it."""
+        lost = "Data unpack would read past end of buffer in file show_help.c"
+        for ready, code in (("", 2), ("echo syncnorm-rank-ready >&2", 70)):
+            result = self.with_mpirun(f"echo syncnorm-rank-started >&2\n{ready}\necho {lost} >&2\nexit 1")
+            self.assertEqual(result.code, code, result.err)
+            self.assertEqual("before a rank was started" in result.err, code == 2, result.err)
+            self.assertNotIn("syncnorm-rank", result.err)
+
+    def test_mpirun_outlives_a_late_signal(self):
+        result = self.with_mpirun(f"echo MPI_ABORT was invoked >&2; echo here >{self.folder}/here; sleep 1; "
+                                  "kill -USR2 $$; exit 75")
         self.assertEqual(result.code, 75, result.err)
         self.assertTrue((self.folder / "here").exists())
 
