@@ -20,13 +20,13 @@ Reduction<T>::Reduction(Communicator& comm, const std::vector<Interval>& blocks,
   assert(static_cast<int>(blocks.size()) == comm_.size());
   request_ = comm_.make_request();
   folded_.resize(plan_.local.merges.size());
-  const std::size_t own_nodes = plan_.local.nodes.size();
+  const std::size_t own_subtrees = plan_.local.subtrees.size();
   if (algorithm_ == ReductionAlgorithm::engine) {
-    if (own_nodes == 0) send_.assign(count_, T{0});
+    if (own_subtrees == 0) send_.assign(count_, T{0});
     return;
   }
   if (comm_.size() == 1) return;
-  const auto nodes = static_cast<std::size_t>(plan_.nodes);
+  const auto subtrees = static_cast<std::size_t>(plan_.subtrees);
   if (plan_.in_pairs && comm_.size() >= exchange_ranks && comm_.exchanges()) {
     rounds_ = exchange_rounds(comm_.rank(), comm_.size(), count_, plan_.sliced);
     channel_ = comm_.new_channel();
@@ -34,14 +34,14 @@ Reduction<T>::Reduction(Communicator& comm, const std::vector<Interval>& blocks,
       if (round.fold) receive_.resize(std::max(receive_.size(), round.receive_count));
     return;
   }
-  stack_.resize(nodes);
-  if (own_nodes != 1) send_.resize(own_nodes * count_);
+  stack_.resize(subtrees);
+  if (own_subtrees != 1) send_.resize(own_subtrees * count_);
   if (!plan_.sliced) {
-    receive_.resize(nodes * count_);
+    receive_.resize(subtrees * count_);
     return;
   }
   own_channel_ = comm_.subgroup({0, comm_.size()});
-  receive_.resize(nodes * static_cast<std::size_t>(plan_.own_slice));
+  receive_.resize(subtrees * static_cast<std::size_t>(plan_.own_slice));
   slice_.resize(static_cast<std::size_t>(plan_.own_slice));
 }
 
@@ -52,15 +52,15 @@ std::size_t Reduction<T>::values_sent() const {
   std::size_t exchanged = 0;
   for (const ExchangeRound& round : rounds_) exchanged += round.send_count;
   if (!rounds_.empty()) return exchanged;
-  return plan_.local.nodes.size() * count_ + (plan_.sliced ? slice_.size() : 0);
+  return plan_.local.subtrees.size() * count_ + (plan_.sliced ? slice_.size() : 0);
 }
 
 template <class T>
-void Reduction<T>::start(std::span<const T* const> nodes, T* result) {
-  assert(phase_ == Phase::idle && nodes.size() == plan_.local.nodes.size());
+void Reduction<T>::start(std::span<const T* const> subtrees, T* result) {
+  assert(phase_ == Phase::idle && subtrees.size() == plan_.local.subtrees.size());
   result_ = result;
   if (algorithm_ == ReductionAlgorithm::engine || comm_.size() == 1) {
-    const T* own = nodes.empty() ? send_.data() : nodes[0];
+    const T* own = subtrees.empty() ? send_.data() : subtrees[0];
     if (comm_.size() > 1) {
       comm_.start_all_reduce<T>(*request_, {own, count_}, {result, count_}, combine_with_);
       phase_ = Phase::engine;
@@ -70,24 +70,24 @@ void Reduction<T>::start(std::span<const T* const> nodes, T* result) {
     return;
   }
   if (!rounds_.empty()) {
-    if (nodes[0] != result) std::memcpy(result, nodes[0], count_ * sizeof(T));
+    if (subtrees[0] != result) std::memcpy(result, subtrees[0], count_ * sizeof(T));
     round_ = 0;
     phase_ = Phase::exchanging;
     return start_round();
   }
   std::span<const T> send;
-  if (nodes.size() == 1) {
-    send = {nodes[0], count_};
+  if (subtrees.size() == 1) {
+    send = {subtrees[0], count_};
   } else {
-    // Slices of one destination lie together: for each rank, its slice of every node.
+    // Slices of one destination lie together: for each rank, its slice of every subtree.
     T* to = send_.data();
     std::size_t at = 0;
     const int whole = static_cast<int>(count_);
     const auto widths =
         plan_.sliced ? std::span<const int>(plan_.slice_counts) : std::span(&whole, 1);
     for (const int width : widths) {
-      for (const T* node : nodes) {
-        std::memcpy(to, node + at, static_cast<std::size_t>(width) * sizeof(T));
+      for (const T* subtree : subtrees) {
+        std::memcpy(to, subtree + at, static_cast<std::size_t>(width) * sizeof(T));
         to += width;
       }
       at += static_cast<std::size_t>(width);
@@ -118,7 +118,7 @@ void Reduction<T>::start_leaves(std::span<T* const> leaves, T* result) {
 
 template <class T>
 void Reduction<T>::fold(const T* gathered, std::size_t width, T* result) {
-  // The nodes are consumed in place: the stack holds pointers into the receive buffer.
+  // The subtrees are consumed in place: the stack holds pointers into the receive buffer.
   T* base = const_cast<T*>(gathered);
   std::size_t height = 0;
   for (std::size_t i = 0; i < plan_.combine.merges.size(); ++i) {

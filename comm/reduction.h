@@ -1,7 +1,7 @@
 // One sum over the leaves of a tree, spread over the ranks of a communicator, run every step.
 //
-// Each rank sums its own leaves into the nodes of local_plan(), calls start() and later wait(); in
-// between, test() makes progress. `tree` gives the tree's bits whatever the placement: small
+// Each rank sums its own leaves into the subtrees of local_plan(), calls start() and later wait();
+// in between, test() makes progress. `tree` gives the tree's bits whatever the placement: small
 // messages are gathered everywhere and added locally; for large ones each rank adds one slice of
 // the values and the slices are gathered (2(N−1)/N of the bytes). Many ranks exchange in pairs
 // instead, in log2(N) or, with slices, 2·log2(N) rounds. `engine` is the communicator's own
@@ -22,8 +22,8 @@ class Reduction {
  public:
   /// `blocks[r]`: the leaves of rank r of `comm`, ascending and adjacent, possibly empty; together
   /// all leaves. `count` values per leaf. `name` appears in errors. `comm` must outlive the
-  /// reduction. Messages of more than `large_bytes` per node are sliced. From `exchange_ranks` on
-  /// ranks exchange in pairs, where the plan and the communicator can.
+  /// reduction. Messages of more than `large_bytes` per subtree are sliced. From `exchange_ranks`
+  /// on ranks exchange in pairs, where the plan and the communicator can.
   Reduction(Communicator& comm, const std::vector<Interval>& blocks, std::size_t count,
             ReductionAlgorithm algorithm, std::string name, Combine combine = Combine::sum,
             std::size_t large_bytes = ReductionPlan::kLargeBytes,
@@ -34,9 +34,9 @@ class Reduction {
   std::size_t count() const { return count_; }
   Combine combine() const { return combine_with_; }
 
-  /// `nodes[i]` points at `count` values of local_plan().nodes[i]; `result` receives the sum on
-  /// every rank and may be nodes[0]. Both must stay until wait() returns.
-  void start(std::span<const T* const> nodes, T* result);
+  /// `subtrees[i]` points at `count` values of local_plan().subtrees[i]; `result` receives the sum
+  /// on every rank and may be subtrees[0]. Both must stay until wait() returns.
+  void start(std::span<const T* const> subtrees, T* result);
   /// The same from this rank's leaves, which are folded in place, and so overwritten.
   void start_leaves(std::span<T* const> leaves, T* result);
   /// True when it is complete; makes progress.

@@ -59,11 +59,11 @@ std::vector<ExchangeRound> exchange_rounds(int rank, int ranks, std::size_t coun
 
 namespace {
 
-/// Whether ranks with so many nodes each, added by `combine`, are the leaves of a tree of ranks.
-bool tree_of_ranks(const std::vector<int>& nodes_of_rank, const FoldPlan& combine) {
-  if (std::any_of(nodes_of_rank.begin(), nodes_of_rank.end(), [](int n) { return n != 1; }))
+/// Whether ranks with so many subtrees each, added by `combine`, are the leaves of a tree of ranks.
+bool tree_of_ranks(const std::vector<int>& subtrees_of_rank, const FoldPlan& combine) {
+  if (std::any_of(subtrees_of_rank.begin(), subtrees_of_rank.end(), [](int n) { return n != 1; }))
     return false;
-  const int ranks = static_cast<int>(nodes_of_rank.size());
+  const int ranks = static_cast<int>(subtrees_of_rank.size());
   return combine.merges == tree_fold_leaves({0, ranks}, ranks).merges;
 }
 
@@ -80,20 +80,20 @@ ReductionPlan::ReductionPlan(const std::vector<Interval>& blocks, int rank, std:
     return;
   }
   local = tree_fold_leaves(own, leaves);
-  std::vector<Interval> all_nodes;
-  std::vector<int> nodes_of_rank;
+  std::vector<Interval> all_subtrees;
+  std::vector<int> subtrees_of_rank;
   for (const Interval& block : blocks) {
     const FoldPlan plan = tree_fold_leaves(block, leaves);
-    all_nodes.insert(all_nodes.end(), plan.nodes.begin(), plan.nodes.end());
-    nodes_of_rank.push_back(static_cast<int>(plan.nodes.size()));
+    all_subtrees.insert(all_subtrees.end(), plan.subtrees.begin(), plan.subtrees.end());
+    subtrees_of_rank.push_back(static_cast<int>(plan.subtrees.size()));
   }
-  combine = tree_fold(all_nodes, leaves);
-  assert(combine.nodes.size() == 1);
-  nodes = static_cast<int>(all_nodes.size());
+  combine = tree_fold(all_subtrees, leaves);
+  assert(combine.subtrees.size() == 1);
+  subtrees = static_cast<int>(all_subtrees.size());
   sliced = count * bytes_per_value > large_bytes && count >= ranks && ranks > 1;
-  in_pairs = (!sliced || std::has_single_bit(ranks)) && tree_of_ranks(nodes_of_rank, combine);
+  in_pairs = (!sliced || std::has_single_bit(ranks)) && tree_of_ranks(subtrees_of_rank, combine);
   if (!sliced) {
-    for (const int n : nodes_of_rank) gather_counts.push_back(n * static_cast<int>(count));
+    for (const int n : subtrees_of_rank) gather_counts.push_back(n * static_cast<int>(count));
     return;
   }
   for (std::size_t r = 0; r < ranks; ++r) {
@@ -101,10 +101,10 @@ ReductionPlan::ReductionPlan(const std::vector<Interval>& blocks, int rank, std:
     slice_counts.push_back(static_cast<int>(edge(r + 1) - edge(r)));
   }
   own_slice = slice_counts[static_cast<std::size_t>(rank)];
-  const int own_nodes = nodes_of_rank[static_cast<std::size_t>(rank)];
+  const int own_subtrees = subtrees_of_rank[static_cast<std::size_t>(rank)];
   for (std::size_t r = 0; r < ranks; ++r) {
-    send_counts.push_back(own_nodes * slice_counts[r]);
-    receive_counts.push_back(nodes_of_rank[r] * own_slice);
+    send_counts.push_back(own_subtrees * slice_counts[r]);
+    receive_counts.push_back(subtrees_of_rank[r] * own_slice);
   }
 }
 

@@ -19,9 +19,9 @@ struct ExchangeRound {
   bool fold = true;  // what is received is added to what is there; else it takes its place
 };
 
-/// The tree's sum over `ranks` ranks of one node each, in pairs. Neighbours first, so that what is
-/// added is always two whole subtrees. Whole vectors in ⌈log2 N⌉ levels (recursive doubling); where
-/// the last subtree of a level has fewer ranks than the one before, each of its ranks serves
+/// The tree's sum over `ranks` ranks of one subtree each, in pairs. Neighbours first, so that what
+/// is added is always two whole subtrees. Whole vectors in ⌈log2 N⌉ levels (recursive doubling);
+/// where the last subtree of a level has fewer ranks than the one before, each of its ranks serves
 /// several of that. Or, `halving`, of 2^k ranks, halves of halves in k rounds and back in k more
 /// (Rabenseifner 2004): 2(N−1)/N of the bytes.
 std::vector<ExchangeRound> exchange_rounds(int rank, int ranks, std::size_t count, bool halving);
@@ -29,7 +29,7 @@ std::vector<ExchangeRound> exchange_rounds(int rank, int ranks, std::size_t coun
 struct ReductionPlan {
   /// For rank `rank` of blocks.size(): `blocks[r]` are the leaves of rank r, ascending and
   /// adjacent, possibly empty; together all leaves. `count` values of `bytes_per_value` per leaf.
-  /// Trees with more than `large_bytes` per node are sliced.
+  /// Trees with more than `large_bytes` per subtree are sliced.
   ReductionPlan(const std::vector<Interval>& blocks, int rank, std::size_t count,
                 std::size_t bytes_per_value, ReductionAlgorithm algorithm, std::size_t large_bytes);
 
@@ -39,10 +39,10 @@ struct ReductionPlan {
   static constexpr int kExchangeRanks = 16;
 
   FoldPlan local;    // of this rank's leaves
-  FoldPlan combine;  // of all ranks' nodes; for the tree
-  int nodes = 0;     // of all ranks
+  FoldPlan combine;  // of all ranks' subtrees; for the tree
+  int subtrees = 0;  // of all ranks
   bool sliced = false;
-  bool in_pairs = false;  // exchange_rounds() give the tree's sum: every rank has a node of its
+  bool in_pairs = false;  // exchange_rounds() give the tree's sum: every rank has a subtree of its
                           // own, and of slices there are 2^k
   std::vector<int> gather_counts;                              // not sliced: values of each rank
   std::vector<int> send_counts, receive_counts, slice_counts;  // sliced

@@ -1,4 +1,5 @@
-// Builds fold plans by pushing nodes on a stack and merging siblings as soon as both are complete.
+// Builds fold plans by pushing subtrees on a stack and merging siblings as soon as both are
+// complete.
 #include "comm/tree.h"
 
 #include <algorithm>
@@ -7,7 +8,7 @@
 namespace syncnorm {
 namespace {
 
-/// Whether adjacent nodes a and b are the two children of one node of the tree over `leaves`.
+/// Whether adjacent subtrees a and b are the two children of one subtree of the tree over `leaves`.
 bool siblings(Interval a, Interval b, int leaves) {
   const int width = a.size();
   const bool power_of_two = (width & (width - 1)) == 0;
@@ -33,7 +34,7 @@ FoldPlan tree_fold(std::span<const Interval> inputs, int leaves) {
     }
     plan.merges.push_back(merges);
   }
-  plan.nodes = stack;
+  plan.subtrees = stack;
   return plan;
 }
 
@@ -49,7 +50,7 @@ FoldPlan running_fold_leaves(Interval block) {
     plan.slot.push_back(i == 0 ? 0 : 1);
     plan.merges.push_back(i == 0 ? 0 : 1);
   }
-  if (!block.empty()) plan.nodes = {block};
+  if (!block.empty()) plan.subtrees = {block};
   plan.slots = std::min(block.size(), 2);
   return plan;
 }

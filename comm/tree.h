@@ -14,23 +14,24 @@
 
 namespace syncnorm {
 
-/// How to add an ascending list of adjacent nodes with a stack: input i is written to stack place
-/// slot[i], then the topmost two places are merged merges[i] times (place k += place k+1).
+/// How to add an ascending list of adjacent subtrees with a stack: input i is written to stack
+/// place slot[i], then the topmost two places are merged merges[i] times (place k += place k+1).
 struct FoldPlan {
   std::vector<int> slot;
   std::vector<int> merges;
-  std::vector<Interval> nodes;  // what is left on the stack: maximal whole subtrees, in order
-  int slots = 0;                // stack places needed
+  std::vector<Interval> subtrees;  // what is left on the stack: maximal whole subtrees, in order
+  int slots = 0;                   // stack places needed
 };
 
-/// The plan for adjacent nodes `inputs` (each a node of the tree) of a tree over `leaves` leaves.
+/// The plan for adjacent subtrees `inputs` (each a subtree of the tree) of a tree over `leaves`
+/// leaves.
 FoldPlan tree_fold(std::span<const Interval> inputs, int leaves);
 
 /// The plan for the single leaves of `block`.
 FoldPlan tree_fold_leaves(Interval block, int leaves);
 
-/// The plan that adds the leaves of `block` one after another into one node: not the tree's order,
-/// for `reduction: fastest`.
+/// The plan that adds the leaves of `block` one after another into one subtree: not the tree's
+/// order, for `reduction: fastest`.
 FoldPlan running_fold_leaves(Interval block);
 
 /// What a reduction does with two values. The maximum is for values that are not negative: ranks

@@ -237,12 +237,12 @@ class DataBench {
   /// Options for one epoch of the images, in memory that exists already, as in training.
   LoaderOptions loader_options() {
     LoaderOptions options;
-    options.plan = {experiment_.replicas, experiment_.batch_per_replica, false,
-                    static_cast<std::int64_t>(samples_.size())};
+    options.batching = {experiment_.replicas, experiment_.batch_per_replica, false,
+                        static_cast<std::int64_t>(samples_.size())};
     options.replicas = {0, experiment_.replicas};
     options.shuffle = experiment_.data.shuffle;
     options.augment = AugmentConfig::from(experiment_.data);
-    options.total_steps = options.plan.steps_per_epoch();
+    options.total_steps = options.batching.steps_per_epoch();
     options.prefetch = experiment_.data.prefetch;
     loader_memory_.resize(Loader::bytes(dataset_, options) / sizeof(Line));
     options.memory = loader_memory_.front().bytes.data();

@@ -20,7 +20,7 @@ constexpr std::size_t kThreshold = ReductionPlan::kLargeBytes;
 struct Row {
   DataType type;
   std::size_t bytes;
-  int leaves, nodes;
+  int leaves, subtrees;
   double gathered, sliced, paired, engine;  // seconds
 
   /// What a training step does with it.
@@ -47,7 +47,7 @@ std::vector<Row> measure(Communicator& comm, const BenchLine& line) {
         const auto seconds = [&](ReductionWay way) {
           return median(bench.seconds[static_cast<std::size_t>(way)]);
         };
-        rows.push_back({type, bytes, leaves, bench.nodes, seconds(ReductionWay::gathered),
+        rows.push_back({type, bytes, leaves, bench.subtrees, seconds(ReductionWay::gathered),
                         seconds(ReductionWay::sliced), seconds(ReductionWay::paired),
                         seconds(ReductionWay::engine)});
       }
@@ -76,12 +76,12 @@ const Row& worst(const std::vector<Row>& rows) {
 
 std::string table(const std::vector<Row>& rows, const BenchLine& line) {
   std::string text =
-      "| values | bytes a node | leaves a rank | nodes a rank | gathered, us | sliced, us | "
+      "| values | bytes a subtree | leaves a rank | subtrees a rank | gathered, us | sliced, us | "
       "in pairs, us | engine, us | chosen | slower than the other |\n"
       "|---|---:|---:|---:|---:|---:|---:|---:|---|---:|\n";
   for (const Row& row : rows)
     text += fmt::format("| {} | {} | {} | {} | {:.1f} | {:.1f} | {:.1f} | {:.1f} | {} | {} |\n",
-                        name(row.type), bytes_text(row.bytes), row.leaves, row.nodes,
+                        name(row.type), bytes_text(row.bytes), row.leaves, row.subtrees,
                         1e6 * row.gathered, 1e6 * row.sliced, 1e6 * row.paired, 1e6 * row.engine,
                         row.is_sliced() ? "sliced" : "gathered",
                         row.regret() > 0.0 ? fmt::format("{:.0f}%", 100.0 * row.regret()) : "");
@@ -111,7 +111,7 @@ nlohmann::json json(const std::vector<Row>& rows, const BenchLine& line, const C
     out["reductions"].push_back({{"type", name(row.type)},
                                  {"bytes", row.bytes},
                                  {"leaves_per_rank", row.leaves},
-                                 {"nodes_of_rank_0", row.nodes},
+                                 {"subtrees_of_rank_0", row.subtrees},
                                  {"gathered_seconds", row.gathered},
                                  {"sliced_seconds", row.sliced},
                                  {"paired_seconds", row.paired},

@@ -13,8 +13,8 @@
 
 #include "base/error.h"
 #include "comm/agreement.h"
+#include "engine/config/locations.h"
 #include "engine/config/names.h"
-#include "engine/config/places.h"
 #include "monitoring/pushgateway.h"
 #include "monitoring/run_history.h"
 #include "monitoring/whole_file.h"
@@ -94,8 +94,8 @@ Metrics::Metrics(const LoadedExperiment& loaded, Communicator& comm, Labels buil
       say_(std::move(say)) {
   agree(comm_, [&] {
     if (config_.user.empty()) return;
-    with_places(loaded_,
-                [&] { auth_ = BasicAuth::from_file(config_.user, config_.password_file); });
+    with_locations(loaded_,
+                   [&] { auth_ = BasicAuth::from_file(config_.user, config_.password_file); });
   });
   run_.start_time = run_.first_start_time = run_.checkpoint_time = unix_seconds();
 }
@@ -227,7 +227,7 @@ void Metrics::on_rank_start(const RankStartEvent& event) {
   comm_.all_gather_text("");  // the first scrape has all ranks
   started_ = true;
   agree(comm_, [&] {
-    if (config_.prometheus && board_->is_first()) with_places(loaded_, [&] { serve(); });
+    if (config_.prometheus && board_->is_first()) with_locations(loaded_, [&] { serve(); });
   });
 }
 

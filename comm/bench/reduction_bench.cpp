@@ -33,10 +33,10 @@ class Way {
             way == ReductionWay::engine ? ReductionAlgorithm::engine : ReductionAlgorithm::tree,
             "bench", Combine::sum, large_bytes(way),
             way == ReductionWay::paired ? 2 : std::numeric_limits<int>::max()),
-        values_(reduction_.local_plan().nodes.size() * reduction_.count(), T{1}),
+        values_(reduction_.local_plan().subtrees.size() * reduction_.count(), T{1}),
         result_(reduction_.count()) {
-    for (std::size_t n = 0; n < reduction_.local_plan().nodes.size(); ++n)
-      nodes_.push_back(values_.data() + n * reduction_.count());
+    for (std::size_t n = 0; n < reduction_.local_plan().subtrees.size(); ++n)
+      subtrees_.push_back(values_.data() + n * reduction_.count());
     run();
     constexpr double kSpan = 3e-4;  // seconds
     const double once = largest_over_ranks(comm_, timed(1));
@@ -49,7 +49,7 @@ class Way {
     run();                           // and leave that barrier behind
     return largest_over_ranks(comm_, timed(calls_));
   }
-  int nodes() const { return static_cast<int>(nodes_.size()); }
+  int subtrees() const { return static_cast<int>(subtrees_.size()); }
 
  private:
   static std::size_t large_bytes(ReductionWay way) {
@@ -63,7 +63,7 @@ class Way {
   }
 
   void run() {
-    reduction_.start(nodes_, result_.data());
+    reduction_.start(subtrees_, result_.data());
     reduction_.wait();
   }
   double timed(int calls) {
@@ -75,7 +75,7 @@ class Way {
   Communicator& comm_;
   Reduction<T> reduction_;
   std::vector<T> values_, result_;
-  std::vector<const T*> nodes_;
+  std::vector<const T*> subtrees_;
   int calls_ = 1;
 };
 
@@ -85,7 +85,7 @@ ReductionWaysBench bench_values(Communicator& comm, const ReductionBenchOptions&
   for (const ReductionWay way : kReductionWays)
     ways.push_back(std::make_unique<Way<T>>(comm, options, way));
   ReductionWaysBench bench;
-  bench.nodes = ways[0]->nodes();
+  bench.subtrees = ways[0]->subtrees();
   for (int round = 0; round < options.rounds; ++round)
     for (std::size_t w = 0; w < ways.size(); ++w) bench.seconds[w].push_back(ways[w]->seconds());
   return bench;

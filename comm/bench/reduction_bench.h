@@ -19,7 +19,7 @@ inline constexpr ReductionWay kReductionWays[] = {ReductionWay::gathered, Reduct
 
 struct ReductionBenchOptions {
   DataType type = DataType::f64;
-  std::size_t bytes = 64;  // of a node: the message when a rank's leaves are one node
+  std::size_t bytes = 64;  // of a subtree: the message when a rank's leaves are one subtree
   int leaves = 1;          // per rank, folded before the clock starts
   int rounds = 20;
 };
@@ -27,7 +27,7 @@ struct ReductionBenchOptions {
 /// Seconds of one reduction from its start until it was waited for, by round, on the slowest rank;
 /// indexed by ReductionWay. The same on every rank.
 struct ReductionWaysBench {
-  int nodes = 1;  // that rank 0 sends
+  int subtrees = 1;  // that rank 0 sends
   std::vector<double> seconds[std::size(kReductionWays)];
 };
 

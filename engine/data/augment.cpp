@@ -60,16 +60,17 @@ int uniform_int(RandomStream& random, int n) {
   return static_cast<int>(random.below(static_cast<std::uint64_t>(n)));
 }
 
-PixelMap compose(const ImageSet& images, std::uint32_t index, const AugmentPlan& plan) {
+PixelMap compose(const ImageSet& images, std::uint32_t index, const Augmentation& augmentation) {
   PixelMap map(images);
-  const auto stream = [&plan, index](RandomPurpose purpose) {
-    return RandomStream(plan.seed, purpose, static_cast<std::uint64_t>(plan.epoch), index);
+  const auto stream = [&augmentation, index](RandomPurpose purpose) {
+    return RandomStream(augmentation.seed, purpose, static_cast<std::uint64_t>(augmentation.epoch),
+                        index);
   };
-  for (const AugmentKind kind : plan.augment.kinds) {
+  for (const AugmentKind kind : augmentation.augment.kinds) {
     switch (kind) {
       case AugmentKind::random_crop: {
         RandomStream random = stream(RandomPurpose::random_crop);
-        const int padding = plan.augment.crop_padding;
+        const int padding = augmentation.augment.crop_padding;
         const int dy = uniform_int(random, 2 * padding + 1) - padding;
         const int dx = uniform_int(random, 2 * padding + 1) - padding;
         map.crop(dy, dx);
@@ -82,7 +83,7 @@ PixelMap compose(const ImageSet& images, std::uint32_t index, const AugmentPlan&
         RandomStream random = stream(RandomPurpose::cutout);
         const int y = uniform_int(random, images.height);
         const int x = uniform_int(random, images.width);
-        map.cut(y, x, plan.augment.cutout_size);
+        map.cut(y, x, augmentation.augment.cutout_size);
         break;
       }
       case AugmentKind::random_resized_crop:
@@ -137,8 +138,8 @@ NormalizationTable::NormalizationTable(const std::vector<float>& mean,
   }
 }
 
-ImageMap image_map(const ImageSet& images, std::uint32_t index, const AugmentPlan& plan) {
-  const PixelMap map = compose(images, index, plan);
+ImageMap image_map(const ImageSet& images, std::uint32_t index, const Augmentation& augmentation) {
+  const PixelMap map = compose(images, index, augmentation);
   return {map.source_y,     map.source_x,          map.direction_x,     map.rows.begin,
           map.rows.end,     map.columns.begin,     map.columns.end,     map.cut_rows.begin,
           map.cut_rows.end, map.cut_columns.begin, map.cut_columns.end, 1};
@@ -150,20 +151,21 @@ void make_plain_image(const ImageSet& images, const std::uint8_t* pixels,
   convert_pixels(pixels, images.channels, images.height * images.width, normalization, out);
 }
 
-void make_image(const ImageSet& images, std::uint32_t index, const AugmentPlan& plan, float* out) {
+void make_image(const ImageSet& images, std::uint32_t index, const Augmentation& augmentation,
+                float* out) {
   assert(index < images.size());
-  make_image(images, images.image(index), index, plan, out);
+  make_image(images, images.image(index), index, augmentation, out);
 }
 
 void make_image(const ImageSet& images, const std::uint8_t* pixels, std::uint32_t index,
-                const AugmentPlan& plan, float* out) {
-  const NormalizationTable& table = *plan.normalization;
-  if (plan.augment.kinds.empty()) {
+                const Augmentation& augmentation, float* out) {
+  const NormalizationTable& table = *augmentation.normalization;
+  if (augmentation.augment.kinds.empty()) {
     make_plain_image(images, pixels, table, out);
     return;
   }
   assert(table.channels() == images.channels);
-  const PixelMap map = compose(images, index, plan);
+  const PixelMap map = compose(images, index, augmentation);
   const std::ptrdiff_t channels = images.channels;
   const std::ptrdiff_t row_size = channels * images.width;
   for (int y = 0; y < images.height; ++y) {

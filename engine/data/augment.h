@@ -41,7 +41,7 @@ struct AugmentConfig {
 };
 
 /// The augmentation of one epoch.
-struct AugmentPlan {
+struct Augmentation {
   AugmentConfig augment;
   std::uint64_t seed = 1;
   std::int64_t epoch = 0;
@@ -50,21 +50,22 @@ struct AugmentPlan {
 
 /// Writes sample `index` of `images`, augmented and normalized, to out[height, width, channels].
 /// Allocates nothing. random_resized_crop and color_jitter come before, as images on disk are
-/// decoded (stored_images.h); the others are, in the order of the plan's kinds:
+/// decoded (stored_images.h); the others are, in the order of the augmentation's kinds:
 ///   random_crop      pads raw zeros (black) on all sides and crops back to size, all offsets
 ///                    equally likely;
 ///   horizontal_flip  mirrors left and right, with probability 1/2;
 ///   cutout           sets a square to the channel's mean (0 after normalization); its centre is
 ///                    uniform over the image and what lies outside is clipped (DeVries & Taylor
 ///                    2017).
-void make_image(const ImageSet& images, std::uint32_t index, const AugmentPlan& plan, float* out);
+void make_image(const ImageSet& images, std::uint32_t index, const Augmentation& augmentation,
+                float* out);
 
 /// The same of `pixels`, an image of the size of `images`, with the random numbers of `index`.
 void make_image(const ImageSet& images, const std::uint8_t* pixels, std::uint32_t index,
-                const AugmentPlan& plan, float* out);
+                const Augmentation& augmentation, float* out);
 
 /// The same mapping as numbers, for a device that makes the image itself.
-ImageMap image_map(const ImageSet& images, std::uint32_t index, const AugmentPlan& plan);
+ImageMap image_map(const ImageSet& images, std::uint32_t index, const Augmentation& augmentation);
 
 /// Writes an image of the size of `images` as it is, only normalized: what evaluation uses.
 void make_plain_image(const ImageSet& images, const std::uint8_t* pixels,

@@ -13,15 +13,15 @@ EvalFeed::EvalFeed(const ImageSet& set, const NormalizationTable& normalization,
       normalization_(normalization),
       chunks_(std::move(chunks)),
       all_(all),
-      places_(places(set)),
-      left_(places_.size()) {
+      buffers_(buffers(set)),
+      left_(buffers_.size()) {
   const auto slot_count = static_cast<std::size_t>(slots);
   assert(std::all_of(chunks_.begin(), chunks_.end(), [slot_count](const Samples& samples) {
     return !samples.empty() && samples.size() <= slot_count;
   }));
-  for (Place& place : places_) {
-    place.batch.images = memory;
-    place.batch.labels.resize(slot_count);
+  for (Buffer& buffer : buffers_) {
+    buffer.batch.images = memory;
+    buffer.batch.labels.resize(slot_count);
     memory += slot_count * set.image_size();
   }
   const int threads = set.stored == nullptr ? 0 : set.stored->config.threads;
@@ -51,7 +51,7 @@ EvalBatch& EvalFeed::next() {
   else
     wait_for(chunk);
   finish(chunk);
-  return place(chunk).batch;
+  return buffer(chunk).batch;
 }
 
 /// Gives the place of the chunk before it back, and returns when `chunk` is made.
@@ -65,12 +65,12 @@ void EvalFeed::wait_for(std::size_t chunk) {
 
 /// Returns when there is an image to take: true; or when all is to end: false.
 bool EvalFeed::wait_for_work() {
-  while (!stop_ && !failure_ && !(open_ < chunks_.size() && open_ < released_ + places_.size()))
+  while (!stop_ && !failure_ && !(open_ < chunks_.size() && open_ < released_ + buffers_.size()))
     work_changed_.wait(mutex_);
   return !stop_ && !failure_;
 }
 
-/// Body of every thread: fills one image after another, in chunks that have a place.
+/// Body of every thread: fills one image after another, in chunks that have a buffer.
 void EvalFeed::run() {
   std::unique_ptr<ImageReader> reader;
   std::vector<std::uint8_t> pixels;
@@ -86,7 +86,7 @@ void EvalFeed::run() {
     const std::size_t chunk = open_, image = next_image_++;
     if (image == 0) {
       left(chunk) = chunks_[chunk].size();
-      place(chunk).found.assign(chunks_[chunk].size(), {});
+      buffer(chunk).found.assign(chunks_[chunk].size(), {});
     }
     if (next_image_ == chunks_[chunk].size()) {
       ++open_;
@@ -109,7 +109,7 @@ void EvalFeed::run() {
 
 void EvalFeed::fill_stored(std::size_t chunk, std::size_t image, ImageReader& reader,
                            std::vector<std::uint8_t>& pixels) {
-  Place& own = place(chunk);
+  Buffer& own = buffer(chunk);
   CorruptFindings& found = own.found[image];
   const ImageReader::Result result =
       reader.read(chunks_[chunk][image], all_, nullptr, pixels.data(), found.corrupt);
@@ -120,7 +120,7 @@ void EvalFeed::fill_stored(std::size_t chunk, std::size_t image, ImageReader& re
 }
 
 void EvalFeed::fill_from_memory(std::size_t chunk) {
-  EvalBatch& batch = place(chunk).batch;
+  EvalBatch& batch = buffer(chunk).batch;
   const Samples samples = chunks_[chunk];
   for (std::size_t i = 0; i < samples.size(); ++i) {
     make_plain_image(set_, set_.image(samples[i]), normalization_,
@@ -131,7 +131,7 @@ void EvalFeed::fill_from_memory(std::size_t chunk) {
 
 /// What is left to do once all images are there.
 void EvalFeed::finish(std::size_t chunk) {
-  Place& own = place(chunk);
+  Buffer& own = buffer(chunk);
   EvalBatch& batch = own.batch;
   const std::size_t size = set_.image_size(), used = chunks_[chunk].size();
   std::fill(batch.images + used * size, batch.images + batch.labels.size() * size, 0.0f);

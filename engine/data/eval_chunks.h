@@ -58,7 +58,7 @@ class EvalFeed {
   using Samples = std::span<const std::uint32_t>;
 
   /// `chunks`: the samples of each, 1..slots of them. What must be skipped is replaced from `all`
-  /// (ImageReader::read). `memory` holds places(set) · slots images. All outlive the feed.
+  /// (ImageReader::read). `memory` holds buffers(set) · slots images. All outlive the feed.
   EvalFeed(const ImageSet& set, const NormalizationTable& normalization,
            std::vector<Samples> chunks, Samples all, int slots, float* memory);
   /// Returns when the images that are being decoded are finished.
@@ -67,14 +67,14 @@ class EvalFeed {
   EvalFeed& operator=(const EvalFeed&) = delete;
 
   /// Chunks that are in memory at a time: the one in use, and of images on disk the next.
-  static std::size_t places(const ImageSet& set) { return set.stored == nullptr ? 1 : 2; }
+  static std::size_t buffers(const ImageSet& set) { return set.stored == nullptr ? 1 : 2; }
 
   /// The next chunk, which takes the place of the one before it. Rethrows what ended a thread.
   /// Requires that fewer than all were taken.
   EvalBatch& next();
 
  private:
-  struct Place {
+  struct Buffer {
     EvalBatch batch;
     std::vector<CorruptFindings> found;  // of each image; written by who took it
   };
@@ -90,7 +90,7 @@ class EvalFeed {
   bool made(std::size_t chunk) SYNCNORM_REQUIRES(mutex_) {
     return open_ > chunk && left(chunk) == 0;
   }
-  Place& place(std::size_t chunk) { return places_[chunk % places_.size()]; }
+  Buffer& buffer(std::size_t chunk) { return buffers_[chunk % buffers_.size()]; }
   std::size_t& left(std::size_t chunk) SYNCNORM_REQUIRES(mutex_) {
     return left_[chunk % left_.size()];
   }
@@ -99,7 +99,7 @@ class EvalFeed {
   const NormalizationTable& normalization_;
   const std::vector<Samples> chunks_;
   const Samples all_;
-  std::vector<Place> places_;
+  std::vector<Buffer> buffers_;
   std::size_t taken_ = 0;  // chunks; the consumer's own
 
   Mutex mutex_;

@@ -19,7 +19,7 @@ std::size_t batches_kept(const LoaderOptions& options) {
 
 std::size_t slots_of(const LoaderOptions& options) {
   return static_cast<std::size_t>(options.replicas.size()) *
-         static_cast<std::size_t>(options.plan.batch_per_replica);
+         static_cast<std::size_t>(options.batching.batch_per_replica);
 }
 
 constexpr std::size_t kBorder = 64;
@@ -50,10 +50,10 @@ Loader::Loader(const Dataset& dataset, std::vector<std::uint32_t> samples,
       normalization_(dataset.mean, dataset.stddev),
       ring_(batches_kept(options)),
       progress_(ring_.size()) {
-  assert(options.plan.samples == static_cast<std::int64_t>(samples_.size()));
-  assert(options.plan.steps_per_epoch() >= 1);
+  assert(options.batching.samples == static_cast<std::int64_t>(samples_.size()));
+  assert(options.batching.steps_per_epoch() >= 1);
   assert(!options.replicas.empty() && options.replicas.begin >= 0);
-  assert(options.replicas.end <= options.plan.replicas);
+  assert(options.replicas.end <= options.batching.replicas);
   assert(options.first_step >= 0 && options.first_step <= options.total_steps);
   const auto replicas = static_cast<std::size_t>(options.replicas.size());
   const std::size_t slots = slots_of(options);
@@ -116,18 +116,18 @@ const Batch& Loader::next() {
         std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   }
   if (made_ == taken_) std::rethrow_exception(failure_);  // only once the good ones are used up
-  return place(taken_++).batch;
+  return buffer(taken_++).batch;
 }
 
 /// Whether the next batch can be planned: there is one, a place for it, and nobody else does it.
-bool Loader::can_plan() const {
-  return !planning_ && planned_ < options_.total_steps - options_.first_step &&
-         planned_ - released_ < static_cast<std::int64_t>(ring_.size());
+bool Loader::can_choose() const {
+  return !choosing_ && chosen_ < options_.total_steps - options_.first_step &&
+         chosen_ - released_ < static_cast<std::int64_t>(ring_.size());
 }
 
 /// Returns when there is something to do: true; or when all is to end: false.
 bool Loader::wait_for_work() {
-  while (!stop_ && open_.begin == open_.end && !can_plan()) work_changed_.wait(mutex_);
+  while (!stop_ && open_.begin == open_.end && !can_choose()) work_changed_.wait(mutex_);
   return !stop_;
 }
 
@@ -159,25 +159,25 @@ void Loader::run() {
     if (open_.begin < open_.end)
       do_work(reader.get(), pixels);
     else
-      plan_next();
+      choose_next();
   }
 }
 
-void Loader::plan_next() {
-  planning_ = true;
-  const std::int64_t number = planned_;
+void Loader::choose_next() {
+  choosing_ = true;
+  const std::int64_t number = chosen_;
   std::exception_ptr failure;
   mutex_.unlock();
   try {
-    plan(options_.first_step + number, place(number));
+    choose(options_.first_step + number, buffer(number));
   } catch (...) {
     failure = std::current_exception();
   }
   mutex_.lock();
   if (failure) return fail(failure);
-  planning_ = false;
-  planned_ = number + 1;
-  open_ = {number, 0, place(number).slots.size()};
+  choosing_ = false;
+  chosen_ = number + 1;
+  open_ = {number, 0, buffer(number).slots.size()};
   progress(number) = {open_.end, {}};
   if (open_.end == 0) finish(number);
   work_changed_.notify_all();
@@ -188,7 +188,7 @@ void Loader::do_work(ImageReader* reader, std::vector<std::uint8_t>& pixels) {
   Work work = open_;
   if (reader != nullptr) work.end = work.begin + 1;
   open_.begin = work.end;
-  Place& own = place(work.batch);
+  Buffer& own = buffer(work.batch);
   std::vector<CorruptImage> corrupt;
   bool usable = true;
   std::exception_ptr failure;
@@ -217,12 +217,12 @@ void Loader::finish(std::int64_t number) {
   auto& corrupt = progress(number).corrupt;
   std::stable_sort(corrupt.begin(), corrupt.end(),
                    [](const auto& a, const auto& b) { return a.first < b.first; });
-  for (auto& [slot, image] : corrupt) place(number).batch.corrupt.push_back(std::move(image));
-  while (made_ < planned_ && progress(made_).left == 0) ++made_;
+  for (auto& [slot, image] : corrupt) buffer(number).batch.corrupt.push_back(std::move(image));
+  while (made_ < chosen_ && progress(made_).left == 0) ++made_;
   made_changed_.notify_one();
 }
 
-void Loader::fill_slot(std::size_t slot, Place& own) {
+void Loader::fill_slot(std::size_t slot, Buffer& own) {
   Batch& batch = own.batch;
   const ImageSet& images = dataset_.train;
   const std::size_t size = images.image_size();
@@ -233,7 +233,7 @@ void Loader::fill_slot(std::size_t slot, Place& own) {
 }
 
 /// The same of an image on disk. Returns whether the run can go on with it.
-bool Loader::fill_stored(std::size_t slot, Place& own, ImageReader& reader,
+bool Loader::fill_stored(std::size_t slot, Buffer& own, ImageReader& reader,
                          std::vector<std::uint8_t>& pixels, std::vector<CorruptImage>& corrupt) {
   Batch& batch = own.batch;
   const ImageSet& images = dataset_.train;
@@ -264,14 +264,14 @@ void Loader::make_order(std::int64_t epoch) {
 }
 
 /// Everything of a batch but its images.
-void Loader::plan(std::int64_t step, Place& own) {
-  const BatchPlan& plan = options_.plan;
+void Loader::choose(std::int64_t step, Buffer& own) {
+  const Batching& batching = options_.batching;
   Batch& batch = own.batch;
-  const std::int64_t step_in_epoch = step % plan.steps_per_epoch();
+  const std::int64_t step_in_epoch = step % batching.steps_per_epoch();
   batch.step = step;
-  batch.epoch = step / plan.steps_per_epoch();
-  batch.last_of_epoch = step_in_epoch + 1 == plan.steps_per_epoch();
-  batch.global_samples = plan.batch_samples(step_in_epoch);
+  batch.epoch = step / batching.steps_per_epoch();
+  batch.last_of_epoch = step_in_epoch + 1 == batching.steps_per_epoch();
+  batch.global_samples = batching.batch_samples(step_in_epoch);
   batch.corrupt.clear();
   batch.usable = true;
   own.augment.epoch = batch.epoch;
@@ -279,10 +279,10 @@ void Loader::plan(std::int64_t step, Place& own) {
   make_order(batch.epoch);
 
   const ImageSet& images = dataset_.train;
-  const auto per_replica = static_cast<std::size_t>(plan.batch_per_replica);
+  const auto per_replica = static_cast<std::size_t>(batching.batch_per_replica);
   for (std::size_t r = 0; r < batch.replica_samples.size(); ++r) {
     const Interval positions =
-        plan.positions(step_in_epoch, options_.replicas.begin + static_cast<int>(r));
+        batching.positions(step_in_epoch, options_.replicas.begin + static_cast<int>(r));
     batch.replica_samples[r] = positions.size();
     std::size_t slot_number = r * per_replica;
     const std::size_t end = slot_number + per_replica;

@@ -1,6 +1,6 @@
 // The loader: threads that prepare one rank's share of every global batch ahead of the step.
 //
-// What is in a batch follows from the seed, the plan and the step (sampler.h, augment.h); the
+// What is in a batch follows from the seed, the batching and the step (sampler.h, augment.h); the
 // loader adds only the threads and the ring of buffers. Images in memory are made by one thread,
 // images on disk by data.images.threads, an image at a time, across the batches ahead. After the
 // first epoch's order is made nothing is allocated, neither here nor in next().
@@ -47,7 +47,7 @@ struct Batch {
 
 struct LoaderOptions {
   std::uint64_t seed = 1;
-  BatchPlan plan;     // plan.samples is the length of the sample list
+  Batching batching;  // batching.samples is the length of the sample list
   Interval replicas;  // this rank's block
   bool shuffle = true;
   AugmentConfig augment;
@@ -77,7 +77,7 @@ class Loader {
   const Batch& next();
 
   /// The batch that next() returned last.
-  const Batch& current() { return place(taken_ - 1).batch; }
+  const Batch& current() { return buffer(taken_ - 1).batch; }
 
   /// Seconds that next() has waited in all.
   double wait_seconds() const { return wait_seconds_; }
@@ -94,9 +94,9 @@ class Loader {
     std::size_t begin = 0, end = 0;
   };
   /// A place of the ring.
-  struct Place {
+  struct Buffer {
     Batch batch;
-    AugmentPlan augment;
+    Augmentation augment;
     std::vector<std::uint32_t> slots;  // that have a sample
   };
   /// How far a place is filled.
@@ -109,18 +109,18 @@ class Loader {
   void stop();
   void run();
   bool wait_for_work() SYNCNORM_REQUIRES(mutex_);
-  void plan_next() SYNCNORM_REQUIRES(mutex_);
+  void choose_next() SYNCNORM_REQUIRES(mutex_);
   void do_work(ImageReader* reader, std::vector<std::uint8_t>& pixels) SYNCNORM_REQUIRES(mutex_);
   void finish(std::int64_t number) SYNCNORM_REQUIRES(mutex_);
   void fail(std::exception_ptr failure) SYNCNORM_REQUIRES(mutex_);
-  bool can_plan() const SYNCNORM_REQUIRES(mutex_);
+  bool can_choose() const SYNCNORM_REQUIRES(mutex_);
   void make_order(std::int64_t epoch);
-  void plan(std::int64_t step, Place& place);
-  void fill_slot(std::size_t slot, Place& own);
-  bool fill_stored(std::size_t slot, Place& own, ImageReader& reader,
+  void choose(std::int64_t step, Buffer& buffer);
+  void fill_slot(std::size_t slot, Buffer& own);
+  bool fill_stored(std::size_t slot, Buffer& own, ImageReader& reader,
                    std::vector<std::uint8_t>& pixels, std::vector<CorruptImage>& corrupt);
   void clear_slots(std::size_t begin, std::size_t end, Batch& batch);
-  Place& place(std::int64_t number) {
+  Buffer& buffer(std::int64_t number) {
     return ring_[static_cast<std::size_t>(number) % ring_.size()];
   }
   Progress& progress(std::int64_t number) SYNCNORM_REQUIRES(mutex_) {
@@ -137,15 +137,15 @@ class Loader {
   std::int64_t order_epoch_ = -1;
 
   // A place belongs to the threads until it is made, then to the consumer until it is released.
-  std::vector<Place> ring_;
+  std::vector<Buffer> ring_;
   std::unique_ptr<std::byte[], AlignedDelete> images_;
 
   Mutex mutex_;
   Condition made_changed_;
   Condition work_changed_;
   std::vector<Progress> progress_ SYNCNORM_GUARDED_BY(mutex_);  // of the ring's places
-  bool planning_ SYNCNORM_GUARDED_BY(mutex_) = false;           // a thread plans the next batch
-  std::int64_t planned_ SYNCNORM_GUARDED_BY(mutex_) = 0;        // batches planned so far
+  bool choosing_ SYNCNORM_GUARDED_BY(mutex_) = false;           // a thread plans the next batch
+  std::int64_t chosen_ SYNCNORM_GUARDED_BY(mutex_) = 0;         // batches planned so far
   Work open_ SYNCNORM_GUARDED_BY(mutex_);                       // planned last and not taken yet
   std::int64_t made_ SYNCNORM_GUARDED_BY(mutex_) = 0;           // batches ready so far
   std::int64_t released_ SYNCNORM_GUARDED_BY(mutex_) = 0;       // batches given back so far

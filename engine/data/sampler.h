@@ -34,7 +34,7 @@ void epoch_order(const std::vector<std::uint32_t>& samples, std::uint64_t seed, 
                  bool shuffle, std::vector<std::uint32_t>& order);
 
 /// How an epoch's positions are dealt to steps and replicas.
-struct BatchPlan {
+struct Batching {
   int replicas = 1;
   int batch_per_replica = 1;
   bool drop_last = true;     // false: the samples left over make a last, smaller global batch

@@ -54,9 +54,9 @@ Box random_box(int height, int width, double least_area, RandomStream& random) {
   return center_box(height, width);
 }
 
-bool asks_for(const AugmentPlan* plan, AugmentKind kind) {
-  if (plan == nullptr) return false;
-  const std::vector<AugmentKind>& kinds = plan->augment.kinds;
+bool asks_for(const Augmentation* augmentation, AugmentKind kind) {
+  if (augmentation == nullptr) return false;
+  const std::vector<AugmentKind>& kinds = augmentation->augment.kinds;
   return std::find(kinds.begin(), kinds.end(), kind) != kinds.end();
 }
 
@@ -118,31 +118,31 @@ ColorFactors color_factors(const ImagesConfig& config, std::uint64_t seed, std::
   return factors;
 }
 
-void ImageReader::make(std::uint32_t from, std::uint32_t sample, const AugmentPlan* plan,
+void ImageReader::make(std::uint32_t from, std::uint32_t sample, const Augmentation* augmentation,
                        std::uint8_t* out) {
   decoder_.decode(images_.files->read(from, buffer_), image_);
   const ImagesConfig& config = images_.config;
-  const bool random = asks_for(plan, AugmentKind::random_resized_crop);
+  const bool random = asks_for(augmentation, AugmentKind::random_resized_crop);
   resampler_.resample(image_,
-                      random ? training_crop(image_.height(), image_.width(), config, plan->seed,
-                                             plan->epoch, sample)
+                      random ? training_crop(image_.height(), image_.width(), config,
+                                             augmentation->seed, augmentation->epoch, sample)
                              : evaluation_crop(image_.height(), image_.width(), config),
                       out);
-  if (asks_for(plan, AugmentKind::color_jitter))
+  if (asks_for(augmentation, AugmentKind::color_jitter))
     adjust_colors(out,
                   static_cast<std::size_t>(config.height) * static_cast<std::size_t>(config.width),
-                  color_factors(config, plan->seed, plan->epoch, sample));
+                  color_factors(config, augmentation->seed, augmentation->epoch, sample));
 }
 
 ImageReader::Result ImageReader::read(std::uint32_t sample, std::span<const std::uint32_t> samples,
-                                      const AugmentPlan* plan, std::uint8_t* out,
+                                      const Augmentation* augmentation, std::uint8_t* out,
                                       std::vector<CorruptImage>& corrupt) {
   std::uint32_t from = sample;
   do {
     bool unreadable = true;
     std::string reason;
     try {
-      make(from, sample, plan, out);
+      make(from, sample, augmentation, out);
       return {from, true};
     } catch (const CorruptImageError& error) {
       unreadable = false;

@@ -16,7 +16,7 @@
 
 namespace syncnorm {
 
-struct AugmentPlan;
+struct Augmentation;
 
 /// What a reader has read. Of one thread, and for the files of one split.
 struct ReadBuffer {
@@ -81,16 +81,18 @@ class ImageReader {
     std::uint32_t sample = 0;  // whose image and label it is
     bool usable = true;        // false: the run must stop, and out is black
   };
-  /// Writes what the model sees of `sample` to out[height, width, 3], changed as `plan` says at
-  /// random, or as evaluation sees it when null. Every image that cannot be used is added to
-  /// `corrupt`; where it is to be skipped and was read, the next usable one of `samples`
+  /// Writes what the model sees of `sample` to out[height, width, 3], changed as `augmentation`
+  /// says at random, or as evaluation sees it when null. Every image that cannot be used is added
+  /// to `corrupt`; where it is to be skipped and was read, the next usable one of `samples`
   /// (ascending, with `sample`; the first follows the last) takes its place, under the random
   /// numbers of `sample`.
-  Result read(std::uint32_t sample, std::span<const std::uint32_t> samples, const AugmentPlan* plan,
-              std::uint8_t* out, std::vector<CorruptImage>& corrupt);
+  Result read(std::uint32_t sample, std::span<const std::uint32_t> samples,
+              const Augmentation* augmentation, std::uint8_t* out,
+              std::vector<CorruptImage>& corrupt);
 
  private:
-  void make(std::uint32_t from, std::uint32_t sample, const AugmentPlan* plan, std::uint8_t* out);
+  void make(std::uint32_t from, std::uint32_t sample, const Augmentation* augmentation,
+            std::uint8_t* out);
 
   const StoredImages& images_;
   ImageDecoder decoder_;

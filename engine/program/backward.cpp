@@ -1,4 +1,4 @@
-// The backward pass, from the fused nodes, last to first.
+// The backward pass, from the fused units, last to first.
 #include "engine/program/norm/norm.h"
 
 namespace syncnorm {
@@ -9,113 +9,113 @@ class Backward {
   explicit Backward(Emission& e) : e_(e), gradients_(e) {}
 
   void run() {
-    const int logits = e_.nodes.back().output;
+    const int logits = e_.units.back().output;
     gradients_.contribute(logits, gradients_.narrowed(logits, e_.logits_gradient));
-    for (std::size_t i = e_.nodes.size(); i-- > 0;) {
-      const Node& node = e_.nodes[i];
-      if (!gradients_.needed(node.output) || !gradients_.arrived(node.output)) continue;
+    for (std::size_t i = e_.units.size(); i-- > 0;) {
+      const Unit& unit = e_.units[i];
+      if (!gradients_.needed(unit.output) || !gradients_.arrived(unit.output)) continue;
       saved_ = &e_.saved[i];
       index_ = i;
-      std::visit([&](const auto& layer) { emit(node, layer); }, e_.layer(node.layer).kind);
+      std::visit([&](const auto& layer) { emit(unit, layer); }, e_.layer(unit.layer).kind);
     }
   }
 
  private:
-  void emit(const Node&, const InputLayer&) {}
+  void emit(const Unit&, const InputLayer&) {}
 
-  void emit(const Node& node, const ConvLayer&) {
-    const int dy = gradients_.of(node);
-    const ConvShape conv = e_.conv_shape(node);
-    if (gradients_.needed(node.input)) {
-      const int dx = gradients_.make(node.input);
-      e_.emit(Pass::backward, e_.scope(), e_.name(node), e_.stored(ConvDgrad{e_.samples(), conv}),
+  void emit(const Unit& unit, const ConvLayer&) {
+    const int dy = gradients_.of(unit);
+    const ConvShape conv = e_.conv_shape(unit);
+    if (gradients_.needed(unit.input)) {
+      const int dx = gradients_.make(unit.input);
+      e_.emit(Pass::backward, e_.scope(), e_.name(unit), e_.stored(ConvDgrad{e_.samples(), conv}),
               {.dy = dy, .packed = saved_->packed_dgrad, .dx = dx});
-      gradients_.contribute(node.input, dx);
+      gradients_.contribute(unit.input, dx);
     }
-    const int dw = weight_gradient(e_, node, *saved_);
-    e_.emit(Pass::backward, e_.scope(), e_.name(node), e_.stored(ConvWgrad{e_.samples(), conv}),
-            {.x = e_.input(node),
+    const int dw = weight_gradient(e_, unit, *saved_);
+    e_.emit(Pass::backward, e_.scope(), e_.name(unit), e_.stored(ConvWgrad{e_.samples(), conv}),
+            {.x = e_.input(unit),
              .dy = dy,
              .dweight = dw,
-             .dbias = e_.parameter_gradient(node, ParameterRole::bias)})
+             .dbias = e_.parameter_gradient(unit, ParameterRole::bias)})
         .deferrable = true;
-    emit_weight_backward(e_, node, *saved_, dw);
+    emit_weight_backward(e_, unit, *saved_, dw);
   }
 
-  void emit(const Node& node, const LinearLayer& layer) {
-    const int dy = gradients_.widened(node.output, gradients_.of(node));
-    const int in = e_.shape(node.input).size();
-    if (gradients_.needed(node.input)) {
+  void emit(const Unit& unit, const LinearLayer& layer) {
+    const int dy = gradients_.widened(unit.output, gradients_.of(unit));
+    const int in = e_.shape(unit.input).size();
+    if (gradients_.needed(unit.input)) {
       const int dx =
-          e_.add_values(e_.name(node) + " input gradient in f32", node.input, Storage::f32);
-      e_.emit(Pass::backward, e_.scope(), e_.name(node), LinearDgrad{e_.samples(), in, layer.out},
+          e_.add_values(e_.name(unit) + " input gradient in f32", unit.input, Storage::f32);
+      e_.emit(Pass::backward, e_.scope(), e_.name(unit), LinearDgrad{e_.samples(), in, layer.out},
               {.dy = dy, .weight = saved_->weight, .dx = dx});
-      gradients_.contribute(node.input, gradients_.narrowed(node.input, dx));
+      gradients_.contribute(unit.input, gradients_.narrowed(unit.input, dx));
     }
-    const int dw = weight_gradient(e_, node, *saved_);
-    e_.emit(Pass::backward, e_.scope(), e_.name(node), LinearWgrad{e_.samples(), in, layer.out},
-            {.x = e_.value_in(node.input, Storage::f32),
+    const int dw = weight_gradient(e_, unit, *saved_);
+    e_.emit(Pass::backward, e_.scope(), e_.name(unit), LinearWgrad{e_.samples(), in, layer.out},
+            {.x = e_.value_in(unit.input, Storage::f32),
              .dy = dy,
              .dweight = dw,
-             .dbias = e_.parameter_gradient(node, ParameterRole::bias)})
+             .dbias = e_.parameter_gradient(unit, ParameterRole::bias)})
         .deferrable = true;
-    emit_weight_backward(e_, node, *saved_, dw);
+    emit_weight_backward(e_, unit, *saved_, dw);
   }
 
-  void emit(const Node& node, const PoolLayer&) {
-    const int dy = gradients_.of(node);
-    if (!gradients_.needed(node.input)) return;
-    const int dx = gradients_.make(node.input);
-    e_.emit(Pass::backward, e_.scope(), e_.name(node),
-            e_.stored(PoolBackward{e_.samples(), e_.pool_shape(node)}),
+  void emit(const Unit& unit, const PoolLayer&) {
+    const int dy = gradients_.of(unit);
+    if (!gradients_.needed(unit.input)) return;
+    const int dx = gradients_.make(unit.input);
+    e_.emit(Pass::backward, e_.scope(), e_.name(unit),
+            e_.stored(PoolBackward{e_.samples(), e_.pool_shape(unit)}),
             {.dy = dy, .workspace = saved_->workspace, .dx = dx});
-    gradients_.contribute(node.input, dx);
+    gradients_.contribute(unit.input, dx);
   }
 
-  void emit(const Node&, const NormLayer&) {
+  void emit(const Unit&, const NormLayer&) {
     family_of(e_.program.options.norm.kind).backward(e_, gradients_, index_);
   }
 
-  void emit(const Node& node, const ActivationLayer& layer) {
-    const int dy = gradients_.of(node), dx = gradients_.make(node.input);
+  void emit(const Unit& unit, const ActivationLayer& layer) {
+    const int dy = gradients_.of(unit), dx = gradients_.make(unit.input);
     const bool from_input = layer.kind == Activation::gelu;  // the others' slopes follow from y
-    e_.emit(Pass::backward, e_.scope(), e_.name(node),
-            e_.stored(ActivationBackward{e_.samples(), e_.shape(node.output).size(), layer.kind}),
+    e_.emit(Pass::backward, e_.scope(), e_.name(unit),
+            e_.stored(ActivationBackward{e_.samples(), e_.shape(unit.output).size(), layer.kind}),
             {.dy = dy,
-             .x = from_input ? e_.input(node) : kAbsent,
-             .y = from_input ? kAbsent : e_.stored_value(node.output),
+             .x = from_input ? e_.input(unit) : kAbsent,
+             .y = from_input ? kAbsent : e_.stored_value(unit.output),
              .dx = dx});
-    gradients_.contribute(node.input, dx);
+    gradients_.contribute(unit.input, dx);
   }
 
-  void emit(const Node& node, const DropoutLayer& layer) {
-    const int dy = gradients_.of(node), dx = gradients_.make(node.input);
-    e_.emit(Pass::backward, e_.scope(), e_.name(node),
-            e_.stored(Dropout{e_.samples(), e_.shape(node.output).size(), layer.p, node.layer,
+  void emit(const Unit& unit, const DropoutLayer& layer) {
+    const int dy = gradients_.of(unit), dx = gradients_.make(unit.input);
+    e_.emit(Pass::backward, e_.scope(), e_.name(unit),
+            e_.stored(Dropout{e_.samples(), e_.shape(unit.output).size(), layer.p, unit.layer,
                               layer.alpha, layer.alpha}),
             {.x = dy, .sample_ids = saved_->sample_ids, .y = dx});
-    gradients_.contribute(node.input, dx);
+    gradients_.contribute(unit.input, dx);
   }
 
-  void emit(const Node& node, const AddLayer&) {
-    const int dy = gradients_.of(node);
-    gradients_.contribute(node.input, dy);
-    gradients_.contribute(node.residual, dy);
+  void emit(const Unit& unit, const AddLayer&) {
+    const int dy = gradients_.of(unit);
+    gradients_.contribute(unit.input, dy);
+    gradients_.contribute(unit.residual, dy);
   }
 
-  void emit(const Node& node, const FlattenLayer&) {
-    const int dy = gradients_.of(node), dx = gradients_.make(node.input);
-    e_.emit(Pass::backward, e_.scope(), e_.name(node),
-            e_.stored(ToChannelsFirst{e_.samples(), e_.shape(node.input).pixels(),
-                                      e_.shape(node.input).channels, true}),
+  void emit(const Unit& unit, const FlattenLayer&) {
+    const int dy = gradients_.of(unit), dx = gradients_.make(unit.input);
+    e_.emit(Pass::backward, e_.scope(), e_.name(unit),
+            e_.stored(ToChannelsFirst{e_.samples(), e_.shape(unit.input).pixels(),
+                                      e_.shape(unit.input).channels, true}),
             {.x = dy, .y = dx});
-    gradients_.contribute(node.input, dx);
+    gradients_.contribute(unit.input, dx);
   }
 
   Emission& e_;
   Gradients gradients_;
   Emission::Saved* saved_ = nullptr;
-  std::size_t index_ = 0;  // of the node
+  std::size_t index_ = 0;  // of the unit
 };
 
 }  // namespace

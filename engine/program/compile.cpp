@@ -43,10 +43,10 @@ Program compile_program(const Graph& graph, Device& device, const ProgramOptions
   program.options = options;
   std::vector<int> alias;
   Emission emission{graph, device, program, {}, {}, {}, {}, {}, {}, {}, -1};
-  emission.nodes = lower(graph, options, alias);
+  emission.units = lower(graph, options, alias);
   // Noise stands behind the norm itself.
-  if (options.norm.traits().absorbs_activation && !options.norm.noise) fuse(graph, emission.nodes);
-  emission.messages = share(graph, options, emission.nodes);
+  if (options.norm.traits().absorbs_activation && !options.norm.noise) fuse(graph, emission.units);
+  emission.messages = share(graph, options, emission.units);
   add_parameter_tensors(emission);
   emit_forward(emission);
   overlap_forward(program);

@@ -41,7 +41,7 @@ int Emission::add_values(std::string tensor_name, int v, Storage storage) {
 }
 
 Storage Emission::storage(int v) const {
-  const Node& last = nodes.back();
+  const Unit& last = units.back();
   const bool logits =
       v == last.output &&
       std::holds_alternative<LinearLayer>(graph.layers[static_cast<std::size_t>(last.layer)].kind);
@@ -65,9 +65,9 @@ void Emission::emit_conversion(Pass pass, int v, Storage from, int source, int t
        {.x = source, .y = target});
 }
 
-int Emission::output(const Node& node) {
-  const int tensor = add_values(layer(node.output).name, node.output, storage(node.output));
-  value[static_cast<std::size_t>(node.output)] = tensor;
+int Emission::output(const Unit& unit) {
+  const int tensor = add_values(layer(unit.output).name, unit.output, storage(unit.output));
+  value[static_cast<std::size_t>(unit.output)] = tensor;
   return tensor;
 }
 
@@ -128,13 +128,13 @@ bool Emission::trained(int index) const {
   return !of_norm || program.options.norm.traits().trains_affine;
 }
 
-int Emission::parameter(const Node& node, ParameterRole role) const {
-  const int index = graph.parameter(node.layer, role);
+int Emission::parameter(const Unit& unit, ParameterRole role) const {
+  const int index = graph.parameter(unit.layer, role);
   return index < 0 ? -1 : parameter_tensor[static_cast<std::size_t>(index)];
 }
 
-int Emission::parameter_gradient(const Node& node, ParameterRole role) const {
-  const int index = graph.parameter(node.layer, role);
+int Emission::parameter_gradient(const Unit& unit, ParameterRole role) const {
+  const int index = graph.parameter(unit.layer, role);
   return index < 0 || !trained(index) ? -1 : gradient_tensor[static_cast<std::size_t>(index)];
 }
 
@@ -144,16 +144,16 @@ Scope Emission::scope() const {
 
 int Emission::samples() const { return program.options.batch_per_replica; }
 
-ConvShape Emission::conv_shape(const Node& node) const {
-  const auto& conv = std::get<ConvLayer>(graph.layers[static_cast<std::size_t>(node.layer)].kind);
-  const Shape in = graph.layers[static_cast<std::size_t>(node.input)].shape;
+ConvShape Emission::conv_shape(const Unit& unit) const {
+  const auto& conv = std::get<ConvLayer>(graph.layers[static_cast<std::size_t>(unit.layer)].kind);
+  const Shape in = graph.layers[static_cast<std::size_t>(unit.input)].shape;
   return {in.height,   in.width,     in.channels, conv.out, conv.kernel,
           conv.stride, conv.padding, conv.bias,   samples()};
 }
 
-PoolShape Emission::pool_shape(const Node& node) const {
-  const auto& pool = std::get<PoolLayer>(graph.layers[static_cast<std::size_t>(node.layer)].kind);
-  const Shape in = graph.layers[static_cast<std::size_t>(node.input)].shape;
+PoolShape Emission::pool_shape(const Unit& unit) const {
+  const auto& pool = std::get<PoolLayer>(graph.layers[static_cast<std::size_t>(unit.layer)].kind);
+  const Shape in = graph.layers[static_cast<std::size_t>(unit.input)].shape;
   const bool global = pool.kernel == 0;
   return {pool.kind,
           in.height,

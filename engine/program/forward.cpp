@@ -13,103 +13,103 @@ class Forward {
   void run() {
     e_.value.assign(e_.graph.layers.size(), -1);
     e_.converted.assign(e_.graph.layers.size(), -1);
-    e_.saved.resize(e_.nodes.size());
+    e_.saved.resize(e_.units.size());
     const std::size_t images =
         static_cast<std::size_t>(e_.shape(0).size()) * static_cast<std::size_t>(e_.samples());
     e_.value[0] = e_.add_tensor("image", images * sizeof(float), Per::replica, Space::image);
-    for (std::size_t i = 0; i < e_.nodes.size(); ++i) {
-      const Node& node = e_.nodes[i];
+    for (std::size_t i = 0; i < e_.units.size(); ++i) {
+      const Unit& unit = e_.units[i];
       saved_ = &e_.saved[i];
-      std::visit([&](const auto& layer) { emit(node, layer); },
-                 e_.graph.layers[static_cast<std::size_t>(node.layer)].kind);
+      std::visit([&](const auto& layer) { emit(unit, layer); },
+                 e_.graph.layers[static_cast<std::size_t>(unit.layer)].kind);
     }
   }
 
  private:
   bool training() const { return options_.mode == ProgramMode::training; }
 
-  int pack(const Node& node, bool for_dgrad) {
-    const ConvPack op{e_.samples(), e_.conv_shape(node), for_dgrad, options_.storage};
+  int pack(const Unit& unit, bool for_dgrad) {
+    const ConvPack op{e_.samples(), e_.conv_shape(unit), for_dgrad, options_.storage};
     const std::size_t size = (e_.device.packed_bytes(op) + 63) / 64 * 64;
-    const int packed = e_.add_tensor(e_.name(node) + (for_dgrad ? " packed for dgrad" : " packed"),
+    const int packed = e_.add_tensor(e_.name(unit) + (for_dgrad ? " packed for dgrad" : " packed"),
                                      size, Per::once, Space::packed);
     e_.program.tensors.back().offset = e_.program.packed_bytes;
     e_.program.packed_bytes += size;
-    e_.emit(Pass::prepare, Scope::once, e_.name(node), op,
+    e_.emit(Pass::prepare, Scope::once, e_.name(unit), op,
             {.weight = saved_->weight, .packed = packed});
     return packed;
   }
 
-  void emit(const Node&, const InputLayer&) {}
+  void emit(const Unit&, const InputLayer&) {}
 
-  void emit(const Node& node, const ConvLayer&) {
-    saved_->weight = emit_weight(e_, node, *saved_);
-    const int packed = pack(node, false);
-    if (training() && node.input != 0) saved_->packed_dgrad = pack(node, true);
-    const int x = e_.input(node), y = e_.output(node);
-    e_.emit(Pass::forward, e_.scope(), e_.name(node),
-            e_.stored(ConvForward{e_.samples(), e_.conv_shape(node)}),
-            {.x = x, .packed = packed, .bias = e_.parameter(node, ParameterRole::bias), .y = y});
+  void emit(const Unit& unit, const ConvLayer&) {
+    saved_->weight = emit_weight(e_, unit, *saved_);
+    const int packed = pack(unit, false);
+    if (training() && unit.input != 0) saved_->packed_dgrad = pack(unit, true);
+    const int x = e_.input(unit), y = e_.output(unit);
+    e_.emit(Pass::forward, e_.scope(), e_.name(unit),
+            e_.stored(ConvForward{e_.samples(), e_.conv_shape(unit)}),
+            {.x = x, .packed = packed, .bias = e_.parameter(unit, ParameterRole::bias), .y = y});
   }
 
-  void emit(const Node& node, const LinearLayer& layer) {
-    saved_->weight = emit_weight(e_, node, *saved_);
-    const int x = e_.value_in(node.input, Storage::f32), y = e_.output(node);
-    const bool narrowed = e_.storage(node.output) != Storage::f32;
+  void emit(const Unit& unit, const LinearLayer& layer) {
+    saved_->weight = emit_weight(e_, unit, *saved_);
+    const int x = e_.value_in(unit.input, Storage::f32), y = e_.output(unit);
+    const bool narrowed = e_.storage(unit.output) != Storage::f32;
     const int result =
-        narrowed ? e_.add_values(e_.name(node) + " in f32", node.output, Storage::f32) : y;
-    e_.emit(Pass::forward, e_.scope(), e_.name(node),
-            LinearForward{e_.samples(), e_.shape(node.input).size(), layer.out},
+        narrowed ? e_.add_values(e_.name(unit) + " in f32", unit.output, Storage::f32) : y;
+    e_.emit(Pass::forward, e_.scope(), e_.name(unit),
+            LinearForward{e_.samples(), e_.shape(unit.input).size(), layer.out},
             {.x = x,
              .weight = saved_->weight,
-             .bias = e_.parameter(node, ParameterRole::bias),
+             .bias = e_.parameter(unit, ParameterRole::bias),
              .y = result});
-    if (narrowed) e_.emit_conversion(Pass::forward, node.output, Storage::f32, result, y);
+    if (narrowed) e_.emit_conversion(Pass::forward, unit.output, Storage::f32, result, y);
   }
 
-  void emit(const Node& node, const PoolLayer&) {
-    const PoolForward op{e_.samples(), e_.pool_shape(node), training(), options_.storage};
-    const int x = e_.input(node), y = e_.output(node);
+  void emit(const Unit& unit, const PoolLayer&) {
+    const PoolForward op{e_.samples(), e_.pool_shape(unit), training(), options_.storage};
+    const int x = e_.input(unit), y = e_.output(unit);
     const std::size_t workspace = e_.device.workspace_bytes(op);
     if (workspace > 0)
-      saved_->workspace = e_.add_tensor(e_.name(node) + " positions", workspace, Per::wave_replica,
+      saved_->workspace = e_.add_tensor(e_.name(unit) + " positions", workspace, Per::wave_replica,
                                         Space::arena, 'o');
-    e_.emit(Pass::forward, e_.scope(), e_.name(node), op,
+    e_.emit(Pass::forward, e_.scope(), e_.name(unit), op,
             {.x = x, .y = y, .workspace = saved_->workspace});
   }
 
-  void emit(const Node&, const NormLayer&) {
+  void emit(const Unit&, const NormLayer&) {
     family_of(options_.norm.kind).forward(e_, static_cast<std::size_t>(saved_ - e_.saved.data()));
   }
 
-  void emit(const Node& node, const ActivationLayer& layer) {
-    const int x = e_.input(node), y = e_.output(node);
-    e_.emit(Pass::forward, e_.scope(), e_.name(node),
-            e_.stored(ActivationForward{e_.samples(), e_.shape(node.output).size(), layer.kind}),
+  void emit(const Unit& unit, const ActivationLayer& layer) {
+    const int x = e_.input(unit), y = e_.output(unit);
+    e_.emit(Pass::forward, e_.scope(), e_.name(unit),
+            e_.stored(ActivationForward{e_.samples(), e_.shape(unit.output).size(), layer.kind}),
             {.x = x, .y = y});
   }
 
-  void emit(const Node& node, const DropoutLayer& layer) {
-    const int x = e_.input(node), y = e_.output(node);
+  void emit(const Unit& unit, const DropoutLayer& layer) {
+    const int x = e_.input(unit), y = e_.output(unit);
     saved_->sample_ids = e_.sample_ids();
-    e_.emit(Pass::forward, e_.scope(), e_.name(node),
-            e_.stored(Dropout{e_.samples(), e_.shape(node.output).size(), layer.p, node.layer,
+    e_.emit(Pass::forward, e_.scope(), e_.name(unit),
+            e_.stored(Dropout{e_.samples(), e_.shape(unit.output).size(), layer.p, unit.layer,
                               layer.alpha}),
             {.x = x, .sample_ids = saved_->sample_ids, .y = y});
   }
 
-  void emit(const Node& node, const AddLayer&) {
-    const int x = e_.input(node), other = e_.residual(node), y = e_.output(node);
-    e_.emit(Pass::forward, e_.scope(), e_.name(node),
-            e_.stored(Add{e_.samples(), e_.shape(node.output).size()}),
+  void emit(const Unit& unit, const AddLayer&) {
+    const int x = e_.input(unit), other = e_.residual(unit), y = e_.output(unit);
+    e_.emit(Pass::forward, e_.scope(), e_.name(unit),
+            e_.stored(Add{e_.samples(), e_.shape(unit.output).size()}),
             {.a = x, .b = other, .sum = y});
   }
 
-  void emit(const Node& node, const FlattenLayer&) {
-    const int x = e_.input(node), y = e_.output(node);
-    e_.emit(Pass::forward, e_.scope(), e_.name(node),
-            e_.stored(ToChannelsFirst{e_.samples(), e_.shape(node.input).pixels(),
-                                      e_.shape(node.input).channels, false}),
+  void emit(const Unit& unit, const FlattenLayer&) {
+    const int x = e_.input(unit), y = e_.output(unit);
+    e_.emit(Pass::forward, e_.scope(), e_.name(unit),
+            e_.stored(ToChannelsFirst{e_.samples(), e_.shape(unit.input).pixels(),
+                                      e_.shape(unit.input).channels, false}),
             {.x = x, .y = y});
   }
 
@@ -165,7 +165,7 @@ void emit_forward(Emission& e) {
   Forward(e).run();
   // Dropout in front of nothing, or a flatten of a vector, leaves the logits to an earlier value.
   if (e.program.options.mode != ProgramMode::statistics)
-    emit_loss(e, e.value_in(e.nodes.back().output, Storage::f32));
+    emit_loss(e, e.value_in(e.units.back().output, Storage::f32));
 }
 
 }  // namespace syncnorm

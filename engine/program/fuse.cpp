@@ -1,5 +1,5 @@
 // Fusion: a norm takes in the residual add and the ReLU behind it, so that forward and backward
-// touch their tensors once. Forward and backward are both emitted from the fused node.
+// touch their tensors once. Forward and backward are both emitted from the fused unit.
 #include <algorithm>
 
 #include "engine/program/passes.h"
@@ -7,52 +7,52 @@
 namespace syncnorm {
 namespace {
 
-int readers(const std::vector<Node>& nodes, int value) {
+int readers(const std::vector<Unit>& units, int value) {
   int count = 0;
-  for (const Node& node : nodes) count += (node.input == value) + (node.residual == value);
+  for (const Unit& unit : units) count += (unit.input == value) + (unit.residual == value);
   return count;
 }
 
-bool is_relu(const Graph& graph, const Node& node) {
+bool is_relu(const Graph& graph, const Unit& unit) {
   const auto* activation =
-      std::get_if<ActivationLayer>(&graph.layers[static_cast<std::size_t>(node.layer)].kind);
+      std::get_if<ActivationLayer>(&graph.layers[static_cast<std::size_t>(unit.layer)].kind);
   return activation != nullptr && activation->kind == Activation::relu;
 }
 
 template <class Kind>
-bool is(const Graph& graph, const Node& node) {
-  return std::holds_alternative<Kind>(graph.layers[static_cast<std::size_t>(node.layer)].kind);
+bool is(const Graph& graph, const Unit& unit) {
+  return std::holds_alternative<Kind>(graph.layers[static_cast<std::size_t>(unit.layer)].kind);
 }
 
 }  // namespace
 
-void fuse(const Graph& graph, std::vector<Node>& nodes) {
+void fuse(const Graph& graph, std::vector<Unit>& units) {
   const auto only_reader = [&](std::size_t from, int value) {
-    if (readers(nodes, value) != 1 || value == graph.output) return nodes.size();
-    for (std::size_t j = from; j < nodes.size(); ++j)
-      if (nodes[j].input == value || nodes[j].residual == value) return j;
-    return nodes.size();
+    if (readers(units, value) != 1 || value == graph.output) return units.size();
+    for (std::size_t j = from; j < units.size(); ++j)
+      if (units[j].input == value || units[j].residual == value) return j;
+    return units.size();
   };
-  for (std::size_t i = 0; i < nodes.size(); ++i) {
-    if (!is<NormLayer>(graph, nodes[i])) continue;
-    std::size_t next = only_reader(i + 1, nodes[i].output);
-    if (next < nodes.size() && is<AddLayer>(graph, nodes[next])) {
+  for (std::size_t i = 0; i < units.size(); ++i) {
+    if (!is<NormLayer>(graph, units[i])) continue;
+    std::size_t next = only_reader(i + 1, units[i].output);
+    if (next < units.size() && is<AddLayer>(graph, units[next])) {
       const int other =
-          nodes[next].input == nodes[i].output ? nodes[next].residual : nodes[next].input;
+          units[next].input == units[i].output ? units[next].residual : units[next].input;
       // The other summand must be computed by now: of two norms that meet, the later one fuses.
       const bool ready =
-          other == 0 || std::any_of(nodes.begin(), nodes.begin() + static_cast<long>(i),
-                                    [&](const Node& n) { return n.output == other; });
-      if (!ready || other == nodes[i].output) continue;
-      nodes[i].residual = other;
-      nodes[i].output = nodes[next].output;
-      nodes.erase(nodes.begin() + static_cast<long>(next));
-      next = only_reader(i + 1, nodes[i].output);
+          other == 0 || std::any_of(units.begin(), units.begin() + static_cast<long>(i),
+                                    [&](const Unit& n) { return n.output == other; });
+      if (!ready || other == units[i].output) continue;
+      units[i].residual = other;
+      units[i].output = units[next].output;
+      units.erase(units.begin() + static_cast<long>(next));
+      next = only_reader(i + 1, units[i].output);
     }
-    if (next < nodes.size() && is_relu(graph, nodes[next])) {
-      nodes[i].relu = true;
-      nodes[i].output = nodes[next].output;
-      nodes.erase(nodes.begin() + static_cast<long>(next));
+    if (next < units.size() && is_relu(graph, units[next])) {
+      units[i].relu = true;
+      units[i].output = units[next].output;
+      units.erase(units.begin() + static_cast<long>(next));
     }
   }
 }

@@ -5,12 +5,12 @@ namespace syncnorm {
 
 Gradients::Gradients(Emission& e)
     : e_(e), parts_(e.graph.layers.size()), needed_(e.graph.layers.size(), false) {
-  for (const Node& node : e.nodes) {
-    bool before = needed(node.input) || needed(node.residual);
+  for (const Unit& unit : e.units) {
+    bool before = needed(unit.input) || needed(unit.residual);
     for (std::size_t p = 0; p < e.graph.parameters.size(); ++p)
       before =
-          before || (e.graph.parameters[p].layer == node.layer && e.trained(static_cast<int>(p)));
-    needed_[static_cast<std::size_t>(node.output)] = before;
+          before || (e.graph.parameters[p].layer == unit.layer && e.trained(static_cast<int>(p)));
+    needed_[static_cast<std::size_t>(unit.output)] = before;
   }
 }
 
@@ -18,12 +18,12 @@ void Gradients::contribute(int to, int tensor) {
   if (needed(to)) parts_[static_cast<std::size_t>(to)].push_back(tensor);
 }
 
-std::vector<int> Gradients::gathered(const Node& node, std::size_t most) {
-  std::vector<int> list = parts_[static_cast<std::size_t>(node.output)];
+std::vector<int> Gradients::gathered(const Unit& unit, std::size_t most) {
+  std::vector<int> list = parts_[static_cast<std::size_t>(unit.output)];
   while (list.size() > most) {
-    const int sum = like(node.output, " gradient sum");
-    e_.emit(Pass::backward, e_.scope(), e_.name(node),
-            Add{e_.samples(), e_.shape(node.output).size(), e_.storage(node.output)},
+    const int sum = like(unit.output, " gradient sum");
+    e_.emit(Pass::backward, e_.scope(), e_.name(unit),
+            Add{e_.samples(), e_.shape(unit.output).size(), e_.storage(unit.output)},
             {.a = list[0], .b = list[1], .sum = sum});
     list.erase(list.begin());
     list[0] = sum;

@@ -1,5 +1,5 @@
-// The gradients of values while the backward pass is emitted, last node to first. Every value
-// collects the tensors that hold a part of its gradient; they are added when the node that produces
+// The gradients of values while the backward pass is emitted, last unit to first. Every value
+// collects the tensors that hold a part of its gradient; they are added when the unit that produces
 // the value is reached.
 #pragma once
 
@@ -21,9 +21,9 @@ class Gradients {
   /// `tensor` is a part of the gradient of `to`, where that is needed.
   void contribute(int to, int tensor);
 
-  /// The gradient of the node's output in at most `most` tensors, or in one.
-  std::vector<int> gathered(const Node& node, std::size_t most);
-  int of(const Node& node) { return gathered(node, 1)[0]; }
+  /// The gradient of the unit's output in at most `most` tensors, or in one.
+  std::vector<int> gathered(const Unit& unit, std::size_t most);
+  int of(const Unit& unit) { return gathered(unit, 1)[0]; }
 
   /// A new tensor for the gradient of `v`, or like it.
   int make(int v) { return like(v, " gradient"); }

@@ -1,4 +1,4 @@
-// Lowering: graph layers to nodes, and the check that batch normalization is defined everywhere.
+// Lowering: graph layers to units, and the check that batch normalization is defined everywhere.
 #include <algorithm>
 
 #include <fmt/format.h>
@@ -36,9 +36,9 @@ void check_values_per_channel(const Graph& graph, const ProgramOptions& options,
 
 }  // namespace
 
-std::vector<Node> lower(const Graph& graph, const ProgramOptions& options,
+std::vector<Unit> lower(const Graph& graph, const ProgramOptions& options,
                         std::vector<int>& alias) {
-  std::vector<Node> nodes;
+  std::vector<Unit> units;
   alias.resize(graph.layers.size());
   for (int i = 0; i < static_cast<int>(graph.layers.size()); ++i) {
     const Layer& layer = graph.layers[static_cast<std::size_t>(i)];
@@ -57,11 +57,11 @@ std::vector<Node> lower(const Graph& graph, const ProgramOptions& options,
       continue;
     }
     if (std::holds_alternative<NormLayer>(layer.kind)) check_values_per_channel(graph, options, i);
-    Node node{i, value(0), -1, i, false};
-    if (layer.inputs.size() > 1) node.residual = value(1);
-    nodes.push_back(node);
+    Unit unit{i, value(0), -1, i, false};
+    if (layer.inputs.size() > 1) unit.residual = value(1);
+    units.push_back(unit);
   }
-  return nodes;
+  return units;
 }
 
 }  // namespace syncnorm

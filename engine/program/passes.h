@@ -9,7 +9,7 @@
 namespace syncnorm {
 
 /// An operation on values (outputs of graph layers) before it becomes instructions.
-struct Node {
+struct Unit {
   int layer = 0;      // the graph layer that names it and holds its parameters
   int input = -1;     // value
   int residual = -1;  // value added, for Add and for fused norms
@@ -20,28 +20,28 @@ struct Node {
 
 /// Batch norms that send their sums together; the reduction stands where the last one's are ready.
 struct Message {
-  std::vector<std::size_t> nodes;  // ascending
+  std::vector<std::size_t> units;  // ascending
   int leaf = -1, result = -1;      // of the forward pass: the sums of all of them
 };
 
-/// lower.cpp: one node per layer that computes something. A flatten of a 1×1 map is the same value
+/// lower.cpp: one unit per layer that computes something. A flatten of a 1×1 map is the same value
 /// (`alias[v]` is the value that stands for v). Checks that every batch norm has enough values.
-std::vector<Node> lower(const Graph& graph, const ProgramOptions& options, std::vector<int>& alias);
+std::vector<Unit> lower(const Graph& graph, const ProgramOptions& options, std::vector<int>& alias);
 
-/// fuse.cpp: norm + residual add + ReLU become one node where nothing else reads what is between.
-void fuse(const Graph& graph, std::vector<Node>& nodes);
+/// fuse.cpp: norm + residual add + ReLU become one unit where nothing else reads what is between.
+void fuse(const Graph& graph, std::vector<Unit>& units);
 
 /// share.cpp: gives every batch norm a message, and one message to those whose sums are ready
 /// together.
 std::vector<Message> share(const Graph& graph, const ProgramOptions& options,
-                           std::vector<Node>& nodes);
+                           std::vector<Unit>& units);
 
 /// What the emitting passes share: the program that grows, and which tensor holds which value.
 struct Emission {
   const Graph& graph;
   Device& device;
   Program& program;
-  std::vector<Node> nodes;
+  std::vector<Unit> units;
   std::vector<int> value;             // tensor of each value, or -1
   std::vector<int> converted;         // the same in the other storage, where something reads it
   std::vector<int> parameter_tensor;  // of each graph parameter
@@ -49,7 +49,7 @@ struct Emission {
 
   std::vector<Message> messages;
 
-  // Kept by the forward pass for the backward one, per node. Of a batch norm: its own sums, those
+  // Kept by the forward pass for the backward one, per unit. Of a batch norm: its own sums, those
   // of the group, the correction of batch renormalization, the totals of an L1 or L∞ deviation.
   struct Saved {
     int running_mean = -1, running_var = -1;
@@ -75,10 +75,10 @@ struct Emission {
   /// The tensor of value `v` as it is stored in `wanted`; forward pass: converts it at first use.
   int value_in(int v, Storage wanted);
   int stored_value(int v) { return v < 0 ? -1 : value_in(v, program.options.storage); }
-  /// The tensors that a node reads, and a new one for what it writes, as activations are stored.
-  int input(const Node& node) { return stored_value(node.input); }
-  int residual(const Node& node) { return stored_value(node.residual); }
-  int output(const Node& node);
+  /// The tensors that a unit reads, and a new one for what it writes, as activations are stored.
+  int input(const Unit& unit) { return stored_value(unit.input); }
+  int residual(const Unit& unit) { return stored_value(unit.residual); }
+  int output(const Unit& unit);
   int sample_ids();
   /// `op` on activations as this program stores them.
   template <class ActivationOp>
@@ -100,13 +100,13 @@ struct Emission {
   bool batch_statistics() const;  // are taken by this program
   const Layer& layer(int v) const { return graph.layers[static_cast<std::size_t>(v)]; }
   const Shape& shape(int v) const { return layer(v).shape; }
-  const std::string& name(const Node& node) const { return layer(node.layer).name; }
-  int parameter(const Node& node, ParameterRole role) const;
-  int parameter_gradient(const Node& node, ParameterRole role) const;
+  const std::string& name(const Unit& unit) const { return layer(unit.layer).name; }
+  int parameter(const Unit& unit, ParameterRole role) const;
+  int parameter_gradient(const Unit& unit, ParameterRole role) const;
   Scope scope() const;  // of operations that know no replicas
   int samples() const;
-  ConvShape conv_shape(const Node& node) const;
-  PoolShape pool_shape(const Node& node) const;
+  ConvShape conv_shape(const Unit& unit) const;
+  PoolShape pool_shape(const Unit& unit) const;
   bool trained(int parameter) const;  // a graph parameter that gets a gradient
 
  private:

@@ -35,7 +35,7 @@ std::string plan_text(const Executor& executor, const Memory& memory) {
   const Program& program = executor.program();
   std::string text = fmt::format("{:>4}  {:<8} {:<58} {:>9} {:>9}  {}\n", "#", "for each",
                                  "layer: operation", "reads", "writes", "under");
-  std::vector<std::string> flying;
+  std::vector<std::string> in_flight;
   int number = 0;
   for (const Instruction& i : program.instructions) {
     if (i.kind != InstructionKind::compute) {
@@ -46,9 +46,9 @@ std::string plan_text(const Executor& executor, const Memory& memory) {
                           start ? "start" : "wait", start ? ">>" : "<<", spec.name, spec.count,
                           f32 ? "f32" : "f64", bytes_text(spec.count * (f32 ? 4 : 8)));
       if (start)
-        flying.push_back(spec.name);
+        in_flight.push_back(spec.name);
       else
-        std::erase(flying, spec.name);
+        std::erase(in_flight, spec.name);
       continue;
     }
     std::size_t read = 0, written = 0;
@@ -59,7 +59,7 @@ std::string plan_text(const Executor& executor, const Memory& memory) {
     }
     text += fmt::format("{:>4}  {:<8} {:<58} {:>9} {:>9}  {}\n", number++, scope_text(i.scope),
                         i.layer + ": " + op_text(i.op), bytes_text(read), bytes_text(written),
-                        fmt::join(flying, ", "));
+                        fmt::join(in_flight, ", "));
   }
   const std::size_t parameters = program.parameter_floats * sizeof(float);
   text += fmt::format(

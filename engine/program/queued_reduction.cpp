@@ -33,48 +33,48 @@ class QueuedReduction final : public StepReduction {
         request_(comm.make_request()),
         ready_(device.make_event()),
         done_(device.make_event()) {
-    const std::size_t own_nodes = plan_.local.nodes.size();
+    const std::size_t own_subtrees = plan_.local.subtrees.size();
     std::vector<int> merges = plan_.local.merges;
-    if (o.folded) merges.assign(own_nodes, 0);
+    if (o.folded) merges.assign(own_subtrees, 0);
     if (merges.size() != 1) {
       local_fold_ = fold(merges, o.stride);
-      send_ = allocate(own_nodes == 0 ? o.count : own_nodes * o.count);
+      send_ = allocate(own_subtrees == 0 ? o.count : own_subtrees * o.count);
     }
     if (!sends_ || o.algorithm == ReductionAlgorithm::engine) return;
-    const auto nodes = static_cast<std::size_t>(plan_.nodes);
+    const auto subtrees = static_cast<std::size_t>(plan_.subtrees);
     const auto width = static_cast<std::size_t>(plan_.own_slice);
     if (!plan_.sliced) {
-      received_ = allocate(nodes * o.count);
+      received_ = allocate(subtrees * o.count);
       combine_fold_ = fold(plan_.combine.merges, o.count);
       return;
     }
-    if (own_nodes > 1) packed_ = allocate(own_nodes * o.count);
-    received_ = allocate(nodes * width);
+    if (own_subtrees > 1) packed_ = allocate(own_subtrees * o.count);
+    received_ = allocate(subtrees * width);
     slice_ = allocate(width);
     combine_fold_ = fold(plan_.combine.merges, width, width);
   }
 
-  void start(const ReductionPlace& place) override {
-    const void* inputs = place.leaves;
-    void* result = place.result;
+  void start(const ReductionBuffers& buffers) override {
+    const void* inputs = buffers.leaves;
+    void* result = buffers.result;
     if (!sends_) return fold_here(inputs, result);
     device_.record(*ready_);
     const OnQueue queue(device_, Queue::communication);
     device_.run_after(*ready_);
     mark(&ReductionMarks::started);
-    const T* nodes = static_cast<const T*>(inputs);
+    const T* subtrees = static_cast<const T*>(inputs);
     if (local_fold_ != nullptr) {
       run(*local_fold_, inputs, send_.data());
-      nodes = send_.as<T>().data();
+      subtrees = send_.as<T>().data();
     }
     auto* out = static_cast<T*>(result);
     const std::span<T> whole(out, options_.count);
     if (options_.algorithm == ReductionAlgorithm::engine)
-      comm_.start_all_reduce<T>(*request_, {nodes, options_.count}, whole, options_.combine);
+      comm_.start_all_reduce<T>(*request_, {subtrees, options_.count}, whole, options_.combine);
     else if (plan_.sliced)
-      exchange_slices(nodes, whole);
+      exchange_slices(subtrees, whole);
     else
-      gather(nodes, out);
+      gather(subtrees, out);
     mark(&ReductionMarks::finished);
     device_.record(*done_);
   }
@@ -87,7 +87,7 @@ class QueuedReduction final : public StepReduction {
   std::size_t bytes_sent() const override {
     if (!sends_) return 0;
     if (options_.algorithm == ReductionAlgorithm::engine) return options_.count * sizeof(T);
-    return plan_.local.nodes.size() * options_.count * sizeof(T) + slice_.bytes();
+    return plan_.local.subtrees.size() * options_.count * sizeof(T) + slice_.bytes();
   }
   void check() override {
     if (sends_) comm_.poll();
@@ -110,14 +110,14 @@ class QueuedReduction final : public StepReduction {
     return device_.compile(op);
   }
   static void run(Kernel& kernel, const void* from, void* to) {
-    kernel.run(pointer_list<TreeFold>({.nodes = from, .left = to}), {});
+    kernel.run(pointer_list<TreeFold>({.subtrees = from, .left = to}), {});
   }
   void mark(std::int32_t ReductionMarks::*which) {
     const std::int32_t number = options_.number;
     if (marks_ != nullptr) device_.write(&(marks_->*which), &number, sizeof number);
   }
 
-  /// One rank: its nodes are the whole tree.
+  /// One rank: its subtrees are the whole tree.
   void fold_here(const void* inputs, void* result) {
     if (local_fold_ != nullptr)
       run(*local_fold_, inputs, result);
@@ -125,31 +125,31 @@ class QueuedReduction final : public StepReduction {
       device_.copy(result, inputs, options_.count * sizeof(T));
   }
 
-  void gather(const T* nodes, T* result) {
-    comm_.start_all_gather<T>(*request_, {nodes, plan_.local.nodes.size() * options_.count},
+  void gather(const T* subtrees, T* result) {
+    comm_.start_all_gather<T>(*request_, {subtrees, plan_.local.subtrees.size() * options_.count},
                               received_.as<T>(), plan_.gather_counts);
     run(*combine_fold_, received_.data(), result);
   }
 
   /// Both collectives are queued at once, in the same order on every rank, so they need no
   /// communicator of their own (as those of comm/reduction.h do).
-  void exchange_slices(const T* nodes, std::span<T> result) {
-    const std::size_t own_nodes = plan_.local.nodes.size();
-    if (own_nodes > 1) nodes = pack(nodes);
-    comm_.start_all_to_all<T>(*request_, {nodes, own_nodes * options_.count}, plan_.send_counts,
-                              received_.as<T>(), plan_.receive_counts);
+  void exchange_slices(const T* subtrees, std::span<T> result) {
+    const std::size_t own_subtrees = plan_.local.subtrees.size();
+    if (own_subtrees > 1) subtrees = pack(subtrees);
+    comm_.start_all_to_all<T>(*request_, {subtrees, own_subtrees * options_.count},
+                              plan_.send_counts, received_.as<T>(), plan_.receive_counts);
     run(*combine_fold_, received_.data(), slice_.data());
     comm_.start_all_gather<T>(*request_, slice_.as<T>(), result, plan_.slice_counts);
   }
 
-  /// Slices of one destination lie together: for each rank, its slice of every node.
-  const T* pack(const T* nodes) {
+  /// Slices of one destination lie together: for each rank, its slice of every subtree.
+  const T* pack(const T* subtrees) {
     T* to = packed_.as<T>().data();
     std::size_t at = 0;
     for (const int width : plan_.slice_counts) {
       const auto values = static_cast<std::size_t>(width);
-      for (std::size_t n = 0; n < plan_.local.nodes.size(); ++n, to += values)
-        device_.copy(to, nodes + n * options_.count + at, values * sizeof(T));
+      for (std::size_t n = 0; n < plan_.local.subtrees.size(); ++n, to += values)
+        device_.copy(to, subtrees + n * options_.count + at, values * sizeof(T));
       at += values;
     }
     return packed_.as<T>().data();

@@ -21,7 +21,7 @@ struct QueuedReductionOptions {
   ReductionAlgorithm algorithm = ReductionAlgorithm::tree;
   Combine combine = Combine::sum;
   std::size_t stride = 0;  // between this rank's inputs, values
-  bool folded = false;     // the inputs are the plan's nodes, not its leaves
+  bool folded = false;     // the inputs are the plan's subtrees, not its leaves
   bool forced = false;     // send even where there is only one rank: to measure what it costs
   int number = 0;          // for the marks, from 1
 };

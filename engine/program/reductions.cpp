@@ -15,16 +15,16 @@ class HostReduction final : public StepReduction {
                 ReductionAlgorithm algorithm, bool folded)
       : reduction_(comm, blocks, spec.count, algorithm, spec.name, spec.combine), folded_(folded) {
     const FoldPlan& plan = reduction_.local_plan();
-    leaves_.resize(folded ? plan.nodes.size() : plan.merges.size());
+    leaves_.resize(folded ? plan.subtrees.size() : plan.merges.size());
   }
 
-  void start(const ReductionPlace& place) override {
-    auto* at = static_cast<std::byte*>(place.leaves);
+  void start(const ReductionBuffers& buffers) override {
+    auto* at = static_cast<std::byte*>(buffers.leaves);
     for (T*& leaf : leaves_) {
       leaf = reinterpret_cast<T*>(at);
-      at += place.stride;
+      at += buffers.stride;
     }
-    auto* result = static_cast<T*>(place.result);
+    auto* result = static_cast<T*>(buffers.result);
     if (folded_)
       reduction_.start({const_cast<const T* const*>(leaves_.data()), leaves_.size()}, result);
     else
@@ -36,7 +36,7 @@ class HostReduction final : public StepReduction {
 
  private:
   Reduction<T> reduction_;
-  bool folded_;  // the leaves are nodes already
+  bool folded_;  // the leaves are subtrees already
   std::vector<T*> leaves_;
 };
 
@@ -92,7 +92,7 @@ Reductions::Reductions(const Program& program, Device& device, Communicator& com
   }
   std::size_t most = 0;
   for (const Entry& entry : entries_) most += entry.by_group.size();
-  flying_.reserve(most);
+  in_flight_.reserve(most);
 }
 
 void Reductions::wait(int index) {
@@ -104,21 +104,21 @@ void Reductions::wait(int index) {
 }
 
 void Reductions::progress() {
-  std::erase_if(flying_, [this](const Flying& f) {
+  std::erase_if(in_flight_, [this](const InFlight& f) {
     if (!f.reduction->test()) return false;
     landed(f.index);
     return true;
   });
 }
 
-void Reductions::fly(int index, StepReduction& reduction, const ReductionPlace& place) {
-  reduction.start(place);
+void Reductions::start_one(int index, StepReduction& reduction, const ReductionBuffers& buffers) {
+  reduction.start(buffers);
   if (queued_) return;
   ++entries_[static_cast<std::size_t>(index)].in_flight;
   if (reduction.test())
     landed(index);
   else
-    flying_.push_back({&reduction, index});
+    in_flight_.push_back({&reduction, index});
 }
 
 void Reductions::landed(int index) {

@@ -23,9 +23,9 @@ struct ReductionMarks {
   std::int32_t started = 0, finished = 0;  // number of the reduction, from 1, of the last one
 };
 
-/// This rank's leaves of one reduction, or the nodes they were folded into (gradients), and where
-/// the sum goes; in the device's memory. `result` may be `leaves`. Leaves are overwritten.
-struct ReductionPlace {
+/// This rank's leaves of one reduction, or the subtrees they were folded into (gradients), and
+/// where the sum goes; in the device's memory. `result` may be `leaves`. Leaves are overwritten.
+struct ReductionBuffers {
   void* leaves = nullptr;
   std::size_t stride = 0;  // from one to the next, bytes
   void* result = nullptr;
@@ -35,9 +35,9 @@ struct ReductionPlace {
 class StepReduction {
  public:
   virtual ~StepReduction() = default;
-  /// What the place holds is computed by what was run, or queued, before. Neither leaves nor result
-  /// may be touched until wait().
-  virtual void start(const ReductionPlace& place) = 0;
+  /// What the buffers holds is computed by what was run, or queued, before. Neither leaves nor
+  /// result may be touched until wait().
+  virtual void start(const ReductionBuffers& buffers) = 0;
   /// Whether it is complete; makes progress. A queued one progresses by itself: true.
   virtual bool test() = 0;
   /// What is run, or queued, from now on finds the result.
@@ -82,14 +82,14 @@ class Reductions {
   /// How this rank's replicas fold their gradients before start().
   const FoldPlan& gradient_plan() const { return gradient_plan_; }
 
-  /// Starts a reduction for every local group of replicas; place(g) is that of group g.
-  template <class Place>
-  void start(int index, const Place& place) {
+  /// Starts a reduction for every local group of replicas; buffers(g) is that of group g.
+  template <class Buffers>
+  void start(int index, const Buffers& buffers) {
     const auto begin = Clock::now();
     Entry& entry = entries_[static_cast<std::size_t>(index)];
     entry.started = begin;
     for (std::size_t g = 0; g < entry.by_group.size(); ++g)
-      fly(index, *entry.by_group[g], place(static_cast<int>(g)));
+      start_one(index, *entry.by_group[g], buffers(static_cast<int>(g)));
     add_exposed(index, begin);
     if (!overlap_) wait(index);
   }
@@ -120,12 +120,12 @@ class Reductions {
     int in_flight = 0;                                     // of the above
     Clock::time_point started;
   };
-  struct Flying {
+  struct InFlight {
     StepReduction* reduction;
     int index;
   };
 
-  void fly(int index, StepReduction& reduction, const ReductionPlace& place);
+  void start_one(int index, StepReduction& reduction, const ReductionBuffers& buffers);
   void landed(int index);
   void add_exposed(int index, Clock::time_point begin);
   double& time_of(ReductionKind kind);
@@ -134,7 +134,7 @@ class Reductions {
   bool overlap_ = true;
   FoldPlan gradient_plan_;
   std::vector<Entry> entries_;  // by index
-  std::vector<Flying> flying_;
+  std::vector<InFlight> in_flight_;
   std::vector<ReductionTiming> timings_;
   ReductionTimes times_;
   Buffer marks_;  // ReductionMarks of a device with queues

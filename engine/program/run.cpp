@@ -228,11 +228,11 @@ bool Executor::can_be_recorded() const {
 void Executor::put_nan(int tensor) {
   constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
   constexpr auto kNarrow = static_cast<float>(kNan);
-  std::byte* place = pointer(tensor, wave_begin_);
+  std::byte* buffers = pointer(tensor, wave_begin_);
   if (program_.tensors[static_cast<std::size_t>(tensor)].element == 'd')
-    device_.write(place, &kNan, sizeof kNan);
+    device_.write(buffers, &kNan, sizeof kNan);
   else
-    device_.write(place, &kNarrow, sizeof kNarrow);
+    device_.write(buffers, &kNarrow, sizeof kNarrow);
 }
 
 void Executor::put_nan(const ReductionSpec& reduction) {
@@ -273,7 +273,7 @@ void Executor::merge_gradients(std::size_t index, int replica, const StepState& 
 /// over this rank's replicas by then.
 void Executor::start_reduction(int index) {
   const ReductionSpec& spec = program_.reductions[static_cast<std::size_t>(index)];
-  reductions_.start(index, [&](int group) -> ReductionPlace {
+  reductions_.start(index, [&](int group) -> ReductionBuffers {
     if (spec.kind == ReductionKind::gradient) {
       float* first = gradient_pointer(0, spec.offset);
       return {first, program_.parameter_floats * sizeof(float), first};

@@ -11,43 +11,43 @@
 namespace syncnorm {
 namespace {
 
-/// Whether the value `wanted` is computed from `from`, by nodes before `end`.
-bool depends_on(const std::vector<Node>& nodes, std::size_t end, int wanted, int from) {
+/// Whether the value `wanted` is computed from `from`, by units before `end`.
+bool depends_on(const std::vector<Unit>& units, std::size_t end, int wanted, int from) {
   std::vector<int> reached = {from};
   const auto is_reached = [&](int value) {
     return value >= 0 && std::find(reached.begin(), reached.end(), value) != reached.end();
   };
   for (std::size_t i = 0; i < end; ++i)
-    if (is_reached(nodes[i].input) || is_reached(nodes[i].residual))
-      reached.push_back(nodes[i].output);
+    if (is_reached(units[i].input) || is_reached(units[i].residual))
+      reached.push_back(units[i].output);
   return is_reached(wanted);
 }
 
-bool read_between(const std::vector<Node>& nodes, std::size_t first, std::size_t last, int value) {
+bool read_between(const std::vector<Unit>& units, std::size_t first, std::size_t last, int value) {
   return std::any_of(
-      nodes.begin() + static_cast<long>(first) + 1, nodes.begin() + static_cast<long>(last),
-      [&](const Node& node) { return node.input == value || node.residual == value; });
+      units.begin() + static_cast<long>(first) + 1, units.begin() + static_cast<long>(last),
+      [&](const Unit& unit) { return unit.input == value || unit.residual == value; });
 }
 
 }  // namespace
 
 std::vector<Message> share(const Graph& graph, const ProgramOptions& options,
-                           std::vector<Node>& nodes) {
+                           std::vector<Unit>& units) {
   std::vector<Message> messages;
   const bool may_share = options.norm.over_batch() && options.norm.synced_replicas > 1 &&
                          options.norm.deviation == Deviation::l2;
-  for (std::size_t j = 0; j < nodes.size(); ++j) {
+  for (std::size_t j = 0; j < units.size(); ++j) {
     if (!std::holds_alternative<NormLayer>(
-            graph.layers[static_cast<std::size_t>(nodes[j].layer)].kind))
+            graph.layers[static_cast<std::size_t>(units[j].layer)].kind))
       continue;
     int joined = -1;
-    if (may_share && nodes[j].residual >= 0)
+    if (may_share && units[j].residual >= 0)
       for (std::size_t m = 0; m < messages.size(); ++m) {
-        const std::vector<std::size_t>& members = messages[m].nodes;
-        if (nodes[members.back()].output != nodes[j].residual) continue;
+        const std::vector<std::size_t>& members = messages[m].units;
+        if (units[members.back()].output != units[j].residual) continue;
         const bool apart = std::none_of(members.begin(), members.end(), [&](std::size_t i) {
-          return depends_on(nodes, j, nodes[j].input, nodes[i].output) ||
-                 read_between(nodes, members.back(), j, nodes[i].output);
+          return depends_on(units, j, units[j].input, units[i].output) ||
+                 read_between(units, members.back(), j, units[i].output);
         });
         if (apart) joined = static_cast<int>(m);
       }
@@ -55,8 +55,8 @@ std::vector<Message> share(const Graph& graph, const ProgramOptions& options,
       joined = static_cast<int>(messages.size());
       messages.emplace_back();
     }
-    messages[static_cast<std::size_t>(joined)].nodes.push_back(j);
-    nodes[j].message = joined;
+    messages[static_cast<std::size_t>(joined)].units.push_back(j);
+    units[j].message = joined;
   }
   return messages;
 }

@@ -73,7 +73,7 @@ class Timeline {
     std::vector<Messages> rounds;
     std::size_t round = 0;
     double arrives = 0.0;  // of this round
-    bool flying = false;
+    bool in_flight = false;
   };
   static bool is_statistics(const StepSchedule::Sum& sum) {
     return sum.kind == ReductionKind::forward_statistics ||
@@ -90,24 +90,24 @@ class Timeline {
   void receive(Flight& f) {
     const Messages& m = f.rounds[f.round];
     now_ = std::max(now_, f.arrives) + network_.held(m.count, m.bytes);
-    f.flying = ++f.round < f.rounds.size();
-    if (f.flying) send(f);
+    f.in_flight = ++f.round < f.rounds.size();
+    if (f.in_flight) send(f);
   }
   void start(int index, double seconds) {
     Flight& f = sums_[static_cast<std::size_t>(index)];
     f.round = 0;
-    f.flying = !f.rounds.empty();
-    if (!f.flying) return;
+    f.in_flight = !f.rounds.empty();
+    if (!f.in_flight) return;
     now_ += seconds;
     send(f);
   }
   void wait(int index) {
     Flight& f = sums_[static_cast<std::size_t>(index)];
-    while (f.flying) receive(f);
+    while (f.in_flight) receive(f);
   }
   void progress() {
     for (Flight& f : sums_)
-      while (f.flying && f.arrives <= now_) receive(f);
+      while (f.in_flight && f.arrives <= now_) receive(f);
   }
 
   const Network& network_;

@@ -58,7 +58,7 @@ struct Messages {
   double transfer = 0.0;  // seconds on the rank's link
   double latency = 0.0;   // of the slowest
 };
-/// Round by round, over `ranks` consecutive ranks with one node each.
+/// Round by round, over `ranks` consecutive ranks with one subtree each.
 std::vector<Messages> rounds_of(const StepSchedule::Sum& sum, const Network& network, int ranks,
                                 ReductionAlgorithm algorithm);
 

@@ -250,7 +250,7 @@ StepBench bench_steps(Setup& setup, const BenchOptions& options) {
 
   StepBench bench;
   bench.ranks = setup.comm.size();
-  bench.samples = static_cast<int>(setup.plan.global_batch());
+  bench.samples = static_cast<int>(setup.batching.global_batch());
   bench.step = median(step_seconds);
   bench.unoverlapped = median(waited_seconds);
   if (options.limit) bench.limit = median(limit_seconds);

@@ -30,7 +30,7 @@ Evaluator::Evaluator(const Graph& graph, const Experiment& experiment,
       std::make_unique<Executor>(compile_program(graph, device, options, layout), device, *self_,
                                  Placement{1, 1}, nullptr, ReductionAlgorithm::tree, memory);
   images_ = device.allocate_pinned(sizeof(float) * dataset.train.image_size() * kEvaluationChunk *
-                                   EvalFeed::places(dataset.train));
+                                   EvalFeed::buffers(dataset.train));
 }
 
 std::vector<double> Evaluator::sums_of(Interval own, const EvalChunks& chunks,

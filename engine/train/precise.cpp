@@ -26,24 +26,24 @@ PreciseStatistics::PreciseStatistics(const Graph& graph, ProgramOptions options,
     : dataset_(dataset),
       normalization_(dataset.mean, dataset.stddev),
       seed_(experiment.seed),
-      plan_{experiment.replicas, experiment.batch_per_replica, true,
-            static_cast<std::int64_t>(samples.size())},
+      batching_{experiment.replicas, experiment.batch_per_replica, true,
+                static_cast<std::int64_t>(samples.size())},
       replicas_(placement.block(comm.rank())),
       group_size_(experiment.norm.synced_replicas),
       samples_(samples),
       order_(epoch_order(samples, experiment.seed, 0, experiment.data.shuffle)),
       device_(device),
       running_(running) {
-  const std::int64_t global = plan_.global_batch();
-  batches_ =
-      std::min((experiment.norm.precise_samples + global - 1) / global, plan_.steps_per_epoch());
+  const std::int64_t global = batching_.global_batch();
+  batches_ = std::min((experiment.norm.precise_samples + global - 1) / global,
+                      batching_.steps_per_epoch());
   executor_ = std::make_unique<Executor>(
       compile_program(graph, device, statistics_options(std::move(options)), layout), device, comm,
       placement, groups, algorithm, memory);
   const std::size_t local = static_cast<std::size_t>(replicas_.size()) *
-                            static_cast<std::size_t>(plan_.batch_per_replica);
+                            static_cast<std::size_t>(batching_.batch_per_replica);
   images_ = device.allocate_pinned(sizeof(float) * dataset.train.image_size() * local *
-                                   EvalFeed::places(dataset.train));
+                                   EvalFeed::buffers(dataset.train));
 }
 
 void PreciseStatistics::run(std::int64_t step) {
@@ -70,8 +70,8 @@ void PreciseStatistics::run(std::int64_t step) {
 std::vector<EvalFeed::Samples> PreciseStatistics::own_batches() const {
   std::vector<EvalFeed::Samples> batches;
   for (std::int64_t batch = 0; batch < batches_; ++batch) {
-    const int begin = plan_.positions(batch, replicas_.begin).begin;
-    const int end = plan_.positions(batch, replicas_.end - 1).end;
+    const int begin = batching_.positions(batch, replicas_.begin).begin;
+    const int end = batching_.positions(batch, replicas_.end - 1).end;
     batches.emplace_back(order_.data() + begin, static_cast<std::size_t>(end - begin));
   }
   return batches;

@@ -44,7 +44,7 @@ class PreciseStatistics {
   const Dataset& dataset_;
   NormalizationTable normalization_;
   std::uint64_t seed_;
-  BatchPlan plan_;
+  Batching batching_;
   std::int64_t batches_;
   Interval replicas_;
   int group_size_;

@@ -43,7 +43,8 @@ Checkpoint Saver::snapshot(std::int64_t step, bool last) const {
   Checkpoint checkpoint;
   checkpoint.step = step;
   checkpoint.epoch = setup_.epoch_of(step);
-  checkpoint.sample_position = step % setup_.length.steps_per_epoch * setup_.plan.global_batch();
+  checkpoint.sample_position =
+      step % setup_.length.steps_per_epoch * setup_.batching.global_batch();
   checkpoint.config = setup_.loaded.yaml;
   checkpoint.data_fingerprint = setup_.dataset.fingerprint;
   checkpoint.data_folder_fingerprint = setup_.dataset.folder_fingerprint;

@@ -7,7 +7,7 @@
 #include "base/failure.h"
 #include "comm/agreement.h"
 #include "comm/watchdog.h"
-#include "engine/config/places.h"
+#include "engine/config/locations.h"
 #include "engine/model/initialize.h"
 #include "engine/model/zoo.h"
 #include "engine/program/compile.h"
@@ -38,10 +38,10 @@ ProgramOptions program_options(const Experiment& experiment) {
 }  // namespace
 
 RunLength run_length(const Experiment& experiment, std::int64_t train_samples) {
-  const BatchPlan plan{experiment.replicas, experiment.batch_per_replica, experiment.drop_last,
-                       train_samples};
+  const Batching batching{experiment.replicas, experiment.batch_per_replica, experiment.drop_last,
+                          train_samples};
   RunLength length;
-  length.steps_per_epoch = plan.steps_per_epoch();
+  length.steps_per_epoch = batching.steps_per_epoch();
   length.total_steps =
       experiment.steps > 0 ? experiment.steps : experiment.epochs * length.steps_per_epoch;
   return length;
@@ -49,7 +49,7 @@ RunLength run_length(const Experiment& experiment, std::int64_t train_samples) {
 
 Graph checked_model(const LoadedExperiment& loaded, const Dataset& dataset) {
   Graph graph;
-  with_places(loaded, [&] {
+  with_locations(loaded, [&] {
     graph = build_model(loaded.experiment,
                         {dataset.train.height, dataset.train.width, dataset.train.channels},
                         dataset.train.classes);
@@ -60,7 +60,7 @@ Graph checked_model(const LoadedExperiment& loaded, const Dataset& dataset) {
 void check_ranks(const LoadedExperiment& loaded, int ranks) {
   const int replicas = loaded.experiment.replicas;
   if (ranks <= replicas) return;
-  with_places(loaded, [&] {
+  with_locations(loaded, [&] {
     throw InputError(ConfigKey{"replicas"},
                      fmt::format("{} replicas cannot be spread over {} ranks; start at most {} "
                                  "ranks, or raise replicas",
@@ -89,9 +89,9 @@ void Setup::plan_samples() {
   check_ranks(loaded, comm.size());
   graph = checked_model(loaded, dataset);
   splits = split_samples(dataset.train.size(), experiment.data.validation, experiment.seed);
-  plan = {experiment.replicas, experiment.batch_per_replica, experiment.drop_last,
-          static_cast<std::int64_t>(splits.train.size())};
-  length = run_length(experiment, plan.samples);
+  batching = {experiment.replicas, experiment.batch_per_replica, experiment.drop_last,
+              static_cast<std::int64_t>(splits.train.size())};
+  length = run_length(experiment, batching.samples);
 }
 
 void Setup::build_programs() {
@@ -99,17 +99,17 @@ void Setup::build_programs() {
   bool has_tail = false;
   agree(comm, [&] {
     const ProgramOptions of_whole = program_options(experiment);
-    with_places(loaded, [&] { whole = compile_program(graph, device, of_whole); });
+    with_locations(loaded, [&] { whole = compile_program(graph, device, of_whole); });
     const std::int64_t last = length.steps_per_epoch - 1;
-    const std::int64_t samples = plan.batch_samples(last);
-    has_tail = samples < plan.global_batch() && length.total_steps > last;
+    const std::int64_t samples = batching.batch_samples(last);
+    has_tail = samples < batching.global_batch() && length.total_steps > last;
     if (!has_tail) return;
     ProgramOptions of_tail = of_whole;
     of_tail.global_samples = static_cast<int>(samples);
     for (int r = 0; r < experiment.replicas; ++r)
-      of_tail.replica_samples.push_back(plan.positions(last, r).size());
-    with_places(loaded,
-                [&] { smaller = compile_program(graph, device, of_tail, whole.parameter_offset); });
+      of_tail.replica_samples.push_back(batching.positions(last, r).size());
+    with_locations(
+        loaded, [&] { smaller = compile_program(graph, device, of_tail, whole.parameter_offset); });
   });
   if (experiment.norm.over_batch() && experiment.norm.synced_replicas > 1)
     groups = std::make_unique<StatisticsGroups>(device_comm(), placement,

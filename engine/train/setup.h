@@ -72,7 +72,7 @@ class Setup {
   std::int64_t epoch_of(std::int64_t updates) const;
   /// The executor of a batch: the last one of an epoch may be smaller.
   Executor& executor_of(const Batch& batch) const {
-    return batch.global_samples < plan.global_batch() ? *tail : *full;
+    return batch.global_samples < batching.global_batch() ? *tail : *full;
   }
   /// Tells the flight recorder, where there is one.
   void record(FlightKind kind, const char* what, std::int64_t step) const;
@@ -93,7 +93,7 @@ class Setup {
   Graph graph;
   Placement placement;
   Splits splits;
-  BatchPlan plan;
+  Batching batching;
   RunLength length;
   Memory memory;
   std::unique_ptr<StatisticsGroups> groups;  // where statistics cross replicas

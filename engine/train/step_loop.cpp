@@ -19,14 +19,14 @@ constexpr double kUnusableVote = 0x1p20;
 
 StepLoop::StepLoop(Setup& setup, CorruptImages& corrupt)
     : setup_(setup), corrupt_(corrupt), rank_report_(setup) {
-  pending_.reserve(static_cast<std::size_t>(most_in_flight()));
+  in_flight_.reserve(static_cast<std::size_t>(most_in_flight()));
 }
 
 void StepLoop::load(std::int64_t first, std::int64_t last) {
   const DataConfig& data = setup_.experiment.data;
   LoaderOptions options;
   options.seed = setup_.experiment.seed;
-  options.plan = setup_.plan;
+  options.batching = setup_.batching;
   options.replicas = setup_.placement.block(setup_.comm.rank());
   options.shuffle = data.shuffle;
   options.augment = AugmentConfig::from(data);
@@ -43,39 +43,39 @@ void StepLoop::load(std::int64_t first, std::int64_t last) {
 }
 
 void StepLoop::start(std::int64_t step) {
-  Pending pending{};
-  pending.begin = Clock::now();
+  StepInFlight started{};
+  started.begin = Clock::now();
   const double waited_before = loader_->wait_seconds();
   setup_.record(FlightKind::mark, "waiting for data", step + 1);
   const Batch& batch = loader_->next();
-  pending.batch = &batch;
-  pending.data_seconds = loader_->wait_seconds() - waited_before;
+  started.batch = &batch;
+  started.data_seconds = loader_->wait_seconds() - waited_before;
   Executor& executor = setup_.executor_of(batch);
   const bool full = &executor == setup_.full.get();
-  pending.executor = &executor;
-  pending.reducing_before = executor.reductions().times().total();
-  pending.before = rank_report_.totals();
-  pending.sampled = rank_report_.sampled(step, full);
-  pending.probed = setup_.probes != nullptr && setup_.probes->due(step + 1) && full;
-  if (pending.sampled) rank_report_.begin_sample(executor);
-  if (pending.probed) setup_.probes->remember();
-  StepState& state = pending.state;
+  started.executor = &executor;
+  started.reducing_before = executor.reductions().times().total();
+  started.before = rank_report_.totals();
+  started.sampled = rank_report_.sampled(step, full);
+  started.probed = setup_.probes != nullptr && setup_.probes->due(step + 1) && full;
+  if (started.sampled) rank_report_.begin_sample(executor);
+  if (started.probed) setup_.probes->remember();
+  StepState& state = started.state;
   state.seed = setup_.experiment.seed;
   state.step = static_cast<std::uint64_t>(step);
-  pending.rate = learning_rate(setup_.experiment, step, setup_.length.total_steps);
-  state.lr = static_cast<float>(pending.rate);
+  started.rate = learning_rate(setup_.experiment, step, setup_.length.total_steps);
+  state.lr = static_cast<float>(started.rate);
   const std::atomic<bool>* asked = setup_.options.stop_requested;
   const bool stop = asked != nullptr && asked->load();
   state.vote = (stop ? 1.0 : 0.0) + (batch.usable ? 0.0 : kUnusableVote);
   corrupt_.note(batch.corrupt);
   setup_.steps->start(executor, state, view_of(batch));
-  if (pending.sampled) pending.layers = rank_report_.end_sample(executor);
-  pending_.push_back(pending);
+  if (started.sampled) started.layers = rank_report_.end_sample(executor);
+  in_flight_.push_back(started);
 }
 
 StepDone StepLoop::finish() {
   const StepResult result = setup_.steps->finish(setup_.comm.deadline());
-  const Pending step = pending_.front();
+  const StepInFlight step = in_flight_.front();
   StepDone done;
   done.state = step.state;
   done.batch = step.batch;
@@ -87,7 +87,7 @@ StepDone StepLoop::finish() {
   else if (!std::isfinite(done.loss) || !std::isfinite(result.gradient_norm))
     done.outcome = StepDone::Outcome::not_finite;
   if (done.outcome != StepDone::Outcome::good) return done;
-  pending_.erase(pending_.begin());
+  in_flight_.erase(in_flight_.begin());
   done.stop = result.loss[2] > 0.0;
   const auto updates = static_cast<std::int64_t>(step.state.step) + 1;
   if (setup_.meet_fault(FaultPlace::update, updates) == FaultEffect::flip) flip_parameter();
@@ -99,7 +99,7 @@ StepDone StepLoop::finish() {
   return done;
 }
 
-StepEvent StepLoop::event_of(const Pending& step, const StepResult& result, double loss) {
+StepEvent StepLoop::event_of(const StepInFlight& step, const StepResult& result, double loss) {
   StepEvent event;
   if (setup_.experiment.optimizer.clip_norm > 0.0) event.gradient_norm = result.gradient_norm;
   event.step = static_cast<std::int64_t>(step.state.step) + 1;
@@ -118,7 +118,7 @@ StepEvent StepLoop::event_of(const Pending& step, const StepResult& result, doub
 
 void StepLoop::abandon() {
   while (setup_.steps->in_flight() > 0) setup_.steps->finish(setup_.comm.deadline());
-  pending_.clear();
+  in_flight_.clear();
 }
 
 /// The lowest bit of the first parameter, as a memory that fails might.

@@ -48,11 +48,11 @@ class StepLoop {
 
   /// Starts `step`, counted from 0. At most most_in_flight() may be started and not finished.
   void start(std::int64_t step);
-  int in_flight() const { return static_cast<int>(pending_.size()); }
+  int in_flight() const { return static_cast<int>(in_flight_.size()); }
   int most_in_flight() const { return setup_.steps->most_in_flight(); }
   /// Whether the newest step is sampled or probed, so that it must be finished before another
   /// starts.
-  bool newest_is_looked_at() const { return pending_.back().sampled || pending_.back().probed; }
+  bool newest_is_looked_at() const { return in_flight_.back().sampled || in_flight_.back().probed; }
 
   /// The oldest step in flight. What is not good stays in flight until abandon().
   StepDone finish();
@@ -60,7 +60,7 @@ class StepLoop {
   void abandon();
 
  private:
-  struct Pending {
+  struct StepInFlight {
     StepState state;
     const Batch* batch;
     Executor* executor;
@@ -71,7 +71,7 @@ class StepLoop {
     std::span<const LayerSums> layers;
   };
 
-  StepEvent event_of(const Pending& step, const StepResult& result, double loss);
+  StepEvent event_of(const StepInFlight& step, const StepResult& result, double loss);
   void flip_parameter();
 
   Setup& setup_;
@@ -79,7 +79,7 @@ class StepLoop {
   RankReport rank_report_;
   Buffer image_memory_;  // of loader_, where a device copies from it
   std::unique_ptr<Loader> loader_;
-  std::vector<Pending> pending_;                    // the oldest first
+  std::vector<StepInFlight> in_flight_;             // the oldest first
   std::chrono::steady_clock::time_point finished_;  // the last step
 };
 

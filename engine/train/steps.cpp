@@ -13,7 +13,7 @@ namespace syncnorm {
 
 Steps::Steps(Device& device, Optimizer& optimizer, const Memory& memory, bool record)
     : device_(device), optimizer_(optimizer), memory_(memory), record_(record && device.records()) {
-  flying_.reserve(slots_.size());
+  in_flight_.reserve(slots_.size());
   for (Slot& slot : slots_) {
     slot.values = device.allocate_pinned((kLossValues + 1) * sizeof(double));
     slot.done = device.make_event();
@@ -46,18 +46,18 @@ void Steps::start(Executor& executor, const StepState& state, const BatchView& b
   device_.copy(values, executor.loss_values(), kLossValues * sizeof(double));
   device_.copy(values + kLossValues, optimizer_.squared_norm(), sizeof(double));
   device_.record(*slot.done);
-  flying_.push_back({&executor, state, &slot});
+  in_flight_.push_back({&executor, state, &slot});
 }
 
 StepResult Steps::finish(double deadline) {
-  const Flying step = flying_.front();
+  const InFlight step = in_flight_.front();
   try {
     await(step, deadline);
   } catch (const PeerLostError&) {
     step.executor->give_up();
     throw;
   }
-  flying_.erase(flying_.begin());
+  in_flight_.erase(in_flight_.begin());
   const auto* values = step.slot->values.as<double>().data();
   StepResult result;
   std::copy_n(values, kLossValues, result.loss.begin());
@@ -65,7 +65,7 @@ StepResult Steps::finish(double deadline) {
   return result;
 }
 
-void Steps::await(const Flying& step, double deadline) {
+void Steps::await(const InFlight& step, double deadline) {
   using Clock = std::chrono::steady_clock;
   const auto number = static_cast<std::int64_t>(step.state.step) + 1;
   const auto begin = Clock::now();

@@ -28,7 +28,7 @@ class Steps {
 
   /// Steps that may be in flight: started, and not finished.
   int most_in_flight() const { return device_.host_memory() ? 1 : 2; }
-  int in_flight() const { return static_cast<int>(flying_.size()); }
+  int in_flight() const { return static_cast<int>(in_flight_.size()); }
 
   /// Runs or queues one step of `executor` and the update behind it. The batch must stay until
   /// finish().
@@ -50,7 +50,7 @@ class Steps {
     Buffer values;  // of a StepResult: kLossValues and the squared norm; pinned
     std::unique_ptr<Event> done;
   };
-  struct Flying {
+  struct InFlight {
     Executor* executor;
     StepState state;
     Slot* slot;
@@ -58,7 +58,7 @@ class Steps {
 
   void queue(Executor& executor, const StepState& state);
   void run(Executor& executor, const StepState& state);
-  void await(const Flying& step, double deadline);
+  void await(const InFlight& step, double deadline);
 
   Device& device_;
   Optimizer& optimizer_;
@@ -66,7 +66,7 @@ class Steps {
   const bool record_;
   std::array<Slot, 2> slots_;
   std::size_t next_slot_ = 0;
-  std::vector<Flying> flying_;                                     // the oldest first
+  std::vector<InFlight> in_flight_;                                // the oldest first
   std::map<std::pair<const Executor*, bool>, Recorded> recorded_;  // by whether it overlaps
 };
 

@@ -101,7 +101,7 @@ StartEvent Trainer::start_event(std::int64_t first_step) {
   start.total_steps = setup_.length.total_steps;
   start.steps_per_epoch = setup_.length.steps_per_epoch;
   start.dataset = dataset.name;
-  start.train_samples = setup_.plan.samples;
+  start.train_samples = setup_.batching.samples;
   start.validation_samples = static_cast<std::int64_t>(setup_.splits.validation.size());
   start.test_samples = static_cast<std::int64_t>(dataset.test.size());
   start.classes = dataset.train.classes;

@@ -1,4 +1,4 @@
-// Folding the nodes of a reduction's tree. Reductions on the CPU fold where their messages are
+// Folding the subtrees of a reduction's tree. Reductions on the CPU fold where their messages are
 // (comm/reduction.cpp); this is the same for programs whose reductions are queued on a device.
 #include <array>
 #include <cassert>
@@ -8,16 +8,16 @@
 namespace syncnorm::cpu {
 namespace {
 
-constexpr std::size_t kMostPlaces = 64;  // a fold of n nodes needs about log2 n
+constexpr std::size_t kMostSlots = 64;  // a fold of n subtrees needs about log2 n
 
 template <class T>
-void fold(const TreeFold& op, const T* nodes, T* out) {
-  std::array<T, kMostPlaces> stack;
+void fold(const TreeFold& op, const T* subtrees, T* out) {
+  std::array<T, kMostSlots> stack;
   for (std::size_t i = 0; i < op.count; ++i) {
     std::size_t height = 0;
     for (std::size_t n = 0; n < op.merges.size(); ++n) {
-      assert(height < kMostPlaces);
-      stack[height++] = nodes[n * op.stride + i];
+      assert(height < kMostSlots);
+      stack[height++] = subtrees[n * op.stride + i];
       for (int m = 0; m < op.merges[n]; ++m, --height) {
         T& to = stack[height - 2];
         const T from = stack[height - 1];
@@ -34,9 +34,9 @@ template <>
 KernelPtr compile(Context&, const TreeFold& op) {
   return make_kernel<TreeFold>([op](const auto& a, const StepState&) {
     if (op.doubles)
-      fold(op, typed<double>(a.nodes), typed<double>(a.left));
+      fold(op, typed<double>(a.subtrees), typed<double>(a.left));
     else
-      fold(op, typed<float>(a.nodes), typed<float>(a.left));
+      fold(op, typed<float>(a.subtrees), typed<float>(a.left));
   });
 }
 

@@ -1,4 +1,4 @@
-// Folding the nodes of a reduction's tree, and writing a few bytes that come with the launch.
+// Folding the subtrees of a reduction's tree, and writing a few bytes that come with the launch.
 #include <cstring>
 
 #include "base/error.h"
@@ -7,18 +7,18 @@
 namespace syncnorm::cuda {
 namespace {
 
-constexpr int kMostPlaces = 32;  // a fold of n nodes needs about log2 n
+constexpr int kMostSlots = 32;  // a fold of n subtrees needs about log2 n
 
 /// A thread per value; the stack is the thread's own.
 template <class T>
 __global__ void __launch_bounds__(kThreads)
-    fold_nodes(const std::uint8_t* merges, int nodes, std::size_t count, std::size_t stride,
-               bool maximum, const T* from, T* to) {
+    fold_subtrees(const std::uint8_t* merges, int subtrees, std::size_t count, std::size_t stride,
+                  bool maximum, const T* from, T* to) {
   const std::size_t i = static_cast<std::size_t>(blockIdx.x) * kThreads + threadIdx.x;
   if (i >= count) return;
-  T stack[kMostPlaces];
+  T stack[kMostSlots];
   int height = 0;
-  for (int n = 0; n < nodes; ++n) {
+  for (int n = 0; n < subtrees; ++n) {
     stack[height++] = from[static_cast<std::size_t>(n) * stride + i];
     for (int m = merges[n]; m > 0; --m, --height) {
       const T a = stack[height - 2], b = stack[height - 1];
@@ -55,7 +55,7 @@ KernelPtr compile(Context& context, const TreeFold& op) {
     height -= m;
     merges.push_back(static_cast<std::uint8_t>(m));
   }
-  if (highest > kMostPlaces)
+  if (highest > kMostSlots)
     throw InputError(
         "device: cuda: this placement of replicas folds over too many places; use a "
         "number of ranks that divides the replicas");
@@ -68,10 +68,10 @@ KernelPtr compile(Context& context, const TreeFold& op) {
   check(cudaStreamSynchronize(context.stream), "could not copy");
   return make_kernel<TreeFold>([op, list, &context](const auto& a, const StepState&) {
     const auto run = [&]<class T>(T*) {
-      launch(fold_nodes<T>, dim3(static_cast<unsigned>((op.count + kThreads - 1) / kThreads)),
+      launch(fold_subtrees<T>, dim3(static_cast<unsigned>((op.count + kThreads - 1) / kThreads)),
              dim3(kThreads), 0, context.stream, reinterpret_cast<const std::uint8_t*>(list->data()),
-             static_cast<int>(op.merges.size()), op.count, op.stride, op.maximum, typed<T>(a.nodes),
-             typed<T>(a.left));
+             static_cast<int>(op.merges.size()), op.count, op.stride, op.maximum,
+             typed<T>(a.subtrees), typed<T>(a.left));
     };
     if (op.count == 0 || op.merges.empty()) return;
     if (op.doubles)

@@ -93,9 +93,9 @@ struct GradientFactor {
   };
 };
 
-/// nodes [merges.size()] of `count` values (f64, or f32), `stride` values apart -> what is left of
-/// them, `count` values apart. Node i is put on a stack, and then the topmost two places are merged
-/// merges[i] times (FoldPlan in comm/tree.h): added, or the larger one taken.
+/// subtrees [merges.size()] of `count` values (f64, or f32), `stride` values apart -> what is left
+/// of them, `count` values apart. Node i is put on a stack, and then the topmost two places are
+/// merged merges[i] times (FoldPlan in comm/tree.h): added, or the larger one taken.
 struct TreeFold {
   int samples = 1;
   std::vector<int> merges;
@@ -103,9 +103,9 @@ struct TreeFold {
   bool maximum = false;
   bool doubles = true;
   int left() const {
-    int nodes = 0;
-    for (const int m : merges) nodes += 1 - m;
-    return nodes;
+    int subtrees = 0;
+    for (const int m : merges) subtrees += 1 - m;
+    return subtrees;
   }
 
   static constexpr const char* kName = "tree fold";
@@ -119,7 +119,7 @@ struct TreeFold {
   }
   template <class As>
   struct Operands {
-    In<As, Opaque> nodes;
+    In<As, Opaque> subtrees;
     Out<As, Opaque> left;
   };
 };

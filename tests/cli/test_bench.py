@@ -153,7 +153,7 @@ class BenchReduce(harness.TestCase):
                                  for size in (64, 256, 1024, 4096)])
         for reduction in report["reductions"]:
             # Three leaves at the start of a tree are two whole subtrees.
-            self.assertEqual(reduction["nodes_of_rank_0"],
+            self.assertEqual(reduction["subtrees_of_rank_0"],
                              {1: 1, 3: 2}[reduction["leaves_per_rank"]])
             self.assertEqual(reduction["chosen"], "gathered")
             for way in ("gathered", "sliced", "paired", "engine"):

@@ -104,7 +104,7 @@ TEST(ExchangeRounds, NoRankHasMoreThanTheLastSubtreeMakesItHave) {
   EXPECT_EQ(most(33), 32u);      // 32 by one
 }
 
-TEST(ReductionPlan, GoesInPairsWhereEveryRankHasANodeOfItsOwn) {
+TEST(ReductionPlan, GoesInPairsWhereEveryRankHasASubtreeOfItsOwn) {
   const auto in_pairs = [](int leaves, int ranks, std::size_t count) {
     std::vector<Interval> blocks;
     for (int r = 0; r < ranks; ++r) blocks.push_back(Placement{leaves, ranks}.block(r));
@@ -117,8 +117,8 @@ TEST(ReductionPlan, GoesInPairsWhereEveryRankHasANodeOfItsOwn) {
   EXPECT_TRUE(in_pairs(16, 16, kLarge));
   EXPECT_TRUE(in_pairs(24, 24, kSmall));
   EXPECT_FALSE(in_pairs(24, 24, kLarge));  // sliced
-  EXPECT_TRUE(in_pairs(48, 24, kSmall));   // two leaves, one node
-  EXPECT_FALSE(in_pairs(72, 24, kSmall));  // three leaves are two nodes
+  EXPECT_TRUE(in_pairs(48, 24, kSmall));   // two leaves, one subtree
+  EXPECT_FALSE(in_pairs(72, 24, kSmall));  // three leaves are two subtrees
   EXPECT_FALSE(in_pairs(25, 24, kSmall));
 }
 

@@ -54,17 +54,17 @@ TYPED_TEST(SelfReductionTest, TheFoldOfAllLeavesIsTheResult) {
         EXPECT_FALSE(reduction.communicates());
         EXPECT_EQ(reduction.values_sent(), 0u);
         EXPECT_EQ(reduction.count(), 9u);
-        ASSERT_EQ(reduction.local_plan().nodes, (std::vector<Interval>{{0, leaves}}));
-        std::vector<T> node = order_sensitive_leaves<T>(1, 9, 1)[0];
-        const std::vector<T> expected = node;
+        ASSERT_EQ(reduction.local_plan().subtrees, (std::vector<Interval>{{0, leaves}}));
+        std::vector<T> subtree = order_sensitive_leaves<T>(1, 9, 1)[0];
+        const std::vector<T> expected = subtree;
         std::vector<T> result(9);
-        T* const out = in_place ? node.data() : result.data();
-        const std::vector<const T*> nodes = {node.data()};
-        reduction.start(nodes, out);
+        T* const out = in_place ? subtree.data() : result.data();
+        const std::vector<const T*> subtrees = {subtree.data()};
+        reduction.start(subtrees, out);
         EXPECT_TRUE(reduction.test());
         reduction.wait();
         EXPECT_TRUE(same_bits(std::vector<T>(out, out + 9), expected));
-        EXPECT_TRUE(same_bits(node, expected));
+        EXPECT_TRUE(same_bits(subtree, expected));
       }
 }
 
@@ -124,10 +124,10 @@ TEST(Wait, AReductionNamesItself) {
   Reduction<float> reduction(comm, blocks, 2, ReductionAlgorithm::tree, "bucket 7");
   EXPECT_TRUE(reduction.communicates());
   EXPECT_EQ(reduction.values_sent(), 2u);
-  const std::vector<float> node = {1.0f, 2.0f};
-  const std::vector<const float*> nodes = {node.data()};
+  const std::vector<float> subtree = {1.0f, 2.0f};
+  const std::vector<const float*> subtrees = {subtree.data()};
   std::vector<float> result(2);
-  reduction.start(nodes, result.data());
+  reduction.start(subtrees, result.data());
   for (int i = 0; i < 2; ++i) {
     EXPECT_FALSE(reduction.test());
     try {

@@ -44,16 +44,16 @@ std::vector<T> running_sum(const std::vector<std::vector<T>>& leaves) {
   return sum;
 }
 
-/// The maximal nodes of the tree over `node` that lie within `block`, in order.
-inline void whole_subtrees(Interval node, Interval block, std::vector<Interval>& out) {
-  if (node.end <= block.begin || node.begin >= block.end) return;
-  if (node.begin >= block.begin && node.end <= block.end) {
-    out.push_back(node);
+/// The maximal subtrees of the tree over `subtree` that lie within `block`, in order.
+inline void whole_subtrees(Interval subtree, Interval block, std::vector<Interval>& out) {
+  if (subtree.end <= block.begin || subtree.begin >= block.end) return;
+  if (subtree.begin >= block.begin && subtree.end <= block.end) {
+    out.push_back(subtree);
     return;
   }
-  const int middle = node.begin + tree_split(node.size());
-  whole_subtrees({node.begin, middle}, block, out);
-  whole_subtrees({middle, node.end}, block, out);
+  const int middle = subtree.begin + tree_split(subtree.size());
+  whole_subtrees({subtree.begin, middle}, block, out);
+  whole_subtrees({middle, subtree.end}, block, out);
 }
 
 /// Leaves of values whose sum depends on the order: signs and magnitudes vary widely. A function of

@@ -31,24 +31,24 @@ Leaves carry_out(const FoldPlan& plan, const Leaves& inputs) {
                    stack[to_size(height - 1)].data(), inputs[i].size());
     }
   }
-  EXPECT_EQ(to_size(height), plan.nodes.size());
+  EXPECT_EQ(to_size(height), plan.subtrees.size());
   stack.resize(to_size(height));
   return stack;
 }
 
-/// Folds the leaves of each block on its own, then combines the nodes of all.
+/// Folds the leaves of each block on its own, then combines the subtrees of all.
 std::vector<float> fold_in_blocks(const Leaves& leaves, const std::vector<Interval>& blocks) {
   const int count = static_cast<int>(leaves.size());
-  std::vector<Interval> nodes;
+  std::vector<Interval> subtrees;
   Leaves sums;
   for (const Interval& block : blocks) {
     const FoldPlan plan = tree_fold_leaves(block, count);
     const Leaves own(leaves.begin() + block.begin, leaves.begin() + block.end);
-    for (const auto& node : carry_out(plan, own)) sums.push_back(node);
-    nodes.insert(nodes.end(), plan.nodes.begin(), plan.nodes.end());
+    for (const auto& subtree : carry_out(plan, own)) sums.push_back(subtree);
+    subtrees.insert(subtrees.end(), plan.subtrees.begin(), plan.subtrees.end());
   }
-  const FoldPlan combine = tree_fold(nodes, count);
-  EXPECT_EQ(combine.nodes, (std::vector<Interval>{{0, count}}));
+  const FoldPlan combine = tree_fold(subtrees, count);
+  EXPECT_EQ(combine.subtrees, (std::vector<Interval>{{0, count}}));
   return carry_out(combine, sums).front();
 }
 
@@ -87,34 +87,34 @@ TEST(Tree, ARunningSumHasOtherBits) {
   }
 }
 
-TEST(Tree, TheNodesOfABlockAreItsMaximalWholeSubtrees) {
+TEST(Tree, TheSubtreesOfABlockAreItsMaximalWholeSubtrees) {
   for (int m = 1; m <= 64; ++m)
     for (int begin = 0; begin <= m; ++begin)
       for (int end = begin; end <= m; ++end) {
         std::vector<Interval> expected;
         whole_subtrees({0, m}, {begin, end}, expected);
         const FoldPlan plan = tree_fold_leaves({begin, end}, m);
-        EXPECT_EQ(plan.nodes, expected) << "[" << begin << "," << end << ") of " << m;
+        EXPECT_EQ(plan.subtrees, expected) << "[" << begin << "," << end << ") of " << m;
         if (begin == end) continue;
         const double bound = 2.0 * std::log2(end - begin) + 1.0;
-        EXPECT_LE(static_cast<double>(plan.nodes.size()), bound);
+        EXPECT_LE(static_cast<double>(plan.subtrees.size()), bound);
         EXPECT_LE(static_cast<double>(plan.slots), bound + 1.0);
       }
 }
 
-TEST(Tree, AnAlignedBlockIsOneNode) {
+TEST(Tree, AnAlignedBlockIsOneSubtree) {
   for (int replicas = 1; replicas <= 64; replicas *= 2)
     for (int ranks = 1; ranks <= replicas; ranks *= 2)
       for (int rank = 0; rank < ranks; ++rank) {
         const Interval block = Placement{replicas, ranks}.block(rank);
-        EXPECT_EQ(tree_fold_leaves(block, replicas).nodes, std::vector<Interval>{block});
+        EXPECT_EQ(tree_fold_leaves(block, replicas).subtrees, std::vector<Interval>{block});
       }
-  EXPECT_EQ(tree_fold_leaves({8, 13}, 13).nodes, (std::vector<Interval>{{8, 13}}));
+  EXPECT_EQ(tree_fold_leaves({8, 13}, 13).subtrees, (std::vector<Interval>{{8, 13}}));
 }
 
-TEST(Tree, AnEmptyBlockHasNoNode) {
+TEST(Tree, AnEmptyBlockHasNoSubtree) {
   const FoldPlan plan = tree_fold_leaves({5, 5}, 9);
-  EXPECT_TRUE(plan.nodes.empty());
+  EXPECT_TRUE(plan.subtrees.empty());
   EXPECT_TRUE(plan.slot.empty());
   EXPECT_EQ(plan.slots, 0);
 }
@@ -122,11 +122,11 @@ TEST(Tree, AnEmptyBlockHasNoNode) {
 TEST(Tree, TheRunningFoldAddsOneAfterAnother) {
   const Leaves leaves = order_sensitive_leaves<float>(9, 13, 3);
   const FoldPlan plan = running_fold_leaves({0, 9});
-  EXPECT_EQ(plan.nodes, (std::vector<Interval>{{0, 9}}));
+  EXPECT_EQ(plan.subtrees, (std::vector<Interval>{{0, 9}}));
   EXPECT_EQ(plan.slots, 2);
   EXPECT_TRUE(same_bits(carry_out(plan, leaves).front(), running_sum(leaves)));
   EXPECT_EQ(running_fold_leaves({4, 5}).slots, 1);
-  EXPECT_TRUE(running_fold_leaves({4, 4}).nodes.empty());
+  EXPECT_TRUE(running_fold_leaves({4, 4}).subtrees.empty());
 }
 
 TEST(AddInto, AddsEveryElement) {

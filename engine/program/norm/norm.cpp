@@ -21,15 +21,15 @@ const NormFamily& family_of(NormKind kind) {
   return kGroupNorms;
 }
 
-int norm_channels(const Emission& e, const Node& node) { return e.shape(node.layer).channels; }
-int norm_pixels(const Emission& e, const Node& node) { return e.shape(node.layer).pixels(); }
+int norm_channels(const Emission& e, const Unit& unit) { return e.shape(unit.layer).channels; }
+int norm_pixels(const Emission& e, const Unit& unit) { return e.shape(unit.layer).pixels(); }
 
-void add_running_pair(Emission& e, const Node& node, Emission::Saved& saved) {
-  const auto channels = static_cast<std::size_t>(norm_channels(e, node));
+void add_running_pair(Emission& e, const Unit& unit, Emission::Saved& saved) {
+  const auto channels = static_cast<std::size_t>(norm_channels(e, unit));
   Program& program = e.program;
   RunningSlot slot;
-  slot.layer = node.layer;
-  slot.channels = norm_channels(e, node);
+  slot.layer = unit.layer;
+  slot.channels = norm_channels(e, unit);
   slot.mean = program.running_floats;
   slot.variance = slot.mean + channels;
   program.running_floats = slot.variance + channels;
@@ -37,7 +37,7 @@ void add_running_pair(Emission& e, const Node& node, Emission::Saved& saved) {
   const bool own = e.batch_statistics();
   const auto add = [&](const char* suffix, std::size_t offset) {
     const int tensor =
-        e.add_tensor(e.name(node) + suffix, channels * sizeof(float), own ? Per::group : Per::once,
+        e.add_tensor(e.name(unit) + suffix, channels * sizeof(float), own ? Per::group : Per::once,
                      own ? Space::running : Space::averaged);
     program.tensors.back().offset = offset * sizeof(float);
     return tensor;
@@ -47,14 +47,14 @@ void add_running_pair(Emission& e, const Node& node, Emission::Saved& saved) {
 }
 
 void emit_from_running(Emission& e, std::size_t n) {
-  const Node& node = e.nodes[n];
+  const Unit& unit = e.units[n];
   Emission::Saved& saved = e.saved[n];
-  const std::size_t vector = sizeof(float) * static_cast<std::size_t>(norm_channels(e, node));
+  const std::size_t vector = sizeof(float) * static_cast<std::size_t>(norm_channels(e, unit));
   // Read by every chunk of an evaluation, so they must not share their places.
-  saved.mean = e.add_persistent(e.name(node) + " mean", 2 * vector, Per::once, 'f');
-  saved.inv_std = e.add_persistent(e.name(node) + " inv_std", vector, Per::once, 'f');
-  e.emit(Pass::prepare, Scope::once, e.name(node),
-         BatchFromRunning{1, norm_channels(e, node), e.program.options.norm.eps},
+  saved.mean = e.add_persistent(e.name(unit) + " mean", 2 * vector, Per::once, 'f');
+  saved.inv_std = e.add_persistent(e.name(unit) + " inv_std", vector, Per::once, 'f');
+  e.emit(Pass::prepare, Scope::once, e.name(unit),
+         BatchFromRunning{1, norm_channels(e, unit), e.program.options.norm.eps},
          {.running_mean = saved.running_mean,
           .running_var = saved.running_var,
           .mean = saved.mean,
@@ -62,17 +62,17 @@ void emit_from_running(Emission& e, std::size_t n) {
 }
 
 void emit_normalize(Emission& e, std::size_t n) {
-  const Node& node = e.nodes[n];
+  const Unit& unit = e.units[n];
   const Emission::Saved& saved = e.saved[n];
-  const int x = e.input(node), residual = e.residual(node), y = e.output(node);
-  e.emit(Pass::forward, Scope::replica, e.name(node),
+  const int x = e.input(unit), residual = e.residual(unit), y = e.output(unit);
+  e.emit(Pass::forward, Scope::replica, e.name(unit),
          e.stored(
-             BatchNormalize{e.samples(), norm_pixels(e, node), norm_channels(e, node), node.relu}),
+             BatchNormalize{e.samples(), norm_pixels(e, unit), norm_channels(e, unit), unit.relu}),
          {.x = x,
           .mean = saved.mean,
           .inv_std = saved.inv_std,
-          .gamma = e.parameter(node, ParameterRole::gamma),
-          .beta = e.parameter(node, ParameterRole::beta),
+          .gamma = e.parameter(unit, ParameterRole::gamma),
+          .beta = e.parameter(unit, ParameterRole::beta),
           .residual = residual,
           .correction = saved.correction,
           .y = y});
@@ -81,11 +81,11 @@ void emit_normalize(Emission& e, std::size_t n) {
 
 std::vector<int> norm_gradient(Emission& e, Gradients& gradients, std::size_t n) {
   if (e.program.options.norm.noise) return {emit_noise_backward(e, gradients, n)};
-  return gradients.gathered(e.nodes[n], 2);
+  return gradients.gathered(e.units[n], 2);
 }
 
-int relu_mask(Emission& e, const Node& node) {
-  return node.relu && node.residual >= 0 ? e.value_in(node.output, e.program.options.storage)
+int relu_mask(Emission& e, const Unit& unit) {
+  return unit.relu && unit.residual >= 0 ? e.value_in(unit.output, e.program.options.storage)
                                          : kAbsent;
 }
 

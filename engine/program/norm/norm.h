@@ -11,12 +11,12 @@
 
 namespace syncnorm {
 
-/// How the norms of a family are emitted. `node` is an index of Emission::nodes.
+/// How the norms of a family are emitted. `unit` is an index of Emission::units.
 struct NormFamily {
-  /// Gives the value of the node a tensor, and fills Emission::saved.
-  void (*forward)(Emission& emission, std::size_t node);
-  /// Contributes to the gradients of the node's input and residual.
-  void (*backward)(Emission& emission, Gradients& gradients, std::size_t node);
+  /// Gives the value of the unit a tensor, and fills Emission::saved.
+  void (*forward)(Emission& emission, std::size_t unit);
+  /// Contributes to the gradients of the unit's input and residual.
+  void (*backward)(Emission& emission, Gradients& gradients, std::size_t unit);
 };
 
 const NormFamily& family_of(NormKind kind);
@@ -27,39 +27,39 @@ extern const NormFamily kGroupNorms;   // group.cpp: statistics within a sample
 
 // Helpers of the families, in norm.cpp.
 
-int norm_channels(const Emission& emission, const Node& node);
-int norm_pixels(const Emission& emission, const Node& node);
+int norm_channels(const Emission& emission, const Unit& unit);
+int norm_pixels(const Emission& emission, const Unit& unit);
 
-/// The node's running pair, as the program's mode reads it. Fills `saved`.
-void add_running_pair(Emission& emission, const Node& node, Emission::Saved& saved);
+/// The unit's running pair, as the program's mode reads it. Fills `saved`.
+void add_running_pair(Emission& emission, const Unit& unit, Emission::Saved& saved);
 
 /// Mean and inverse deviation from the running pair, once, for all that follows.
-void emit_from_running(Emission& emission, std::size_t node);
+void emit_from_running(Emission& emission, std::size_t unit);
 
 /// y from the saved statistics, and the noise behind it.
-void emit_normalize(Emission& emission, std::size_t node);
+void emit_normalize(Emission& emission, std::size_t unit);
 
 /// The gradient of what the norm gave, in at most two tensors: behind noise it passes that first.
-std::vector<int> norm_gradient(Emission& emission, Gradients& gradients, std::size_t node);
+std::vector<int> norm_gradient(Emission& emission, Gradients& gradients, std::size_t unit);
 
 /// With a residual the ReLU's input cannot be recomputed from x alone: its output tells. -1: no
 /// need.
-int relu_mask(Emission& emission, const Node& node);
+int relu_mask(Emission& emission, const Unit& unit);
 
 // noise.cpp
 
-/// Where the norm has noise, the value of the node becomes what the noise makes of its tensor.
-void emit_noise(Emission& emission, std::size_t node);
+/// Where the norm has noise, the value of the unit becomes what the noise makes of its tensor.
+void emit_noise(Emission& emission, std::size_t unit);
 /// The gradient before the noise.
-int emit_noise_backward(Emission& emission, Gradients& gradients, std::size_t node);
+int emit_noise_backward(Emission& emission, Gradients& gradients, std::size_t unit);
 
 // weights.cpp: what a conv or linear layer computes with where it is not a parameter itself.
 
 /// Fills `saved` and returns the tensor of the weight.
-int emit_weight(Emission& emission, const Node& node, Emission::Saved& saved);
+int emit_weight(Emission& emission, const Unit& unit, Emission::Saved& saved);
 /// The tensor for the gradient of that weight, and what follows the instruction that wrote it.
-int weight_gradient(Emission& emission, const Node& node, const Emission::Saved& saved);
-void emit_weight_backward(Emission& emission, const Node& node, const Emission::Saved& saved,
+int weight_gradient(Emission& emission, const Unit& unit, const Emission::Saved& saved);
+void emit_weight_backward(Emission& emission, const Unit& unit, const Emission::Saved& saved,
                           int gradient);
 
 }  // namespace syncnorm

@@ -6,24 +6,24 @@
 namespace syncnorm {
 namespace {
 
-const Parameter& parameter_of(const Emission& e, const Node& node) {
-  const int index = e.graph.parameter(node.layer, ParameterRole::weight);
+const Parameter& parameter_of(const Emission& e, const Unit& unit) {
+  const int index = e.graph.parameter(unit.layer, ParameterRole::weight);
   return e.graph.parameters[static_cast<std::size_t>(index)];
 }
 
-bool is_conv(const Emission& e, const Node& node) {
+bool is_conv(const Emission& e, const Unit& unit) {
   return std::holds_alternative<ConvLayer>(
-      e.graph.layers[static_cast<std::size_t>(node.layer)].kind);
+      e.graph.layers[static_cast<std::size_t>(unit.layer)].kind);
 }
 
-bool computed(const Emission& e, const Node& node) {
+bool computed(const Emission& e, const Unit& unit) {
   switch (e.program.options.norm.weights) {
     case WeightsKind::plain:
       return false;
     case WeightsKind::normalized:
       return true;
     case WeightsKind::standardized:
-      return is_conv(e, node);
+      return is_conv(e, unit);
   }
   return false;
 }
@@ -38,13 +38,13 @@ Rows rows_of(const Parameter& weight) {
 
 }  // namespace
 
-int emit_weight(Emission& e, const Node& node, Emission::Saved& saved) {
-  const int parameter = e.parameter(node, ParameterRole::weight);
-  if (!computed(e, node)) return parameter;
+int emit_weight(Emission& e, const Unit& unit, Emission::Saved& saved) {
+  const int parameter = e.parameter(unit, ParameterRole::weight);
+  if (!computed(e, unit)) return parameter;
   const NormConfig& norm = e.program.options.norm;
   const bool standardize = norm.weights == WeightsKind::standardized;
-  const Rows rows = rows_of(parameter_of(e, node));
-  const std::string& name = e.name(node);
+  const Rows rows = rows_of(parameter_of(e, unit));
+  const std::string& name = e.name(unit);
   const std::size_t vector = sizeof(double) * static_cast<std::size_t>(rows.outputs);
   const auto add = [&](const char* suffix, std::size_t bytes, char element, bool persistent) {
     const int tensor = e.add_tensor(name + suffix, bytes, Per::once, Space::arena, element);
@@ -54,39 +54,39 @@ int emit_weight(Emission& e, const Node& node, Emission::Saved& saved) {
   // Computed once for all waves of a step, all chunks of an evaluation. A convolution's own is
   // packed at once and not read again.
   const int weight =
-      add(" weight", parameter_of(e, node).count() * sizeof(float), 'f', !is_conv(e, node));
+      add(" weight", parameter_of(e, unit).count() * sizeof(float), 'f', !is_conv(e, unit));
   saved.weight_mean = standardize ? add(" weight mean", vector, 'd', true) : -1;
   saved.weight_scale = add(" weight scale", vector, 'd', true);
   e.emit(Pass::prepare, Scope::once, name,
          WeightNormalize{1, rows.outputs, rows.inputs, standardize, norm.weights_eps},
          {.v = parameter,
-          .g = e.parameter(node, ParameterRole::gain),
+          .g = e.parameter(unit, ParameterRole::gain),
           .w = weight,
           .mean = saved.weight_mean,
           .scale = saved.weight_scale});
   return weight;
 }
 
-int weight_gradient(Emission& e, const Node& node, const Emission::Saved& saved) {
-  if (saved.weight_scale < 0) return e.parameter_gradient(node, ParameterRole::weight);
-  return e.add_tensor(e.name(node) + " weight gradient",
-                      parameter_of(e, node).count() * sizeof(float),
+int weight_gradient(Emission& e, const Unit& unit, const Emission::Saved& saved) {
+  if (saved.weight_scale < 0) return e.parameter_gradient(unit, ParameterRole::weight);
+  return e.add_tensor(e.name(unit) + " weight gradient",
+                      parameter_of(e, unit).count() * sizeof(float),
                       e.scope() == Scope::merged ? Per::once : Per::wave_replica);
 }
 
-void emit_weight_backward(Emission& e, const Node& node, const Emission::Saved& saved,
+void emit_weight_backward(Emission& e, const Unit& unit, const Emission::Saved& saved,
                           int gradient) {
   if (saved.weight_scale < 0) return;
-  const Rows rows = rows_of(parameter_of(e, node));
-  e.emit(Pass::backward, e.scope(), e.name(node),
+  const Rows rows = rows_of(parameter_of(e, unit));
+  e.emit(Pass::backward, e.scope(), e.name(unit),
          WeightNormalizeBackward{e.samples(), rows.outputs, rows.inputs, saved.weight_mean >= 0},
          {.dw = gradient,
-          .v = e.parameter(node, ParameterRole::weight),
-          .g = e.parameter(node, ParameterRole::gain),
+          .v = e.parameter(unit, ParameterRole::weight),
+          .g = e.parameter(unit, ParameterRole::gain),
           .mean = saved.weight_mean,
           .scale = saved.weight_scale,
-          .dv = e.parameter_gradient(node, ParameterRole::weight),
-          .dg = e.parameter_gradient(node, ParameterRole::gain)})
+          .dv = e.parameter_gradient(unit, ParameterRole::weight),
+          .dg = e.parameter_gradient(unit, ParameterRole::gain)})
       .deferrable = true;
 }
 

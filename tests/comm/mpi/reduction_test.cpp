@@ -51,7 +51,7 @@ template <class T>
 struct Job {
   std::unique_ptr<Reduction<T>> reduction;
   Interval block;
-  std::vector<std::vector<T>> nodes;
+  std::vector<std::vector<T>> subtrees;
   std::vector<T> result;
   bool in_place = false;
 
@@ -65,17 +65,17 @@ struct Job {
         in_place(alias) {}
 
   void start(const std::vector<std::vector<T>>& leaves) {
-    nodes = fold_own(reduction->local_plan(), leaves, block, reduction->combine());
+    subtrees = fold_own(reduction->local_plan(), leaves, block, reduction->combine());
     std::fill(result.begin(), result.end(), T{-77});
     restart();
   }
   void restart() {
     std::vector<const T*>& pointers = pointers_;
-    pointers.resize(nodes.size());
-    for (std::size_t i = 0; i < nodes.size(); ++i) pointers[i] = nodes[i].data();
+    pointers.resize(subtrees.size());
+    for (std::size_t i = 0; i < subtrees.size(); ++i) pointers[i] = subtrees[i].data();
     reduction->start(pointers, destination());
   }
-  T* destination() { return in_place && !nodes.empty() ? nodes[0].data() : result.data(); }
+  T* destination() { return in_place && !subtrees.empty() ? subtrees[0].data() : result.data(); }
   std::vector<T> values() { return {destination(), destination() + result.size()}; }
 
  private:
@@ -240,11 +240,11 @@ TYPED_TEST(MpiReductionTest, TheMaximumIsThatOfAllLeavesEvenWithEmptyBlocks) {
         ASSERT_EQ(job.values(), expected) << leaves << " leaves";
       }
       Job<T> own(world(), blocks, count, ReductionAlgorithm::engine, kWays[0], false, Combine::max);
-      own.nodes.clear();
+      own.subtrees.clear();
       if (!own.block.empty()) {
-        own.nodes.push_back(values[to_size(own.block.begin)]);
+        own.subtrees.push_back(values[to_size(own.block.begin)]);
         for (int leaf = own.block.begin; leaf < own.block.end; ++leaf)
-          combine_into(Combine::max, own.nodes[0].data(), values[to_size(leaf)].data(), count);
+          combine_into(Combine::max, own.subtrees[0].data(), values[to_size(leaf)].data(), count);
       }
       own.restart();
       own.reduction->wait();
@@ -267,11 +267,12 @@ TYPED_TEST(MpiReductionTest, TheEngineSumsIntegersExactly) {
               expected[i] += values[leaf][i];
             }
           Job<T> job(world(), blocks, count, ReductionAlgorithm::engine, kWays[0], in_place);
-          job.nodes.clear();
+          job.subtrees.clear();
           if (!job.block.empty()) {
-            job.nodes.assign(1, std::vector<T>(count));
+            job.subtrees.assign(1, std::vector<T>(count));
             for (int leaf = job.block.begin; leaf < job.block.end; ++leaf)
-              combine_into(Combine::sum, job.nodes[0].data(), values[to_size(leaf)].data(), count);
+              combine_into(Combine::sum, job.subtrees[0].data(), values[to_size(leaf)].data(),
+                           count);
           }
           job.restart();
           job.reduction->wait();
@@ -316,8 +317,8 @@ TEST(MpiReduction, AllocatesNothingAfterItsFirstRun) {
     for (const Way& way : kWays)
       for (const auto algorithm : {ReductionAlgorithm::tree, ReductionAlgorithm::engine}) {
         Job<float> job(world(), blocks, 100, algorithm, way);
-        const std::size_t nodes = job.reduction->local_plan().nodes.size();
-        job.nodes.assign(nodes, std::vector<float>(100, 1.0f));
+        const std::size_t subtrees = job.reduction->local_plan().subtrees.size();
+        job.subtrees.assign(subtrees, std::vector<float>(100, 1.0f));
         for (int i = 0; i < 2; ++i) {
           job.restart();
           job.reduction->wait();
@@ -326,7 +327,7 @@ TEST(MpiReduction, AllocatesNothingAfterItsFirstRun) {
           job.restart();
           job.reduction->wait();
         });
-        EXPECT_EQ(made, 0) << nodes << " nodes, " << way.name;
+        EXPECT_EQ(made, 0) << subtrees << " subtrees, " << way.name;
       }
 }
 

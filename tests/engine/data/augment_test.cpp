@@ -26,9 +26,10 @@ NormalizationTable table_for(const ImageSet& images) {
           std::vector<float>(kStddev.data(), kStddev.data() + channels)};
 }
 
-std::vector<float> make(const ImageSet& images, std::uint32_t index, const AugmentPlan& plan) {
+std::vector<float> make(const ImageSet& images, std::uint32_t index,
+                        const Augmentation& augmentation) {
   std::vector<float> out(images.image_size(), std::nanf(""));
-  make_image(images, index, plan, out.data());
+  make_image(images, index, augmentation, out.data());
   return out;
 }
 
@@ -56,30 +57,30 @@ struct Picture {
   }
 };
 
-Picture oracle(const ImageSet& images, std::uint32_t index, const AugmentPlan& plan) {
+Picture oracle(const ImageSet& images, std::uint32_t index, const Augmentation& augmentation) {
   Picture picture(images);
-  const auto epoch = static_cast<std::uint64_t>(plan.epoch);
-  for (const AugmentKind kind : plan.augment.kinds) {
+  const auto epoch = static_cast<std::uint64_t>(augmentation.epoch);
+  for (const AugmentKind kind : augmentation.augment.kinds) {
     if (kind == AugmentKind::random_crop) {
-      RandomStream random(plan.seed, RandomPurpose::random_crop, epoch, index);
-      const int padding = plan.augment.crop_padding;
+      RandomStream random(augmentation.seed, RandomPurpose::random_crop, epoch, index);
+      const int padding = augmentation.augment.crop_padding;
       const auto sides = static_cast<std::uint64_t>(2 * padding + 1);
       const int top = static_cast<int>(random.below(sides)) - padding;
       const int left = static_cast<int>(random.below(sides)) - padding;
       picture.remake([&](int y, int x) { return picture.at(y + top, x + left); });
     } else if (kind == AugmentKind::horizontal_flip) {
-      RandomStream random(plan.seed, RandomPurpose::horizontal_flip, epoch, index);
+      RandomStream random(augmentation.seed, RandomPurpose::horizontal_flip, epoch, index);
       if (random.next_bits() < 0x80000000u) continue;
       picture.remake([&](int y, int x) { return picture.at(y, picture.width - 1 - x); });
     } else {
-      RandomStream random(plan.seed, RandomPurpose::cutout, epoch, index);
+      RandomStream random(augmentation.seed, RandomPurpose::cutout, epoch, index);
       const int top = static_cast<int>(random.below(static_cast<std::uint64_t>(images.height))) -
-                      plan.augment.cutout_size / 2;
+                      augmentation.augment.cutout_size / 2;
       const int left = static_cast<int>(random.below(static_cast<std::uint64_t>(images.width))) -
-                       plan.augment.cutout_size / 2;
+                       augmentation.augment.cutout_size / 2;
       picture.remake([&](int y, int x) {
-        const bool inside = y >= top && y < top + plan.augment.cutout_size && x >= left &&
-                            x < left + plan.augment.cutout_size;
+        const bool inside = y >= top && y < top + augmentation.augment.cutout_size && x >= left &&
+                            x < left + augmentation.augment.cutout_size;
         return inside ? Picture::kCut : picture.at(y, x);
       });
     }
@@ -124,9 +125,10 @@ TEST(Augment, AgreesWithOneAugmentationAfterAnother) {
     for (const auto& kinds : lists) {
       for (const int padding : {0, 2, 9}) {  // 9: the image may be cropped away entirely
         for (const int size : {1, 3, 4, 20}) {
-          const AugmentPlan plan = {{kinds, padding, size}, 11, 3, &table};
+          const Augmentation augmentation = {{kinds, padding, size}, 11, 3, &table};
           for (std::uint32_t index = 0; index < images.size(); ++index) {
-            ASSERT_EQ(make(images, index, plan), render(images, index, oracle(images, index, plan)))
+            ASSERT_EQ(make(images, index, augmentation),
+                      render(images, index, oracle(images, index, augmentation)))
                 << "list of " << kinds.size() << ", padding " << padding << ", cutout " << size
                 << ", sample " << index;
           }
@@ -141,10 +143,10 @@ TEST(Augment, CropShiftsByEveryOffsetEquallyOften) {
   images.pixels.assign(images.pixels.size(), 0);
   for (std::size_t i = 0; i < images.size(); ++i) images.pixels[i * 81 + 4 * 9 + 4] = 255;
   const NormalizationTable table({0.0f}, {1.0f});
-  const AugmentPlan plan = {{{AugmentKind::random_crop}, 2, 1}, 5, 0, &table};
+  const Augmentation augmentation = {{{AugmentKind::random_crop}, 2, 1}, 5, 0, &table};
   std::vector<int> counts(81, 0);
   for (std::uint32_t i = 0; i < images.size(); ++i) {
-    const std::vector<float> out = make(images, i, plan);
+    const std::vector<float> out = make(images, i, augmentation);
     const auto bright = std::find(out.begin(), out.end(), 1.0f);
     ASSERT_NE(bright, out.end());
     ++counts[static_cast<std::size_t>(bright - out.begin())];
@@ -161,12 +163,12 @@ TEST(Augment, CropShiftsByEveryOffsetEquallyOften) {
 TEST(Augment, FlipsHalfOfTheImages) {
   const ImageSet images = counted_images(4000, 1, 4, 1);
   const NormalizationTable table({0.0f}, {1.0f});
-  const AugmentPlan plan = {{{AugmentKind::horizontal_flip}, 0, 1}, 5, 0, &table};
+  const Augmentation augmentation = {{{AugmentKind::horizontal_flip}, 0, 1}, 5, 0, &table};
   int flipped = 0;
   for (std::uint32_t i = 0; i < images.size(); ++i) {
     std::vector<float> plain(4);
     make_plain_image(images, images.image(i), table, plain.data());
-    const std::vector<float> out = make(images, i, plan);
+    const std::vector<float> out = make(images, i, augmentation);
     const std::vector<float> mirrored(plain.rbegin(), plain.rend());
     ASSERT_TRUE(out == plain || out == mirrored);
     flipped += out == mirrored;
@@ -178,10 +180,10 @@ TEST(Augment, CutoutCentreIsUniformAndItsSquareIsClipped) {
   ImageSet images = counted_images(3000, 6, 6, 1);
   images.pixels.assign(images.pixels.size(), 255);
   const NormalizationTable table({0.0f}, {1.0f});
-  const AugmentPlan plan = {{{AugmentKind::cutout}, 0, 2}, 5, 0, &table};
+  const Augmentation augmentation = {{{AugmentKind::cutout}, 0, 2}, 5, 0, &table};
   std::vector<int> areas(5, 0);
   for (std::uint32_t i = 0; i < images.size(); ++i) {
-    const std::vector<float> out = make(images, i, plan);
+    const std::vector<float> out = make(images, i, augmentation);
     ++areas.at(static_cast<std::size_t>(std::count(out.begin(), out.end(), 0.0f)));
   }
   // The square begins one before the centre: 25 of 36 centres keep it whole, 10 cut a side, 1 two.

@@ -55,7 +55,7 @@ class EvalFeedTest : public ::testing::Test {
     std::vector<std::int32_t> labels(10);
     std::iota(labels.begin(), labels.end(), 0);
     set_ = stored_image_set(std::move(files), labels, 10, config);
-    memory_.assign(EvalFeed::places(set_) * 3 * kSize, 99.0f);
+    memory_.assign(EvalFeed::buffers(set_) * 3 * kSize, 99.0f);
     return feed_.emplace(set_, table_, chunks_, all_, 3, memory_.data());
   }
 

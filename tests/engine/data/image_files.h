@@ -65,9 +65,9 @@ class ImagesTest : public ::testing::Test {
     const Dataset dataset = load_dataset(data, 1, 4);
     std::vector<std::uint32_t> samples = split_samples(dataset.train.size(), 0, 1).train;
     LoaderOptions options;
-    options.plan = {4, 1, false, static_cast<std::int64_t>(samples.size())};
+    options.batching = {4, 1, false, static_cast<std::int64_t>(samples.size())};
     options.augment = AugmentConfig::from(data);
-    options.total_steps = 2 * options.plan.steps_per_epoch();
+    options.total_steps = 2 * options.batching.steps_per_epoch();
     std::vector<std::vector<float>> steps(static_cast<std::size_t>(options.total_steps));
     for (int rank = 0; rank < ranks; ++rank) {
       options.replicas = Placement{4, ranks}.block(rank);

@@ -24,7 +24,7 @@ Dataset small_dataset(int samples = 70) {
 LoaderOptions small_options(std::size_t samples) {
   LoaderOptions options;
   options.seed = 3;
-  options.plan = {kReplicas, 3, false, static_cast<std::int64_t>(samples)};
+  options.batching = {kReplicas, 3, false, static_cast<std::int64_t>(samples)};
   options.replicas = {0, kReplicas};
   options.augment = {
       {AugmentKind::random_crop, AugmentKind::horizontal_flip, AugmentKind::cutout}, 2, 2};
@@ -134,7 +134,7 @@ TEST(Loader, DealsTheEpochsOrderAndTheRightPixels) {
 TEST(Loader, PartialReplicaHasItsTailZeroed) {
   const Dataset dataset = small_dataset(10);
   LoaderOptions options = small_options(10);
-  options.plan = {2, 4, false, 10};  // 8, then 2: one replica with 2 of 4, one with none
+  options.batching = {2, 4, false, 10};  // 8, then 2: one replica with 2 of 4, one with none
   options.replicas = {0, 2};
   options.shuffle = false;
   options.prefetch = 2;  // three buffers in turn: full batches were in them before
@@ -166,7 +166,7 @@ TEST(Loader, DropsTheLastBatchIfTold) {
   const Dataset dataset = small_dataset();
   const std::vector<std::uint32_t> samples = split_samples(70, 0, 1).train;
   LoaderOptions options = small_options(samples.size());
-  options.plan.drop_last = true;
+  options.batching.drop_last = true;
   for (const Copy& copy : take_all(dataset, samples, options)) {
     EXPECT_EQ(copy.batch.global_samples, 24);
     EXPECT_EQ(copy.batch.epoch, copy.batch.step / 2);
@@ -222,7 +222,7 @@ TEST(Loader, StopsPromptlyAtAnyMoment) {
 TEST(Loader, WhatEndsTheThreadReachesTheCaller) {
   const Dataset dataset = small_dataset(40);
   LoaderOptions options = small_options(48);
-  options.plan = {kReplicas, 3, true, 48};
+  options.batching = {kReplicas, 3, true, 48};
   options.shuffle = false;
   std::vector<std::uint32_t> samples = split_samples(40, 0, 1).train;
   for (std::uint32_t i = 40; i < 48; ++i) samples.push_back(i);  // the data set ends at 39

@@ -77,42 +77,43 @@ TEST(Splits, DependOnTheSeed) {
 }
 
 /// Every position of the epoch is dealt once, in order; nothing beyond the batch's size is.
-void expect_partition(const BatchPlan& plan) {
+void expect_partition(const Batching& batching) {
   std::int64_t position = 0;
-  for (std::int64_t step = 0; step < plan.steps_per_epoch(); ++step) {
+  for (std::int64_t step = 0; step < batching.steps_per_epoch(); ++step) {
     std::int64_t in_batch = 0;
-    int previous = plan.batch_per_replica;
-    for (int replica = 0; replica < plan.replicas; ++replica) {
-      const Interval slice = plan.positions(step, replica);
+    int previous = batching.batch_per_replica;
+    for (int replica = 0; replica < batching.replicas; ++replica) {
+      const Interval slice = batching.positions(step, replica);
       ASSERT_GE(slice.size(), 0);
       ASSERT_LE(slice.size(), previous);  // full ones, one partial, then empty ones
-      if (slice.size() < plan.batch_per_replica && previous < plan.batch_per_replica) {
+      if (slice.size() < batching.batch_per_replica && previous < batching.batch_per_replica) {
         ASSERT_TRUE(slice.empty());
       }
       previous = slice.size();
       if (!slice.empty()) {
         ASSERT_EQ(slice.begin, position);
-        ASSERT_EQ(slice.begin, step * plan.global_batch() + replica * plan.batch_per_replica);
+        ASSERT_EQ(slice.begin,
+                  step * batching.global_batch() + replica * batching.batch_per_replica);
       }
       position += slice.size();
       in_batch += slice.size();
     }
-    ASSERT_EQ(in_batch, plan.batch_samples(step));
+    ASSERT_EQ(in_batch, batching.batch_samples(step));
     ASSERT_GE(in_batch, 1);
-    if (plan.drop_last || step + 1 < plan.steps_per_epoch()) {
-      ASSERT_EQ(in_batch, plan.global_batch());
+    if (batching.drop_last || step + 1 < batching.steps_per_epoch()) {
+      ASSERT_EQ(in_batch, batching.global_batch());
     }
   }
-  const std::int64_t left = plan.samples - position;
-  if (plan.drop_last) {
+  const std::int64_t left = batching.samples - position;
+  if (batching.drop_last) {
     EXPECT_GE(left, 0);
-    EXPECT_LT(left, plan.global_batch());
+    EXPECT_LT(left, batching.global_batch());
   } else {
     EXPECT_EQ(left, 0);
   }
 }
 
-TEST(BatchPlan, PartitionsTheEpoch) {
+TEST(Batching, PartitionsTheEpoch) {
   for (int replicas = 1; replicas <= 9; ++replicas) {
     for (int batch = 1; batch <= 5; ++batch) {
       for (std::int64_t samples = 1; samples <= 100; samples += 3) {
@@ -126,14 +127,14 @@ TEST(BatchPlan, PartitionsTheEpoch) {
   }
 }
 
-TEST(BatchPlan, LastBatchFillsReplicasInOrder) {
-  const BatchPlan plan = {4, 3, false, 12 + 7};
-  EXPECT_EQ(plan.steps_per_epoch(), 2);
-  EXPECT_EQ(plan.batch_samples(1), 7);
-  EXPECT_EQ(plan.positions(1, 0), (Interval{12, 15}));
-  EXPECT_EQ(plan.positions(1, 1), (Interval{15, 18}));
-  EXPECT_EQ(plan.positions(1, 2), (Interval{18, 19}));
-  EXPECT_TRUE(plan.positions(1, 3).empty());
+TEST(Batching, LastBatchFillsReplicasInOrder) {
+  const Batching batching = {4, 3, false, 12 + 7};
+  EXPECT_EQ(batching.steps_per_epoch(), 2);
+  EXPECT_EQ(batching.batch_samples(1), 7);
+  EXPECT_EQ(batching.positions(1, 0), (Interval{12, 15}));
+  EXPECT_EQ(batching.positions(1, 1), (Interval{15, 18}));
+  EXPECT_EQ(batching.positions(1, 2), (Interval{18, 19}));
+  EXPECT_TRUE(batching.positions(1, 3).empty());
 }
 
 }  // namespace

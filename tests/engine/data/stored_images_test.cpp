@@ -164,7 +164,7 @@ TEST(StoredImages, EveryFailureOfTheMachineStopsTheRun) {
     dataset.train = failing_set(fail);
     dataset.mean = dataset.stddev = {0.5f, 0.5f, 0.5f};
     LoaderOptions options;
-    options.plan = {2, 2, false, 4};
+    options.batching = {2, 2, false, 4};
     options.replicas = {0, 2};
     options.total_steps = 1;
     Loader loader(dataset, {0, 1, 2, 3}, options);
@@ -174,7 +174,7 @@ TEST(StoredImages, EveryFailureOfTheMachineStopsTheRun) {
 
     const NormalizationTable table(dataset.mean, dataset.stddev);
     const std::vector<std::uint32_t> all = {0, 1, 2, 3};
-    std::vector<float> memory(EvalFeed::places(dataset.train) * 4 * dataset.train.image_size());
+    std::vector<float> memory(EvalFeed::buffers(dataset.train) * 4 * dataset.train.image_size());
     EvalFeed feed(dataset.train, table, {all}, all, 4, memory.data());
     const EvalBatch& evaluated = feed.next();
     EXPECT_FALSE(evaluated.found.usable);

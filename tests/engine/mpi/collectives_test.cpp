@@ -21,9 +21,9 @@ std::string resnet(const std::string& norm) {
 }
 
 /// Subtrees that the block of this rank consists of: what it sends per value.
-std::size_t nodes() {
+std::size_t subtrees() {
   const Interval own = Placement{kReplicas, world().size()}.block(world().rank());
-  return tree_fold_leaves(own, kReplicas).nodes.size();
+  return tree_fold_leaves(own, kReplicas).subtrees.size();
 }
 
 /// The world, with a list of the collectives that were started on it and its subgroups.
@@ -36,7 +36,8 @@ struct Counted {
   std::multiset<std::size_t> statistics() const {
     std::multiset<std::size_t> sent;
     for (const CollectiveCall& call : calls)
-      if (call.type == DataType::f64 && call.sent != kLossValues * nodes()) sent.insert(call.sent);
+      if (call.type == DataType::f64 && call.sent != kLossValues * subtrees())
+        sent.insert(call.sent);
     return sent;
   }
   std::size_t of(DataType type) const {
@@ -62,12 +63,12 @@ TEST(Collectives, SyncBatchNormSendsOneMessageEachWay) {
   std::multiset<std::size_t> expected;
   if (world().size() > 1) {
     for (const std::size_t channels : {16, 16, 16, 32, 64}) {
-      expected.insert((2 * channels + 1) * nodes());
-      expected.insert(2 * channels * nodes());
+      expected.insert((2 * channels + 1) * subtrees());
+      expected.insert(2 * channels * subtrees());
     }
     for (const std::size_t channels : {32, 64}) {  // last norm of a block and its projection
-      expected.insert(2 * (2 * channels + 1) * nodes());
-      expected.insert(2 * 2 * channels * nodes());
+      expected.insert(2 * (2 * channels + 1) * subtrees());
+      expected.insert(2 * 2 * channels * subtrees());
     }
   }
   EXPECT_EQ(counted.statistics(), expected);
@@ -97,7 +98,7 @@ TEST(Collectives, AGroupInsideARankSendsNothing) {
     const bool whole = own.begin % synced == 0 && own.end % synced == 0;
     EXPECT_EQ(counted.statistics().empty(), whole) << "groups of " << synced;
     for (const CollectiveCall& call : counted.calls)
-      if (call.type == DataType::f64 && call.sent != kLossValues * nodes())
+      if (call.type == DataType::f64 && call.sent != kLossValues * subtrees())
         EXPECT_LE(call.ranks, synced);
   }
 }
@@ -124,7 +125,7 @@ TEST(Collectives, EvaluationSendsItsSumsAndOnlyAveragesSeveralGroups) {
     running.average();
     const bool averages = groups > 1 && world().size() > 1;
     EXPECT_EQ(counted.calls.size(), averages ? 1u : 0u) << norm;
-    if (averages) EXPECT_EQ(counted.calls[0].sent, nodes() * program.running_floats);
+    if (averages) EXPECT_EQ(counted.calls[0].sent, subtrees() * program.running_floats);
 
     DataConfig data;
     data.dataset = DatasetKind::synthetic;

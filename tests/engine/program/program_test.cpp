@@ -179,12 +179,12 @@ TEST(Reductions, AnEvaluationReducesNothingWhateverTheNorm) {
 template <class Kind>
 std::vector<std::string> layers_under(const Program& program, const std::string& reduction) {
   std::vector<std::string> layers;
-  bool flying = false;
+  bool in_flight = false;
   for (const Instruction& i : program.instructions) {
     if (i.kind != InstructionKind::compute) {
       if (program.reductions[static_cast<std::size_t>(i.reduction)].name != reduction) continue;
-      flying = i.kind == InstructionKind::reduce_start;
-    } else if (flying && std::holds_alternative<Kind>(i.op)) {
+      in_flight = i.kind == InstructionKind::reduce_start;
+    } else if (in_flight && std::holds_alternative<Kind>(i.op)) {
       layers.push_back(i.layer);
     }
   }

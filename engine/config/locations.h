@@ -1,4 +1,4 @@
-// Places in the user's files for mistakes that only later parts can find.
+// Adds locations in the user's files to mistakes that only later parts can find.
 #pragma once
 
 #include "base/error.h"
@@ -6,10 +6,10 @@
 
 namespace syncnorm {
 
-/// Runs `action`; an InputError about a key of the configuration (base/error.h) gets the place in
-/// front where the user wrote it.
+/// Runs `action`; an InputError about a key of the configuration (base/error.h) gets the location
+/// in front where the user wrote it.
 template <class Action>
-void with_places(const LoadedExperiment& loaded, const Action& action) {
+void with_locations(const LoadedExperiment& loaded, const Action& action) {
   try {
     action();
   } catch (const InputError& error) {
