@@ -71,10 +71,10 @@ void LayerStatistics::ran(Executor& executor, std::size_t index, int replica) {
   if (layer_of(index) < 0) return;
   const Instruction& instruction = executor.program().instructions[index];
   if (std::holds_alternative<BatchMoments>(instruction.op))
-    replica_sums(index, executor.doubles_now(
+    replica_sums(index, executor.tensors().doubles(
                             named_tensors<BatchMoments>(instruction.args).sums.index, replica));
   else
-    group_sums(index, executor.doubles_now(
+    group_sums(index, executor.tensors().doubles(
                           named_tensors<BatchFinalize>(instruction.args).sums.index, replica));
 }
 

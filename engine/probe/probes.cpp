@@ -205,7 +205,7 @@ ProbeEvent Probes::measure(StepState state, const BatchView& batch, double sampl
 
 Probes::Leaf Probes::distributions(std::span<const float> parameters) {
   set_parameters(parameters);
-  std::vector<Leaf> leaves(static_cast<std::size_t>(executor_.local_replicas()),
+  std::vector<Leaf> leaves(static_cast<std::size_t>(executor_.replicas().count),
                            Leaf(leaf_size_, 0.0));
   executor_.run_forward(state_, batch_, [&](std::size_t instruction, int replica) {
     for (const Input& input : inputs_)
@@ -222,7 +222,7 @@ void Probes::add_values(const Input& input, int replica, Leaf& leaf) const {
   double* sums = leaf.data() + input.offset;
   double* bins = sums + kSums;
   double* alive = bins + kDistributionBins;
-  const std::vector<float> values = executor_.floats(input.tensor, replica);
+  const std::vector<float> values = executor_.tensors().floats(input.tensor, replica);
   for (std::size_t i = 0; i < values.size(); ++i) {
     const auto v = static_cast<double>(values[i]);
     sums[0] += 1.0;
@@ -236,7 +236,7 @@ void Probes::add_values(const Input& input, int replica, Leaf& leaf) const {
 
 void Probes::add_norm_values(const NormInput& input, int replica, Leaf& leaf) const {
   const std::vector<double> moments =
-      moments_of_channels(executor_.floats(input.tensor, replica), input.channels);
+      moments_of_channels(executor_.tensors().floats(input.tensor, replica), input.channels);
   double* sums = leaf.data() + input.offset;
   sums[0] += 1.0;
   sums[1] += moments[0];
@@ -333,7 +333,7 @@ std::vector<CovariateShiftProbe> Probes::covariate_shift(std::span<const float> 
 /// The gradient of the mean loss over every other sample of the global batch, `samples` in all,
 /// from place `which` on: without a label, the others have no loss.
 std::vector<float> Probes::gradient_of_half(std::int64_t which, double samples) {
-  const auto count = static_cast<std::int64_t>(executor_.local_replicas()) *
+  const auto count = static_cast<std::int64_t>(executor_.replicas().count) *
                      executor_.program().options.batch_per_replica;
   std::vector<std::int32_t> labels(batch_.labels, batch_.labels + count);
   for (std::int64_t i = 0; i < count; ++i)

@@ -15,31 +15,19 @@ namespace syncnorm {
 Executor::Executor(Program program, Device& device, Communicator& comm, const Placement& placement,
                    const StatisticsGroups* groups, ReductionAlgorithm algorithm, Memory& memory,
                    bool force_reductions)
-    : program_(std::move(program)), device_(device), comm_(comm), memory_(memory) {
-  const Interval own = placement.block(comm.rank());
-  local_ = own.size();
-  const ProgramOptions& options = program_.options;
-  for (int r = own.begin; r < own.end; ++r)
-    samples_.push_back(options.replica_samples.empty()
-                           ? options.batch_per_replica
-                           : options.replica_samples[static_cast<std::size_t>(r)]);
-  const int size = groups != nullptr ? groups->size() : 1;
-  for (int r = own.begin; r < own.end; ++r) {
-    const int group = r / size - own.begin / size;
-    group_of_.push_back(group);
-    if (group == static_cast<int>(group_members_.size()))
-      group_members_.push_back({r - own.begin, r - own.begin});
-    group_members_.back().end = r - own.begin + 1;
-  }
-  const bool together = program_.statistics_cross_replicas || options.merge_replicas;
-  wave_ = together ? local_ : 1;
-  groups_in_wave_ = together ? static_cast<int>(group_members_.size()) : 1;
-  arena_bytes_ = allocate(program_, wave_, groups_in_wave_, local_);
-  if (options.mode != ProgramMode::evaluation)
-    reductions_ =
-        Reductions(program_, device_, comm_, placement, groups, {algorithm, force_reductions});
+    : program_(std::move(program)),
+      device_(device),
+      memory_(memory),
+      queued_(!device.host_memory()),
+      replicas_(program_, placement.block(comm.rank()), groups != nullptr ? groups->size() : 1),
+      tensors_(program_, device, memory, replicas_, reductions_.gradient_plan()) {
+  arena_bytes_ = allocate(program_, replicas_.wave, replicas_.groups_in_wave, replicas_.count);
+  if (program_.options.mode != ProgramMode::evaluation)
+    reductions_ = Reductions(program_, device_, comm, placement, groups,
+                             {algorithm, force_reductions, queued_});
   compile_kernels();
   reserve();
+  input_ = queued_ ? make_device_input(device_, program_, replicas_.count) : make_host_input();
 }
 
 Kernel* Executor::kernel(const Op& op, int samples) {
@@ -53,7 +41,7 @@ void Executor::compile_kernels() {
   for (const Instruction& instruction : program_.instructions) {
     Step step;
     if (instruction.kind == InstructionKind::compute) {
-      const int total = std::accumulate(samples_.begin(), samples_.end(), 0);
+      const int total = std::accumulate(replicas_.samples.begin(), replicas_.samples.end(), 0);
       try {
         switch (instruction.scope) {
           case Scope::once:
@@ -64,7 +52,7 @@ void Executor::compile_kernels() {
             step.kernels.push_back(total > 0 ? kernel(instruction.op, total) : nullptr);
             break;
           case Scope::replica:
-            for (const int samples : samples_)
+            for (const int samples : replicas_.samples)
               step.kernels.push_back(samples > 0 ? kernel(instruction.op, samples) : nullptr);
             break;
         }
@@ -109,35 +97,10 @@ void Executor::reserve() {
   memory_.gradient_slots = std::max(memory_.gradient_slots, reductions_.gradient_plan().slots);
   const std::size_t running = program_.running_floats * sizeof(float);
   if (program_.options.mode == ProgramMode::training)
-    grow(memory_.running, running * group_members_.size(), "running statistics");
+    grow(memory_.running, running * replicas_.members.size(), "running statistics");
   grow(memory_.averaged, running, "running statistics");
   grow(memory_.packed, program_.packed_bytes, "packed weights");
   grow(memory_.arena, arena_bytes_, "activations");
-  if (device_.host_memory()) return;
-  for (const Tensor& tensor : program_.tensors) {
-    const std::size_t bytes = tensor.bytes * static_cast<std::size_t>(local_);
-    if (tensor.space == Space::image) grow(images_, bytes, "images");
-    if (tensor.space == Space::label) grow(labels_, bytes, "labels");
-    if (tensor.space == Space::sample_id) grow(sample_ids_, bytes, "labels");
-  }
-}
-
-void Executor::make_images_there(const MakeImages& shape, std::span<const float> table) {
-  MakeImages op = shape;
-  op.samples = local_ * program_.options.batch_per_replica;
-  make_images_ = device_.compile(op);
-  image_table_ = device_.allocate(table.size_bytes());
-  device_.copy(image_table_.data(), table.data(), table.size_bytes());
-  const auto samples = static_cast<std::size_t>(op.samples);
-  for (Arrival& arrival : arrivals_) {
-    arrival.pixels = device_.allocate(samples * static_cast<std::size_t>(op.height) *
-                                      static_cast<std::size_t>(op.width) *
-                                      static_cast<std::size_t>(op.channels));
-    arrival.maps = device_.allocate(samples * sizeof(ImageMap));
-    arrival.there = device_.make_event();
-    arrival.taken = device_.make_event();
-  }
-  device_.synchronize();
 }
 
 std::string Executor::instruction_name(int index) const {

@@ -39,14 +39,14 @@ bool FaultHook::before(Executor& executor, std::size_t index, const StepState& s
   const bool gradient = spec.kind == ReductionKind::gradient;
   const FaultEffect effect =
       faults_.at(gradient ? FaultPlace::gradient : FaultPlace::statistics, update_of(state));
-  if (effect == FaultEffect::nan) executor.put_nan(spec);
+  if (effect == FaultEffect::nan) executor.tensors().put_nan(spec);
   return effect != FaultEffect::skip;
 }
 
 void FaultHook::after(Executor& executor, std::size_t index, const StepState& state) {
   if (index != forward_ || faults_.at(FaultPlace::forward, update_of(state)) != FaultEffect::nan)
     return;
-  executor.put_nan(first_output(executor.program().instructions[index]));
+  executor.tensors().put_nan(first_output(executor.program().instructions[index]));
 }
 
 }  // namespace syncnorm

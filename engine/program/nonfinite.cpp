@@ -1,11 +1,12 @@
-// Finding where a nan or an infinity came from: the forward pass again, looking at every output.
+// See nonfinite.h.
+#include "engine/program/nonfinite.h"
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
 
 #include <fmt/format.h>
 
-#include "engine/program/executor.h"
 #include "kernels/bfloat16.h"
 
 namespace syncnorm {
@@ -32,50 +33,49 @@ struct Census {
   }
 };
 
-Census census(const std::byte* data, std::size_t bytes, char element) {
+Census census(const std::vector<std::byte>& data, char element) {
   Census found;
   const auto take = [&]<class T>(const T* values, auto widen) {
-    for (std::size_t i = 0; i < bytes / sizeof(T); ++i) found.take(widen(values[i]));
+    for (std::size_t i = 0; i < data.size() / sizeof(T); ++i) found.take(widen(values[i]));
   };
   if (element == 'f')
-    take(reinterpret_cast<const float*>(data), [](float v) { return static_cast<double>(v); });
+    take(reinterpret_cast<const float*>(data.data()),
+         [](float v) { return static_cast<double>(v); });
   else if (element == 'd')
-    take(reinterpret_cast<const double*>(data), [](double v) { return v; });
+    take(reinterpret_cast<const double*>(data.data()), [](double v) { return v; });
   else if (element == 'h')
-    take(reinterpret_cast<const BFloat16*>(data),
+    take(reinterpret_cast<const BFloat16*>(data.data()),
          [](BFloat16 v) { return static_cast<double>(to_float(v)); });
   return found;
 }
 
-}  // namespace
-
-std::string Executor::nonfinite_output(const Instruction& instruction, int replica) const {
+/// What is wrong with an instruction's output of one replica; "" if nothing.
+std::string nonfinite_output(const Executor& executor, const Instruction& instruction,
+                             int replica) {
   for (std::size_t a = static_cast<std::size_t>(instruction.first_output);
        a < instruction.args.size(); ++a) {
     if (instruction.args[a] < 0) continue;
-    const Tensor& tensor = program_.tensors[static_cast<std::size_t>(instruction.args[a])];
+    const Tensor& tensor =
+        executor.program().tensors[static_cast<std::size_t>(instruction.args[a])];
     if (tensor.space != Space::arena) continue;
-    std::vector<std::byte> copy;
-    const std::byte* data = pointer(instruction.args[a], replica);
-    if (!device_.host_memory()) {
-      copy.resize(tensor.bytes);
-      device_.copy(copy.data(), data, tensor.bytes);
-      device_.synchronize();
-      data = copy.data();
-    }
-    const Census found = census(data, tensor.bytes, tensor.element);
+    const Census found =
+        census(executor.tensors().bytes(instruction.args[a], replica), tensor.element);
     if (found.bad > 0) return found.text();
   }
   return "";
 }
 
-NonFinite Executor::find_nonfinite(StepState state, const BatchView& batch) {
-  device_.zero(memory_.arena.data(), memory_.arena.bytes());
+}  // namespace
+
+NonFinite find_nonfinite(Executor& executor, StepState state, const BatchView& batch) {
+  executor.clear_arena();
   NonFinite first;
-  run_forward(state, batch, [&](std::size_t i, int replica) {
+  executor.run_forward(state, batch, [&](std::size_t i, int replica) {
     const int index = static_cast<int>(i);
     if (first.instruction >= 0 && first.instruction <= index) return;
-    if (std::string values = nonfinite_output(program_.instructions[i], replica); !values.empty())
+    if (std::string values =
+            nonfinite_output(executor, executor.program().instructions[i], replica);
+        !values.empty())
       first = {index, std::move(values)};
   });
   return first;

@@ -68,7 +68,7 @@ std::string plan_text(const Executor& executor, const Memory& memory) {
       "gradients        {:>9}  {} copies (places of the fold)\n"
       "packed weights   {:>9}\n"
       "running          {:>9}\n",
-      bytes_text(executor.arena_bytes()), executor.replicas_together(), executor.local_replicas(),
+      bytes_text(executor.arena_bytes()), executor.replicas().wave, executor.replicas().count,
       bytes_text(parameters), program.parameter_floats, bytes_text(memory.gradients.bytes()),
       memory.gradient_slots, bytes_text(memory.packed.bytes()), bytes_text(memory.running.bytes()));
   return text;

@@ -45,9 +45,9 @@ class HostReduction final : public StepReduction {
 Reductions::Reductions(const Program& program, Device& device, Communicator& comm,
                        const Placement& placement, const StatisticsGroups* groups,
                        const Options& options)
-    : queued_(!device.host_memory()), timings_(program.reductions.size()) {
+    : timings_(program.reductions.size()) {
   const std::vector<Interval> blocks = placement.blocks();
-  if (queued_) marks_ = device.allocate_pinned(sizeof(ReductionMarks));
+  if (options.queued) marks_ = device.allocate_pinned(sizeof(ReductionMarks));
   auto* marks = reinterpret_cast<ReductionMarks*>(marks_.data());
   for (const ReductionSpec& spec : program.reductions) {
     const bool gradient = spec.kind == ReductionKind::gradient;
@@ -58,7 +58,7 @@ Reductions::Reductions(const Program& program, Device& device, Communicator& com
                            .local;
     const auto make = [&](Communicator& ranks,
                           const std::vector<Interval>& leaves) -> std::unique_ptr<StepReduction> {
-      if (!queued_) {
+      if (!options.queued) {
         if (gradient)
           return std::make_unique<HostReduction<float>>(ranks, leaves, spec, options.algorithm,
                                                         true);

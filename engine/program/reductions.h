@@ -68,6 +68,7 @@ class Reductions {
   struct Options {
     ReductionAlgorithm algorithm = ReductionAlgorithm::tree;
     bool forced = false;  // queued: send even where there is only one rank
+    bool queued = false;  // on the device; else the host carries them out
   };
 
   /// None, for a program that only this rank runs.
@@ -77,8 +78,6 @@ class Reductions {
   Reductions(const Program& program, Device& device, Communicator& comm, const Placement& placement,
              const StatisticsGroups* groups, const Options& options);
 
-  /// True: queued on the device; false: carried out by the host.
-  bool queued() const { return queued_; }
   /// How this rank's replicas fold their gradients before start().
   const FoldPlan& gradient_plan() const { return gradient_plan_; }
 

@@ -77,7 +77,7 @@ class BenchLoop {
       if (loop_.in_flight() == loop_.most_in_flight()) seconds.push_back(finish());
     }
     while (loop_.in_flight() > 0) finish();
-    return setup_.device.host_memory() ? median(seconds) : since(begin) / count;
+    return setup_.full->queued() ? since(begin) / count : median(seconds);
   }
 
  private:
@@ -215,7 +215,7 @@ StepBench bench_steps(Setup& setup, const BenchOptions& options) {
       setup, 3 * options.warmup + std::int64_t{kinds} * options.rounds * options.steps_per_round);
   Executor& executor = *setup.full;
   for (int step = 0; step < options.warmup; ++step) loop.one_step();
-  if (!setup.device.host_memory())  // both kinds of step are recorded before they are measured
+  if (executor.queued())  // both kinds of step are recorded before they are measured
     for (const bool overlap : {false, true}) {
       executor.reductions().set_overlap(overlap);
       loop.timed_steps(options.warmup);

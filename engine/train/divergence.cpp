@@ -10,6 +10,7 @@
 #include <fmt/ranges.h>
 
 #include "base/error.h"
+#include "engine/program/nonfinite.h"
 
 namespace syncnorm {
 namespace {
@@ -62,7 +63,7 @@ bool finite_again(Setup& setup, const StepState& state, const StepDone& step) {
 }
 
 std::string where_forward(Setup& setup, const StepState& state, const StepDone& step) {
-  const NonFinite found = step.executor->find_nonfinite(state, view_of(*step.batch));
+  const NonFinite found = find_nonfinite(*step.executor, state, view_of(*step.batch));
   NonFinite first;
   for (const std::string& text :
        setup.comm.all_gather_text(fmt::format("{} {}", found.instruction, found.values)))

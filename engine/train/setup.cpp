@@ -135,10 +135,9 @@ void Setup::prepare(Executor& executor) {
     hooks.push_back(std::make_unique<FlightHook>(*options.recorder, executor));
     executor.add_hook(*hooks.back());
   }
-  if (device.host_memory()) return;
   const ImageSet& images = dataset.train;
-  executor.make_images_there({1, images.height, images.width, images.channels},
-                             NormalizationTable(dataset.mean, dataset.stddev).values());
+  executor.input().make_images({1, images.height, images.width, images.channels},
+                               NormalizationTable(dataset.mean, dataset.stddev).values());
 }
 
 void Setup::build_workers() {
@@ -161,7 +160,7 @@ void Setup::build_workers() {
     probes =
         std::make_unique<Probes>(graph, experiment.probes, *full, device, comm, placement, memory);
   optimizer = std::make_unique<Optimizer>(graph, program, experiment.optimizer, device);
-  steps = std::make_unique<Steps>(device, *optimizer, memory, options.record_steps);
+  steps = std::make_unique<Steps>(device, *optimizer, memory, full->queued(), options.record_steps);
   constexpr std::size_t kScratch = std::size_t{48} << 20;  // bytes, of libraries
   constexpr std::size_t kCopies = 3;                       // of the state, while it is saved
   agree(comm, [&] {

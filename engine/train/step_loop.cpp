@@ -34,7 +34,7 @@ void StepLoop::load(std::int64_t first, std::int64_t last) {
   options.total_steps = last;
   options.prefetch = data.prefetch;
   options.held = most_in_flight();
-  if (!setup_.device.host_memory()) {
+  if (setup_.full->input().takes_stored_images()) {
     options.raw = true;
     image_memory_ = setup_.device.allocate_pinned(Loader::bytes(setup_.dataset, options));
     options.memory = image_memory_.data();

@@ -11,8 +11,12 @@
 
 namespace syncnorm {
 
-Steps::Steps(Device& device, Optimizer& optimizer, const Memory& memory, bool record)
-    : device_(device), optimizer_(optimizer), memory_(memory), record_(record && device.records()) {
+Steps::Steps(Device& device, Optimizer& optimizer, const Memory& memory, bool queued, bool record)
+    : device_(device),
+      optimizer_(optimizer),
+      memory_(memory),
+      queued_(queued),
+      record_(record && device.records()) {
   in_flight_.reserve(slots_.size());
   for (Slot& slot : slots_) {
     slot.values = device.allocate_pinned((kLossValues + 1) * sizeof(double));

@@ -22,12 +22,13 @@ struct StepResult {
 
 class Steps {
  public:
-  /// All must outlive it. `record`: steps are recorded where the device can and nothing looks into
-  /// them (Executor::can_be_recorded); that must be the same on all ranks.
-  Steps(Device& device, Optimizer& optimizer, const Memory& memory, bool record = true);
+  /// All must outlive it. `queued`: as Executor::queued(). `record`: steps are recorded where the
+  /// device can and nothing looks into them (Executor::can_be_recorded); that must be the same on
+  /// all ranks.
+  Steps(Device& device, Optimizer& optimizer, const Memory& memory, bool queued, bool record);
 
   /// Steps that may be in flight: started, and not finished.
-  int most_in_flight() const { return device_.host_memory() ? 1 : 2; }
+  int most_in_flight() const { return queued_ ? 2 : 1; }
   int in_flight() const { return static_cast<int>(in_flight_.size()); }
 
   /// Runs or queues one step of `executor` and the update behind it. The batch must stay until
@@ -63,7 +64,7 @@ class Steps {
   Device& device_;
   Optimizer& optimizer_;
   const Memory& memory_;
-  const bool record_;
+  const bool queued_, record_;
   std::array<Slot, 2> slots_;
   std::size_t next_slot_ = 0;
   std::vector<InFlight> in_flight_;                                // the oldest first

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "engine/program/nonfinite.h"
 #include "engine/program/passes.h"
 #include "tests/engine/program/program_fixture.h"
 
@@ -430,9 +431,9 @@ TEST(Executor, NamesTheLayerWhereANanBegan) {
   });
   setup.run();
   const BatchView batch{setup.images.data(), setup.labels.data(), setup.ids.data()};
-  EXPECT_EQ(setup.executor->find_nonfinite(setup.state, batch).instruction, -1);
+  EXPECT_EQ(find_nonfinite(*setup.executor, setup.state, batch).instruction, -1);
   setup.parameter(static_cast<std::size_t>(found - parameters.begin()))[3] = INFINITY;
-  const NonFinite first = setup.executor->find_nonfinite(setup.state, batch);
+  const NonFinite first = find_nonfinite(*setup.executor, setup.state, batch);
   ASSERT_GE(first.instruction, 0);
   EXPECT_EQ(setup.executor->instruction_name(first.instruction), "layer 'layer2.0.conv1' (conv)");
   // One weight of one filter: some values of one channel, here all where an image touches it.
@@ -457,7 +458,7 @@ TEST(Executor, ASecondForwardPassLeavesRunningStatisticsAsTheyAre) {
   setup.executor->run(setup.state, batch);
   const auto running = setup.memory.running.host<float>();
   const std::vector<float> once(running.begin(), running.end());
-  setup.executor->find_nonfinite(setup.state, batch);
+  find_nonfinite(*setup.executor, setup.state, batch);
   EXPECT_TRUE(std::equal(once.begin(), once.end(), running.begin()));
 }
 

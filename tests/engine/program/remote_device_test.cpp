@@ -3,6 +3,7 @@
 
 #include <set>
 
+#include "engine/program/nonfinite.h"
 #include "tests/engine/program/program_fixture.h"
 #include "tests/engine/remote_device.h"
 
@@ -58,10 +59,10 @@ TEST(RemoteDevice, FindsWhereValuesStopBeingFinite) {
   for (Workbench* setup : {&here, &there}) {
     setup->run();
     const BatchView batch{setup->images.data(), setup->labels.data(), setup->ids.data()};
-    EXPECT_EQ(setup->executor->find_nonfinite(setup->state, batch).instruction, -1);
+    EXPECT_EQ(find_nonfinite(*setup->executor, setup->state, batch).instruction, -1);
     setup->images[7] = std::numeric_limits<float>::infinity();
     setup->run();
-    const NonFinite first = setup->executor->find_nonfinite(setup->state, batch);
+    const NonFinite first = find_nonfinite(*setup->executor, setup->state, batch);
     EXPECT_NE(first.values, "");
     found.push_back(first.instruction);
   }

@@ -253,7 +253,7 @@ TEST(QueuedSteps, ALostPeerEndsThemWithTheNameOfTheReduction) {
   bench.executor->add_hook(flight);
   Optimizer optimizer(bench.graph, bench.executor->program(), bench.loaded.experiment.optimizer,
                       *bench.device);
-  Steps steps(*bench.device, optimizer, bench.memory);
+  Steps steps(*bench.device, optimizer, bench.memory, bench.executor->queued(), true);
   bench.memory.parameters.push();
   const BatchView batch{bench.images.data(), bench.labels.data(), bench.ids.data()};
   const auto ended_with = [&](double deadline) -> std::string {

@@ -1,0 +1,101 @@
+// Where the tensors of a program lie in memory, for the replicas of one rank.
+//
+// A tensor lives in a space (arena, parameters, ...); each space is a buffer. TensorMemory are kept
+// once, per replica or per group of replicas, and some only for the replicas that are computed
+// together.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "comm/replicas.h"
+#include "comm/tree.h"
+#include "engine/program/program.h"
+#include "kernels/device.h"
+#include "kernels/mirror.h"
+
+namespace syncnorm {
+
+/// The buffers behind the spaces of a program. Sizes only grow.
+struct Memory {
+  Mirror parameters;
+  Mirror running;  // one set per local group
+  Mirror averaged;
+  Buffer gradients;  // `gradient_slots` copies of the flat gradient
+  Buffer packed;
+  Buffer arena;
+  int gradient_slots = 0;
+};
+
+/// Pointers to the batch of this rank's replicas, laid out [local replicas][batch_per_replica]...,
+/// in the host's memory, for the time of a run.
+struct BatchView {
+  const float* images = nullptr;
+  const std::int32_t* labels = nullptr;
+  const std::uint32_t* sample_ids = nullptr;
+  // Instead of images, after BatchInput::make_images() on a device with memory of its own.
+  const std::uint8_t* pixels = nullptr;
+  const ImageMap* maps = nullptr;
+};
+
+/// The replicas of one rank. Those that are computed together are a wave.
+struct LocalReplicas {
+  /// `own`: this rank's replicas; `group_size`: how many replicas share statistics.
+  LocalReplicas(const Program& program, Interval own, int group_size);
+
+  int group_of(int replica) const { return groups_of[static_cast<std::size_t>(replica)]; }
+  /// The end of the wave that begins with local replica `first`.
+  int wave_end(int first) const { return std::min(first + wave, count); }
+
+  int count = 1;
+  int wave = 1;
+  int groups_in_wave = 1;
+  std::vector<int> samples;       // of each replica
+  std::vector<int> groups_of;     // index of each replica's local group
+  std::vector<Interval> members;  // replicas of each local group
+};
+
+/// Addresses and values of tensors. Reading a tensor that is not persistent gives what its memory
+/// holds now. All that the constructor takes must outlive this.
+class TensorMemory {
+ public:
+  /// `fold`: how this rank's replicas add their gradients.
+  TensorMemory(const Program& program, Device& device, const Memory& memory,
+               const LocalReplicas& replicas, const FoldPlan& fold)
+      : program_(program), device_(device), memory_(memory), replicas_(replicas), fold_(fold) {}
+
+  void set_batch(const BatchView& batch) { batch_ = batch; }
+  /// Sets the first local replica of the wave that is computed.
+  void set_wave(int first) { wave_ = first; }
+  int wave() const { return wave_; }
+
+  std::byte* at(int tensor, int replica) const;
+  /// Value `offset` of the flat gradient in slot `slot` of the fold.
+  float* gradient(std::size_t slot, std::size_t offset) const;
+
+  std::vector<std::byte> bytes(int tensor, int replica) const;
+  /// The values of an f64 tensor.
+  std::vector<double> doubles(int tensor, int replica) const;
+  /// The values of an f32 or bf16 tensor.
+  std::vector<float> floats(int tensor, int replica) const;
+  void zero(int tensor, int replica) const;
+  /// Makes the first value a nan: of a tensor of the present wave, or of what a reduction adds up.
+  void put_nan(int tensor) const;
+  void put_nan(const ReductionSpec& reduction) const;
+
+ private:
+  const Tensor& tensor(int index) const {
+    return program_.tensors[static_cast<std::size_t>(index)];
+  }
+
+  const Program& program_;
+  Device& device_;
+  const Memory& memory_;
+  const LocalReplicas& replicas_;
+  const FoldPlan& fold_;
+  BatchView batch_;  // where kernels find it
+  int wave_ = 0;
+};
+
+}  // namespace syncnorm
