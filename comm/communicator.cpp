@@ -2,10 +2,10 @@
 #include "comm/communicator.h"
 
 #include <algorithm>
-#include <chrono>
 #include <stdexcept>
 #include <thread>
 
+#include "base/clock.h"
 #include "base/error.h"
 
 namespace syncnorm {
@@ -15,12 +15,12 @@ void Communicator::wait(Request& request, const char* what) {
   for (int i = 0; i < kSpins; ++i)
     if (test(request)) return;
   constexpr double kLongestLook = 1.0;  // seconds; a process that slept longer was itself stopped
-  auto looked = std::chrono::steady_clock::now();
+  auto looked = Clock::now();
   double waited = 0.0;
   while (!test(request)) {
     std::this_thread::yield();
-    const auto now = std::chrono::steady_clock::now();
-    waited += std::min(kLongestLook, std::chrono::duration<double>(now - looked).count());
+    const auto now = Clock::now();
+    waited += std::min(kLongestLook, seconds_between(looked, now));
     looked = now;
     if (waited > deadline_)
       throw PeerLostError("rank " + std::to_string(rank()) + " waited " +

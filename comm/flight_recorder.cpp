@@ -2,7 +2,8 @@
 #include "comm/flight_recorder.h"
 
 #include <algorithm>
-#include <chrono>
+
+#include "base/clock.h"
 
 namespace syncnorm {
 
@@ -14,11 +15,10 @@ int FlightRecorder::name(const std::string& text) {
 }
 
 void FlightRecorder::record(FlightKind kind, int name, std::int64_t step, int instruction) {
-  const std::chrono::duration<double> now = std::chrono::system_clock::now().time_since_epoch();
+  const double now = unix_seconds();
   const std::lock_guard lock(mutex_);
   const std::int64_t count = count_.load(std::memory_order_relaxed);
-  entries_[static_cast<std::size_t>(count) % kEvents] = {now.count(), kind, name, step,
-                                                         instruction};
+  entries_[static_cast<std::size_t>(count) % kEvents] = {now, kind, name, step, instruction};
   rests_.store(kind == FlightKind::rest, std::memory_order_relaxed);
   count_.store(count + 1, std::memory_order_relaxed);
 }

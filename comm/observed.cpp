@@ -5,10 +5,10 @@
 #include <cstdlib>
 #include <numeric>
 
+#include "base/clock.h"
+
 namespace syncnorm {
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 struct ObservedRequest final : Request {
   std::unique_ptr<Request> inner;

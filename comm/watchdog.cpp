@@ -21,13 +21,13 @@
 
 #include <fmt/format.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "comm/node.h"
 
 namespace syncnorm {
 namespace {
 
-using Clock = std::chrono::steady_clock;
 constexpr std::chrono::milliseconds kLook{100};
 constexpr double kLongestLook = 1.0;  // seconds; a process that slept longer was itself stopped
 constexpr std::chrono::seconds kForOthers{3};  // that they need to write their records
@@ -140,10 +140,6 @@ std::string process_space() {
   return boot_identity() + " " + std::filesystem::read_symlink("/proc/self/ns/pid", error).string();
 }
 
-double unix_seconds() {
-  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
-}
-
 }  // namespace
 
 /// The other ranks of this machine, as handles that become readable when the process ends.
@@ -212,7 +208,7 @@ void Watchdog::watch() {
   auto looked = Clock::now();
   while (!wake_.wait_for(lock, kLook, [this] { return leaving_; })) {
     const auto now = Clock::now();
-    const double elapsed = std::chrono::duration<double>(now - looked).count();
+    const double elapsed = seconds_between(looked, now);
     looked = now;
     if (const int rank = peers_->ended(); rank >= 0)
       give_up(fmt::format("rank {} has ended", rank), false);

@@ -9,7 +9,6 @@
 
 #include <algorithm>
 #include <array>
-#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -20,6 +19,7 @@
 
 #include <fmt/format.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "engine/config/names.h"
 #include "engine/data/byte_reader.h"
@@ -32,13 +32,12 @@
 namespace syncnorm {
 namespace {
 
-using Clock = std::chrono::steady_clock;
 using Bytes = std::vector<std::uint8_t>;
 
 double seconds_of(const std::function<void()>& action) {
   const auto begin = Clock::now();
   action();
-  return std::chrono::duration<double>(Clock::now() - begin).count();
+  return seconds_since(begin);
 }
 
 /// The part of each shard that holds the first `count` training images of a pack.

@@ -13,6 +13,7 @@
 
 #include <fmt/format.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 
 namespace syncnorm {
@@ -26,7 +27,7 @@ constexpr double kEarly = 0.1;      // seconds by which the two clocks may diffe
 std::atomic<double> deadline{0.0};  // of steady_seconds(); 0: none
 
 double steady_seconds() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+  return std::chrono::duration<double>(Clock::now().time_since_epoch()).count();
 }
 
 [[noreturn]] void die_of(int signal) {

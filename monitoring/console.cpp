@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include "base/clock.h"
 #include "base/printable.h"
 
 namespace syncnorm {
@@ -84,10 +85,9 @@ void Console::on_step(const StepEvent& event) {
   smooth(smoothed_loss_, event.loss);
   smooth(smoothed_seconds_, event.seconds);
   first_ = false;
-  const auto now = std::chrono::steady_clock::now();
-  const std::chrono::duration<double> quiet = now - last_shown_;
-  if (quiet.count() < (columns_ ? kRedrawSeconds : kPlainSeconds) &&
-      event.step != start_.total_steps)
+  const auto now = Clock::now();
+  const double quiet = seconds_between(last_shown_, now);
+  if (quiet < (columns_ ? kRedrawSeconds : kPlainSeconds) && event.step != start_.total_steps)
     return;
   last_shown_ = now;
   const double rate = static_cast<double>(event.samples) / std::max(1e-9, smoothed_seconds_);

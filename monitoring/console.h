@@ -1,11 +1,11 @@
 // What a person sees: a progress bar on a terminal, plain lines elsewhere.
 #pragma once
 
-#include <chrono>
 #include <functional>
 #include <iosfwd>
 #include <string>
 
+#include "base/clock.h"
 #include "engine/train/observer.h"
 
 namespace syncnorm {
@@ -37,7 +37,7 @@ class Console final : public Observer {
   StartEvent start_;
   double smoothed_loss_ = 0.0, smoothed_seconds_ = 0.0;
   bool first_ = true;
-  std::chrono::steady_clock::time_point last_shown_{};
+  Clock::time_point last_shown_{};
 };
 
 }  // namespace syncnorm

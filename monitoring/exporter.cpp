@@ -20,6 +20,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 
 namespace syncnorm {
@@ -218,7 +219,7 @@ int Exporter::answer(mg_connection* connection) {
 
 std::string Exporter::text() {
   const std::lock_guard lock(text_mutex_);
-  const auto now = std::chrono::steady_clock::now();
+  const auto now = Clock::now();
   if (text_.empty() || now - made_ > kFresh) {
     text_ = make_text_();
     made_ = now;
@@ -239,9 +240,8 @@ bool Exporter::wait_for_scrape(double seconds) {
     const std::lock_guard lock(text_mutex_);
     text_.clear();  // what was made before is not shown any more
   }
-  const auto end = std::chrono::steady_clock::now() +
-                   std::chrono::duration_cast<std::chrono::steady_clock::duration>(
-                       std::chrono::duration<double>(seconds));
+  const auto end = Clock::now() + std::chrono::duration_cast<Clock::duration>(
+                                      std::chrono::duration<double>(seconds));
   const MutexLock lock(awaited_mutex_);
   awaited_ = true;
   while (awaited_)

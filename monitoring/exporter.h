@@ -5,7 +5,6 @@
 #pragma once
 
 #include <atomic>
-#include <chrono>
 #include <condition_variable>
 #include <functional>
 #include <map>
@@ -15,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/mutex.h"
 #include "engine/config/listen_address.h"
 #include "monitoring/basic_auth.h"
@@ -79,7 +79,7 @@ class Exporter {
   ServerComplaint complaint_;
   std::mutex text_mutex_;
   std::string text_;
-  std::chrono::steady_clock::time_point made_{};
+  Clock::time_point made_{};
 
   mutable std::mutex cost_mutex_;
   std::map<int, double> cpu_seconds_;  // by thread: its clock at its last answer

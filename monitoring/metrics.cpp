@@ -11,6 +11,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "comm/agreement.h"
 #include "engine/config/locations.h"
@@ -26,10 +27,6 @@ constexpr double kSmoothing = 0.05;      // weight of the newest step
 constexpr double kPushDeadline = 5.0;    // seconds
 constexpr int kStepsBetweenMemory = 64;  // peak memory changes rarely, and costs a system call
 enum Block : std::size_t { kRunBlock, kRankBlock, kLayerBlock };
-
-double unix_seconds() {
-  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
-}
 
 double thread_seconds() {
   timespec clock = {};

@@ -16,13 +16,12 @@
 
 #include <fmt/format.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "monitoring/basic_auth.h"
 
 namespace syncnorm {
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 [[noreturn]] void fail(const std::string& why) { throw InputError(why); }
 

@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/json_values.h"
 #include "base/regular_file.h"
@@ -27,10 +28,6 @@ constexpr const char* kHint = "choose another run_dir";
 Json number(double value) {
   if (std::isfinite(value)) return value;
   return std::isnan(value) ? "nan" : (value > 0 ? "inf" : "-inf");
-}
-
-double unix_seconds() {
-  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
 }  // namespace
@@ -114,7 +111,7 @@ void RunLog::on_step(const StepEvent& event) {
   if (event.gradient_norm >= 0.0 || std::isnan(event.gradient_norm))
     json["gradient_norm"] = number(event.gradient_norm);
   log_.append(json.dump() + "\n");
-  const auto now = std::chrono::steady_clock::now();
+  const auto now = Clock::now();
   if (now < next_flush_) return;
   log_.flush();
   next_flush_ = now + kFlushInterval;

@@ -1,9 +1,9 @@
 // The run folder: config.yaml, metrics.jsonl and summary.json, written as the run goes.
 #pragma once
 
-#include <chrono>
 #include <filesystem>
 
+#include "base/clock.h"
 #include "engine/train/observer.h"
 #include "monitoring/append_file.h"
 
@@ -34,7 +34,7 @@ class RunLog final : public Observer {
 
   std::filesystem::path folder_;
   AppendFile log_;
-  std::chrono::steady_clock::time_point next_flush_;
+  Clock::time_point next_flush_;
   StartEvent start_;
 };
 

@@ -10,6 +10,8 @@
 
 #include <fmt/format.h>
 
+#include "base/clock.h"
+
 namespace syncnorm {
 namespace {
 
@@ -55,8 +57,7 @@ std::string bytes_field(int field, const std::string& bytes) {
 /// Event: wall_time = 1 (double), step = 2 (int64), then file_version = 3, summary = 5 or
 /// session_log = 7.
 std::string event(std::int64_t step, const std::string& content) {
-  const double now =
-      std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+  const double now = unix_seconds();
   return key(1, kDouble) + little_endian(now) + key(2, kVarint) +
          varint(static_cast<std::uint64_t>(step)) + content;
 }
@@ -112,7 +113,7 @@ void TensorBoard::on_step(const StepEvent& step) {
                      {"time/images_per_second", static_cast<double>(step.samples) / step.seconds}};
   if (step.gradient_norm >= 0.0) scalars.emplace_back("train/gradient_norm", step.gradient_norm);
   write(step.step, scalars);
-  const auto now = std::chrono::steady_clock::now();
+  const auto now = Clock::now();
   if (now < next_flush_) return;
   file_.flush();
   next_flush_ = now + kFlushInterval;

@@ -6,7 +6,6 @@
 // written.
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <string>
@@ -14,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/clock.h"
 #include "engine/train/observer.h"
 #include "monitoring/append_file.h"
 
@@ -41,7 +41,7 @@ class TensorBoard final : public Observer {
   void write_record(const std::string& data);
 
   AppendFile file_;
-  std::chrono::steady_clock::time_point next_flush_;
+  Clock::time_point next_flush_;
 };
 
 }  // namespace syncnorm

@@ -3,10 +3,10 @@
 
 #include <algorithm>
 #include <charconv>
-#include <chrono>
 #include <limits>
 #include <memory>
 
+#include "base/clock.h"
 #include "comm/reduction.h"
 
 namespace syncnorm {
@@ -67,9 +67,9 @@ class Way {
     reduction_.wait();
   }
   double timed(int calls) {
-    const auto begin = std::chrono::steady_clock::now();
+    const auto begin = Clock::now();
     for (int i = 0; i < calls; ++i) run();
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count() / calls;
+    return seconds_since(begin) / calls;
   }
 
   Communicator& comm_;

@@ -8,11 +8,11 @@
 #include <nccl.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstdlib>
 #include <string>
 #include <thread>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "comm/nccl/nccl.h"
 
@@ -149,13 +149,13 @@ class NcclCommunicator final : public Communicator {
 
   /// Waits until NCCL has done on the host what `result` says is in progress.
   void settle(ncclResult_t result, const char* call) {
-    const auto begin = std::chrono::steady_clock::now();
+    const auto begin = Clock::now();
     while (result == ncclInProgress) {
-      const std::chrono::duration<double> waited = std::chrono::steady_clock::now() - begin;
-      if (waited.count() > deadline()) {
+      const double waited = seconds_since(begin);
+      if (waited > deadline()) {
         failed_ = true;
         throw PeerLostError("NCCL: " + std::string(call) + ": not done after " +
-                            std::to_string(static_cast<int>(waited.count())) +
+                            std::to_string(static_cast<int>(waited)) +
                             " s (fault.deadline): a peer is lost or stuck");
       }
       std::this_thread::yield();

@@ -5,10 +5,11 @@
 
 #include <algorithm>
 #include <cassert>
-#include <chrono>
 #include <cstring>
 #include <stdexcept>
 #include <utility>
+
+#include "base/clock.h"
 
 namespace syncnorm {
 namespace {
@@ -110,10 +111,9 @@ const Batch& Loader::next() {
     work_changed_.notify_one();
   }
   if (made_ <= taken_ && !failure_) {
-    const auto start = std::chrono::steady_clock::now();
+    const auto start = Clock::now();
     while (made_ <= taken_ && !failure_) made_changed_.wait(mutex_);
-    wait_seconds_ +=
-        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    wait_seconds_ += seconds_since(start);
   }
   if (made_ == taken_) std::rethrow_exception(failure_);  // only once the good ones are used up
   return buffer(taken_++).batch;

@@ -2,9 +2,9 @@
 #include "engine/probe/probes.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 
+#include "base/clock.h"
 #include "engine/probe/distribution.h"
 #include "engine/probe/gradient_noise.h"
 #include "engine/probe/replica_spread.h"
@@ -175,7 +175,7 @@ LossAndGradient Probes::evaluate(std::span<const float> parameters) {
 }
 
 ProbeEvent Probes::measure(StepState state, const BatchView& batch, double samples, double loss) {
-  const auto begin = std::chrono::steady_clock::now();
+  const auto begin = Clock::now();
   state_ = state;
   state_.update_running = false;
   batch_ = batch;
@@ -199,7 +199,7 @@ ProbeEvent Probes::measure(StepState state, const BatchView& batch, double sampl
   if (config_.covariate_shift) event.covariate_shift = covariate_shift(after);
   if (config_.signal_to_noise) event.signal_to_noise = signal_to_noise();
   set_parameters(after);
-  event.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  event.seconds = seconds_since(begin);
   return event;
 }
 

@@ -2,6 +2,7 @@
 // queued_reduction.cpp.
 #include "engine/program/reductions.h"
 
+#include "base/clock.h"
 #include "engine/program/queued_reduction.h"
 
 namespace syncnorm {
@@ -124,12 +125,11 @@ void Reductions::start_one(int index, StepReduction& reduction, const ReductionB
 void Reductions::landed(int index) {
   Entry& entry = entries_[static_cast<std::size_t>(index)];
   if (--entry.in_flight == 0)
-    timings_[static_cast<std::size_t>(index)].in_flight +=
-        std::chrono::duration<double>(Clock::now() - entry.started).count();
+    timings_[static_cast<std::size_t>(index)].in_flight += seconds_since(entry.started);
 }
 
 void Reductions::add_exposed(int index, Clock::time_point begin) {
-  const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
+  const double seconds = seconds_since(begin);
   timings_[static_cast<std::size_t>(index)].exposed += seconds;
   time_of(entries_[static_cast<std::size_t>(index)].kind) += seconds;
 }

@@ -5,11 +5,11 @@
 // them out. The constructor of Reductions asks once; StepReduction is the seam.
 #pragma once
 
-#include <chrono>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "base/clock.h"
 #include "comm/reduction.h"
 #include "engine/program/groups.h"
 #include "engine/program/program.h"
@@ -111,8 +111,6 @@ class Reductions {
   void give_up() const;
 
  private:
-  using Clock = std::chrono::steady_clock;
-
   struct Entry {
     ReductionKind kind = ReductionKind::loss;
     std::vector<std::unique_ptr<StepReduction>> by_group;  // a single one of gradients and losses

@@ -1,8 +1,9 @@
 // See checkpoint_writer.h.
 #include "engine/state/checkpoint_writer.h"
 
-#include <chrono>
 #include <utility>
+
+#include "base/clock.h"
 
 namespace syncnorm {
 
@@ -54,7 +55,7 @@ void CheckpointWriter::work() {
 
 /// Whatever is wrong with the disk, training can go on without this checkpoint.
 CheckpointOutcome CheckpointWriter::write(const Checkpoint& checkpoint) {
-  const auto begin = std::chrono::steady_clock::now();
+  const auto begin = Clock::now();
   CheckpointOutcome outcome;
   outcome.step = checkpoint.step;
   try {
@@ -64,7 +65,7 @@ CheckpointOutcome CheckpointWriter::write(const Checkpoint& checkpoint) {
   } catch (const std::exception& error) {
     outcome.problem = error.what();
   }
-  outcome.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  outcome.seconds = seconds_since(begin);
   return outcome;
 }
 

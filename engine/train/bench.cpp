@@ -2,22 +2,16 @@
 #include "engine/train/bench.h"
 
 #include <algorithm>
-#include <chrono>
 #include <sstream>
 
 #include <fmt/format.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "engine/train/divergence.h"
 
 namespace syncnorm {
 namespace {
-
-double since(std::chrono::steady_clock::time_point begin) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-}
-
-using Clock = std::chrono::steady_clock;
 
 /// Seconds of every instruction, over all local replicas, while it lives; waits included.
 class InstructionSeconds final : public ExecutionHook {
@@ -38,8 +32,7 @@ class InstructionSeconds final : public ExecutionHook {
     return true;
   }
   void after(Executor&, std::size_t index, const StepState&) override {
-    if (running_ == index)
-      seconds_[index] += std::chrono::duration<double>(Clock::now() - begin_).count();
+    if (running_ == index) seconds_[index] += seconds_since(begin_);
   }
   bool in_every_step() const override { return true; }
 
@@ -77,7 +70,7 @@ class BenchLoop {
       if (loop_.in_flight() == loop_.most_in_flight()) seconds.push_back(finish());
     }
     while (loop_.in_flight() > 0) finish();
-    return setup_.full->queued() ? since(begin) / count : median(seconds);
+    return setup_.full->queued() ? seconds_since(begin) / count : median(seconds);
   }
 
  private:
@@ -244,7 +237,7 @@ StepBench bench_steps(Setup& setup, const BenchOptions& options) {
       const auto begin = Clock::now();
       executor.run_limit({}, view_of(loop.current_batch()));
       setup.device.synchronize();
-      limit_seconds.push_back(since(begin));
+      limit_seconds.push_back(seconds_since(begin));
     }
   }
 

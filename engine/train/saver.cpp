@@ -1,25 +1,18 @@
 // See saver.h.
 #include "engine/train/saver.h"
 
-#include <chrono>
 #include <filesystem>
 
 #include <fmt/format.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "comm/agreement.h"
 #include "engine/state/state_files.h"
 #include "engine/train/divergence.h"
 
 namespace syncnorm {
-namespace {
-
-using Clock = std::chrono::steady_clock;
-double since(Clock::time_point begin) {
-  return std::chrono::duration<double>(Clock::now() - begin).count();
-}
-
-}  // namespace
+namespace {}  // namespace
 
 Saver::Saver(Setup& setup, RunRecord& record)
     : setup_(setup),
@@ -69,7 +62,7 @@ void Saver::save(std::int64_t step, bool last) {
     writer_->submit(std::move(checkpoint));
   }
   saved_step_ = step;
-  record_.add_checkpoint_seconds(since(begin));
+  record_.add_checkpoint_seconds(seconds_since(begin));
 }
 
 void Saver::save_and_wait(std::int64_t step, bool last) {
@@ -78,7 +71,7 @@ void Saver::save_and_wait(std::int64_t step, bool last) {
     save(step, last);
     const auto begin = Clock::now();
     problem = from_rank_0(setup_.comm, setup_.root() ? tell(writer_->drain()) : "");
-    record_.add_checkpoint_seconds(since(begin));
+    record_.add_checkpoint_seconds(seconds_since(begin));
   }
   if (!problem.empty())
     throw CheckpointError(problem +

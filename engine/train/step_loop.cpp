@@ -5,12 +5,11 @@
 #include <bit>
 #include <cmath>
 
+#include "base/clock.h"
 #include "engine/train/schedule.h"
 
 namespace syncnorm {
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 /// A rank's vote when a batch has an image that must stop the run: more than all votes to stop.
 constexpr double kUnusableVote = 0x1p20;
@@ -111,7 +110,7 @@ StepEvent StepLoop::event_of(const StepInFlight& step, const StepResult& result,
   event.data_seconds = step.data_seconds;
   event.reduction_seconds = step.executor->reductions().times().total() - step.reducing_before;
   const Clock::time_point now = Clock::now();
-  event.seconds = std::chrono::duration<double>(now - std::max(step.begin, finished_)).count();
+  event.seconds = seconds_between(std::max(step.begin, finished_), now);
   finished_ = now;
   return event;
 }

@@ -2,10 +2,10 @@
 // it, results in order.
 #pragma once
 
-#include <chrono>
 #include <memory>
 #include <vector>
 
+#include "base/clock.h"
 #include "engine/train/corrupt.h"
 #include "engine/train/rank_report.h"
 #include "engine/train/setup.h"
@@ -66,7 +66,7 @@ class StepLoop {
     Executor* executor;
     double rate, data_seconds, reducing_before;
     RankStepEvent before;
-    std::chrono::steady_clock::time_point begin;
+    Clock::time_point begin;
     bool sampled, probed;
     std::span<const LayerSums> layers;
   };
@@ -79,8 +79,8 @@ class StepLoop {
   RankReport rank_report_;
   Buffer image_memory_;  // of loader_, where a device copies from it
   std::unique_ptr<Loader> loader_;
-  std::vector<StepInFlight> in_flight_;             // the oldest first
-  std::chrono::steady_clock::time_point finished_;  // the last step
+  std::vector<StepInFlight> in_flight_;  // the oldest first
+  Clock::time_point finished_;           // the last step
 };
 
 }  // namespace syncnorm

@@ -1,12 +1,12 @@
 // See steps.h.
 #include "engine/train/steps.h"
 
-#include <chrono>
 #include <cmath>
 #include <thread>
 
 #include <fmt/format.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 
 namespace syncnorm {
@@ -70,17 +70,16 @@ StepResult Steps::finish(double deadline) {
 }
 
 void Steps::await(const InFlight& step, double deadline) {
-  using Clock = std::chrono::steady_clock;
   const auto number = static_cast<std::int64_t>(step.state.step) + 1;
   const auto begin = Clock::now();
   while (!device_.done(*step.slot->done)) {
     step.executor->follow(number);
-    const std::chrono::duration<double> waited = Clock::now() - begin;
-    if (waited.count() > deadline)
+    const double waited = seconds_since(begin);
+    if (waited > deadline)
       throw PeerLostError(fmt::format(
           "step {} is not done on the device after {:.0f} s (fault.deadline){}: a peer is lost or "
           "stuck",
-          number, waited.count(), step.executor->where()));
+          number, waited, step.executor->where()));
     std::this_thread::yield();
   }
 }

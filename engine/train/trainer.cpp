@@ -1,11 +1,11 @@
 // Training, read top down: start or resume, step, what follows a step, the end.
 #include "engine/train/trainer.h"
 
-#include <chrono>
 #include <numeric>
 
 #include <fmt/format.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/printable.h"
 #include "comm/agreement.h"
@@ -15,14 +15,7 @@
 #include "engine/train/divergence.h"
 
 namespace syncnorm {
-namespace {
-
-using Clock = std::chrono::steady_clock;
-double since(Clock::time_point begin) {
-  return std::chrono::duration<double>(Clock::now() - begin).count();
-}
-
-}  // namespace
+namespace {}  // namespace
 
 Trainer::Trainer(const LoadedExperiment& loaded, const Dataset& dataset, Device& device,
                  Communicator& comm, TrainerOptions options)
@@ -234,7 +227,7 @@ void Trainer::evaluate(std::int64_t step) {
   std::iota(all.begin(), all.end(), 0u);
   evaluate_split(step, "test", setup_.dataset.test, all);
   evaluated_step_ = step;
-  record_.add_evaluation_seconds(since(begin));
+  record_.add_evaluation_seconds(seconds_since(begin));
 }
 
 void Trainer::evaluate_split(std::int64_t step, const std::string& split, const ImageSet& images,
@@ -243,7 +236,7 @@ void Trainer::evaluate_split(std::int64_t step, const std::string& split, const 
   const EvaluationResult result = setup_.evaluator->run(images, samples, step);
   corrupt_.note(result.corrupt);
   const EvalEvent event{step,        setup_.epoch_of(step), split,
-                        result.loss, result.accuracy,       since(begin)};
+                        result.loss, result.accuracy,       seconds_since(begin)};
   record_.add(event);
   setup_.notify(&Observer::on_eval, event);
 }

@@ -3,10 +3,10 @@
 #include "kernels/bench/norm_bench.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <optional>
 
+#include "base/clock.h"
 #include "kernels/bench/copy.h"
 #include "kernels/bench/norm_cases.h"
 
@@ -17,10 +17,10 @@ using Call = std::function<void()>;
 
 /// With what was queued; on the CPU that is nothing.
 double seconds_of(Device& device, const Call& call, int calls) {
-  const auto begin = std::chrono::steady_clock::now();
+  const auto begin = Clock::now();
   for (int i = 0; i < calls; ++i) call();
   device.synchronize();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count() / calls;
+  return seconds_since(begin) / calls;
 }
 
 /// A call that is repeated until the clock's own cost is lost in it; small tensors so stay in the
