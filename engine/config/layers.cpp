@@ -147,17 +147,17 @@ LayerFields fields_of(LayerType type) {
 
 std::vector<LayerField> layer_fields() {
   const LayerSpec defaults;
-  return {{"out", describe(kSize), "", "output channels, or features"},
+  return {{"out", describe(kSize), "", "output channels or features"},
           {"kernel", describe(kWindow), "", "side of the square window, pixels"},
-          {"stride", describe(kWindow), "1; pools: their kernel", "step of the window, pixels"},
+          {"stride", describe(kWindow), "1; pools: their kernel", "stride of the window, pixels"},
           {"padding", describe(kPadding), field_text("padding", defaults),
            "zeros around the image, pixels"},
           {"bias", "true, false", field_text("bias", defaults), "add a learned bias"},
           {"p", describe(kProbability), field_text("p", defaults),
-           "share of the values that is dropped"},
-          {"from", "name", "", "the layer whose output is added"},
+           "probability that a value is dropped"},
+          {"from", "name", "", "layer whose output is added"},
           {"name", "name", "type and number", "for `from` and `input` of other layers; unique"},
-          {"input", "name", "the layer before", "the layer this one reads"}};
+          {"input", "name", "the layer before", "layer whose output this one reads"}};
 }
 
 std::optional<std::vector<LayerSpec>> read_layers(const ConfigNode& node, const Field& field) {

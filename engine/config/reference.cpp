@@ -41,25 +41,28 @@ std::string section_table(const Schema& schema, const std::string& section) {
 }
 
 std::string layers_chapter() {
-  std::string text =
-      "## Layers\n\n"
-      "`model.layers` writes a network out. An entry is the name of a type, or a map with `type` "
-      "and the\nfields of that type; each layer reads the one before it, unless `input` names "
-      "another.\n\n"
-      "```yaml\n"
-      "model:\n"
-      "  layers:\n"
-      "    - {type: conv, out: 16, kernel: 3, padding: 1, bias: false}\n"
-      "    - norm\n"
-      "    - {type: relu, name: stem}\n"
-      "    - {type: conv, out: 16, kernel: 3, padding: 1, bias: false}\n"
-      "    - norm\n"
-      "    - {type: add, from: stem}\n"
-      "    - relu\n"
-      "    - global_pool\n"
-      "    - {type: linear, out: 10}\n"
-      "```\n\n"
-      "| type | needs | may have |\n|---|---|---|\n";
+  std::string text = R"(## Layers
+
+`model.layers` lists the layers of a network. An entry is the name of a type, or a map with `type` and the
+fields of that type. Each layer reads the output of the layer before it, unless `input` names another.
+
+```yaml
+model:
+  layers:
+    - {type: conv, out: 16, kernel: 3, padding: 1, bias: false}
+    - norm
+    - {type: relu, name: stem}
+    - {type: conv, out: 16, kernel: 3, padding: 1, bias: false}
+    - norm
+    - {type: add, from: stem}
+    - relu
+    - global_pool
+    - {type: linear, out: 10}
+```
+
+| type | needs | may have |
+|---|---|---|
+)";
   for (const Choice<LayerType>& type : kLayerTypes) {
     const LayerFields fields = fields_of(type.value);
     text += fmt::format("| `{}` | {} | {} |\n", type.name, fmt::join(fields.required, ", "),
@@ -77,7 +80,7 @@ std::string layers_chapter() {
 
 std::string norm_short_forms_text() {
   std::string text =
-      "Short forms, which leave the other keys of `norm` as they are:\n\n"
+      "Short forms; they leave the other keys of `norm` as they are:\n\n"
       "| short form | the same as |\n|---|---|\n";
   for (const NormShortForm& form : norm_short_forms()) {
     const std::string synced =
@@ -87,145 +90,142 @@ std::string norm_short_forms_text() {
   return text + "\n";
 }
 
-constexpr const char* kImagesChapter =
-    "## Images on disk\n"
-    "\n"
-    "`data.dataset: image_folder` trains on your own images, JPEG or PNG, of any size, in\n"
-    "`data.path`/train/CLASS/ and `data.path`/test/CLASS/ (or val). Images are files that end in "
-    ".jpg, .jpeg,\n"
-    ".jfif or .png, in any case; what is left out is told at the start. Classes are numbered by "
-    "name; both splits\n"
-    "must have the same. Samples are ordered by class and file name. Listing opens no image; they "
-    "are decoded by\n"
-    "`data.images.threads` ahead of the step, each rank only those of its own replicas.\n"
-    "\n"
-    "`syncnorm pack SRC_DIR DEST_DIR` makes tar shards of such a folder, which `data.dataset: "
-    "packed` reads\n"
-    "through their index: the same samples in the same order, so the same bits. Shards hold the "
-    "samples in the\n"
-    "order of the folder, as K.jpg (or .png) and K.cls, and can be read as a WebDataset. The index "
-    "has a checksum\n"
-    "of every image, which is verified whenever it is read. A pack that was interrupted is called\n"
-    "DEST_DIR.partial. A run on the folder can be resumed on its pack, and the other way round.\n"
-    "\n"
-    "```yaml\n"
-    "data:\n"
-    "  dataset: packed\n"
-    "  path: /data/imagenet-packed\n"
-    "  augment: [random_resized_crop, horizontal_flip, color_jitter]\n"
-    "  images: {height: 224, width: 224, resize: 256, threads: 2, corrupt: skip}\n"
-    "```\n"
-    "\n"
-    "`random_resized_crop` takes a box of `crop_area` to 1 of the image's area, with a ratio of "
-    "3/4 to 4/3, and\n"
-    "scales it to height × width; it is listed first. Without it training sees what evaluation "
-    "sees: the shorter\n"
-    "side scaled to `resize`, and the center. Scaling is bilinear with antialiasing. "
-    "`color_jitter` changes\n"
-    "brightness, then contrast, then saturation. Grey images become RGB, transparency is dropped, "
-    "and the\n"
-    "orientation that a camera noted is not read.\n"
-    "\n"
-    "An image that is neither JPEG nor PNG, ends early, is damaged, is CMYK, has too many scans or "
-    "is larger\n"
-    "than 32768 pixels along a side or 64 million in all is corrupt. With `corrupt: stop` the run "
-    "ends with exit\n"
-    "2 and names it. With `skip` the next usable image in the order of the split takes its place, "
-    "with its own\n"
-    "label and under the random numbers of the sample it stands for, in training and in evaluation "
-    "alike; the\n"
-    "first follows the last. Every such image is named once in metrics.jsonl (event "
-    "`corrupt_image`), and\n"
-    "summary.json counts them. An image that cannot be read (no permission, a disk that fails, a "
-    "file that is\n"
-    "gone) is not corrupt: it stops the run, whatever the policy.\n"
-    "\n";
+constexpr const char* kImagesChapter = R"(## Images on disk
 
-constexpr const char* kFilesChapter =
-    "## Files, bases and the command line\n\n"
-    "A value comes from the last of these that gives it: the default, a base, the file, the "
-    "settings of a\nstudy's run, the command line. `--print-config` shows each value with its "
-    "origin.\n\n"
-    "`_base_: other.yaml` inherits from a file, which may have a base of its own. The path is "
-    "relative to\nthe file that names it, and stays inside the folder of the first file. Maps "
-    "merge key by key; lists\nand single values replace. `epochs` replaces an inherited `steps`, "
-    "and the other way round; so do\n`replicas` and `global_batch`.\n\n"
-    "In every key and option that is a path, `~` (alone or before a `/`) is your home folder, and "
-    "`$NAME` and\n`${NAME}` are variables of the environment; one that is not set is an error. "
-    "Write `./~x` for a name that\nbegins with `~`. `config.yaml` has the path itself.\n\n"
-    "On the command line, `key.path=value` sets one key, with the value in YAML:\n\n"
-    "```\n"
-    "syncnorm train experiment.yaml norm=gn optimizer.lr=0.05 'model.hidden=[32, 16]'\n"
-    "```\n\n";
+`data.dataset: image_folder` trains on your own images, JPEG or PNG, of any size, in
+`data.path`/train/CLASS/ and `data.path`/test/CLASS/ (or val). Images are files that end in .jpg, .jpeg,
+.jfif or .png, in any case; the run lists at its start what it leaves out. Classes are numbered by name, and
+both splits must have the same ones. Samples are ordered by class and file name. Listing opens no image.
+`data.images.threads` threads per rank decode ahead of the step; each rank decodes only the samples of its
+own replicas.
 
-constexpr const char* kStudiesChapter =
-    "## Studies\n\n"
-    "A study is an experiment file with `compare:`, a map from key paths to lists, and/or `runs:`, "
-    "a list\nof maps from key paths to values. `syncnorm compare` trains the product of the "
-    "lists, the last key\nfastest, times the entries of `runs`. This study has eight runs:\n\n"
-    "```yaml\n"
-    "name: tiny-batch\n"
-    "global_batch: 16\n"
-    "compare:\n"
-    "  norm: [bn, syncbn]\n"
-    "  seed: [1, 2]\n"
-    "runs:\n"
-    "  - {batch_per_replica: 1, optimizer.lr: 0.1}\n"
-    "  - {batch_per_replica: 2, optimizer.lr: 0.2}\n"
-    "```\n\n"
-    "Each run is written to a folder of its own in the study's `run_dir`, named after its "
-    "settings. The\ncommand line applies to every run; a key that the study varies cannot be "
-    "given there, but the study's own\nkeys can: `'compare.seed=[1, 2]'`, "
-    "`'best_of.optimizer.lr=[0.02, 0.1]'`, `target_accuracy=0.8`.\n\n"
-    "An entry of `runs` may have a `compare` of its own, for that entry alone. `best_of:`, a map "
-    "like `compare`,\nlists values of which every variant gets its best: that with the highest "
-    "accuracy on the validation\nsplit, as a mean over seeds (a diverged run counts as 0). The "
-    "test "
-    "set has no part in the choice. With\n`target_accuracy` the report tells after how many "
-    "updates "
-    "the test accuracy was reached.\n\n"
-    "```yaml\n"
-    "data: {validation: 5000}\n"
-    "target_accuracy: 0.85\n"
-    "compare: {seed: [1, 2, 3]}\n"
-    "runs:\n"
-    "  - {norm: bn, compare: {batch_per_replica: [1, 2, 4]}}\n"
-    "  - {norm: gn, compare: {batch_per_replica: [1, 2, 4]}}\n"
-    "best_of:\n"
-    "  optimizer.lr: [0.02, 0.1]\n"
-    "```\n\n"
-    "The table, study.json and the report give every variant's difference of test accuracy to its "
-    "reference, the\nvariant that has the first value of the first key that varies and is the same "
-    "otherwise, as a 95% confidence\ninterval of Student over pairs of equal seeds: "
-    "mean(d) ± t·s(d)/√n, d the n differences, s their sample\nstandard deviation, t the quantile "
-    "of "
-    "n − 1 degrees of freedom. It takes at least two seeds, and assumes\nthat differences are "
-    "about "
-    "normal; it is not corrected for how many variants are compared.\n\n";
+`syncnorm pack SRC_DIR DEST_DIR` makes tar shards of such a folder. `data.dataset: packed` reads them through
+their index: the same samples in the same order, so the same bits. Shards hold the samples in the order of
+the folder, as K.jpg (or .png) and K.cls, and can be read as a WebDataset. The index has a checksum of every
+image, which is verified on every read. An interrupted `pack` leaves a folder DEST_DIR.partial. A run on the
+folder can be resumed on its pack, and the other way round.
 
-constexpr const char* kTraceChapter =
-    "## Trace\n\n"
-    "`syncnorm trace` prints a worked example: a network of one value per layer, with and without "
-    "batch\nnormalization. A file, `syncnorm trace trace.yaml`, changes what it gives of:\n\n"
-    "```yaml\n"
-    "inputs: [[2.0, 3.0, 1.5, 2.5], [2.2, 3.1, 1.8, 2.7], [2.4, 3.2, 2.0, 2.8]]  # of each step\n"
-    "weights: [[0.5, 0.3, 0.2], [0.8, 0.9, 1.1]]  # of each layer, one for each step\n"
-    "norm: {kind: batch, deviation: l2, l1_correction: true, eps: 1.0e-12}\n"
-    "```\n\n"
-    "Without a file eps is 0. The samples of a step are one replica's, so that `bn` and `syncbn` "
-    "are the same;\nof `norm` the keys above can be given, with the kinds `batch` and `none`.\n\n";
+```yaml
+data:
+  dataset: packed
+  path: /data/imagenet-packed
+  augment: [random_resized_crop, horizontal_flip, color_jitter]
+  images: {height: 224, width: 224, resize: 256, threads: 2, corrupt: skip}
+```
 
-constexpr const char* kRulesChapter =
-    "## What is refused\n\n"
-    "Mistakes are reported all at once, each as `file:line:column: key: problem; hint`, before "
-    "anything is\ntrained. Columns count bytes. Besides unknown, misplaced and repeated keys and "
-    "values out of range,\nthese are mistakes:\n\n"
-    "- a key without a value, or with `null` or `~`; an empty file; a second document\n"
-    "- integers other than plain decimals: `1e3`, `010`, `0x10`, `1_000`; numbers in quotes\n"
-    "- `yes`, `no`, `on` and `off` for `true` and `false`; `nan` and `inf`\n"
-    "- tags (`!!int`), merge keys (`<<`), a plain value over several lines\n"
-    "- aliases that contain themselves, or that stand for more than 100,000 values together\n"
-    "- more than 64 levels of nesting, more than 1 MiB, and bytes that are not UTF-8\n";
+`random_resized_crop` crops a box of `crop_area` to 1 of the image's area, with an aspect ratio of 3/4 to
+4/3, and scales it to height × width; it must be listed first. Without it, training sees what evaluation
+sees: the shorter side scaled to `resize`, and the center crop. Scaling is bilinear with antialiasing.
+`color_jitter` changes brightness, then contrast, then saturation. Grey images become RGB, transparency is
+dropped, and the EXIF orientation is ignored.
+
+An image is corrupt when it is neither JPEG nor PNG, ends early, is damaged, is CMYK, has too many scans or is
+larger than 32768 pixels along a side or 64 million in all. With `corrupt: stop` the run names the image and
+ends with exit 2. With `skip` the next usable image in the order of the split replaces it, in training and
+in evaluation, with that image's own label and the random numbers of the replaced sample; after the last
+image comes the first. Every corrupt image is named once in metrics.jsonl (event `corrupt_image`), and
+summary.json counts them. An image that cannot be read (no permission, a failing disk, a file that is gone)
+is not corrupt: it stops the run with either setting.
+
+)";
+
+constexpr const char* kFilesChapter = R"(## Files, bases and the command line
+
+Values come from these sources, of which a later one overrides an earlier one: defaults, bases, the file,
+the settings of a study's run, the command line. `--print-config` shows each value with its origin.
+
+`_base_: other.yaml` inherits from a file, which may have a base of its own. The path is relative to the
+file that names it, and stays inside the folder of the first file. Maps merge key by key; lists and single
+values replace. `epochs` replaces an inherited `steps`, and the other way round; so do `replicas` and
+`global_batch`.
+
+In every key and option that is a path, `~` (alone or before a `/`) is your home folder, and `$NAME` and
+`${NAME}` are environment variables; a variable that is not set is an error. Write `./~x` for a name that
+begins with `~`. `config.yaml` in the run folder holds the expanded path.
+
+On the command line, `key.path=value` sets one key, with the value in YAML:
+
+```
+syncnorm train experiment.yaml norm=gn optimizer.lr=0.05 'model.hidden=[32, 16]'
+```
+
+)";
+
+constexpr const char* kStudiesChapter = R"(## Studies
+
+A study is an experiment file with `compare:`, a map from key paths to lists, and/or `runs:`, a list of maps
+from key paths to values. `syncnorm compare` trains the product of the lists (the last key varies fastest)
+for each entry of `runs`. This study has eight runs:
+
+```yaml
+name: tiny-batch
+global_batch: 16
+compare:
+  norm: [bn, syncbn]
+  seed: [1, 2]
+runs:
+  - {batch_per_replica: 1, optimizer.lr: 0.1}
+  - {batch_per_replica: 2, optimizer.lr: 0.2}
+```
+
+Each run is written to its own folder in the study's `run_dir`, named after its settings. Settings on the
+command line apply to every run. They cannot set a key that the study varies, but they can set the study's
+own keys: `'compare.seed=[1, 2]'`, `'best_of.optimizer.lr=[0.02, 0.1]'`, `target_accuracy=0.8`.
+
+An entry of `runs` may have its own `compare`, which applies to that entry alone. `best_of:` is a map like
+`compare`. Every variant is trained with each of its values and keeps the one with the highest accuracy on
+the validation split, averaged over seeds (a diverged run counts as 0). The test set has no part in the
+choice. With `target_accuracy`, the report shows after how many updates a run reached that test accuracy.
+
+```yaml
+data: {validation: 5000}
+target_accuracy: 0.85
+compare: {seed: [1, 2, 3]}
+runs:
+  - {norm: bn, compare: {batch_per_replica: [1, 2, 4]}}
+  - {norm: gn, compare: {batch_per_replica: [1, 2, 4]}}
+best_of:
+  optimizer.lr: [0.02, 0.1]
+```
+
+The table, study.json and the report compare every variant with its reference: the variant with the same
+settings except for the first key that varies, which has its first value there. They give the difference in
+test accuracy with Student's 95% confidence interval over pairs of equal seeds: mean(d) ± t·s(d)/√n, where d
+are the n differences, s is their sample standard deviation and t the quantile for n − 1 degrees of freedom.
+The interval needs at least two seeds and assumes that the differences are about normally distributed. It is
+not corrected for the number of variants.
+
+)";
+
+constexpr const char* kTraceChapter = R"(## Trace
+
+`syncnorm trace` prints a worked example: a network of one value per layer, with and without batch
+normalization. `syncnorm trace trace.yaml` takes any of these values from a file:
+
+```yaml
+inputs: [[2.0, 3.0, 1.5, 2.5], [2.2, 3.1, 1.8, 2.7], [2.4, 3.2, 2.0, 2.8]]  # one list per step
+weights: [[0.5, 0.3, 0.2], [0.8, 0.9, 1.1]]  # one list per layer, with one weight per step
+norm: {kind: batch, deviation: l2, l1_correction: true, eps: 1.0e-12}
+```
+
+Without a file, eps is 0. All samples of a step belong to one replica, so `bn` and `syncbn` are the same.
+`norm` takes the keys above, and the kinds `batch` and `none`.
+
+)";
+
+constexpr const char* kRulesChapter = R"(## What is refused
+
+All mistakes are reported at once, each as `file:line:column: key: problem; hint`, before training starts.
+Columns count bytes. Besides unknown, misplaced and repeated keys and values out of range, these are
+mistakes:
+
+- a key without a value, or with `null` or `~`; an empty file; a second document
+- integers other than plain decimals: `1e3`, `010`, `0x10`, `1_000`; numbers in quotes
+- `yes`, `no`, `on` and `off` for `true` and `false`; `nan` and `inf`
+- tags (`!!int`), merge keys (`<<`), a plain value over several lines
+- aliases that contain themselves, or that stand for more than 100,000 values together
+- more than 64 levels of nesting, more than 1 MiB, and bytes that are not UTF-8
+)";
 
 }  // namespace
 

@@ -20,14 +20,14 @@ Rows data_rows() {
           "see Images on disk"),
       free_on_resume(path_key(
           "data.path", [](auto& e) -> auto& { return e.data.path; }, "`auto`, or a path",
-          "folder with the dataset's files; auto: the usual places")),
+          "folder of the dataset's files; auto: search the usual folders")),
       switch_key(
           "data.shuffle", [](auto& e) -> auto& { return e.data.shuffle; },
-          "a new order every epoch, by seed; false: the order of the files"),
+          "shuffle every epoch, by seed; false: keep the order of the files"),
       choice_list_key(
           "data.augment", [](auto& e) -> auto& { return e.data.augment; },
-          "random changes of the training images, in this order; random_resized_crop and "
-          "color_jitter: of images on disk"),
+          "random changes to training images, applied in this order; random_resized_crop and "
+          "color_jitter need images on disk"),
       integer_key(
           "data.crop_padding", [](auto& e) -> auto& { return e.data.crop_padding; },
           between(0, kLargestSide), "random_crop: zeros around the image, pixels"),
@@ -36,10 +36,10 @@ Rows data_rows() {
           between(1, kLargestSide), "cutout: side of the blank square, pixels"),
       integer_key(
           "data.limit", [](auto& e) -> auto& { return e.data.limit; }, at_least(0),
-          "train on the first so many samples only; 0: on all"),
+          "train on this many samples, the first ones; 0: on all"),
       integer_key(
           "data.validation", [](auto& e) -> auto& { return e.data.validation; }, at_least(0),
-          "training samples held out, by seed, as the split `validation`"),
+          "training samples held out as the split `validation`, chosen by seed"),
       free_on_resume(integer_key(
           "data.prefetch", [](auto& e) -> auto& { return e.data.prefetch; }, between(1, 1024),
           "batches that the loader prepares ahead")),
@@ -48,13 +48,13 @@ Rows data_rows() {
           between(2, 65536), "number of labels"),
       integer_key(
           "data.synthetic.height", [](auto& e) -> auto& { return e.data.synthetic.height; },
-          between(1, kLargestSide), "of an image, pixels"),
+          between(1, kLargestSide), "height of an image, pixels"),
       integer_key(
           "data.synthetic.width", [](auto& e) -> auto& { return e.data.synthetic.width; },
-          between(1, kLargestSide), "of an image, pixels"),
+          between(1, kLargestSide), "width of an image, pixels"),
       integer_key(
           "data.synthetic.channels", [](auto& e) -> auto& { return e.data.synthetic.channels; },
-          between(1, kLargestSide), "of an image"),
+          between(1, kLargestSide), "channels of an image"),
       integer_key(
           "data.synthetic.train_samples",
           [](auto& e) -> auto& { return e.data.synthetic.train_samples; }, at_least(1),
@@ -71,38 +71,40 @@ Rows images_rows() {
   return {
       integer_key(
           "data.images.height", [](auto& e) -> auto& { return e.data.images.height; },
-          between(1, kLargestSide), "of what the model sees, pixels"),
+          between(1, kLargestSide), "height of the model's input, pixels"),
       integer_key(
           "data.images.width", [](auto& e) -> auto& { return e.data.images.width; },
-          between(1, kLargestSide), "of what the model sees, pixels"),
+          between(1, kLargestSide), "width of the model's input, pixels"),
       integer_key(
           "data.images.resize", [](auto& e) -> auto& { return e.data.images.resize; },
           between(1, kLargestSide),
-          "the shorter side before the center crop, pixels; at least height and width"),
+          "length of the shorter side before the center crop, pixels; at least height and width"),
       number_key(
           "data.images.crop_area", [](auto& e) -> auto& { return e.data.images.crop_area; },
-          kFactor, "random_resized_crop: smallest share of the image's area; the largest is 1"),
+          kFactor,
+          "random_resized_crop: smallest crop, as a share of the image's area; the largest is 1"),
       number_key(
           "data.images.brightness", [](auto& e) -> auto& { return e.data.images.brightness; },
-          kUpToOne, "color_jitter: farthest factor from 1, either way"),
+          kUpToOne, "color_jitter: the factor is drawn from 1 ± this"),
       number_key(
           "data.images.contrast", [](auto& e) -> auto& { return e.data.images.contrast; }, kUpToOne,
-          "color_jitter: farthest factor from 1, either way"),
+          "color_jitter: the factor is drawn from 1 ± this"),
       number_key(
           "data.images.saturation", [](auto& e) -> auto& { return e.data.images.saturation; },
-          kUpToOne, "color_jitter: farthest factor from 1, either way"),
+          kUpToOne, "color_jitter: the factor is drawn from 1 ± this"),
       number_list_key(
           "data.images.mean", [](auto& e) -> auto& { return e.data.images.mean; }, kUpToOne,
-          kColors, "of red, green and blue in [0, 1], subtracted; the default is ImageNet's"),
+          kColors,
+          "mean of red, green and blue, in [0, 1], which is subtracted; default: ImageNet's"),
       number_list_key(
           "data.images.std", [](auto& e) -> auto& { return e.data.images.std; }, kFactor, kColors,
-          "standard deviation of red, green and blue, divided by"),
+          "standard deviation of red, green and blue, by which values are divided"),
       free_on_resume(integer_key(
           "data.images.threads", [](auto& e) -> auto& { return e.data.images.threads; },
-          between(1, 256), "that decode ahead of the step, on every rank")),
+          between(1, 256), "decoding threads per rank")),
       choice_key(
           "data.images.corrupt", [](auto& e) -> auto& { return e.data.images.corrupt; },
-          "what an image that cannot be decoded does: stop the run, or be skipped"),
+          "what to do about an image that cannot be decoded: stop the run, or skip the image"),
   };
 }
 

@@ -66,7 +66,7 @@ Rows model_rows() {
   return {
       choice_key(
           "model.architecture", [](auto& e) -> auto& { return e.model.architecture; },
-          "a network of the zoo; not read when `layers` is given"),
+          "a network of the zoo; ignored when `layers` is given"),
       layers_key(),
       integer_list_key(
           "model.hidden", [](auto& e) -> auto& { return e.model.hidden; }, between(1, kWidestLayer),
@@ -76,22 +76,22 @@ Rows model_rows() {
           "the nonlinearity of a network of the zoo"),
       choice_key(
           "model.norm_position", [](auto& e) -> auto& { return e.model.norm_position; },
-          "mlp, convnet, lenet, vgg: where the normalization stands"),
+          "mlp, convnet, lenet, vgg: normalize before or after the activation"),
       choice_key(
           "model.initialization", [](auto& e) -> auto& { return e.model.initialization; },
-          "distribution of the first weights"),
+          "distribution of the initial weights"),
       number_key(
           "model.initialization_std", [](auto& e) -> auto& { return e.model.initialization_std; },
-          kPositive, "gaussian: standard deviation of the first weights"),
+          kPositive, "gaussian: standard deviation of the initial weights"),
       switch_key(
           "model.zero_gamma", [](auto& e) -> auto& { return e.model.zero_gamma; },
-          "ResNets: begin with γ = 0 in the last norm of every residual block"),
+          "ResNets: initialize γ to 0 in the last norm of every residual block"),
       number_key(
           "model.dropout", [](auto& e) -> auto& { return e.model.dropout; }, kBelowOne,
-          "share of the values that is dropped before the classifier; 0: no dropout"),
+          "probability that a value before the classifier is dropped; 0: no dropout"),
       choice_key(
           "model.dropout_kind", [](auto& e) -> auto& { return e.model.dropout_kind; },
-          "what a dropped value becomes; plain: 0; alpha: selu's limit, which keeps mean and "
+          "value of what is dropped; plain: 0; alpha: selu's lower limit, which keeps mean and "
           "variance"),
   };
 }
@@ -104,7 +104,7 @@ Rows norm_rows() {
       synced_replicas_key(),
       number_key(
           "norm.eps", [](auto& e) -> auto& { return e.norm.eps; }, kPositive,
-          "added to the variance; rms: to the mean square"),
+          "added to the variance (rms: to the mean square)"),
       number_key(
           "norm.momentum", [](auto& e) -> auto& { return e.norm.momentum; }, kUpToOne,
           "batch: weight of the new batch in the running statistics"),
@@ -116,20 +116,23 @@ Rows norm_rows() {
           "learn γ and β per channel; rms: γ alone"),
       choice_key(
           "norm.deviation", [](auto& e) -> auto& { return e.norm.deviation; },
-          "batch: what is divided by: the standard, mean absolute or largest deviation"),
+          "batch: the deviation that divides; l2: standard deviation; l1: mean absolute deviation; "
+          "linf: largest deviation"),
       switch_key(
           "norm.l1_correction", [](auto& e) -> auto& { return e.norm.l1_correction; },
-          "deviation l1: times √(π/2), which makes it the standard deviation of normal values"),
+          "deviation l1: multiply by √(π/2), which gives the standard deviation of normally "
+          "distributed values"),
       switch_key(
           "norm.renormalize", [](auto& e) -> auto& { return e.norm.renormalize; },
-          "batch: batch renormalization, which draws the batch's statistics to the running ones"),
+          "batch: Batch Renormalization, which corrects the batch's statistics towards the running "
+          "ones"),
       number_key(
           "norm.r_max", [](auto& e) -> auto& { return e.norm.r_max; },
           NumberRange{1.0, std::numeric_limits<double>::infinity(), true, true},
-          "renormalize: largest correction of the deviation, as a factor"),
+          "renormalize: limit of the factor r that corrects the deviation"),
       number_key(
           "norm.d_max", [](auto& e) -> auto& { return e.norm.d_max; }, kNotNegative,
-          "renormalize: largest correction of the mean, in running deviations"),
+          "renormalize: limit of the shift d that corrects the mean, in running deviations"),
       integer_key(
           "norm.renormalize_start", [](auto& e) -> auto& { return e.norm.renormalize_start; },
           at_least(0), "renormalize: updates before the first correction"),
@@ -139,16 +142,15 @@ Rows norm_rows() {
       integer_key(
           "norm.precise_samples", [](auto& e) -> auto& { return e.norm.precise_samples; },
           at_least(0),
-          "batch: training samples from which running statistics are taken anew before every "
-          "evaluation; 0: the running average serves"),
+          "batch: recompute the running statistics from this many training samples before every "
+          "evaluation; 0: use the running averages"),
       switch_key(
           "norm.noise", [](auto& e) -> auto& { return e.norm.noise; },
-          "training: what every norm gives is multiplied and shifted at random, anew in every "
-          "step; "
-          "evaluations do what that does on average"),
+          "training: multiply and shift the output of every norm by new random numbers in every "
+          "step; evaluation uses their mean"),
       number_key(
           "norm.noise_mean", [](auto& e) -> auto& { return e.norm.noise_mean; }, kNotNegative,
-          "noise: largest mean shift of a channel in a step, either way"),
+          "noise: largest mean shift of a channel in a step, up or down"),
       number_key(
           "norm.noise_scale", [](auto& e) -> auto& { return e.norm.noise_scale; },
           NumberRange{1.0, std::numeric_limits<double>::infinity(), true, true},
@@ -161,8 +163,8 @@ Rows norm_rows() {
           kNotNegative, "noise: standard deviation of a sample's factor about its channel's"),
       choice_key(
           "norm.weights", [](auto& e) -> auto& { return e.norm.weights; },
-          "how layers get their weights; normalized: conv and linear learn w = g·v/‖v‖ per output; "
-          "standardized: conv filters get mean 0 and variance 1"),
+          "parameterization of weights; normalized: conv and linear layers learn w = g·v/‖v‖ per "
+          "output; standardized: conv filters are shifted and scaled to mean 0 and variance 1"),
       number_key(
           "norm.weights_eps", [](auto& e) -> auto& { return e.norm.weights_eps; }, kPositive,
           "standardized weights: added to the variance of a filter"),

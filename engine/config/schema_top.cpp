@@ -15,7 +15,7 @@ namespace {
 
 SchemaKey name_key() {
   return {"name", "letters, digits, `.`, `_`, `-`",
-          "what this experiment is called; part of the run folder's default",
+          "name of the experiment; the run folder is runs/<name> unless `run_dir` is given",
           [](const ConfigNode& node, const Field& field, Draft& draft) {
             const auto value = read_name(node, field);
             if (value) draft.experiment.name = *value;
@@ -38,7 +38,7 @@ SchemaKey global_batch_key() {
 }
 
 SchemaKey run_dir_key() {
-  return {"run_dir", "path", "folder that the run is written to; default: `runs/<name>`",
+  return {"run_dir", "path", "folder of the run's files; default: `runs/<name>`",
           [](const ConfigNode& node, const Field& field, Draft& draft) {
             const auto value = read_path(node, field);
             if (value) draft.experiment.run_dir = *value;
@@ -58,17 +58,17 @@ Rows top_level_rows() {
       integer_key(
           "seed", [](auto& e) -> auto& { return e.seed; },
           between(0, std::numeric_limits<std::uint64_t>::max()),
-          "every random number of the run follows from it"),
+          "seed of every random number in the run"),
       choice_key(
           "device", [](auto& e) -> auto& { return e.device; },
-          "what every rank computes on; cuda: one GPU per rank"),
+          "device that each rank computes on; cuda: one GPU per rank"),
       switch_key(
           "allow_shared_gpu", [](auto& e) -> auto& { return e.allow_shared_gpu; },
-          "several ranks on one GPU, for tests: right and slow"),
+          "let several ranks share a GPU, for tests: correct but slow"),
       choice_key(
           "precision", [](auto& e) -> auto& { return e.precision; },
-          "of activations and convolutions; parameters, statistics, sums and linear layers are "
-          "f32. "
+          "precision of activations and convolutions; parameters, statistics, sums and linear "
+          "layers are always f32. "
           "bf16 needs a processor with AVX512_BF16 or AMX; bf16_emulated gives bf16's accuracy "
           "without one, slowly"),
       choice_key(
@@ -76,44 +76,43 @@ Rows top_level_rows() {
           "reproducible: the bits do not depend on the number of ranks; fastest: they may"),
       integer_key(
           "replicas", [](auto& e) -> auto& { return e.replicas; }, between(1, kMostReplicas),
-          "logical data-parallel workers, spread over however many ranks are launched"),
+          "logical data-parallel workers, spread over the ranks that are launched"),
       global_batch_key(),
       integer_key(
           "batch_per_replica", [](auto& e) -> auto& { return e.batch_per_replica; },
-          between(1, 1 << 20), "samples that one replica trains on in a step"),
+          between(1, 1 << 20), "samples per replica and step"),
       free_on_resume(optional_integer_key(
           "epochs", [](auto& e) -> auto& { return e.epochs; }, at_least(1),
           "passes over the training samples")),
       free_on_resume(optional_integer_key(
           "steps", [](auto& e) -> auto& { return e.steps; }, at_least(1),
-          "instead of `epochs`: how many updates to train")),
+          "instead of `epochs`: number of updates")),
       switch_key(
           "drop_last", [](auto& e) -> auto& { return e.drop_last; },
-          "leave out an epoch's last, smaller global batch; false: train it too"),
+          "drop an epoch's last, smaller global batch; false: train on it"),
   };
 }
 
 Rows optimizer_rows() {
   return {
       choice_key(
-          "optimizer.kind", [](auto& e) -> auto& { return e.optimizer.kind; },
-          "how gradients become updates"),
+          "optimizer.kind", [](auto& e) -> auto& { return e.optimizer.kind; }, "update rule"),
       number_key(
           "optimizer.lr", [](auto& e) -> auto& { return e.optimizer.lr; }, kNotNegative,
           "learning rate after warm-up"),
       number_key(
           "optimizer.momentum", [](auto& e) -> auto& { return e.optimizer.momentum; }, kBelowOne,
-          "sgd: share of the last update that is kept"),
+          "sgd: momentum coefficient"),
       switch_key(
           "optimizer.nesterov", [](auto& e) -> auto& { return e.optimizer.nesterov; },
-          "sgd: Nesterov's form of momentum"),
+          "sgd: use Nesterov momentum"),
       number_key(
           "optimizer.weight_decay", [](auto& e) -> auto& { return e.optimizer.weight_decay; },
-          kNotNegative, "pull of the weights to zero; adamw: decoupled from the gradient"),
+          kNotNegative, "coefficient of weight decay; adamw: decoupled from the gradient"),
       switch_key(
           "optimizer.decay_norm_and_bias",
           [](auto& e) -> auto& { return e.optimizer.decay_norm_and_bias; },
-          "weight decay acts on γ, β, biases and the gains g of normalized weights too"),
+          "apply weight decay to γ, β, biases and the gains g of normalized weights too"),
       number_key(
           "optimizer.beta1", [](auto& e) -> auto& { return e.optimizer.beta1; }, kBelowOne,
           "adam, adamw: decay of the mean of gradients"),
@@ -125,11 +124,13 @@ Rows optimizer_rows() {
           "adam, adamw: added to the denominator"),
       number_key(
           "optimizer.clip_norm", [](auto& e) -> auto& { return e.optimizer.clip_norm; },
-          kNotNegative, "longest gradient, as the 2-norm over all parameters; 0: no clipping"),
+          kNotNegative,
+          "largest 2-norm of the gradient over all parameters; a longer gradient is scaled down to "
+          "it; 0: no clipping"),
       integer_key(
           "optimizer.lr_reference_batch",
           [](auto& e) -> auto& { return e.optimizer.lr_reference_batch; }, at_least(0),
-          "lr is multiplied by global batch / this; 0: lr is taken as it is"),
+          "multiply lr by global batch / this value; 0: use lr as it is"),
   };
 }
 
@@ -137,13 +138,14 @@ Rows schedule_rows() {
   return {
       choice_key(
           "schedule.kind", [](auto& e) -> auto& { return e.schedule.kind; },
-          "how the learning rate goes on after warm-up"),
+          "shape of the schedule after warm-up"),
       integer_key(
           "schedule.warmup_steps", [](auto& e) -> auto& { return e.schedule.warmup_steps; },
-          at_least(0), "updates over which the rate rises to lr; 0: no warm-up"),
+          at_least(0), "updates in which the rate rises to lr; 0: no warm-up"),
       integer_list_key(
           "schedule.milestones", [](auto& e) -> auto& { return e.schedule.milestones; },
-          at_least(1), "step: updates after which the rate is multiplied by gamma, increasing"),
+          at_least(1),
+          "step: updates after which the rate is multiplied by gamma, in increasing order"),
       number_key(
           "schedule.gamma", [](auto& e) -> auto& { return e.schedule.gamma; }, kFactor,
           "step: factor at every milestone"),
@@ -160,7 +162,7 @@ Rows ending_rows() {
   return {
       number_key(
           "loss.label_smoothing", [](auto& e) -> auto& { return e.loss.label_smoothing; },
-          kBelowOne, "probability that is spread over all classes"),
+          kBelowOne, "probability mass that is spread over all classes"),
       free_on_resume(integer_key(
           "checkpoint.every_steps", [](auto& e) -> auto& { return e.checkpoint.every_steps; },
           at_least(0), "updates between checkpoints; 0: not by step")),
@@ -169,15 +171,15 @@ Rows ending_rows() {
           at_least(0), "epochs between checkpoints; 0: not by epoch")),
       free_on_resume(integer_key(
           "checkpoint.keep", [](auto& e) -> auto& { return e.checkpoint.keep; }, at_least(2),
-          "newest checkpoints that stay; the first and the last of a run always do")),
+          "number of newest checkpoints to keep; the first and the last of a run are always kept")),
       free_on_resume(number_key(
           "fault.deadline", [](auto& e) -> auto& { return e.fault.deadline; },
           NumberRange{0.0, 1e6, false, true},
-          "seconds without progress of a rank before the job is ended")),
+          "seconds without progress of a rank after which the job is ended")),
       free_on_resume(integer_key(
           "fault.check_every_steps", [](auto& e) -> auto& { return e.fault.check_every_steps; },
           at_least(0),
-          "updates between comparisons of all ranks' parameters, bit by bit; 0: only before "
+          "updates between bitwise comparisons of the ranks' parameters; 0: only before "
           "checkpoints")),
       free_on_resume(run_dir_key()),
   };

@@ -64,36 +64,37 @@ Rows metrics_rows() {
       listen_key(),
       switch_key(
           "metrics.required", [](auto& e) -> auto& { return e.metrics.required; },
-          "an exporter that cannot listen ends the run; false: a warning"),
+          "end the run when the exporter cannot listen; false: warn"),
       number_key(
           "metrics.linger", [](auto& e) -> auto& { return e.metrics.linger; },
           NumberRange{0.0, 3600.0, true, true},
-          "seconds that a run which was scraped waits at its end for one scrape more, so that its "
-          "outcome is seen; never when it was stopped"),
+          "seconds that a run waits at its end for a last scrape, so that its outcome is seen; "
+          "only if it was scraped before and was not stopped"),
       optional_text_key(
           "metrics.user", [](auto& e) -> auto& { return e.metrics.user; }, "name, or `\"\"`",
-          "who may read `/metrics`, by basic authentication; empty: everybody"),
+          "user name for basic authentication on `/metrics`; empty: everybody may read"),
       optional_path_key(
           "metrics.password_file", [](auto& e) -> auto& { return e.metrics.password_file; },
-          "file with the password of `user` in its first line, of mode 0600"),
+          "file with the password of `user` in its first line; its mode must be 0600"),
       optional_path_key(
           "metrics.file_sd_dir", [](auto& e) -> auto& { return e.metrics.file_sd_dir; },
-          "folder for a `file_sd` target file, which is there while the run is"),
+          "folder for a `file_sd` target file, which exists as long as the run"),
       optional_path_key(
           "metrics.textfile", [](auto& e) -> auto& { return e.metrics.textfile; },
           "file ending in `.prom` for node_exporter, written when the run ends"),
       optional_text_key(
           "metrics.pushgateway", [](auto& e) -> auto& { return e.metrics.pushgateway; },
-          "`http://host:port`, or `\"\"`", "Pushgateway that is told how the run ended"),
+          "`http://host:port`, or `\"\"`", "Pushgateway that gets the outcome of the run"),
       switch_key(
           "metrics.layers", [](auto& e) -> auto& { return e.metrics.layers; },
-          "batch: also the statistics of every normalization layer"),
+          "batch: export the statistics of every normalization layer too"),
       integer_key(
           "metrics.layer_limit", [](auto& e) -> auto& { return e.metrics.layer_limit; },
-          between(1, 1000), "layers: how many are shown, from the first on"),
+          between(1, 1000), "layers: number of layers that are exported, from the first on"),
       integer_key(
           "metrics.every_steps", [](auto& e) -> auto& { return e.metrics.every_steps; },
-          at_least(1), "updates between samples of the layers and of the gradient's norm"),
+          at_least(1),
+          "updates between samples of the layers' statistics and of the gradient's norm"),
       switch_key(
           "metrics.tensorboard", [](auto& e) -> auto& { return e.metrics.tensorboard; },
           "write TensorBoard event files into `run_dir`"),
@@ -134,8 +135,8 @@ Rows probes_rows() {
           "and backward passes"),
       switch_key(
           "probes.replica_spread", [](auto& e) -> auto& { return e.probes.replica_spread; },
-          "how far the statistics of replicas lie from those of all, at the input of every norm; a "
-          "forward pass, or none with `activations`"),
+          "distance of each replica's statistics from those of all replicas, at the input of every "
+          "norm; a forward pass, or none with `activations`"),
   });
 }
 

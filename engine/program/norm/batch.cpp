@@ -157,68 +157,31 @@ void forward(Emission& e, std::size_t n) {
 
 // ---- Backward.
 
-/// Tensors that the first half of a norm's backward pass hands to the second.
+/// A unit of the message, between the first half of its backward pass and the second.
 struct Half {
   std::size_t unit = 0;
-  int dy = kAbsent, g = kAbsent, dx = kAbsent, leaf = kAbsent;
+  BatchBackward tensors;
 };
 
 /// Sums of one norm; into `leaf` from byte `at` on where its input's gradient is needed.
 Half emit_sums(Emission& e, Gradients& gradients, std::size_t n, int leaf, std::size_t at) {
   const Unit& unit = e.units[n];
-  const Emission::Saved& saved = e.saved[n];
   const std::vector<int> dy = norm_gradient(e, gradients, n);
   Half half;
   half.unit = n;
-  half.dy = dy[0];
+  BatchBackward& tensors = half.tensors;
+  tensors.dy = dy[0];
+  if (dy.size() > 1) tensors.dy2 = dy[1];
   if (dy.size() > 1 || gradients.needed(unit.residual))
-    half.g = gradients.like(unit.output, " masked gradient");
-  if (gradients.needed(unit.input)) half.dx = gradients.make(unit.input);
+    tensors.g = gradients.like(unit.output, " masked gradient");
+  if (gradients.needed(unit.input)) tensors.dx = gradients.make(unit.input);
   const std::size_t size = gradient_sums(e, unit) * sizeof(double);
-  half.leaf = half.dx >= 0 ? e.add_view(leaf, e.name(unit) + " gradient sums", size, at)
-                           : e.add_tensor(e.name(unit) + " gradient sums", size, Per::wave_replica,
-                                          Space::arena, 'd');
-  e.emit(Pass::backward, Scope::replica, e.name(unit),
-         e.stored(BatchGradientSums{e.samples(), norm_pixels(e, unit), norm_channels(e, unit),
-                                    unit.relu}),
-         {.dy = dy[0],
-          .dy2 = dy.size() > 1 ? dy[1] : kAbsent,
-          .x = e.stored_value(unit.input),
-          .mean = saved.mean,
-          .inv_std = saved.inv_std,
-          .gamma = e.parameter(unit, ParameterRole::gamma),
-          .beta = e.parameter(unit, ParameterRole::beta),
-          .y = relu_mask(e, unit),
-          .correction = saved.correction,
-          .sums = half.leaf,
-          .dgamma = e.parameter_gradient(unit, ParameterRole::gamma),
-          .dbeta = e.parameter_gradient(unit, ParameterRole::beta),
-          .g = half.g});
-  if (unit.residual >= 0) gradients.contribute(unit.residual, half.g);
+  const std::string name = e.name(unit) + " gradient sums";
+  tensors.sums = tensors.dx >= 0 ? e.add_view(leaf, name, size, at)
+                                 : e.add_tensor(name, size, Per::wave_replica, Space::arena, 'd');
+  emit_gradient_sums(e, n, tensors, false);
+  if (unit.residual >= 0) gradients.contribute(unit.residual, tensors.g);
   return half;
-}
-
-void emit_input_gradient(Emission& e, Gradients& gradients, const Half& half, int total) {
-  const Unit& unit = e.units[half.unit];
-  const Emission::Saved& saved = e.saved[half.unit];
-  const NormConfig& norm = e.program.options.norm;
-  const bool masks = unit.relu && half.g == kAbsent;
-  e.emit(Pass::backward, Scope::replica, e.name(unit),
-         e.stored(BatchInputGradient{e.samples(), norm_pixels(e, unit), norm_channels(e, unit),
-                                     masks, norm.deviation, norm.l1_factor(), false}),
-         {.g = half.g == kAbsent ? half.dy : half.g,
-          .x = e.stored_value(unit.input),
-          .mean = saved.mean,
-          .inv_std = saved.inv_std,
-          .gamma = e.parameter(unit, ParameterRole::gamma),
-          .beta = e.parameter(unit, ParameterRole::beta),
-          .gradient_sums = total,
-          .sums = saved.total,
-          .correction = saved.correction,
-          .deviation = saved.deviation,
-          .maxima = saved.maxima,
-          .dx = half.dx});
-  gradients.contribute(unit.input, half.dx);
 }
 
 /// All norms of the message, where the reverse pass meets its last one.
@@ -242,19 +205,21 @@ void backward(Emission& e, Gradients& gradients, std::size_t n) {
   std::size_t at = 0;
   for (const std::size_t member : members) {
     halves.push_back(emit_sums(e, gradients, member, leaf, at));
-    if (halves.back().dx >= 0) at += gradient_sums(e, e.units[member]) * sizeof(double);
+    if (halves.back().tensors.dx >= 0) at += gradient_sums(e, e.units[member]) * sizeof(double);
   }
   if (count == 0) return;
   const int total = e.emit_statistics_reduction(Pass::backward, names, leaf, count);
   at = 0;
-  for (const Half& half : halves) {
-    if (half.dx < 0) continue;
+  for (Half& half : halves) {
+    BatchBackward& tensors = half.tensors;
+    if (tensors.dx < 0) continue;
     const Unit& unit = e.units[half.unit];
     const std::size_t size = gradient_sums(e, unit) * sizeof(double);
-    const int own =
-        total == leaf ? half.leaf : e.add_view(total, e.name(unit) + " gradient sums", size, at);
+    tensors.total =
+        total == leaf ? tensors.sums : e.add_view(total, e.name(unit) + " gradient sums", size, at);
     at += size;
-    emit_input_gradient(e, gradients, half, own);
+    emit_input_gradient(e, half.unit, tensors, false);
+    gradients.contribute(unit.input, tensors.dx);
   }
 }
 

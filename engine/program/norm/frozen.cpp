@@ -11,62 +11,26 @@ void forward(Emission& e, std::size_t n) {
   emit_normalize(e, n);
 }
 
-/// g = (dy [+ dy2]) masked by ReLU; the sums that come with it are not used.
-int emit_masked_gradient(Emission& e, Gradients& gradients, std::size_t n,
-                         const std::vector<int>& dy) {
-  const Unit& unit = e.units[n];
-  const Emission::Saved& saved = e.saved[n];
-  const int channels = norm_channels(e, unit);
-  const int g = gradients.like(unit.output, " masked gradient");
-  const int unused = e.add_tensor(e.name(unit) + " gradient sums",
-                                  2 * static_cast<std::size_t>(channels) * sizeof(double),
-                                  Per::wave_replica, Space::arena, 'd');
-  e.emit(Pass::backward, Scope::replica, e.name(unit),
-         e.stored(BatchGradientSums{e.samples(), norm_pixels(e, unit), channels, unit.relu}),
-         {.dy = dy[0],
-          .dy2 = dy.size() > 1 ? dy[1] : kAbsent,
-          .x = e.stored_value(unit.input),
-          .mean = saved.mean,
-          .inv_std = saved.inv_std,
-          .gamma = e.parameter(unit, ParameterRole::gamma),
-          .beta = e.parameter(unit, ParameterRole::beta),
-          .y = relu_mask(e, unit),
-          .correction = kAbsent,
-          .sums = unused,
-          .dgamma = kAbsent,
-          .dbeta = kAbsent,
-          .g = g});
-  return g;
-}
-
 void backward(Emission& e, Gradients& gradients, std::size_t n) {
   const Unit& unit = e.units[n];
-  const Emission::Saved& saved = e.saved[n];
   const std::vector<int> dy = norm_gradient(e, gradients, n);
-  int g = kAbsent;
+  BatchBackward tensors;
+  tensors.dy = dy[0];
   if (dy.size() > 1 || gradients.needed(unit.residual)) {
-    g = emit_masked_gradient(e, gradients, n, dy);
-    if (unit.residual >= 0) gradients.contribute(unit.residual, g);
+    if (dy.size() > 1) tensors.dy2 = dy[1];
+    tensors.g = gradients.like(unit.output, " masked gradient");
+    // Nobody reads the sums; the kernel writes them always.
+    tensors.sums =
+        e.add_tensor(e.name(unit) + " gradient sums",
+                     2 * static_cast<std::size_t>(norm_channels(e, unit)) * sizeof(double),
+                     Per::wave_replica, Space::arena, 'd');
+    emit_gradient_sums(e, n, tensors, true);
+    if (unit.residual >= 0) gradients.contribute(unit.residual, tensors.g);
   }
   if (!gradients.needed(unit.input)) return;
-  const int dx = gradients.make(unit.input);
-  const bool masks = unit.relu && g == kAbsent;
-  e.emit(Pass::backward, Scope::replica, e.name(unit),
-         e.stored(BatchInputGradient{e.samples(), norm_pixels(e, unit), norm_channels(e, unit),
-                                     masks, Deviation::l2, 1.0, true}),
-         {.g = g == kAbsent ? dy[0] : g,
-          .x = e.stored_value(unit.input),
-          .mean = saved.mean,
-          .inv_std = saved.inv_std,
-          .gamma = e.parameter(unit, ParameterRole::gamma),
-          .beta = e.parameter(unit, ParameterRole::beta),
-          .gradient_sums = kAbsent,
-          .sums = kAbsent,
-          .correction = kAbsent,
-          .deviation = kAbsent,
-          .maxima = kAbsent,
-          .dx = dx});
-  gradients.contribute(unit.input, dx);
+  tensors.dx = gradients.make(unit.input);
+  emit_input_gradient(e, n, tensors, true);
+  gradients.contribute(unit.input, tensors.dx);
 }
 
 }  // namespace

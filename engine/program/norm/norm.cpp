@@ -89,4 +89,51 @@ int relu_mask(Emission& e, const Unit& unit) {
                                          : kAbsent;
 }
 
+void emit_gradient_sums(Emission& e, std::size_t n, const BatchBackward& tensors, bool frozen) {
+  const Unit& unit = e.units[n];
+  const Emission::Saved& saved = e.saved[n];
+  const auto gradient_of = [&](ParameterRole role) {
+    return frozen ? kAbsent : e.parameter_gradient(unit, role);
+  };
+  e.emit(Pass::backward, Scope::replica, e.name(unit),
+         e.stored(BatchGradientSums{e.samples(), norm_pixels(e, unit), norm_channels(e, unit),
+                                    unit.relu}),
+         {.dy = tensors.dy,
+          .dy2 = tensors.dy2,
+          .x = e.stored_value(unit.input),
+          .mean = saved.mean,
+          .inv_std = saved.inv_std,
+          .gamma = e.parameter(unit, ParameterRole::gamma),
+          .beta = e.parameter(unit, ParameterRole::beta),
+          .y = relu_mask(e, unit),
+          .correction = saved.correction,
+          .sums = tensors.sums,
+          .dgamma = gradient_of(ParameterRole::gamma),
+          .dbeta = gradient_of(ParameterRole::beta),
+          .g = tensors.g});
+}
+
+void emit_input_gradient(Emission& e, std::size_t n, const BatchBackward& tensors, bool frozen) {
+  const Unit& unit = e.units[n];
+  const Emission::Saved& saved = e.saved[n];
+  const NormConfig& norm = e.program.options.norm;
+  const bool summed = tensors.g != kAbsent;
+  e.emit(Pass::backward, Scope::replica, e.name(unit),
+         e.stored(BatchInputGradient{e.samples(), norm_pixels(e, unit), norm_channels(e, unit),
+                                     unit.relu && !summed, frozen ? Deviation::l2 : norm.deviation,
+                                     frozen ? 1.0 : norm.l1_factor(), frozen}),
+         {.g = summed ? tensors.g : tensors.dy,
+          .x = e.stored_value(unit.input),
+          .mean = saved.mean,
+          .inv_std = saved.inv_std,
+          .gamma = e.parameter(unit, ParameterRole::gamma),
+          .beta = e.parameter(unit, ParameterRole::beta),
+          .gradient_sums = tensors.total,
+          .sums = saved.total,
+          .correction = saved.correction,
+          .deviation = saved.deviation,
+          .maxima = saved.maxima,
+          .dx = tensors.dx});
+}
+
 }  // namespace syncnorm

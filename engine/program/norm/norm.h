@@ -46,6 +46,21 @@ std::vector<int> norm_gradient(Emission& emission, Gradients& gradients, std::si
 /// need.
 int relu_mask(Emission& emission, const Unit& unit);
 
+/// Tensors of one unit's backward pass, in the batch family and the frozen one.
+struct BatchBackward {
+  int dy = kAbsent, dy2 = kAbsent;  // the gradient of what the norm gave, in one or two tensors
+  int g = kAbsent;                  // their sum behind the ReLU, where others read it
+  int sums = kAbsent;               // of g and g·x̂, this replica's
+  int total = kAbsent;              // the same of all replicas that share statistics
+  int dx = kAbsent;
+};
+/// Writes g and the sums. `frozen`: γ, β and the statistics are constants.
+void emit_gradient_sums(Emission& emission, std::size_t unit, const BatchBackward& tensors,
+                        bool frozen);
+/// Writes dx.
+void emit_input_gradient(Emission& emission, std::size_t unit, const BatchBackward& tensors,
+                         bool frozen);
+
 // noise.cpp
 
 /// Where the norm has noise, the value of the unit becomes what the noise makes of its tensor.
