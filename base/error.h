@@ -1,8 +1,8 @@
 // Errors that end a job, each with the exit code that the shell, Slurm and launch/run see.
 //
-// Whatever a user, a file or a peer can cause is thrown as one of these; main() prints what() and
-// returns exit_code(). Programming errors are assertions, never exceptions. Messages quote names
-// from outside, so what() is printable.
+// Every failure that a user, a file or a peer can cause is thrown as one of these; main() prints
+// what() and returns exit_code(). Programming errors are assertions, never exceptions. Messages
+// quote names from outside, so what() is made printable.
 #pragma once
 
 #include <stdexcept>
@@ -31,13 +31,13 @@ class Error : public std::runtime_error {
   ExitCode code_;
 };
 
-/// The path of a key or section of the configuration: "norm.groups", "model".
+/// The path of a configuration key or section: "norm.groups", "model".
 struct ConfigKey {
   std::string path;
 };
 
-/// Bad usage, config or data: exit 2. The message says what is wrong and what would be right. One
-/// about a key of the configuration carries it; engine/config knows where the user wrote it.
+/// Bad usage, config or data: exit 2. The message says what is wrong and how to fix it. An error
+/// about a configuration key names that key; engine/config knows its location in the user's file.
 class InputError : public Error {
  public:
   explicit InputError(const std::string& message)
@@ -46,14 +46,15 @@ class InputError : public Error {
   InputError(const ConfigKey& key, const std::string& message)
       : Error(ExitCode::bad_input, key.path + ": " + message), key_(key.path), message_(message) {}
 
-  const std::string& key() const noexcept { return key_; }  // "": about no key
+  const std::string& key() const noexcept { return key_; }  // "" for an error about no key
   const std::string& message() const noexcept { return message_; }
 
  private:
   std::string key_, message_;
 };
 
-/// The system refused `what` ("512 MiB of memory"): exit 2, because it would again.
+/// The system refused to allocate `what` ("512 MiB of memory"): exit 2, since a retry would fail
+/// too.
 struct OutOfMemoryError : InputError {
   explicit OutOfMemoryError(const std::string& what)
       : InputError("cannot allocate " + what +

@@ -32,7 +32,7 @@ Error as_error(const std::exception_ptr& exception) {
 }
 
 void require_spare_memory(std::size_t bytes) {
-  void* volatile spare = std::malloc(bytes);  // volatile: or the compiler leaves both calls out
+  void* volatile spare = std::malloc(bytes);  // volatile, else the compiler removes both calls
   if (spare == nullptr) throw OutOfMemoryError("memory to compute in");
   std::free(spare);
 }

@@ -1,4 +1,4 @@
-// Values out of JSON that anybody may have written: a value of another kind is not there.
+// Reads values from JSON of any origin: a value of the wrong type counts as missing.
 #pragma once
 
 #include <cstdint>
@@ -10,15 +10,15 @@
 
 namespace syncnorm {
 
-/// The text under a key; `otherwise` when there is none, or `json` is no object.
+/// Returns the text under a key, or `otherwise` when there is none or `json` is not an object.
 template <class Json>
 std::string text_of(const Json& json, const char* key, const std::string& otherwise = "") {
   const auto found = json.find(key);
   return found != json.end() && found->is_string() ? found->template get<std::string>() : otherwise;
 }
 
-/// The whole number under a key of an object. Throws InputError "KEY: expected ..." when there is
-/// none in [least, most].
+/// Returns the integer under a key of an object. Throws InputError "KEY: expected ..." unless it is
+/// in [least, most].
 template <class Json>
 std::int64_t whole_number(const Json& json, const char* key, std::int64_t least,
                           std::int64_t most = INT64_MAX) {

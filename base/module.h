@@ -1,5 +1,5 @@
-// Loading a back end that is a module of its own, so that the libraries behind it are needed only
-// where it is chosen: beside the program, or in ../lib/syncnorm of an installed one.
+// Loads a back end from its module, so that the back end's libraries are needed only where it is
+// used. Modules are beside the program, or in ../lib/syncnorm of an installed one.
 #pragma once
 
 #include <dlfcn.h>
@@ -9,7 +9,7 @@
 
 namespace syncnorm {
 
-/// The function `entry` of module `file`, or null, with a list of what was tried in `tried`.
+/// Returns the function `entry` of module `file`, or null after appending the failures to `tried`.
 /// `flags` are dlopen's. The module is never unloaded.
 template <class Entry>
 Entry* load_module_entry(const std::string& file, const char* entry, int flags,

@@ -1,8 +1,8 @@
-// A mutex that says what it guards: Clang's thread safety analysis, run by the lint, refuses code
-// that touches a guarded member without it (clang.llvm.org/docs/ThreadSafetyAnalysis.html). Other
-// compilers see nothing of it.
+// A mutex for Clang's thread safety analysis, which the lint runs and which rejects code that uses
+// a guarded member without its mutex (clang.llvm.org/docs/ThreadSafetyAnalysis.html). Other
+// compilers ignore the annotations.
 //
-// The analysis does not look into lambdas, so what waits loops over its condition itself.
+// The analysis does not follow lambdas, so code that waits loops over its condition itself.
 #pragma once
 
 #include <condition_variable>
@@ -14,9 +14,10 @@
 #define SYNCNORM_THREAD_SAFETY(attribute)
 #endif
 
-/// A member that is touched only while `mutex` is held.
+/// A member that may be used only while `mutex` is held.
 #define SYNCNORM_GUARDED_BY(mutex) SYNCNORM_THREAD_SAFETY(guarded_by(mutex))
-/// A function that is called only while `mutex` is held, and holds it when it returns.
+/// A function that may be called only while `mutex` is held, and that still holds it when it
+/// returns.
 #define SYNCNORM_REQUIRES(mutex) SYNCNORM_THREAD_SAFETY(requires_capability(mutex))
 
 namespace syncnorm {
@@ -45,7 +46,7 @@ class SYNCNORM_THREAD_SAFETY(scoped_lockable) MutexLock {
   Mutex& mutex_;
 };
 
-/// Waits with a Mutex that is held; see std::condition_variable_any.
+/// Waits with a held Mutex; see std::condition_variable_any.
 using Condition = std::condition_variable_any;
 
 }  // namespace syncnorm

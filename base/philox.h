@@ -1,9 +1,9 @@
-// Philox4x32-10, the counter-based random generator of every random number in syncnorm.
+// Philox4x32-10, the counter-based generator of all random numbers in syncnorm.
 //
-// A number is a pure function of (seed, purpose, epoch or step, index, block), so it cannot depend
-// on which rank asks for it, nor on how many were drawn before. Source: Salmon et al., "Parallel
-// random numbers: as easy as 1, 2, 3", SC 2011. Plain C++ that host and device compilers both
-// accept.
+// A number is a pure function of (seed, purpose, epoch or step, index, block), so it depends
+// neither on the rank that draws it nor on how many were drawn before. Source: Salmon et al.,
+// "Parallel random numbers: as easy as 1, 2, 3", SC 2011. Plain C++ that both host and device
+// compilers accept.
 #pragma once
 
 #include <array>
@@ -14,7 +14,7 @@
 
 namespace syncnorm {
 
-/// What a stream of random numbers is for; part of the key, so no two uses share numbers.
+/// The purpose of a stream of random numbers. It is part of the key, so no two uses share numbers.
 enum class RandomPurpose : std::uint32_t {
   shuffle = 1,
   validation_split = 2,
@@ -24,8 +24,8 @@ enum class RandomPurpose : std::uint32_t {
   synthetic_data = 6,
   initialization = 7,
   dropout = 8,
-  norm_noise = 9,          // of a channel in a step
-  norm_sample_noise = 10,  // of a sample in it
+  norm_noise = 9,          // per channel and step
+  norm_sample_noise = 10,  // per sample, channel and step
   random_resized_crop = 11,
   color_jitter = 12,
 };
@@ -47,13 +47,14 @@ constexpr PhiloxBlock philox4x32(PhiloxBlock counter, std::uint32_t key0, std::u
   return counter;
 }
 
-/// Uniform in [0, 1) with 24 random bits, exactly representable in f32.
+/// Uniform in [0, 1), with 24 random bits, so exactly representable in f32.
 constexpr float uniform_from_bits(std::uint32_t bits) {
   return static_cast<float>(bits >> 8) * 0x1.0p-24f;
 }
 
-/// The random numbers of one (seed, purpose, time, index): `time` is the epoch or step, `index` the
-/// global sample index (or parameter number, ...). Drawn in order; cheap to make and to copy.
+/// The random numbers of one (seed, purpose, time, index), drawn in order: `time` is the epoch or
+/// step, `index` the global sample index (or parameter number, ...). Cheap to construct and to
+/// copy.
 class RandomStream {
  public:
   constexpr RandomStream(std::uint64_t seed, RandomPurpose purpose, std::uint64_t time,
@@ -72,7 +73,7 @@ class RandomStream {
     return block_[static_cast<std::size_t>(used_++)];
   }
 
-  /// Goes on with the numbers 4·block and after, for devices that draw them side by side.
+  /// Continues at number 4·block, for devices that draw blocks in parallel.
   constexpr void seek(std::uint32_t block) {
     counter_[0] = block;
     used_ = 4;
@@ -81,14 +82,15 @@ class RandomStream {
   /// Uniform in [0, 1).
   constexpr float uniform() { return uniform_from_bits(next_bits()); }
 
-  /// Uniform in [0, n), n ≥ 1, without modulo bias that could be seen (64-bit multiply-shift).
+  /// Uniform in [0, n), n ≥ 1, with negligible modulo bias (64-bit multiply-shift).
   constexpr std::uint64_t below(std::uint64_t n) {
     const std::uint64_t high = next_bits();
     const std::uint64_t bits = (high << 32) | next_bits();
     return static_cast<std::uint64_t>((static_cast<Uint128>(bits) * n) >> 64);
   }
 
-  /// Standard normal (Box–Muller, one of the pair, in double so that libm's f32 rounding is moot).
+  /// Standard normal (Box–Muller, one of the pair), in double so that differences in libm's f32
+  /// rounding do not matter.
   SYNCNORM_HOST_DEVICE float normal() {
     const double u = (static_cast<double>(next_bits()) + 0.5) * 0x1.0p-32;
     const double v = static_cast<double>(next_bits()) * 0x1.0p-32;

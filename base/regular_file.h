@@ -1,4 +1,4 @@
-// Reading files that anybody may have put there. A pipe in the place of a file would never end.
+// Reads files of any origin. Only regular files are accepted: reading a pipe might never end.
 #pragma once
 
 #include <cstddef>
@@ -13,7 +13,7 @@ namespace syncnorm {
 
 enum class FileTrouble { none, missing, folder, not_regular, unreadable };
 
-/// A regular file, opened for reading; opening never waits. Whatever is wrong with it is a value.
+/// A regular file opened for reading. Opening never blocks. Errors are reported as values.
 class RegularFile {
  public:
   explicit RegularFile(const std::filesystem::path& path);
@@ -23,21 +23,21 @@ class RegularFile {
 
   FileTrouble trouble() const { return trouble_; }
 
-  /// What is wrong, without the path: "no such file", "is a folder", "is not a regular file" or
-  /// "cannot be read (Permission denied)"; "" while all is well.
+  /// Describes the error, without the path: "no such file", "is a folder", "is not a regular file"
+  /// or "cannot be read (Permission denied)"; "" when there is none.
   std::string problem() const;
 
-  /// The same after "cannot be read: ": "Permission denied", "it is a folder".
+  /// Describes it to follow "cannot be read: ": "Permission denied", "it is a folder".
   std::string reason() const;
 
-  /// Bytes, when it was opened.
+  /// Size in bytes when the file was opened.
   std::uint64_t size() const { return size_; }
 
-  /// Fills `to` from where the last call stopped; returns the bytes that there were, fewer than
-  /// asked for at the file's end or when the disk fails (trouble() says which).
+  /// Fills `to`, continuing after the last call. Returns the number of bytes read, fewer than asked
+  /// for at the end of the file or on an error (trouble() tells them apart).
   std::size_t read(std::span<std::byte> to);
 
-  /// All that is left of the first `most` bytes, as text.
+  /// Reads the rest of the file as text, at most `most` bytes.
   std::string read_text(std::uint64_t most = UINT64_MAX);
 
  private:
@@ -47,14 +47,14 @@ class RegularFile {
   std::uint64_t size_ = 0;
 };
 
-/// The whole text of a file. Throws InputError "PATH: what is wrong; HINT".
+/// Returns the whole text of a file. Throws InputError "PATH: what is wrong; HINT".
 std::string read_text_file(const std::filesystem::path& path, std::string_view hint);
 
-/// The same; nothing when there is no such file.
+/// Like read_text_file(), but returns nothing when there is no such file.
 std::optional<std::string> read_text_file_if_there(const std::filesystem::path& path,
                                                    std::string_view hint);
 
-/// Calls `use(line)` for each line of a text, without its end; the last one may lack it.
+/// Calls `use(line)` for each line of `text`, without its line feed, which the last line may lack.
 template <class Use>
 void for_each_line(std::string_view text, Use use) {
   while (!text.empty()) {

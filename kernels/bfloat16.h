@@ -1,4 +1,4 @@
-// bfloat16, the upper half of a float: conversions for host and device code alike.
+// bfloat16, the upper half of a float: conversions for host and device code.
 #pragma once
 
 #include <bit>
@@ -13,7 +13,7 @@ constexpr float to_float(BFloat16 value) {
   return std::bit_cast<float>(static_cast<std::uint32_t>(value) << 16);
 }
 
-/// Rounded to nearest, ties to even; overflow becomes an infinity, a nan stays a (quiet) nan.
+/// Rounds to nearest, ties to even. Overflow gives an infinity; a nan stays a nan (made quiet).
 constexpr BFloat16 to_bfloat16(float value) {
   const std::uint32_t bits = std::bit_cast<std::uint32_t>(value);
   if ((bits & 0x7FFFFFFFu) > 0x7F800000u)

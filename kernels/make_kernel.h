@@ -1,4 +1,4 @@
-// Kernels from callables that read their operands by name.
+// Makes kernels from callables that read their operands by name.
 #pragma once
 
 #include <memory>
@@ -10,8 +10,8 @@ namespace syncnorm {
 
 using KernelPtr = std::unique_ptr<Kernel>;
 
-/// A kernel of operation `O` that calls body(operands, state); `S` is the type of its stored
-/// values, void where the body finds that out.
+/// Makes a kernel of operation `O` that calls body(operands, state). `S` is the type of its stored
+/// values, or void where the body determines it at run time.
 template <class O, class S = void, class Body>
 KernelPtr make_kernel(Body body) {
   struct BodyKernel final : Kernel {

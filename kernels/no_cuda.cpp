@@ -1,4 +1,4 @@
-// Stands in for the CUDA back end in a build without one.
+// Replaces the CUDA back end in a build without CUDA.
 #include "base/error.h"
 #include "kernels/device.h"
 

@@ -1,5 +1,5 @@
-// What normalization computes for one channel between its passes over memory: statistics from sums,
-// the constants of the loops over values, running averages. Host and device code run these same
+// Per-channel computations of normalization between its passes over memory: statistics from sums,
+// constants of the loops over values, running averages. Host and device code run the same
 // functions, one call per channel.
 #pragma once
 
@@ -13,9 +13,9 @@
 
 namespace syncnorm {
 
-/// The values of one normalization layer that its loops need per channel. `mean` is [2, C]: rounded
-/// and rest; `correction` is [2, C]: r and d of batch renormalization. γ, β and correction may be
-/// null.
+/// The per-channel values that the loops of one normalization layer need. `mean` is [2, C]: rounded
+/// value and rounding remainder; `correction` is [2, C]: r and d of batch renormalization. γ, β and
+/// correction may be null.
 struct NormVectors {
   const float* mean;
   const float* inv_std;
@@ -24,13 +24,13 @@ struct NormVectors {
   const float* correction = nullptr;
 };
 
-/// The vectors among the operands of a normalization's kernel.
+/// Collects the vectors from the operands of a normalization kernel.
 template <class Operands>
 NormVectors norm_vectors(const Operands& a) {
   return {a.mean, a.inv_std, a.gamma, a.beta, a.correction};
 }
 
-/// y = (x − mean)·scale + shift with scale = γ·inv_std [·r] and shift = β [+ γ·d] − rest·scale.
+/// y = (x − mean)·scale + shift with scale = γ·inv_std [·r], shift = β [+ γ·d] − remainder·scale.
 struct AffineLine {
   float scale, shift;
 };
@@ -47,8 +47,8 @@ SYNCNORM_HOST_DEVICE inline AffineLine affine_line(const NormVectors& v, std::si
   return {static_cast<float>(factor), static_cast<float>(offset - v.mean[channels + c] * factor)};
 }
 
-/// dx = a·g + b·h(x − mean) + d as the loops have it, in f32. `offset` is what h has beside the
-/// loop's own value: the rest of the mean, or a mean of signs.
+/// dx = a·g + b·h(x − mean) + d in f32, as the loops compute it. d includes −b·`offset`, because
+/// the loops do not subtract `offset` from h: the mean's rounding remainder, or a mean of signs.
 struct GradientLine {
   float a, b, d;
 };
@@ -59,14 +59,14 @@ SYNCNORM_HOST_DEVICE inline GradientLine gradient_line(const InputGradientLine& 
           static_cast<float>(line.d - line.b * offset)};
 }
 
-/// Splits a mean into a float and what that leaves over.
+/// Splits a mean into a float and its rounding remainder.
 SYNCNORM_HOST_DEVICE inline void split_mean(double mean, float& rounded, float& rest) {
   rounded = static_cast<float>(mean);
   rest = static_cast<float>(mean - static_cast<double>(rounded));
 }
 
-/// BatchFinalize in the update behind `step` others. Where the group has no sample, everything
-/// stays as it was.
+/// Computes BatchFinalize for channel `c`; `step` counts the updates completed before this one.
+/// Changes nothing where the group has no sample.
 SYNCNORM_HOST_DEVICE inline void finalize_channel(const BatchFinalize& op,
                                                   const PointersOf<BatchFinalize>& v,
                                                   bool update_running, double step, int c) {
@@ -86,12 +86,12 @@ SYNCNORM_HOST_DEVICE inline void finalize_channel(const BatchFinalize& op,
   }
   if (!update_running || v.running_mean == nullptr || n < 2.0) return;
   v.running_mean[c] = running_average(v.running_mean[c], m.mean, op.momentum);
-  // L1 and L∞ keep their own deviation there (BatchFinalizeDeviation).
+  // For L1 and L∞, BatchFinalizeDeviation updates running_var instead.
   if (v.running_var != nullptr)
     v.running_var[c] = running_average(v.running_var[c], m.variance * (n / (n - 1.0)), op.momentum);
 }
 
-/// s of one channel, from the count and BatchDeviation's totals.
+/// The deviation s of one channel, from the count and the totals of BatchDeviation.
 SYNCNORM_HOST_DEVICE inline double deviation_of(Deviation kind, double factor, double count,
                                                 double total) {
   return kind == Deviation::linf ? total : factor * total / count;
@@ -102,7 +102,7 @@ SYNCNORM_HOST_DEVICE inline void finalize_deviation_channel(
     bool update_running, int c) {
   const double count = v.sums[0];
   if (count < 1.0) return;
-  // A maximum passes over a nan, the sum of the values does not.
+  // A maximum ignores a nan; the sum of the values does not.
   const double s = std::isfinite(v.sums[1 + c])
                        ? deviation_of(op.deviation, op.factor, count, v.deviation[c])
                        : std::numeric_limits<double>::quiet_NaN();
@@ -111,7 +111,8 @@ SYNCNORM_HOST_DEVICE inline void finalize_deviation_channel(
     v.running_var[c] = running_average(v.running_var[c], s * s, op.momentum);
 }
 
-/// What BatchInputGradient knows of the whole group; deviation and maxima as the op needs them.
+/// The whole group's inputs of BatchInputGradient; deviation and maxima where the operation needs
+/// them.
 struct GroupTotals {
   const double* sums;
   double count;
@@ -119,7 +120,8 @@ struct GroupTotals {
   const double* maxima;
 };
 
-/// The line of channel c of BatchInputGradient, not frozen; `largest` is written for linf.
+/// The constants of channel c of BatchInputGradient when not frozen. Writes `largest` for linf
+/// only.
 SYNCNORM_HOST_DEVICE inline GradientLine batch_gradient_line(const BatchInputGradient& op,
                                                              const NormVectors& v,
                                                              const GroupTotals& totals,
@@ -142,7 +144,7 @@ SYNCNORM_HOST_DEVICE inline GradientLine batch_gradient_line(const BatchInputGra
   return gradient_line(line, offset);
 }
 
-/// Σg·x̂ from Σg·(x − rounded mean), in place, and dγ; `correction` may be null.
+/// Σg·x̂ from Σg·(x − rounded mean).
 SYNCNORM_HOST_DEVICE inline double gradient_sum_of_normalized(double sum_g, double sum_gx,
                                                               double mean_rest, double inv_std) {
   return (sum_gx - mean_rest * sum_g) * inv_std;

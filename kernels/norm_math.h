@@ -1,10 +1,10 @@
-// The formulas of normalization, for host and device code alike.
+// Formulas of normalization, for host and device code.
 //
 // Batch normalization after Ioffe & Szegedy 2015, group normalization after Wu & He 2018. With
 // x̂ = (x − mean)·inv_std and g the gradient of y = γ·x̂ + β, both have the input gradient
 //   dx = inv_std · (γ·g − mean(γ·g) − x̂·mean(γ·g·x̂)),
-// the means being over the values that share statistics (γ is constant there for batch norm).
-// Written per channel it is dx = a·g + b·(x − mean) + d, which is how the kernels compute it.
+// where the means are over the values that share statistics (γ is constant there for batch norm).
+// Per channel it is dx = a·g + b·(x − mean) + d, which is the form that the kernels compute.
 #pragma once
 
 #include <cmath>
@@ -13,8 +13,8 @@
 
 namespace syncnorm {
 
-/// Mean and biased variance from additive sums: count, count·mean, M2 + count·mean². Never
-/// negative.
+/// Mean and biased variance (never negative) from the additive sums count, count·mean and M2 +
+/// count·mean².
 struct MeanVariance {
   double mean;
   double variance;
@@ -63,14 +63,14 @@ SYNCNORM_HOST_DEVICE inline RenormalizationPair renormalize(const MeanVariance& 
           clip((batch.mean - running_mean) * inverse_running, -d_max, d_max)};
 }
 
-/// Share of the way from no correction to the limits r_max and d_max at `step` (updates done): none
-/// in the first `start` updates, then growing over `ramp` updates.
+/// Returns by how much the limits r_max and d_max are open at `step` (updates completed): 0 during
+/// the first `start` updates, then rising linearly to 1 over `ramp` updates.
 SYNCNORM_HOST_DEVICE inline double renormalization_share(double step, double start, double ramp) {
   if (step < start) return 0.0;
   return ramp <= 0.0 ? 1.0 : clip((step - start) / ramp, 0.0, 1.0);
 }
 
-/// running = (1 − momentum)·running + momentum·batch, in double, rounded once.
+/// running = (1 − momentum)·running + momentum·batch, computed in double and rounded once.
 SYNCNORM_HOST_DEVICE inline float running_average(float running, double batch, double momentum) {
   return static_cast<float>((1.0 - momentum) * running + momentum * batch);
 }

@@ -1,4 +1,4 @@
-// Names and texts of operations: what `syncnorm plan` prints and ranks compare.
+// Names and texts of operations, which `syncnorm plan` prints and ranks compare.
 #include "kernels/ops.h"
 
 #include <fmt/format.h>

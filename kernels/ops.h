@@ -1,12 +1,14 @@
-// The closed set of operations that a training step is made of.
+// The closed set of operations that make up a training step.
 //
-// An operation says what is computed on one call, for `samples` samples; a Device compiles it to a
-// Kernel once. Tensors are f32 and channels last, [samples, height, width, channels], unless its
-// description (kernels/ops/) says otherwise; where an operation has a `storage`, its activations
-// and their gradients are stored so. Sums over samples cover exactly this call's samples.
+// An operation describes the computation of one call on `samples` samples; a Device compiles it
+// once to a Kernel. Tensors are f32 and channels last, [samples, height, width, channels], unless
+// the description in kernels/ops/ says otherwise; where an operation has a `storage`, its
+// activations and their gradients have that type. Sums over samples cover exactly this call's
+// samples.
 //
-// An operation is described once: its struct has the fields, kName, fields() (field.h) and Operands
-// (operand.h); variant, name, text, cache key and arity follow, and both back ends' compile().
+// An operation is described once, by a struct with its fields, kName, fields() (field.h) and
+// Operands (operand.h), which the variant Op lists. Name, text, cache key, arity and both back
+// ends' compile() follow from that.
 #pragma once
 
 #include <algorithm>
@@ -32,32 +34,32 @@ using Op =
                  Dropout, NormNoise, ToChannelsFirst, Convert, SoftmaxCrossEntropy, SgdUpdate,
                  AdamUpdate, SumOfSquares, GradientFactor, TreeFold, MakeImages>;
 
-/// The largest number of operands.
+/// The largest number of operands of any operation.
 template <class>
 inline constexpr std::size_t kMostOperandsOf = 0;
 template <class... Ops>
 inline constexpr std::size_t kMostOperandsOf<std::variant<Ops...>> = std::max({kArity<Ops>...});
 inline constexpr std::size_t kMostOperands = kMostOperandsOf<Op>;
 
-/// The operands of the operation in order.
+/// Lists the operands of the operation in order.
 inline std::span<const Operand> operands(const Op& op) {
   return std::visit([]<class O>(const O&) -> std::span<const Operand> { return kOperands<O>; }, op);
 }
 
-/// The same operation on another number of samples.
+/// Returns the same operation for another number of samples.
 inline Op with_samples(Op op, int samples) {
   std::visit([samples](auto& o) { o.samples = samples; }, op);
   return op;
 }
 
-/// The storage of the operation's activations; f32 where it has none of its own.
+/// The storage of the operation's activations; f32 where it has no field for it.
 Storage storage_of(const Op& op);
 
-/// Name of the operation's kind, such as "conv dgrad".
+/// The name of the operation's kind, such as "conv dgrad".
 std::string op_name(const Op& op);
 
-/// All fields as text, for `syncnorm plan`, for the fingerprint that ranks compare, and as a cache
-/// key.
+/// Formats all fields as text: for `syncnorm plan`, for the fingerprint that ranks compare, and as
+/// a cache key.
 std::string op_text(const Op& op);
 
 }  // namespace syncnorm

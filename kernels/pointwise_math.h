@@ -1,5 +1,5 @@
-// The formulas of pointwise operations, for host and device code alike: activations, their slopes,
-// dropout, noise, softmax cross-entropy of one class, and Adam's update of one value.
+// Formulas of pointwise operations, for host and device code: activations, their slopes, dropout,
+// noise, softmax cross-entropy of one class, and Adam's update of one value.
 #pragma once
 
 #include <cmath>
@@ -35,7 +35,7 @@ SYNCNORM_HOST_DEVICE inline float activate(Activation kind, float x) {
   return x;
 }
 
-/// dy/dx from y, for all but GELU.
+/// dy/dx from y, for every activation except GELU.
 SYNCNORM_HOST_DEVICE inline float slope_from_output(Activation kind, float y) {
   switch (kind) {
     case Activation::relu:
@@ -59,28 +59,28 @@ SYNCNORM_HOST_DEVICE inline float gelu_slope(float x) {
          x * kInverseSqrt2Pi * std::exp(-0.5f * x * x);
 }
 
-/// What a dropout makes of a value: scale·x + shift where it is kept, else `dropped`.
+/// Dropout of one value: scale·x + shift where it is kept, else `dropped`.
 struct DropoutLine {
   float scale, shift, dropped;
 };
 
 inline DropoutLine dropout_line(const Dropout& op) {
-  // Adding −0 changes no value at all; +0 would change −0.
+  // Adding −0 leaves every value unchanged; +0 would change −0.
   if (!op.alpha) return {static_cast<float>(1.0 / (1.0 - op.p)), -0.0f, 0.0f};
-  // Klambauer et al. 2017: an affine map undoes what α' in p of the places did to mean and
-  // variance.
+  // Klambauer et al. 2017: an affine map restores the mean and variance that setting a share p of
+  // the values to α' has changed.
   const double a = 1.0 / std::sqrt((1.0 - op.p) * (1.0 + op.p * kAlphaPrime * kAlphaPrime));
   if (op.backward) return {static_cast<float>(a), -0.0f, 0.0f};
   const double b = -a * kAlphaPrime * op.p;
   return {static_cast<float>(a), static_cast<float>(b), static_cast<float>(a * kAlphaPrime + b)};
 }
 
-/// The random key's index of a sample in a dropout layer: the layer takes the upper half.
+/// The index of a sample in the random key of a dropout layer; the layer is in the upper half.
 SYNCNORM_HOST_DEVICE inline std::uint64_t dropout_index(const Dropout& op, std::uint32_t sample) {
   return (static_cast<std::uint64_t>(op.layer) << 32) | sample;
 }
 
-/// The value of MakeImages at channel c of pixel (y, x) of one image.
+/// The value that MakeImages writes at channel c of pixel (y, x) of one image.
 SYNCNORM_HOST_DEVICE inline float image_value(const MakeImages& op, const ImageMap& map,
                                               const std::uint8_t* stored, const float* table, int y,
                                               int x, int c) {
@@ -95,12 +95,12 @@ SYNCNORM_HOST_DEVICE inline float image_value(const MakeImages& op, const ImageM
   return table[256 * c + (shown ? stored[from] : 0)];
 }
 
-/// What a noise makes of the values of a sample in a channel: scale·x + shift.
+/// Noise on the values of one sample in one channel: scale·x + shift.
 struct NoiseLine {
   float scale, shift;
 };
 
-/// On average.
+/// The expectation of the noise.
 inline NoiseLine expected_noise(const NormNoise& op) {
   return {static_cast<float>(0.5 * (1.0 + op.scale)), -0.0f};
 }
@@ -109,7 +109,7 @@ SYNCNORM_HOST_DEVICE inline NoiseLine noise_line(const NormNoise& op, std::uint6
                                                  std::uint64_t step, std::uint32_t sample,
                                                  int channel) {
   const auto key = static_cast<std::uint64_t>(op.layer) << 32;
-  const auto block = static_cast<std::uint32_t>(channel);  // of either stream
+  const auto block = static_cast<std::uint32_t>(channel);  // the channel's block in both streams
   RandomStream of_channel(seed, RandomPurpose::norm_noise, step, key);
   of_channel.seek(block);
   const double mean = op.mean * (2.0 * of_channel.uniform() - 1.0);
@@ -147,7 +147,7 @@ SYNCNORM_HOST_DEVICE inline AdamConstants adam_constants(const AdamUpdate& op, s
                                                          float lr, float gradient_scale) {
   const double t = static_cast<double>(step) + 1.0;  // bias correction
   return {static_cast<float>(op.beta1), static_cast<float>(op.beta2),
-          // Rounded after the subtraction: 1 − 0.999f is off by 1.3e-5 of itself.
+          // Rounded after the subtraction: 1 − 0.999f would have a relative error of 1.3e-5.
           static_cast<float>(1.0 - op.beta1), static_cast<float>(1.0 - op.beta2),
           static_cast<float>(lr / (1.0 - std::pow(op.beta1, t))),
           static_cast<float>(1.0 / std::sqrt(1.0 - std::pow(op.beta2, t))),
@@ -156,7 +156,7 @@ SYNCNORM_HOST_DEVICE inline AdamConstants adam_constants(const AdamUpdate& op, s
           gradient_scale};
 }
 
-/// The new factor of GradientFactor.
+/// Computes the new factor of GradientFactor.
 SYNCNORM_HOST_DEVICE inline float gradient_factor(double clip_norm, double squares, double loss,
                                                   float factor) {
   const double norm = std::sqrt(squares);

@@ -1,8 +1,8 @@
-// syncnorm bench data: how fast images on disk are read and decoded, against libjpeg-turbo alone
-// and against reading the part of a pack that holds them in blocks.
+// syncnorm bench data: measures how fast images on disk are read and decoded, relative to
+// libjpeg-turbo alone and to reading a pack's shards in blocks.
 //
-// Every round measures both sides of a ratio, one after the other, so that what else the machine
-// does meets both.
+// Every round measures both sides of a ratio one after the other, so that other load on the machine
+// affects both.
 #include <cstdio>
 
 #include <jpeglib.h>
@@ -40,7 +40,7 @@ double seconds_of(const std::function<void()>& action) {
   return seconds_since(begin);
 }
 
-/// The part of each shard that holds the first `count` training images of a pack.
+/// The leading part of each shard that holds the first `count` training images of a pack.
 class ShardParts {
  public:
   ShardParts(const std::filesystem::path& folder, std::size_t count) : block_(1 << 18) {
@@ -60,7 +60,7 @@ class ShardParts {
     return sum;
   }
 
-  /// Reads them in blocks, as cat does, to memory that is there already.
+  /// Reads them in blocks, as cat does, into memory that is already allocated.
   void read() {
     for (const Part& part : parts_) {
       std::filebuf file;
@@ -88,7 +88,7 @@ class ShardParts {
   Bytes block_;
 };
 
-/// Runs work(0..count-1), one after another on each of `threads` threads.
+/// Runs work(0..count-1), divided among `threads` threads.
 void spread(std::size_t count, int threads, const std::function<void(std::size_t, int)>& work) {
   std::vector<std::jthread> others;
   const auto run = [&](int thread) {
@@ -100,8 +100,8 @@ void spread(std::size_t count, int threads, const std::function<void(std::size_t
   run(0);
 }
 
-/// libjpeg-turbo as its own programs use it: no checks, no limits, the same transform. Its rows are
-/// where they are fastest for it (RgbImage): in memory from anywhere the rate is a matter of luck.
+/// Decodes as libjpeg-turbo's own programs do: no checks, no limits, the same transform. The rows
+/// are aligned as is fastest for it (RgbImage); at arbitrary addresses its speed varies.
 void decode_alone(const Bytes& bytes, RgbImage& pixels) {
   jpeg_decompress_struct info{};
   jpeg_error_mgr errors;
@@ -129,7 +129,7 @@ struct Sides {
   }
 };
 
-/// The images that are measured, read and decoded in every way.
+/// The images to measure, and the measurements of reading and decoding them in every way.
 class DataBench {
  public:
   DataBench(const Dataset& dataset, const Experiment& experiment, int images)
@@ -155,7 +155,7 @@ class DataBench {
   void round() {
     std::vector<RgbImage> pictures(static_cast<std::size_t>(threads_));
     if (packed()) {
-      shards_->read();  // so that all sides find the bytes equally near
+      shards_->read();  // so that the bytes are equally cached for all sides
       reading_.other.push_back(seconds_of([&] { shards_->read(); }));
       shuffled_.other = reading_.other;
     }
@@ -194,7 +194,7 @@ class DataBench {
   }
 
  private:
-  /// Its bytes. Decoded once, so that what is measured meets no image that cannot be.
+  /// Returns the image's bytes after decoding it once, so that measuring meets no corrupt image.
   std::span<const std::uint8_t> usable(std::uint32_t sample, ImageDecoder& decoder,
                                        RgbImage& picture) {
     try {
@@ -233,7 +233,8 @@ class DataBench {
     });
   }
 
-  /// Options for one epoch of the images, in memory that exists already, as in training.
+  /// Makes the options for one epoch of the images, in memory that is already allocated, as in
+  /// training.
   LoaderOptions loader_options() {
     LoaderOptions options;
     options.batching = {experiment_.replicas, experiment_.batch_per_replica, false,
@@ -248,7 +249,7 @@ class DataBench {
     return options;
   }
 
-  /// Reading, decoding, crop, colors and normalization: what a step gets.
+  /// Loads one epoch as training does: reading, decoding, cropping, colors and normalization.
   void load_all(const LoaderOptions& options) {
     Loader loader(dataset_, samples_, options);
     for (std::int64_t step = 0; step < options.total_steps; ++step) loader.next();

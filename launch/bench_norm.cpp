@@ -1,4 +1,4 @@
-// syncnorm bench norm: how near the normalization kernels come to what memory allows.
+// syncnorm bench norm: compares the normalization kernels' speed with that of memory.
 #include <iostream>
 
 #include <fmt/format.h>
@@ -12,9 +12,9 @@
 namespace syncnorm {
 namespace {
 
-/// In the cache of a core, at the edge of the shared one, and past all of them.
+/// Sizes within a core's cache, at the edge of the shared cache, and beyond all caches.
 constexpr NormShape kShapes[] = {{2, 14, 14, 32}, {16, 28, 28, 64}, {64, 56, 56, 64}};
-/// Past the cache of any GPU, in bf16 too.
+/// Sizes beyond any GPU's cache, in bf16 too.
 constexpr NormShape kGpuShapes[] = {{192, 112, 112, 64}, {192, 56, 56, 256}};
 
 std::vector<NormShape> shapes_of(const BenchLine& line) {
@@ -46,11 +46,11 @@ std::vector<double> ratios(const std::vector<double>& above, const std::vector<d
   return values;
 }
 
-/// What is printed of one kernel: medians over rounds, of ratios within a round.
+/// The printed values of one kernel: medians over rounds, of ratios within a round.
 struct Row {
   std::size_t bytes;
   double seconds, bandwidth, share_of_copy;
-  double onednn_seconds = 0.0, times_onednn = 0.0;  // 0 without one
+  double onednn_seconds = 0.0, times_onednn = 0.0;  // 0 when oneDNN has none
 
   Row(const NormShape& shape, const NormKernelBench& kernel)
       : bytes(shape.bytes() * static_cast<std::size_t>(kernel.passes)),
@@ -130,7 +130,7 @@ nlohmann::json json(const NormBench& bench) {
 
 int run_bench_norm(const CommandLine& line, Communicator&) {
   const std::unique_ptr<Device> device = line.bench.cuda ? make_cuda_device(0) : make_cpu_device();
-  // Norms need no instructions for bf16.
+  // Normalization needs no bf16 instructions, so the CPU always emulates them here.
   if (line.bench.bf16) device->use_storage(Storage::bf16, device->host_memory());
   nlohmann::json out = {
       {"version", kVersion}, {"device", device->description()}, {"rounds", line.bench.rounds}};

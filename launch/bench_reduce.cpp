@@ -1,5 +1,5 @@
-// syncnorm bench reduce: what a reduction between ranks costs by size, and whether small messages
-// are gathered and large ones sliced at the right size.
+// syncnorm bench reduce: measures reductions between ranks by message size, and checks that the
+// size above which messages are sliced instead of gathered is right.
 #include <algorithm>
 #include <iostream>
 
@@ -23,10 +23,10 @@ struct Row {
   int leaves, subtrees;
   double gathered, sliced, paired, engine;  // seconds
 
-  /// What a training step does with it.
+  /// Returns true when a training step slices this size.
   bool is_sliced() const { return bytes > kThreshold; }
   double chosen() const { return is_sliced() ? sliced : gathered; }
-  /// How much slower that is than the faster of both.
+  /// Returns by how much the chosen way is slower than the faster of both, as a fraction.
   double regret() const { return chosen() / std::min(gathered, sliced) - 1.0; }
 };
 
@@ -54,9 +54,10 @@ std::vector<Row> measure(Communicator& comm, const BenchLine& line) {
   return rows;
 }
 
-constexpr double kNoise = 1.1;  // times that differ by less are taken for equal
+constexpr double kNoise = 1.1;  // times that differ by less count as equal
 
-/// The smallest size from which on slicing is never slower than gathering; 0: there is none.
+/// Returns the smallest size from which on slicing is never slower than gathering; 0 if there is
+/// none.
 std::size_t crossover(const std::vector<Row>& rows, DataType type, int leaves) {
   std::size_t from = 0;
   for (const Row& row : rows) {
@@ -123,7 +124,7 @@ nlohmann::json json(const std::vector<Row>& rows, const BenchLine& line, const C
 }  // namespace
 
 int run_bench_reduce(const CommandLine& line, Communicator& comm) {
-  // A single rank has nobody to send to.
+  // A single rank sends nothing.
   const std::vector<Row> rows = comm.size() > 1 ? measure(comm, line.bench) : std::vector<Row>();
   if (comm.rank() != 0) return 0;
   if (line.bench.json)

@@ -1,4 +1,4 @@
-// syncnorm bench step: how long a step takes, and what its reductions cost of it.
+// syncnorm bench step: measures a training step and the cost of its reductions.
 #include <iostream>
 
 #include <fmt/format.h>

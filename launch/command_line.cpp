@@ -1,4 +1,4 @@
-// Arguments with CLI11; each command's help lists what it takes, `train --help` all keys.
+// Parses arguments with CLI11. A command's help lists its arguments; `train --help` lists all keys.
 #include <iostream>
 #include <map>
 #include <sstream>
@@ -79,7 +79,7 @@ void add_prediction(CLI::App* command, CommandLine& line, const char* ranks_help
       ->capture_default_str();
 }
 
-/// A variable of a script that is not set must not count as an option that is not given.
+/// Refuses empty values: an unset variable in a script must not count as an omitted option.
 void refuse_empty_values(CLI::App& app) {
   const auto is_empty = [](const std::string& value) {
     return value.empty() ? std::string("the value is empty; give one, or leave the option out")
@@ -217,7 +217,7 @@ void add_inspect(CLI::App* command, CommandLine& line) {
                     "Merge the flight records of all ranks, and name who held the others up");
 }
 
-/// Every command, in the order of --help.
+/// All commands, in the order of --help.
 const std::vector<Command>& commands() {
   static const std::vector<Command> list = {
       {"train", "Train one experiment", true, true, add_train, run_train},
@@ -243,7 +243,7 @@ const std::vector<Command>& commands() {
   return list;
 }
 
-/// The parser of a command; `bench step` belongs to the group `bench`.
+/// Adds the parser of a command; `bench step` belongs to the group `bench`.
 CLI::App* add_command(CLI::App& app, std::map<std::string, CLI::App*>& groups,
                       const Command& command) {
   const std::string name = command.name;
@@ -278,7 +278,7 @@ CommandLine parse_command_line(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     line.finished = true;
     std::ostringstream out, err;
-    // CLI11's own codes start at 100; every usage mistake is 2 here.
+    // CLI11's own codes start at 100; here, every usage error has exit code 2.
     line.exit_code = app.exit(error, out, err) == 0 ? 0 : static_cast<int>(ExitCode::bad_input);
     std::cout << printable(out.str());
     std::cerr << printable(err.str());

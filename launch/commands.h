@@ -1,4 +1,4 @@
-// The command line and the commands behind it.
+// The parsed command line, and the commands that it selects.
 #pragma once
 
 #include <cstddef>
@@ -20,22 +20,22 @@ struct BenchLine {
   double delay_us = 0.0;  // injected into every collective, microseconds
   bool limit = false;
   bool force_reductions = false;
-  bool cuda = false, bf16 = false;  // of bench norm
+  bool cuda = false, bf16 = false;  // for bench norm
   bool instructions = false;
   bool json = false;
   int samples = 0, height = 0, width = 0, channels = 0;  // bench norm's own tensor; 0: not given
   std::size_t max_bytes = std::size_t{64} << 20;         // bench reduce
-  std::vector<int> leaves = {1, 3};                      // bench reduce: of a rank
+  std::vector<int> leaves = {1, 3};                      // bench reduce: per rank
   int images = 1000;                                     // bench data
 };
 
-/// What `plan` and `compare` are asked to predict.
+/// The step that `plan` and `compare` predict.
 struct ScaleLine {
-  int ranks = 0;  // 0: nothing
+  int ranks = 0;  // 0: no prediction
   std::string network = "infiniband200";
   int replicas_per_rank = 1;
-  double speed_up = 1.0;  // of the computing, over this machine's
-  int steps = 20;         // that are measured
+  double speed_up = 1.0;  // of computing, relative to this machine
+  int steps = 20;         // steps to measure
 };
 
 struct Command;
@@ -53,35 +53,35 @@ struct CommandLine {
   std::uint64_t shard_bytes = std::uint64_t{1} << 30;  // pack
   BenchLine bench;
   ScaleLine scale;
-  bool csv = false;     // report: values instead of the page
+  bool csv = false;     // report: values instead of a page
   bool flight = false;  // inspect
   int digits = 4;       // trace
   bool dry_run = false;
   bool print_config = false;
-  std::string print;  // train and compare: a key
+  std::string print;  // train and compare: the key to print
 
-  bool finished = false;  // --help, --version or a usage error was answered
+  bool finished = false;  // --help, --version or a usage error has been handled
   int exit_code = 0;
 };
 
-/// A row of the table of commands, in command_line.cpp.
+/// A row of the command table in command_line.cpp.
 struct Command {
   const char* name;  // "train"; "bench step" is a command of the group bench
   const char* summary;
-  bool uses_ranks;             // several ranks run it together
-  bool stops_with_checkpoint;  // where it trains, a signal is answered with a checkpoint
+  bool uses_ranks;             // runs on several ranks together
+  bool stops_with_checkpoint;  // a signal makes its training stop with a checkpoint
   void (*add_options)(CLI::App*, CommandLine&);
-  /// Returns the exit code or throws Error, the same on every rank.
+  /// Returns the exit code or throws Error, on every rank alike.
   int (*run)(const CommandLine& line, Communicator& comm);
 };
 
-/// Parses the arguments; prints help, version and usage errors itself.
+/// Parses the arguments. Prints help, the version and usage errors itself.
 CommandLine parse_command_line(int argc, char** argv);
 
-/// Name, version, build type and back ends.
+/// Returns the name, version, build type and back ends.
 std::string version_text();
 
-/// One file per command.
+/// One file per command defines each of these.
 int run_train(const CommandLine& line, Communicator& comm);
 int run_compare(const CommandLine& line, Communicator& comm);
 int run_plan(const CommandLine& line, Communicator& comm);

@@ -1,4 +1,4 @@
-// syncnorm compare
+// syncnorm compare: trains the runs of a study and prints a table of their results.
 #include <charconv>
 #include <filesystem>
 #include <iostream>
@@ -38,14 +38,15 @@ Part parse_only(const std::string& text) {
   throw InputError(fmt::format("--only {}: expected I/N with 1 <= I <= N, such as 2/4", text));
 }
 
-/// study.json: before the first run, so that a report can be made at any time, and behind the last.
+/// Writes study.json: before the first run, so that a report can be made at any time, and after the
+/// last.
 void write_description(const Study& study) {
   create_run_folder(study.run_dir);
   write_whole(std::filesystem::path(study.run_dir) / "study.json",
               study_json(study, study_results(study)), "choose another run_dir");
 }
 
-/// Once for runs that differ in their seed alone.
+/// Predicts the step of every run, once for runs that differ only in their seed.
 void predict_steps(const Study& study, const ScaleLine& scale, std::vector<RunResult>& results) {
   const std::unique_ptr<Communicator> self = make_self_communicator();
   std::map<StudySettings, double> known;

@@ -1,4 +1,4 @@
-// syncnorm eval: weights of a checkpoint or a safetensors file on the test set.
+// syncnorm eval: evaluates the weights of a checkpoint or a safetensors file on the test set.
 #include <cmath>
 #include <iostream>
 #include <numeric>
@@ -18,7 +18,7 @@
 namespace syncnorm {
 namespace {
 
-/// The weights of the command line, evaluated on all ranks.
+/// Evaluates the weights that the command line names, on all ranks.
 void evaluate(const LoadedExperiment& loaded, const CommandLine& line, Communicator& comm,
               FlightRecorder& recorder) {
   std::unique_ptr<Faults> faults;

@@ -1,5 +1,5 @@
-// syncnorm inspect: what a checkpoint holds, verified against its checksums; or the flight records
-// of a job that hung.
+// syncnorm inspect: shows the contents of a checkpoint, verified against its checksums, or the
+// flight records of a job that hung.
 #include <algorithm>
 #include <cmath>
 #include <iostream>
@@ -36,7 +36,7 @@ std::string value_summary(const TensorView& tensor) {
   return text;
 }
 
-/// The events of all ranks in the order of time, then what they say together.
+/// Prints the events of all ranks in order of time, then the diagnosis.
 int inspect_flight(const std::string& folder) {
   const std::vector<FlightRecord> records = read_flight(folder);
   std::vector<std::pair<int, const FlightEvent*>> merged;

@@ -1,33 +1,33 @@
 # shellcheck shell=bash
-# What launch/run and launch/hosts share; they source it. Which mpirun may start the program, and the
-# job itself: a signal stops it with a checkpoint, and it outlives its terminal and its pipes.
-# The caller sets launcher, program, and for run_job the array options.
+# Shared by launch/run and launch/hosts, which source it: checks that mpirun can start the program,
+# and runs the job. A signal stops the job with a checkpoint; the job outlives its terminal and its
+# pipes. The caller sets launcher, program and, for run_job, the array options.
 # shellcheck disable=SC2154,SC2034
 
-# A closed descriptor is opened on nothing: what is opened next would get its number, and cat would
-# fail for ever.
+# Opens closed descriptors on /dev/null: otherwise the next file opened would get such a number, and
+# cat would fail forever.
 for descriptor in 0 1 2; do
   [ -e "/dev/fd/$descriptor" ] || eval "exec $descriptor<>/dev/null"
 done
 
-# A reader that went away (launch/run ... | head -1) ends the reading, never the run.
+# A reader that goes away (launch/run ... | head -1) ends the output, never the run.
 trap '' PIPE
 
 say() { printf 'launch/%s: %s\n' "$launcher" "$*" >&2 2>/dev/null || true; }
 
-# A text that came from elsewhere, for a terminal: quoted where it holds anything that does not print.
+# Prints text of foreign origin for a terminal: quoted if it has non-printing characters.
 shown() {
   if [[ $1 =~ [^[:print:]] ]]; then printf %q "$1"; else printf %s "$1"; fi
 }
 
-# Adds to `problems` what is wrong with the mpirun that comes first in PATH.
+# Adds to `problems` whatever is wrong with the first mpirun in PATH.
 check_mpirun() {
   local path first built
   if ! path=$(command -v mpirun); then
     problems+=("mpirun is not in PATH; launch/setup installs Open MPI's, and modules often bring it (module load openmpi)")
     return 0
   fi
-  # Output and errors: other MPIs know no --version, and say so in a usage text.
+  # Reads stderr too: other MPIs lack --version and print a usage text.
   first=$(mpirun --version 2>&1 </dev/null || true)
   first=${first%%$'\n'*}
   if ! [[ $first =~ (Open MPI|OpenRTE)\)?\ v?([0-9]+)\. ]]; then
@@ -41,7 +41,7 @@ check_mpirun() {
   fi
 }
 
-# Adds to `problems` a command that ranks do not run together; help is given at once.
+# Adds to `problems` a command that does not run on several ranks; prints help at once.
 check_command() {
   local argument
   for argument in "$@"; do
@@ -57,7 +57,7 @@ check_command() {
   problems+=("ranks together run train, compare, eval, bench step and bench reduce; for anything else start the program alone: $(printf '%q ' "$program" "$@")")
 }
 
-# Adds to `problems` a SYNCNORM_BINDING that mpirun would not know.
+# Adds to `problems` a SYNCNORM_BINDING unknown to mpirun.
 check_binding() {
   case ${SYNCNORM_BINDING:-core} in
     none | hwthread | core | l1cache | l2cache | l3cache | socket | numa) ;;
@@ -65,7 +65,7 @@ check_binding() {
   esac
 }
 
-# The job's code is the program's; whatever else ended a rank is a rank that was lost.
+# Maps an exit code to one of the program's; any other counts as a lost rank.
 known_code() {
   case $1 in
     0 | 2 | 3 | 4 | 70 | 75) echo "$1" ;;
@@ -73,22 +73,22 @@ known_code() {
   esac
 }
 
-# Options for mpirun. A rank that is asked to stop writes a checkpoint first: give it more than mpirun's one
-# second. When a rank was lost mpirun sleeps that long twice, so not much more; a stop by way of these
-# scripts waits for the checkpoint however long that takes. Who has set it already knows better.
+# Options for mpirun. A stopped rank needs more than mpirun's one second to write a checkpoint. When
+# a rank is lost, mpirun sleeps that long twice, so not much more. A stop through these scripts
+# waits for the checkpoint as long as necessary. A user's own setting takes precedence.
 common=(--mca ras "^slurm,tm,lsf,gridengine" --mca orte_default_hostfile none) # hosts and slots are ours
 [ -n "${OMPI_MCA_odls_base_sigkill_timeout:-}" ] || common+=(--mca odls_base_sigkill_timeout 4)
 [ "$(id -u)" -ne 0 ] || common+=(--allow-run-as-root)
 
-# ---- Signals. One that was ignored when this started (nohup) stays ignored: bash cannot trap it.
+# ---- Signals. A signal that was ignored at the start (nohup) stays ignored: bash cannot trap it.
 job=
 stopping=
 interrupted=
 stop() {
   interrupted=yes
   if [ -n "$job" ]; then
-    # mpirun hands USR2 on to all ranks; on TERM it takes them down itself. A terminal that closes may
-    # send HUP more than once: only who asks again is in a hurry.
+    # mpirun forwards USR2 to all ranks; on TERM it kills them itself. A closing terminal may send
+    # HUP more than once, so only a second TERM, INT or QUIT counts as urgent.
     if [ -z "$stopping" ]; then
       kill -USR2 "$job" 2>/dev/null || true
     elif [[ $1 =~ ^(TERM|INT|QUIT)$ ]]; then
@@ -98,7 +98,7 @@ stop() {
   [ -n "$stopping" ] || [ -z "$job" ] || insist "$job"
   stopping=yes
 }
-# A rank that has only just begun may not hear the first one.
+# Repeats USR2, because a rank that has only just started may miss the first one.
 insist() {
   (
     trap '' "${signals[@]}"
@@ -113,7 +113,7 @@ done
 
 # ---- Output. mpirun gives up when it cannot write, so it writes to pipes that are always read.
 
-# Sets `reading` and `writing`, the ends of a new pipe.
+# Opens a new pipe; sets `reading` and `writing` to its ends.
 open_pipe() {
   local both
   exec {both}<> <(:)
@@ -121,16 +121,16 @@ open_pipe() {
   exec {both}>&-
 }
 
-# A line for the terminal. Another host may print anything before its ranks do (`foreign` is set then):
-# its control characters are quoted.
+# Prints a line. With `foreign`, control characters are quoted, because another host may print
+# anything before its ranks do.
 pass_line() {
   local line=${1%$'\r'}
   if [ -n "${foreign:-}" ] && [[ ${line//$'\t'/} == *[[:cntrl:]]* ]]; then line=$(printf %q "$line"); fi
   printf '%s\n' "$line" 2>/dev/null || return 1
 }
 
-# What cannot be written (a terminal that is gone, a full disk) is lost; what comes later may not be.
-# Returns 1 when something was lost that somebody was to read: a closed pipe has no reader.
+# Copies the output. Text that cannot be written (terminal gone, disk full) is lost, and later text
+# is tried again. Returns 1 when text with a reader was lost; a closed pipe has no reader.
 pass_output() {
   local line lost=0 problem
   exec 3>&1
@@ -148,16 +148,17 @@ pass_output() {
   return $lost
 }
 
-# Words of a rank that nobody sees: its shell's first ones, and the program's when MPI let it begin. mpirun's
-# own messages are the second sign of either; Open MPI loses some of them when all ranks fail at once.
+# Lines that ranks print for pass_errors only: one from the rank's shell, and one from the program
+# once MPI has started. mpirun's own messages are the second sign of either; Open MPI loses some of
+# them when all ranks fail at once.
 rank_started=syncnorm-rank-started
 rank_ready=syncnorm-rank-ready
 never_began='MPI_INIT failed|before MPI_INIT completed|requested component was not found|error occurred in MPI_Init'
 rank_ended='MPI_ABORT was invoked|Primary job +terminated normally, but|mpirun (noticed|detected) that'
 
-# Passes errors on. When a rank gives up, mpirun ends the others and waits for that: for ever, if a host
-# was lost, or if it cannot write. It gets `patience` seconds.
-# Returns 0 when a rank was seen that could begin, 1 when none was, 2 when only its shell was.
+# Passes errors on. When a rank gives up, mpirun ends the others and waits for that, which is
+# forever if a host was lost or if it cannot write; so it gets only `patience` seconds. Returns 0
+# when some rank could start MPI, 1 when no rank was seen, 2 when only a rank's shell was.
 pass_errors() {
   local job=$1 line seen=1 armed='' never=''
   while IFS= read -r line || [ -n "$line" ]; do
@@ -190,7 +191,7 @@ pass_errors() {
   return $seen
 }
 
-# Waits for a process, however often a signal interrupts that; sets `status`.
+# Waits for a process, however often a signal interrupts the wait; sets `status`.
 wait_for() {
   interrupted=yes
   while [ -n "$interrupted" ]; do # a signal ends the wait, not the process
@@ -200,8 +201,8 @@ wait_for() {
   done
 }
 
-# Waits for a reader: what a lost host left behind may hold its pipe open, so after a bad end not for
-# ever. Sets `status`.
+# Waits for a reader; sets `status`. A lost host's remains may hold its pipe open, so after a bad
+# end it waits for a limited time.
 wait_for_reader() {
   local tries=0
   if [ "$code" -gt 128 ]; then
@@ -211,8 +212,8 @@ wait_for_reader() {
   wait_for "$1"
 }
 
-# Runs a command under mpirun with `options`. Sets `code`, and `refused` when mpirun ended before any
-# rank began. `patience`: seconds; see pass_errors.
+# Runs a command under mpirun with `options`. Sets `code`, and `refused` when mpirun ended before
+# any rank started. `patience` is in seconds; see pass_errors.
 run_job() {
   local output errors guard
   code=75
@@ -224,9 +225,9 @@ run_job() {
   local err_from=$reading err_to=$writing
   set -m # process groups of their own: a terminal's ^C and its end reach only this script
   (
-    # mpirun passes USR2 on while the job runs; before and after that it must not end of one.
+    # mpirun forwards USR2 while the job runs; before and after that, USR2 must not kill it.
     trap '' USR2
-    # So must a rank not, until its program takes signals itself.
+    # Nor may USR2 kill a rank, until its program handles signals itself.
     local first="trap '' USR2; echo $rank_started >&2; exec env SYNCNORM_READY=$rank_ready \"\$@\""
     exec mpirun "${options[@]}" /bin/sh -c "$first" sh "$@"
   ) </dev/null >&"$out_to" 2>&"$err_to" {out_from}<&- {out_to}>&- {err_from}<&- {err_to}>&- &
@@ -245,7 +246,7 @@ run_job() {
   ) <&"$err_from" {err_from}<&- &
   errors=$!
   exec {out_from}<&- {err_from}<&-
-  # Where this script is killed, its end of a pipe closes, and the job is stopped all the same.
+  # If this script is killed, its end of a pipe closes, and the job is stopped all the same.
   open_pipe
   local life=$writing
   (
@@ -255,7 +256,7 @@ run_job() {
   guard=$!
   exec {reading}<&-
   set +m
-  # A signal may have come before there was a job to pass it on to.
+  # A signal may have arrived before there was a job to forward it to.
   if [ -n "$stopping" ]; then
     kill -USR2 "$job" 2>/dev/null || true
     insist "$job"
@@ -271,14 +272,14 @@ run_job() {
   exec {life}>&-
   wait_for "$guard"
   if [ "$code" -eq 0 ]; then
-    # Of a training the output is only a view.
+    # A training's output is not its result.
     if [ "$lost" -eq 1 ] && ! [[ $2 =~ ^(train|compare)$ ]]; then
       say "the output could not be written; give it a place with room"
       code=2
     fi
     return 0
   fi
-  # mpirun ends with 1 where MPI refuses its ranks, and the program never does.
+  # mpirun exits with 1 when MPI refuses the ranks; the program never does.
   if [ "$seen" -eq 1 ] || { [ "$seen" -eq 2 ] && [ "$code" -eq 1 ]; }; then
     if [ -n "$stopping" ]; then # there was nothing to save yet
       code=75
@@ -290,7 +291,7 @@ run_job() {
   code=$(known_code "$code")
 }
 
-# Says where mpirun takes settings from that are not this script's.
+# Names the settings that mpirun takes from outside this script.
 mpirun_settings() {
   local found='' name
   for name in $(compgen -e); do

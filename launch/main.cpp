@@ -1,6 +1,6 @@
-// The program: reads the command line, picks the device and the communicator, runs one command.
+// The program: reads the command line, makes the communicator, runs one command.
 //
-// This is the only place that knows which back ends were chosen. Exit codes are in base/error.h.
+// Exit codes are in base/error.h.
 #include <cerrno>
 #include <cstring>
 #include <iostream>
@@ -21,8 +21,8 @@ int exit_code(ExitCode code) { return static_cast<int>(code); }
 
 constexpr unsigned kLeavingSeconds = 60;
 
-/// Leaves the job with `code`, which waits for all ranks: one that was stopped must not hold up the
-/// others. What there was to save is saved, so another signal only makes it quicker.
+/// Leaves the job with `code`, which waits for all ranks. Results are saved by now, so a signal
+/// ends the process at once, and a deadline keeps a stopped rank from holding up the others.
 void leave(std::unique_ptr<Communicator>& comm, int code) {
   if (comm->size() == 1) return;
   std::cout.flush();
@@ -40,7 +40,7 @@ int run_on_all_ranks(const CommandLine& line, Communicator& comm) {
     if (comm.size() > 1) comm.abort(exit_code(error.exit_code()));
     return exit_code(error.exit_code());
   } catch (const Error& error) {
-    // Thrown on every rank alike (comm/agreement.h), so everyone leaves in order.
+    // Thrown on every rank alike (comm/agreement.h), so every rank leaves in order.
     if (comm.rank() == 0) std::cerr << "syncnorm: " << error.what() << std::endl;
     return exit_code(error.exit_code());
   } catch (...) {
@@ -53,7 +53,7 @@ int run_on_all_ranks(const CommandLine& line, Communicator& comm) {
   }
 }
 
-/// Whether a signal is answered with a checkpoint.
+/// Returns true when a signal makes the command stop with a checkpoint.
 bool stops_with_checkpoint(const CommandLine& line) {
   return line.command != nullptr && line.command->stops_with_checkpoint && !line.dry_run &&
          !line.print_config && line.print.empty();
@@ -67,8 +67,8 @@ int run(const CommandLine& line) {
   return code;
 }
 
-/// The exit code when all output is to be on its way. A command whose output is the result has
-/// failed without it; of a training it is only a view.
+/// Flushes the output and returns the exit code. A command whose result is its output fails without
+/// it; a training does not.
 int finish_output(StandardStreams& streams, const CommandLine& line, int code) {
   const int error = streams.finish_output();
   const bool training = stops_with_checkpoint(line);

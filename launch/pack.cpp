@@ -1,4 +1,4 @@
-// syncnorm pack: an image folder as tar shards with an index.
+// syncnorm pack: converts an image folder to tar shards with an index.
 #include "engine/data/pack.h"
 
 #include <iostream>

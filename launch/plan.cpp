@@ -1,4 +1,4 @@
-// syncnorm plan: the compiled step of one rank that hosts all replicas.
+// syncnorm plan: prints the compiled step of one rank that hosts all replicas.
 #include <iostream>
 
 #include "base/printable.h"

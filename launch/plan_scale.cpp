@@ -1,4 +1,4 @@
-// syncnorm plan --ranks: what a step would take on a cluster, and how many replicas should share
+// syncnorm plan --ranks: predicts a step on a cluster, and how many replicas should share
 // statistics there.
 #include <bit>
 #include <iostream>
@@ -14,12 +14,12 @@
 namespace syncnorm {
 namespace {
 
-/// What SyncBN may cost of a step before a smaller group is advised.
+/// The largest share of a step that SyncBN may cost; beyond it, a smaller group is advised.
 constexpr double kAccepted = 0.05;
 
 struct Row {
   int ranks = 1;
-  StepPrediction alone, together;  // per-device and over all ranks
+  StepPrediction alone, together;  // per-device, and shared over all ranks
   int best = 1;                    // ranks that can share statistics within kAccepted
 
   double cost() const { return together.step / alone.step - 1.0; }
@@ -38,7 +38,7 @@ Row row(const StepSchedule& schedule, const Network& network, int ranks, bool sh
   return r;
 }
 
-/// 2, 4, 8, ... and `most`.
+/// Returns 2, 4, 8, ... below `most`, then `most`.
 std::vector<int> counts(int most) {
   std::vector<int> all;
   for (int ranks = 2; ranks < most; ranks *= 2) all.push_back(ranks);

@@ -1,4 +1,4 @@
-// See print_value.h. The schema knows the keys, and YAML's own parser takes the quotes off.
+// See print_value.h. The schema knows the keys; YAML's own parser removes quotes.
 #include "launch/print_value.h"
 
 #include <algorithm>
@@ -20,7 +20,7 @@ std::string without_quotes(const std::string& yaml) {
   return node && problems.empty() && node->kind == config::NodeKind::scalar ? node->text : yaml;
 }
 
-/// Throws what there is to say of a key that has no value.
+/// Throws the reason why a key has no value.
 [[noreturn]] void refuse(const std::string& key) {
   const config::Schema schema = config::make_schema();
   const std::string quoted = config::in_quotes(key);

@@ -1,4 +1,4 @@
-// One value of a resolved configuration for a script: as it is, without YAML's quoting.
+// Prints one value of a resolved configuration for a script, without YAML's quoting.
 #pragma once
 
 #include <string>
@@ -7,11 +7,11 @@
 
 namespace syncnorm {
 
-/// The value of `key`, a text without its quotes, all else as YAML on one line. Throws InputError
-/// for a section, an unknown key and one that does not count beside another (steps beside epochs).
+/// Returns the value of `key`: a string without quotes, anything else as YAML on one line. Throws
+/// InputError for a section, an unknown key, and a key that another one replaces (steps by epochs).
 std::string value_of(const LoadedExperiment& loaded, const std::string& key);
 
-/// The same of a study, which has but `name` and `run_dir` of its own.
+/// Returns the value of a study's own key, `name` or `run_dir`.
 std::string value_of(const Study& study, const std::string& key);
 
 }  // namespace syncnorm

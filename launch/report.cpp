@@ -1,4 +1,4 @@
-// syncnorm report
+// syncnorm report: writes the report page of a run or study, or prints a run's values.
 #include <iostream>
 
 #include "base/printable.h"

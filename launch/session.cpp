@@ -25,11 +25,11 @@
 namespace syncnorm {
 namespace {
 
-/// Until the ranks have met nobody watches: the process ends when they do not meet in time.
+/// Until the ranks have met, no watchdog runs: the process ends when they do not meet in time.
 constexpr unsigned kMeetingSeconds = 300;
 constexpr const char* kNotMet = "syncnorm: the other ranks did not come within 300 s\n";
 
-constexpr double kPatience = 30.0;  // seconds for telling of the end, beside metrics.linger
+constexpr double kPatience = 30.0;  // seconds for publishing the outcome, besides metrics.linger
 
 }  // namespace
 
@@ -69,7 +69,7 @@ std::unique_ptr<Communicator> make_device_communicator(Device& device, Communica
   compare_fingerprints(comm, {{"device", device.description()}});
   const std::vector<std::string> units = comm.all_gather_text(device.unit());
   if (std::set(units.begin(), units.end()).size() < units.size()) {
-    // NCCL takes ranks of one host on one GPU for a mistake; of different hosts it does not.
+    // NCCL refuses ranks of one host that share a GPU, but not ranks of different hosts.
     setenv("NCCL_HOSTID", fmt::format("syncnorm-{}", comm.rank()).c_str(), 1);
     setenv("NCCL_SOCKET_IFNAME", "lo", 0);
   }
@@ -106,7 +106,7 @@ void train_experiment(const LoadedExperiment& loaded, const CommandLine& line, C
   options.faults = faults.get();
   options.version = kVersion;
   options.device_communicator = device_comm.get();
-  options.record_steps = line.faults.empty();  // a fault looks into a step, on one rank
+  options.record_steps = line.faults.empty();  // a fault acts inside a step, on one rank
   options.observers = {&log, &console};
   TensorBoard tensorboard(warn);
   if (loaded.experiment.metrics.tensorboard) options.observers.push_back(&tensorboard);

@@ -24,7 +24,7 @@ std::atomic<int> leaving_code{0};
 std::atomic<bool> stopping{false};
 std::atomic<const char*> deadline_message{""};
 constexpr double kEarly = 0.1;      // seconds by which the two clocks may differ
-std::atomic<double> deadline{0.0};  // of steady_seconds(); 0: none
+std::atomic<double> deadline{0.0};  // in steady_seconds(); 0: none
 
 double steady_seconds() {
   return std::chrono::duration<double>(Clock::now().time_since_epoch()).count();
@@ -37,10 +37,10 @@ double steady_seconds() {
   sigaddset(&set, signal);
   pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
   std::raise(signal);
-  _exit(128 + signal);  // pid 1 of a container does not die of signals
+  _exit(128 + signal);  // as pid 1 of a container, the process survives signals
 }
 
-/// Whether an ExitDeadline ended; anybody may send ALRM.
+/// Returns true when an ExitDeadline has passed; anyone may send ALRM.
 bool deadline_is_over() {
   const double due = deadline.load();
   return due > 0.0 && steady_seconds() >= due;

@@ -15,14 +15,14 @@
 namespace syncnorm {
 namespace {
 
-constexpr std::size_t kHeld = 16384;  // bytes that are written together
+constexpr std::size_t kHeld = 16384;  // bytes after which text is written
 
-/// Writes all of it; the errno that ended it, or 0.
+/// Writes all of `text`. Returns the errno that prevented it, or 0.
 int write_all(int descriptor, std::string_view text) {
   while (!text.empty()) {
     const ssize_t written = write(descriptor, text.data(), text.size());
     if (written < 0 && errno == EINTR) continue;
-    if (written < 0 && errno == EAGAIN) {  // somebody made a shared terminal or pipe non-blocking
+    if (written < 0 && errno == EAGAIN) {  // a shared terminal or pipe was made non-blocking
       pollfd ready = {descriptor, POLLOUT, 0};
       poll(&ready, 1, -1);
       continue;
@@ -38,7 +38,8 @@ int write_all(int descriptor, std::string_view text) {
 void open_standard_streams() {
   for (const int descriptor : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
     if (fcntl(descriptor, F_GETFD) != -1 || errno != EBADF) continue;
-    // The lowest free number is this one. Opened the wrong way round, so that using it is an error.
+    // open() takes the lowest free number, this one. Opened for the wrong direction, so that using
+    // it is an error.
     const int way = descriptor == STDIN_FILENO ? O_WRONLY : O_RDONLY;
     if (open("/dev/null", way) != descriptor) _exit(2);
   }

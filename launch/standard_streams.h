@@ -1,4 +1,4 @@
-// Standard input, output and error: always open, and what cannot be written is known.
+// Standard input, output and error: keeps them open, and records failed writes.
 #pragma once
 
 #include <ostream>
@@ -7,17 +7,17 @@
 
 namespace syncnorm {
 
-/// Opens /dev/null on each of the descriptors 0, 1 and 2 that is closed, so that no file which is
-/// opened later gets its number and the text that is meant for it. To be called first. Writing to a
-/// descriptor that was closed still fails.
+/// Opens /dev/null on each of the descriptors 0, 1 and 2 that is closed, so that no file opened
+/// later gets its number and the text meant for it. Call it first. Writing to such a descriptor
+/// still fails.
 void open_standard_streams();
 
-/// `text` without the characters beyond ASCII that this program uses: "≥" becomes ">=".
+/// Replaces the characters beyond ASCII that this program uses: "≥" becomes ">=".
 std::string in_ascii(std::string text);
 
-/// A descriptor as a stream buffer that remembers what went wrong. Writing never fails for the
-/// stream: what cannot be written is dropped, and the next text is tried again. On a terminal whose
-/// locale is not UTF-8 it writes in_ascii().
+/// A stream buffer on a descriptor that records errors. Writing never fails for the stream: text
+/// that cannot be written is dropped, and later text is tried again. On a terminal whose locale is
+/// not UTF-8 it writes in_ascii().
 class OutputBuffer final : public std::streambuf {
  public:
   explicit OutputBuffer(int descriptor);
@@ -38,7 +38,7 @@ class OutputBuffer final : public std::streambuf {
   std::string held_;
 };
 
-/// Puts OutputBuffers behind std::cout and std::cerr for as long as it lives.
+/// Replaces the buffers of std::cout and std::cerr by OutputBuffers during its lifetime.
 class StandardStreams {
  public:
   StandardStreams();
@@ -46,7 +46,7 @@ class StandardStreams {
   StandardStreams(const StandardStreams&) = delete;
   StandardStreams& operator=(const StandardStreams&) = delete;
 
-  /// Writes what is held back of standard output; the errno of the first write that failed, or 0.
+  /// Flushes standard output. Returns the errno of the first write that failed, or 0.
   int finish_output();
 
  private:

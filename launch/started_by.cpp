@@ -19,7 +19,7 @@ namespace {
 
 struct Launcher {
   const char* name;
-  const char* size;  // variables; nullptr: it has none
+  const char* size;  // environment variables; nullptr: none
   const char* rank;
 };
 
@@ -29,10 +29,10 @@ constexpr const char* kOther = "another MPI";
 
 constexpr Launcher kLaunchers[] = {
     {kOpenMpi, "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"},
-    // The step is what srun started; SLURM_NTASKS is what the job may start.
+    // A step is the tasks that srun started; SLURM_NTASKS is what the job may start.
     {kSlurm, "SLURM_STEP_NUM_TASKS", "SLURM_PROCID"},
     {kOther, "PMI_SIZE", "PMI_RANK"},                        // MPICH, Intel MPI
-    {kOther, "MPI_LOCALNRANKS", "MPI_LOCALRANKID"},          // the same, of this host
+    {kOther, "MPI_LOCALNRANKS", "MPI_LOCALRANKID"},          // the same, on this host
     {kOther, "MV2_COMM_WORLD_SIZE", "MV2_COMM_WORLD_RANK"},  // MVAPICH
     {kOther, "PALS_LOCAL_SIZE", "PALS_RANKID"},              // HPE Cray
     {kOther, "JSM_NAMESPACE_SIZE", "JSM_NAMESPACE_RANK"},    // IBM jsrun
@@ -40,7 +40,7 @@ constexpr Launcher kLaunchers[] = {
     {kOther, nullptr, "PMIX_RANK"},
 };
 
-/// -1 for what is not there or not a number.
+/// Returns -1 for null and for text that is not a number.
 int number(const char* text) {
   int value = 0;
   if (text == nullptr || *text == '\0') return -1;
@@ -51,7 +51,7 @@ int number(const char* text) {
 
 [[noreturn]] void refuse(const Started& started) {
   if (started.rank > 0) {
-    // Rank 0 speaks for all; the launcher may end it as soon as one of them has ended.
+    // Rank 0 reports for all; the launcher may kill it as soon as any of them has ended.
     std::this_thread::sleep_for(std::chrono::seconds(1));
     std::_Exit(static_cast<int>(ExitCode::bad_input));
   }
@@ -80,7 +80,7 @@ Started started_by(const std::function<const char*(const char*)>& variable) {
   for (const Launcher& launcher : kLaunchers) {
     const int size = launcher.size == nullptr ? -1 : number(variable(launcher.size));
     const int rank = number(variable(launcher.rank));
-    // Slurm leaves the size of the step to programs that a task starts, and the rank beside it.
+    // Programs that a task starts inherit the step's size and the rank from Slurm.
     if (launcher.name == kSlurm && (size < 0 || rank < 0)) continue;
     const int ranks = std::max(size, rank + 1);
     if (ranks > 1) {
@@ -91,7 +91,7 @@ Started started_by(const std::function<const char*(const char*)>& variable) {
         if (value >= 0)
           started.said += fmt::format("{}{}={}", started.said.empty() ? "" : ", ", name, value);
     }
-    // mpirun itself may have been started by a launcher, whose variables are still there.
+    // mpirun may itself run under another launcher, whose variables are still set.
     if (launcher.name == kOpenMpi && size >= 1) break;
   }
   return started;
@@ -100,9 +100,8 @@ Started started_by(const std::function<const char*(const char*)>& variable) {
 std::unique_ptr<Communicator> make_world(bool uses_ranks) {
   if (!uses_ranks) return make_self_communicator();
   const Started started = started_by([](const char* name) { return std::getenv(name); });
-  // Open MPI itself ends the process when srun without PMIx started it, so it is not asked then.
-  // What another MPI, which this program may have been built with, makes of the variables is not
-  // known.
+  // Open MPI ends the process itself when srun without PMIx started it, so it is not called then.
+  // How another MPI, for which the program may have been built, reads the variables is unknown.
   const bool open_mpi = std::string_view(kMpi).starts_with("Open MPI");
   if (started.ranks > 1 && !started.connected && (open_mpi || !launched_by_mpi())) refuse(started);
   if (!launched_by_mpi()) return make_self_communicator();

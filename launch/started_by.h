@@ -1,5 +1,6 @@
-// Who started this process: one rank alone, several that MPI connects, or several that nothing
-// connects, each of which would train as rank 0 of 1 into the same folder.
+// Determines how this process was started: as a single rank, as one of several ranks that MPI
+// connects, or as one of several that nothing connects, each of which would train as rank 0 of 1
+// into the same folder.
 #pragma once
 
 #include <functional>
@@ -10,22 +11,22 @@
 
 namespace syncnorm {
 
-/// What the launchers' variables say of this process. A batch script's own shell is one rank,
-/// however many tasks its job may start.
+/// Facts about this process from the launchers' environment variables. A batch script's own shell
+/// counts as one rank, whatever the number of tasks its job may start.
 struct Started {
   int ranks = 1;
   int rank = 0;
   std::string by;          // "Slurm", "Open MPI", "another MPI"
   std::string said;        // "SLURM_STEP_NUM_TASKS=4, SLURM_PROCID=1"
-  bool connected = false;  // an Open MPI in this process can find the others
+  bool connected = false;  // Open MPI in this process can find the other ranks
 };
 
-/// `variable` returns the value of an environment variable, or nullptr.
+/// Reads the launchers' variables. `variable` returns an environment variable's value or nullptr.
 Started started_by(const std::function<const char*(const char*)>& variable);
 
-/// All ranks of this job; one rank for a command that `uses_ranks` not. Where this process is one
-/// of several without a connection, rank 0 throws InputError that says what would be right; the
-/// others end with its exit code.
+/// Returns the communicator of all ranks of this job; of one rank for a command without
+/// `uses_ranks`. Where this process is one of several without a connection, rank 0 throws
+/// InputError with the right way to start, and the others exit with its exit code.
 std::unique_ptr<Communicator> make_world(bool uses_ranks);
 
 }  // namespace syncnorm

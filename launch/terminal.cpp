@@ -19,7 +19,7 @@ std::string variable(const char* name) {
   return value == nullptr ? "" : value;
 }
 
-/// The character set of the locale, as the first of its variables that is set says: "C" has none.
+/// Returns true when the locale's first variable that is set names UTF-8; "C" does not.
 bool is_utf8_locale() {
   std::string name;
   for (const char* each : {"LC_ALL", "LC_CTYPE", "LANG"})
@@ -40,7 +40,7 @@ bool can_redraw() {
 bool shows_ascii_only(int descriptor) { return isatty(descriptor) == 1 && !is_utf8_locale(); }
 
 int terminal_columns() {
-  constexpr int kUnknown = 1000;  // nobody looks at it through a window
+  constexpr int kUnknown = 1000;  // no window limits the width
   winsize size = {};
   const bool known = ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
   const int said = std::atoi(variable("COLUMNS").c_str());

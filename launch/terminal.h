@@ -1,18 +1,18 @@
-// What standard output is, for those who draw on it.
+// Properties of the terminal on standard output.
 #pragma once
 
 namespace syncnorm {
 
-/// Whether standard output is a terminal that can redraw a line: one with a TERM that is not
-/// "dumb". mpirun gives every rank a terminal of its own; only launch/run knows whether there is a
-/// real one, and says so by SYNCNORM_TERMINAL.
+/// Returns true when standard output is a terminal that can redraw a line: one whose TERM is set
+/// and not "dumb". Under mpirun, which gives every rank its own terminal, SYNCNORM_TERMINAL must
+/// also be set: only launch/run knows whether there is a real terminal.
 bool can_redraw();
 
-/// Whether a descriptor is a terminal whose locale is not UTF-8.
+/// Returns true when the descriptor is a terminal whose locale is not UTF-8.
 bool shows_ascii_only(int descriptor);
 
-/// Columns of the terminal now: the smaller of what it says itself and what COLUMNS says; many
-/// when neither does.
+/// Returns the terminal's current width in columns: the smaller of what the terminal and COLUMNS
+/// say, or a large number when neither says anything.
 int terminal_columns();
 
 }  // namespace syncnorm

@@ -1,4 +1,4 @@
-// syncnorm trace
+// syncnorm trace: prints a worked example of batch normalization.
 #include "engine/study/trace.h"
 
 #include <iostream>

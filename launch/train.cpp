@@ -1,4 +1,4 @@
-// syncnorm train
+// syncnorm train: trains one experiment, or checks or prints its configuration.
 #include <iostream>
 
 #include <fmt/format.h>

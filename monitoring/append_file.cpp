@@ -15,7 +15,7 @@
 namespace syncnorm {
 namespace {
 
-constexpr std::size_t kTogether = 65536;  // bytes that are written without being asked for
+constexpr std::size_t kTogether = 65536;  // held bytes at which append() flushes
 
 }  // namespace
 
@@ -78,7 +78,7 @@ std::size_t AppendFile::close() {
   if (descriptor_ < 0) return 0;
   flush();
   lost_ += sizes_.size();
-  // A record that was begun must not stay behind torn.
+  // Removes a partly written last record.
   if (written_of_first_ > 0) {
     const off_t end = lseek(descriptor_, 0, SEEK_END);
     const auto torn = static_cast<off_t>(written_of_first_);

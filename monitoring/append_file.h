@@ -1,8 +1,8 @@
-// A file that grows by whole records, such as lines, and gets over a disk that is full for a while.
+// A file to which whole records, such as lines, are appended, and which survives a temporarily full
+// disk.
 //
-// What cannot be written is held back in memory and tried again with everything that comes later,
-// so the file goes on exactly where it stopped; only beyond kMostHeld are records lost, and
-// counted.
+// Records that cannot be written are held in memory and retried before any later ones, so the file
+// continues exactly where it stopped. Only beyond kMostHeld are records lost, and counted.
 #pragma once
 
 #include <cstddef>
@@ -15,30 +15,31 @@ namespace syncnorm {
 
 class AppendFile {
  public:
-  /// Bytes that are held back at most.
+  /// The most bytes that are held in memory.
   static constexpr std::size_t kMostHeld = std::size_t{16} << 20;
-  /// Takes a warning: one sentence, without "syncnorm: ".
+  /// Receives a warning: one sentence, without "syncnorm: ".
   using Say = std::function<void(const std::string&)>;
 
-  /// `record`: what a record is called in warnings, such as "line".
+  /// `record` is the word for a record in warnings, such as "line".
   AppendFile(std::string record, Say say) : record_(std::move(record)), say_(std::move(say)) {}
   ~AppendFile() { close(); }
   AppendFile(const AppendFile&) = delete;
   AppendFile& operator=(const AppendFile&) = delete;
 
-  /// Opens `path` to append to it, and makes it where it is not there. Throws InputError "PATH:
-  /// cannot be opened (why); choose another run_dir".
+  /// Opens `path` for appending, creating it if necessary. Throws InputError "PATH: cannot be
+  /// opened (why); choose another run_dir".
   void open(const std::filesystem::path& path);
 
-  /// Adds a record, which is written by flush() or when many have come together.
+  /// Adds a record; flush() writes it, or append() itself once many are held.
   void append(const std::string& record);
 
-  /// Writes what is held back, as far as there is room; a warning tells when that begins to fail
-  /// and when it works again.
+  /// Writes the held records, as far as there is room. Warns when that begins to fail and when it
+  /// works again.
   void flush();
 
-  /// Writes the rest; what there is no room for is lost, but for whole records. Returns how many
-  /// records were lost since open(), and tells it when there are any. Never throws.
+  /// Writes the remaining records; those without room are lost, and a partly written one is
+  /// removed. Returns the number of records lost since open(), and warns when there are any. Never
+  /// throws.
   std::size_t close();
 
   /// Records lost so far, since open().
@@ -52,10 +53,10 @@ class AppendFile {
   Say say_;
   std::filesystem::path path_;
   int descriptor_ = -1;
-  std::string held_;               // not yet written; may begin within a record
-  std::deque<std::size_t> sizes_;  // bytes left of the records in held_
+  std::string held_;               // not yet written; may begin inside a record
+  std::deque<std::size_t> sizes_;  // remaining bytes of each record in held_
   std::size_t written_of_first_ = 0;
-  std::size_t late_ = 0, lost_ = 0;  // records: written after a failure; never
+  std::size_t late_ = 0, lost_ = 0;  // records: written after a failure; never written
   int error_ = 0;                    // errno while writing fails
 };
 

@@ -1,4 +1,5 @@
-// What was sent is compared as it came, in base64: nothing of it is decoded or parsed.
+// See basic_auth.h. The header is compared in base64 as received; nothing in it is decoded or
+// parsed.
 #include "monitoring/basic_auth.h"
 
 #include <strings.h>

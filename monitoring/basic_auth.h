@@ -1,4 +1,4 @@
-// Basic authentication (RFC 7617) of the exporter: one user, whose password is in a file.
+// The exporter's basic authentication (RFC 7617): one user, whose password is in a file.
 #pragma once
 
 #include <string>
@@ -9,19 +9,20 @@ class BasicAuth {
  public:
   BasicAuth(const std::string& user, const std::string& password);
 
-  /// The password is the first line of `path`. Throws InputError, beginning with the key
-  /// metrics.password_file, when it cannot be read, is empty, or may be read by others.
+  /// Reads the password from the first line of `path`. Throws InputError for the key
+  /// metrics.password_file when the file cannot be read, has no password, or has a mode other than
+  /// 0600.
   static BasicAuth from_file(const std::string& user, const std::string& path);
 
-  /// Whether the value of an Authorization header, or null when there is none, lets in. The time
-  /// it takes depends on the length of what was sent only.
+  /// Returns true when `header`, the value of an Authorization header or null for none, has the
+  /// right user and password. The time it takes depends only on the length of `header`.
   bool admits(const char* header) const;
 
  private:
   std::string expected_;  // base64 of user:password
 };
 
-/// Compares every byte, whatever came before.
+/// Compares all bytes, even after a difference.
 bool equal_in_constant_time(const std::string& expected, const std::string& given);
 
 std::string base64(const std::string& bytes);

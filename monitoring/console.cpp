@@ -1,4 +1,5 @@
-// The progress bar: loss, rate, images/s and time left, each smoothed over recent steps.
+// The progress bar: loss, learning rate, images/s and time left. Loss and step time are smoothed
+// over recent steps.
 #include "monitoring/console.h"
 
 #include <algorithm>
@@ -24,7 +25,7 @@ std::string duration(double seconds) {
   return fmt::format("{}:{:02}", s / 60, s % 60);
 }
 
-/// Images that could not be used, by name as far as that helps.
+/// Lists the images that could not be used, the first few by name.
 std::string corrupt_images(const EndEvent& event) {
   constexpr std::size_t kNamed = 5;
   if (event.corrupt.empty()) return "";
@@ -37,7 +38,7 @@ std::string corrupt_images(const EndEvent& event) {
   return text;
 }
 
-/// The end of every run in one line: shares of all that was measured, and how long that was.
+/// The last line of every run: the shares of the measured time, and its total.
 std::string where_the_time_went(const EndEvent& event) {
   const double reductions = event.reduction_share * event.seconds;
   const double data = event.data_share * event.seconds;
@@ -103,12 +104,12 @@ void Console::on_step(const StepEvent& event) {
                        static_cast<double>(std::max<std::int64_t>(1, start_.total_steps)));
 }
 
-/// A bar and the facts as far as they fit into one line: a longer one would wrap, and could not be
-/// redrawn. The facts are ASCII.
+/// Draws a bar and the facts as far as they fit into one line: a longer line would wrap and could
+/// not be redrawn. The facts are ASCII.
 void Console::draw_line(const std::string& facts, double done) {
-  const int columns = std::max(0, columns_() - 1);  // the last one may wrap
+  const int columns = std::max(0, columns_() - 1);  // a full last column may wrap
   const int room = columns - static_cast<int>(facts.size()) - 3;
-  bar_width_ = std::min(bar_width_, room);  // it only shrinks: a bar that jumps says nothing
+  bar_width_ = std::min(bar_width_, room);  // it only shrinks, so that the bar does not jump
   const int width = bar_width_ >= kLeastBar ? bar_width_ : 0;
   std::string bar;
   for (int i = 0; i < width; ++i) bar += i < static_cast<int>(done * width) ? "█" : "░";

@@ -1,4 +1,4 @@
-// What a person sees: a progress bar on a terminal, plain lines elsewhere.
+// The run's output for people: a progress bar on a terminal, plain lines elsewhere.
 #pragma once
 
 #include <functional>
@@ -12,11 +12,11 @@ namespace syncnorm {
 
 class Console final : public Observer {
  public:
-  /// The columns of a terminal, asked for whenever its line is drawn.
+  /// Returns the terminal's width in columns; called whenever the line is drawn.
   using Columns = std::function<int()>;
 
-  /// With `columns` one line of a terminal is redrawn; else there is a plain line now and then (at
-  /// most one per 5 seconds).
+  /// With `columns`, redraws one line of a terminal; else prints a plain line at most every 5
+  /// seconds.
   explicit Console(std::ostream& out, Columns columns = nullptr)
       : out_(out), columns_(std::move(columns)) {}
 

@@ -1,5 +1,5 @@
-// civetweb, the server inside prometheus-cpp, is used directly: prometheus-cpp's own Exposer adds
-// metrics that are not ours to name, and compares passwords byte by byte.
+// See exporter.h. This uses civetweb, the server inside prometheus-cpp, directly: prometheus-cpp's
+// Exposer adds metrics that are not ours, and does not compare passwords in constant time.
 #include "monitoring/exporter.h"
 
 #include <arpa/inet.h>
@@ -26,16 +26,16 @@
 namespace syncnorm {
 namespace {
 
-constexpr std::chrono::milliseconds kFresh{200};  // how long a text serves all who ask
-constexpr const char* kThreads = "8";             // so many slow readers hold up the next
-constexpr const char* kTimeout = "1000";          // milliseconds for a request that stalls
+constexpr std::chrono::milliseconds kFresh{200};  // a text's lifetime
+constexpr const char* kThreads = "8";             // so many slow readers block the next
+constexpr const char* kTimeout = "1000";          // milliseconds until a stalled request is dropped
 constexpr int kLowestPriority = 19;
-constexpr unsigned kHasIpv6 = 8;  // civetweb's number of the feature
+constexpr unsigned kHasIpv6 = 8;  // civetweb's number for the feature
 
 int thread_id() { return static_cast<int>(syscall(SYS_gettid)); }
 
 void* begin_thread(const mg_context*, int) {
-  // On Linux a priority belongs to a thread. Without the right to lower it, it stays as it is.
+  // On Linux, priority is per thread. Where setpriority() fails, the priority stays as it is.
   setpriority(PRIO_PROCESS, static_cast<id_t>(thread_id()), kLowestPriority);
   return nullptr;
 }
@@ -43,7 +43,7 @@ void* begin_thread(const mg_context*, int) {
 int keep_complaint(const mg_connection* connection, const char* message) {
   const mg_context* context = connection == nullptr ? nullptr : mg_get_context(connection);
   if (context != nullptr) static_cast<ServerComplaint*>(mg_get_user_data(context))->keep(message);
-  return 1;  // not to standard error
+  return 1;  // handled: do not print it to standard error
 }
 
 void send(mg_connection* connection, const char* status, const std::string& headers,
@@ -55,7 +55,7 @@ void send(mg_connection* connection, const char* status, const std::string& head
   if (with_body) mg_write(connection, body.data(), body.size());
 }
 
-/// An address as the system's calls take it.
+/// An address in the form that system calls take.
 struct SocketAddress {
   sockaddr_storage storage = {};
   socklen_t size = 0;
@@ -82,7 +82,7 @@ SocketAddress socket_address(const ListenAddress& address, const std::string& ho
   return result;
 }
 
-/// A socket that is closed with its scope.
+/// A socket that its destructor closes.
 class Socket {
  public:
   explicit Socket(int family, int flags = 0)
@@ -98,8 +98,8 @@ class Socket {
   int handle_;
 };
 
-/// Why nobody can listen there, or empty. civetweb itself does not say, and gives up all addresses
-/// for one.
+/// Returns the reason why nobody can listen on `address`, or "". civetweb itself does not report
+/// it, and gives up on all addresses because of one.
 std::string why_not(const ListenAddress& address) {
   const SocketAddress place = socket_address(address, address.host);
   const Socket probe(place.family());
@@ -117,7 +117,7 @@ std::string why_not(const ListenAddress& address) {
   return "";
 }
 
-/// Connects, without waiting, and hangs up.
+/// Connects without waiting, and disconnects.
 void knock(const ListenAddress& address) {
   const char* loopback = address.is_v6 ? "::1" : "127.0.0.1";
   const SocketAddress to = socket_address(address, address.is_any() ? loopback : address.host);
@@ -162,8 +162,8 @@ Exporter::Exporter(const std::vector<std::string>& addresses, std::optional<Basi
   mg_set_request_handler(server_, "/metrics$", handle, this);
 }
 
-/// The server's accepting thread looks whether it is to stop every two seconds, and after every
-/// connection: one is made, again and again, until it has stopped.
+/// Stops the server. Its accepting thread checks for that every two seconds and after every
+/// connection, so this connects repeatedly until it has stopped.
 Exporter::~Exporter() {
   std::atomic<bool> stopped = false;
   std::thread waker;
@@ -174,7 +174,7 @@ Exporter::~Exporter() {
         std::this_thread::sleep_for(std::chrono::milliseconds(5));
       }
     });
-  } catch (const std::system_error&) {  // no thread to be had: it takes two seconds, then
+  } catch (const std::system_error&) {  // without a thread it takes two seconds
   }
   mg_stop(server_);
   stopped = true;
@@ -238,7 +238,7 @@ void Exporter::note_cpu() {
 bool Exporter::wait_for_scrape(double seconds) {
   {
     const std::lock_guard lock(text_mutex_);
-    text_.clear();  // what was made before is not shown any more
+    text_.clear();  // discards texts made before this call
   }
   const auto end = Clock::now() + std::chrono::duration_cast<Clock::duration>(
                                       std::chrono::duration<double>(seconds));

@@ -1,7 +1,7 @@
-// The HTTP server of a node: GET /metrics, and nothing else.
+// A node's HTTP server, which answers GET /metrics and nothing else.
 //
-// It runs on threads of its own at the lowest priority, so that no number of requests takes the
-// core from training; a text is made at most a few times a second, however many ask for it.
+// It runs on its own threads at the lowest priority, so that requests, however many, do not take
+// the core from training. A text is made at most a few times a second and shared by all requests.
 #pragma once
 
 #include <atomic>
@@ -25,7 +25,7 @@ struct mg_context;
 
 namespace syncnorm {
 
-/// The last thing that the server complained of; it says why it could not start.
+/// Keeps the server's last error message, which says why it could not start.
 class ServerComplaint {
  public:
   void keep(const char* message) {
@@ -44,25 +44,26 @@ class ServerComplaint {
 
 class Exporter {
  public:
-  /// `make_text` is called by one serving thread at a time. Throws InputError, with the reasons,
-  /// when it can listen on none of `addresses`.
+  /// Starts the server. Only one serving thread at a time calls `make_text`. Throws InputError with
+  /// the reasons when it can listen on none of `addresses`.
   Exporter(const std::vector<std::string>& addresses, std::optional<BasicAuth> auth,
            std::function<std::string()> make_text);
-  /// Ends open connections, and returns within about a second.
+  /// Closes open connections; returns within about a second, or two when no thread can be started.
   ~Exporter();
   Exporter(const Exporter&) = delete;
   Exporter& operator=(const Exporter&) = delete;
 
-  /// Where it listens, in the order given, with the real ports in place of 0.
+  /// The addresses on which it listens, in the order given, with the actual port in place of 0.
   const std::vector<ListenAddress>& addresses() const { return addresses_; }
 
-  /// The addresses where it could not listen, each with the reason: "127.0.0.1:80: Permission
+  /// The addresses on which it could not listen, each with the reason: "127.0.0.1:80: Permission
   /// denied".
   const std::vector<std::string>& refused() const { return refused_; }
 
   ServingCost cost() const;
 
-  /// Returns when an answer made after this call was sent, or after `seconds`. True: it was.
+  /// Waits up to `seconds` for a GET answered with a text made after this call. Returns true when
+  /// there was one.
   bool wait_for_scrape(double seconds);
 
  private:
@@ -82,14 +83,14 @@ class Exporter {
   Clock::time_point made_{};
 
   mutable std::mutex cost_mutex_;
-  std::map<int, double> cpu_seconds_;  // by thread: its clock at its last answer
+  std::map<int, double> cpu_seconds_;  // by thread: its CPU clock at its last answer
   std::atomic<std::uint64_t> scrapes_ = 0;
 
   Mutex awaited_mutex_;
   Condition awaited_changed_;
-  bool awaited_ SYNCNORM_GUARDED_BY(awaited_mutex_) = false;  // somebody waits for an answer
+  bool awaited_ SYNCNORM_GUARDED_BY(awaited_mutex_) = false;  // wait_for_scrape() is waiting
 
-  mg_context* server_ = nullptr;  // last: its threads use all of the above
+  mg_context* server_ = nullptr;  // declared last: its threads use all members above
 };
 
 }  // namespace syncnorm

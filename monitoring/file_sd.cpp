@@ -24,7 +24,7 @@ std::string host_name() {
   return name;
 }
 
-/// The name of a process as the kernel has it, "" if there is none or only its exit status is left.
+/// Returns the kernel's name of a process, or "" if it does not exist or is a zombie.
 std::string process_name(pid_t process) {
   std::ifstream file(fmt::format("/proc/{}/stat", process));
   std::string stat;
@@ -34,8 +34,8 @@ std::string process_name(pid_t process) {
   return stat[end + 2] == 'Z' ? "" : stat.substr(begin + 1, end - begin - 1);
 }
 
-/// Removes the files of killed runs. A process number that another run has now keeps its file:
-/// Prometheus then shows a target that is down, no more.
+/// Removes the files of killed runs. When another run reuses a process number, the old file stays:
+/// Prometheus then only shows a target that is down.
 void remove_stale(const fs::path& folder, const std::string& prefix) {
   std::error_code error;
   for (const fs::directory_entry& entry : fs::directory_iterator(folder, error)) {
@@ -60,7 +60,7 @@ TargetFile::TargetFile(const fs::path& folder, const std::vector<ListenAddress>&
         fmt::format("{}: cannot be created ({}); {}", folder.string(), error.message(), kHint));
   const std::string prefix = fmt::format("syncnorm-{}-", host_name());
   remove_stale(folder, prefix);
-  // One target, or every address of a list would be another instance of the same run.
+  // Writes one target only: Prometheus would take every address for another instance of the run.
   ListenAddress first = addresses.front();
   const std::string target =
       first.is_any() ? fmt::format("{}:{}", host_name(), first.port) : first.text();

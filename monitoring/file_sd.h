@@ -1,4 +1,5 @@
-// The target file by which a Prometheus with file_sd_configs finds a run: there while the run is.
+// The target file through which a Prometheus with file_sd_configs finds a run. It exists while the
+// run does.
 #pragma once
 
 #include <filesystem>
@@ -11,12 +12,12 @@ namespace syncnorm {
 
 class TargetFile {
  public:
-  /// Writes folder/syncnorm-HOST-PID.json, atomically, after removing those of processes of this
-  /// host that are gone. `run` is a label that Prometheus drops after relabeling. Throws InputError
-  /// when the folder cannot be made or written.
+  /// Writes folder/syncnorm-HOST-PID.json atomically, after removing the files of this host's
+  /// processes that no longer exist. `run` becomes a label that Prometheus drops after relabeling.
+  /// Throws InputError when the folder cannot be created or written.
   TargetFile(const std::filesystem::path& folder, const std::vector<ListenAddress>& addresses,
              const std::string& run);
-  /// Removes it.
+  /// Removes the file.
   ~TargetFile();
   TargetFile(const TargetFile&) = delete;
   TargetFile& operator=(const TargetFile&) = delete;

@@ -1,5 +1,5 @@
-// A block is the step, then for each layer five numbers and six vectors over its channels, of which
-// ranks' sums are enough (engine/probe/replica_spread.h).
+// See layer_metrics.h. A block is the step, then for each layer five numbers and six vectors over
+// its channels. They are sums that can be added over ranks (engine/probe/replica_spread.h).
 #include "monitoring/layer_metrics.h"
 
 #include <algorithm>
@@ -37,7 +37,7 @@ LayerReading reading(const LayerInfo& layer, double* sums) {
   result.effective_count = effective;
   result.mean_spread = spread.mean;
   result.variance_spread = spread.variance;
-  result.drift = std::sqrt(sums[3] / sums[4]);  // 0/0 in the first sample: not known
+  result.drift = std::sqrt(sums[3] / sums[4]);  // 0/0, unknown, in the first sample
   return result;
 }
 

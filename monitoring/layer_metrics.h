@@ -1,4 +1,4 @@
-// The statistics of normalization layers, from the sums that the ranks of a node published.
+// Statistics of normalization layers, computed from the sums that a node's ranks publish.
 #pragma once
 
 #include <cstdint>
@@ -11,26 +11,26 @@
 
 namespace syncnorm {
 
-/// One layer in one sampled step, over the replicas of one node. nan: not known.
+/// One layer's statistics in one sampled step, over the replicas of one node; nan where unknown.
 struct LayerReading {
   std::string name;
   double mean = 0.0, deviation = 0.0;  // of the layer's input, over all values and channels
-  double effective_count = 0.0;        // values per channel behind the normalizing statistics
+  double effective_count = 0.0;        // values per channel in the normalizing statistics
   double mean_spread = 0.0;            // rms over replicas and channels of (m − mean) / deviation
   double variance_spread = 0.0;        // the same of (v − variance) / variance
-  double drift = 0.0;  // rms over channels of the change of the normalizing mean since the
-                       // sample before, in deviations
+  double drift = 0.0;  // rms over channels of the change of the normalizing mean since the last
+                       // sample, in deviations
 };
 
-/// Numbers that a rank publishes for these layers.
+/// Returns how many numbers a rank publishes for these layers.
 std::size_t layer_block_size(std::span<const LayerInfo> layers);
-/// Lays the sums out as that many numbers.
+/// Writes the sums into `block`, which has layer_block_size() entries.
 void pack_layers(std::int64_t step, std::span<const LayerSums> layers, std::span<double> block);
-/// Adds up the blocks of several ranks. Nothing when they are of different steps.
+/// Adds up the blocks of several ranks. Returns nothing when they are of different steps.
 std::optional<std::vector<LayerReading>> read_layers(
     std::span<const LayerInfo> layers, const std::vector<std::vector<double>>& blocks);
 
-/// Readings of layers that were not sampled yet.
+/// Returns readings for layers that have not been sampled yet.
 std::vector<LayerReading> unknown_layers(std::span<const LayerInfo> layers);
 
 }  // namespace syncnorm

@@ -1,4 +1,4 @@
-// The list of all metrics, in the order in which they are exported.
+// See metric_families.h. All metrics, in the order in which they are exported.
 #include "monitoring/metric_families.h"
 
 #include <algorithm>
@@ -119,7 +119,7 @@ void add_state(Families& families, const RunValues& run, double now) {
 
 Labels rank_label(const RankReading& reading) { return {{"rank", std::to_string(reading.rank)}}; }
 
-/// One family with a value per rank.
+/// Adds one family with a value per rank.
 template <class Value>
 void per_rank(Families& families, MetricType type, const char* name, const char* help,
               const std::vector<RankReading>& ranks, const Value& value) {

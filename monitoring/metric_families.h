@@ -1,5 +1,5 @@
-// Numbers of the board to metric families of prometheus-cpp: every name, type, unit and help text
-// of what syncnorm exports is in metric_families.cpp.
+// Converts the board's numbers to metric families of prometheus-cpp. metric_families.cpp has the
+// name, type, unit and help text of everything that syncnorm exports.
 #pragma once
 
 #include <string>
@@ -16,9 +16,9 @@ namespace syncnorm {
 using Families = std::vector<prometheus::MetricFamily>;
 using Labels = std::vector<std::pair<std::string, std::string>>;
 
-/// What a run and its program are called; equal on all nodes of a run.
+/// Labels that identify a run and its program; equal on all nodes of a run.
 struct RunLabels {
-  Labels run;    // of syncnorm_run_info, the only metric that says which run it is
+  Labels run;    // of syncnorm_run_info, the only metric that identifies the run
   Labels build;  // of syncnorm_build_info
 };
 
@@ -27,22 +27,22 @@ struct RankReading {
   RankValues values;
 };
 
-/// What the exporter itself costs.
+/// The cost of the exporter itself.
 struct ServingCost {
-  double cpu_seconds = 0.0;  // of its threads' clocks
+  double cpu_seconds = 0.0;  // of its threads
   double scrapes = 0.0;
 };
 
 void add_info(Families& families, const RunLabels& labels);
-/// `now`: Unix time, seconds.
+/// `now` is Unix time in seconds.
 void add_run(Families& families, const RunValues& run, double now);
-/// The ranks of one node.
+/// Adds the metrics of one node's ranks.
 void add_ranks(Families& families, const std::vector<RankReading>& ranks);
 void add_layers(Families& families, const std::vector<LayerReading>& layers);
 void add_cost(Families& families, const ServingCost& serving,
               const std::vector<RankReading>& ranks);
 
-/// The text that Prometheus, node_exporter and the Pushgateway read.
+/// Formats the families as the text that Prometheus, node_exporter and the Pushgateway read.
 std::string exposition(const Families& families);
 
 }  // namespace syncnorm

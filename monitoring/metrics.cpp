@@ -1,5 +1,4 @@
-// See metrics.h. Read top down: what the training thread does in a step, then the serving side,
-// then start and end.
+// See metrics.h. The order: the training thread's work in a step, then serving, then start and end.
 #include "monitoring/metrics.h"
 
 #include <sys/resource.h>
@@ -69,7 +68,7 @@ Outcome outcome_of(const std::string& status) {
 
 }  // namespace
 
-/// Adds the CPU time of its scope to what publishing costs.
+/// Adds the CPU time of its scope to the cost of publishing.
 class Metrics::Publishing {
  public:
   explicit Publishing(RankValues& rank) : rank_(rank), begin_(thread_seconds()) {}
@@ -158,7 +157,7 @@ void Metrics::on_checkpoint_failed(const CheckpointFailedEvent&) {
   publish_run();
 }
 
-/// Rank 0 writes the run's numbers into its own block, which its node's first rank (itself) reads.
+/// Writes the run's numbers into rank 0's own block, which its node's first rank (itself) reads.
 void Metrics::publish_run() {
   if (board_ != nullptr) board_->own(kRunBlock).write(as_doubles(std::as_const(run_)));
 }
@@ -174,7 +173,7 @@ std::string Metrics::text() {
   std::vector<RankReading> ranks;
   for (std::size_t r = 0; r < board_->ranks().size(); ++r) {
     RankReading reading{board_->ranks()[r], {}};
-    // A block that cannot be read is that of a rank that died in the middle of writing.
+    // A block cannot be read when its rank died during a write.
     if (!board_->block(static_cast<int>(r), kRankBlock).read(as_doubles(reading.values))) continue;
     ranks.push_back(reading);
   }
@@ -185,7 +184,7 @@ std::string Metrics::text() {
   return exposition(families);
 }
 
-/// Readings of the last step that all ranks of the node have sampled.
+/// Returns the readings of the last step that all ranks of the node have sampled.
 std::vector<LayerReading> Metrics::layers() {
   std::vector<std::vector<double>> blocks;
   for (std::size_t r = 0; r < board_->ranks().size(); ++r) {
@@ -221,7 +220,7 @@ void Metrics::on_rank_start(const RankStartEvent& event) {
   rank_.peak_memory_bytes = peak_memory_bytes();
   publish_rank();
   if (comm_.rank() == 0) publish_run();
-  comm_.all_gather_text("");  // the first scrape has all ranks
+  comm_.all_gather_text("");  // so that the first scrape has all ranks
   started_ = true;
   agree(comm_, [&] {
     if (config_.prometheus && board_->is_first()) with_locations(loaded_, [&] { serve(); });
@@ -261,7 +260,7 @@ void Metrics::on_end(const EndEvent& event) {
   leave_outcome(outcome_of(event.status));
 }
 
-/// What stays when the exporter is gone. Nothing here ends a run that has come to its end.
+/// Publishes what remains after the exporter is gone. Failures here do not fail a finished run.
 void Metrics::leave_outcome(Outcome outcome) {
   run_.outcome = static_cast<double>(outcome);
   rank_.peak_memory_bytes = peak_memory_bytes();
@@ -281,7 +280,7 @@ void Metrics::leave_outcome(Outcome outcome) {
     attempt("metrics.pushgateway", [&] {
       push_metrics(config_.pushgateway, "syncnorm", run_dir_, text(), kPushDeadline);
     });
-  // Somebody watches: they should see how it ended. A run that was stopped has no time to wait.
+  // Someone is scraping and should see the outcome. A stopped run has no time to wait.
   const bool may_wait = outcome == Outcome::done || outcome == Outcome::diverged;
   if (may_wait && exporter_ != nullptr && exporter_->cost().scrapes > 0.0 && config_.linger > 0.0)
     exporter_->wait_for_scrape(config_.linger);
@@ -290,7 +289,7 @@ void Metrics::leave_outcome(Outcome outcome) {
 Metrics::~Metrics() {
   try {
     if (started_ && !ended_ && comm_.rank() == 0) leave_outcome(Outcome::failed);
-  } catch (...) {  // a destructor never throws; what it could not leave is lost
+  } catch (...) {  // a destructor never throws; what could not be published is lost
   }
   target_.reset();
 }

@@ -1,8 +1,8 @@
-// The metrics of a run: every rank publishes its numbers on the board of its node; the first rank
-// of each node serves them, and rank 0 adds what belongs to the whole run.
+// The metrics of a run: every rank publishes its numbers on its node's board, the first rank of
+// each node serves them, and rank 0 adds those of the whole run.
 //
-// An observer only writes a few numbers to memory. Serving, finding and pushing are done by other
-// threads, or after the last step.
+// An observer only writes a few numbers to memory. Other threads serve them; pushing happens after
+// the last step.
 #pragma once
 
 #include <atomic>
@@ -26,11 +26,11 @@ class Metrics final : public Observer, public RankObserver {
  public:
   using Say = std::function<void(const std::string& warning)>;
 
-  /// One on every rank, when metrics.any(). `say` shows a warning to the user. Collective; throws,
-  /// on every rank, when the password file is not as it should be. `loaded` and `comm` must outlive
-  /// it.
+  /// Constructed on every rank, when metrics.any(). `say` shows a warning to the user. Collective.
+  /// Throws on every rank when the password file is unusable. `loaded` and `comm` must outlive this
+  /// object.
   Metrics(const LoadedExperiment& loaded, Communicator& comm, Labels build, Say say);
-  /// A run that did not tell its end has failed: the textfile says so.
+  /// Publishes the outcome `failed` (textfile, Pushgateway) when on_end() was not called.
   ~Metrics() override;
 
   void on_start(const StartEvent& event) override;
@@ -40,12 +40,12 @@ class Metrics final : public Observer, public RankObserver {
   void on_checkpoint_failed(const CheckpointFailedEvent& event) override;
   void on_end(const EndEvent& event) override;
 
-  /// Collective; starts the exporter. Throws on every rank when one that is required cannot listen.
+  /// Starts the exporter. Collective. Throws on every rank when a required exporter cannot listen.
   void on_rank_start(const RankStartEvent& event) override;
   void on_rank_step(const RankStepEvent& event) override;
   void on_layers(std::int64_t step, std::span<const LayerSums> layers) override;
 
-  /// What a scrape gets now. Of the first rank of a node; by one thread at a time.
+  /// Returns the text for a scrape. Call it on the first rank of a node only.
   std::string text();
 
  private:
@@ -73,11 +73,11 @@ class Metrics final : public Observer, public RankObserver {
   std::vector<LayerInfo> layer_infos_;
   std::vector<double> layer_block_;  // of this rank
 
-  std::mutex reading_;  // text() is called by serving threads, and at the end
+  std::mutex reading_;  // guards text(), which serving threads call, and this one at the end
   std::vector<LayerReading> last_layers_;
   std::unique_ptr<TargetFile> target_;
-  std::atomic<const Exporter*> serving_{nullptr};  // once it is made: its threads begin before
-  std::unique_ptr<Exporter> exporter_;             // last: its threads use all of the above
+  std::atomic<const Exporter*> serving_{nullptr};  // set last: its threads start before that
+  std::unique_ptr<Exporter> exporter_;  // declared last: its threads use all members above
 };
 
 }  // namespace syncnorm

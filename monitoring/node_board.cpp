@@ -1,6 +1,6 @@
-// Ranks of one machine find each other by what they say of it, not by variables of a launcher: the
-// same host name and boot, and the same shared memory. The memory's name is removed as soon as all
-// have it mapped, so that nothing stays behind however the job ends.
+// See node_board.h. Ranks on one machine find each other without a launcher's variables: by equal
+// host name and boot, and by the same shared memory. The memory's name is removed as soon as all of
+// them have mapped it, so that nothing remains however the job ends.
 #include "monitoring/node_board.h"
 
 #include <fcntl.h>
@@ -35,7 +35,7 @@ NodeBoard::NodeBoard(Communicator& comm, std::vector<std::size_t> sizes)
   const std::vector<std::string> names = comm.all_gather_text(memory_ != nullptr ? name : "");
   const std::string& shared = names[static_cast<std::size_t>(ranks_[0])];
   if (!is_first() && !shared.empty()) map(shared, false);
-  comm.all_gather_text("");  // all have it
+  comm.all_gather_text("");  // all have mapped it
   if (is_first() && memory_ != nullptr) shm_unlink(name.c_str());
   if (!is_first() && shared.empty()) problem_ = "the first rank of the node has no shared memory";
   if (memory_ == nullptr) use_private_memory();
@@ -46,10 +46,10 @@ NodeBoard::~NodeBoard() { munmap(memory_, mapped_); }
 void NodeBoard::map(const std::string& name, bool create) {
   const std::size_t size = bytes_per_rank_ * ranks_.size();
   const int flags = create ? O_RDWR | O_CREAT | O_EXCL : O_RDWR;
-  if (create) shm_unlink(name.c_str());  // of a killed process that had the same number
+  if (create) shm_unlink(name.c_str());  // left by a killed process with the same number
   const int file = shm_open(name.c_str(), flags | O_CLOEXEC, S_IRUSR | S_IWUSR);
   void* memory = MAP_FAILED;
-  // posix_fallocate, because a full /dev/shm would otherwise kill the first write.
+  // posix_fallocate, because on a full /dev/shm the first write would otherwise kill the process.
   if (file >= 0 && (!create || (errno = posix_fallocate(file, 0, static_cast<off_t>(size))) == 0))
     memory = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
   if (memory == MAP_FAILED) {

@@ -1,5 +1,5 @@
-// The board of a node: memory that the ranks of one machine share, where each writes its own
-// numbers and the first of them reads all. Nothing is sent while training.
+// The board of a node: shared memory of the ranks on one machine, in which each rank writes its own
+// numbers and the first rank reads all of them. Nothing is sent during training.
 #pragma once
 
 #include <cstddef>
@@ -13,21 +13,22 @@ namespace syncnorm {
 
 class NodeBoard {
  public:
-  /// `sizes`: numbers in each block of a rank, the same on every rank. Collective over `comm`.
-  /// Where memory cannot be shared a rank sees its own blocks only; problem() then says why.
+  /// `sizes`: the count of numbers in each block of a rank, equal on every rank. Collective over
+  /// `comm`. Where memory cannot be shared, a rank sees only its own blocks, and problem() says
+  /// why.
   NodeBoard(Communicator& comm, std::vector<std::size_t> sizes);
   ~NodeBoard();
   NodeBoard(const NodeBoard&) = delete;
   NodeBoard& operator=(const NodeBoard&) = delete;
 
-  /// The ranks of this node, ascending, as numbers of `comm`.
+  /// The ranks of this node, ascending, as ranks of `comm`.
   const std::vector<int>& ranks() const { return ranks_; }
-  /// The index of this rank in ranks(): 0 is the one that serves.
+  /// The index of this rank in ranks(); rank 0 of these serves the metrics.
   int local_rank() const { return local_; }
   bool is_first() const { return local_ == 0; }
   const std::string& problem() const { return problem_; }
 
-  /// Block `index` of the rank ranks()[local]. Only that rank writes it.
+  /// Block `index` of rank ranks()[local]. Only that rank may write it.
   SharedBlock block(int local, std::size_t index) const;
   SharedBlock own(std::size_t index) const { return block(local_, index); }
 

@@ -1,4 +1,4 @@
-// A probe's event as the line of metrics.jsonl.
+// Formats a probe's event as a line of metrics.jsonl.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -7,8 +7,9 @@
 
 namespace syncnorm {
 
-/// `event`, `step`, `seconds`, and what was measured: `activations`, `gradients` and
-/// `covariate_shift` by layer, `landscape`. Numbers that are not finite are "nan", "inf", "-inf".
+/// Writes `event`, `step`, `seconds`, and whatever was measured: `activations`, `gradients`,
+/// `covariate_shift`, `signal_to_noise` and `replica_spread` by layer, and `landscape`. Numbers
+/// that are not finite become "nan", "inf", "-inf".
 nlohmann::ordered_json probe_json(const ProbeEvent& event);
 
 }  // namespace syncnorm

@@ -1,5 +1,6 @@
-// A request on a plain socket with one deadline for all of it: the push client of prometheus-cpp
-// has none, and a gateway that does not answer must not keep a finished job from ending.
+// See pushgateway.h. Uses a plain socket with one deadline for the whole request: prometheus-cpp's
+// push client has none, and a gateway that does not answer must not keep a finished job from
+// ending.
 #include "monitoring/pushgateway.h"
 
 #include <fcntl.h>
@@ -59,7 +60,7 @@ class Socket {
   Socket& operator=(const Socket&) = delete;
   int handle() const { return handle_; }
 
-  /// Waits until `events` are there.
+  /// Waits for `events`. Throws when the deadline passes.
   void wait(short events, Clock::time_point deadline) const {
     const auto left =
         std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now());
@@ -98,7 +99,7 @@ std::unique_ptr<Socket> connect_to(const Url& url, Clock::time_point deadline) {
   fail(fmt::format("{}:{}: {}", url.host, url.port, why));
 }
 
-/// A label value as a part of the path; base64, because it may have any byte in it.
+/// Encodes a label for the path; in base64, because its value may have any byte in it.
 std::string path_label(const std::string& name, const std::string& value) {
   std::string text = base64(value.empty() ? "=" : value);
   std::replace(text.begin(), text.end(), '+', '-');

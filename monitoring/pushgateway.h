@@ -1,12 +1,13 @@
-// One request to a Prometheus Pushgateway.
+// Pushes metrics to a Prometheus Pushgateway.
 #pragma once
 
 #include <string>
 
 namespace syncnorm {
 
-/// Replaces what the gateway at `url` (http://host[:port][/prefix]) holds for `job` and `instance`
-/// by `text`. Throws Error with the reason when it does not answer with success within `seconds`.
+/// Replaces the metrics that the gateway at `url` (http://host[:port][/prefix]) holds for `job` and
+/// `instance` with `text`. Throws InputError with the reason when it does not answer with success
+/// within `seconds`.
 void push_metrics(const std::string& url, const std::string& job, const std::string& instance,
                   const std::string& text, double seconds);
 

@@ -1,5 +1,5 @@
-// Events to JSON. The log is flushed at every event that is not a step, at the first step and then
-// at steps that come half a second after the last flush, so that it can be watched.
+// See run_log.h. The log is flushed at every event other than a step, at the first step, and at
+// steps at least half a second after a step last flushed it, so that it can be watched.
 #include "monitoring/run_log.h"
 
 #include <chrono>
@@ -24,7 +24,7 @@ using Json = nlohmann::ordered_json;
 constexpr std::chrono::milliseconds kFlushInterval{500};
 constexpr const char* kHint = "choose another run_dir";
 
-/// JSON has no nan or infinity: they become the strings "nan", "inf", "-inf".
+/// JSON has no nan or infinity; they become the strings "nan", "inf", "-inf".
 Json number(double value) {
   if (std::isfinite(value)) return value;
   return std::isnan(value) ? "nan" : (value > 0 ? "inf" : "-inf");
@@ -38,7 +38,7 @@ void RunLog::on_start(const StartEvent& event) {
   create_run_folder(folder_);
   write_whole(folder_ / "config.yaml", event.config_yaml, kHint);
   if (event.first_step == 0) {
-    // A fresh start. What an earlier try left in the log before its first checkpoint is void.
+    // A fresh start: an earlier try that left a log here wrote no checkpoint, so its log is void.
     std::error_code error;
     fs::remove(folder_ / "metrics.jsonl", error);
     log_.open(folder_ / "metrics.jsonl");
@@ -75,7 +75,7 @@ void RunLog::write(const Json& json) {
   log_.flush();
 }
 
-/// Drops what lies behind the checkpoint: steps that will be run again, and a torn last line.
+/// Drops log lines after the checkpoint: steps that will run again, and a torn last line.
 void RunLog::cut_back(std::int64_t step) {
   const fs::path path = folder_ / "metrics.jsonl";
   std::string kept;
@@ -83,7 +83,7 @@ void RunLog::cut_back(std::int64_t step) {
     const Json json = Json::parse(line, nullptr, false);
     if (json.is_discarded() || !json.is_object()) return;
     const std::string event = text_of(json, "event");
-    // A run that is resumed at its end is evaluated once more.
+    // A run that is resumed at its end is evaluated again.
     const bool again = event == "eval" && step == start_.total_steps;
     const bool behind = json.contains("step") && json["step"].is_number_integer() &&
                         json["step"].get<std::int64_t>() > step - (again ? 1 : 0);
@@ -186,7 +186,7 @@ void RunLog::on_end(const EndEvent& event) {
   } catch (const InputError& error) {
     throw CheckpointError(error.what());
   }
-  if (lost > 0 && event.status == "done")  // other ends have an exit code of their own
+  if (lost > 0 && event.status == "done")  // other ends have their own exit code
     throw CheckpointError(fmt::format("{}: {} lines were lost; the checkpoints are complete",
                                       (folder_ / "metrics.jsonl").string(), lost));
 }

@@ -1,4 +1,4 @@
-// The run folder: config.yaml, metrics.jsonl and summary.json, written as the run goes.
+// The run folder: config.yaml, metrics.jsonl and summary.json, written during the run.
 #pragma once
 
 #include <filesystem>
@@ -9,12 +9,13 @@
 
 namespace syncnorm {
 
-/// One JSON object a line, each with `event`; numbers are printed so that they read back to the
-/// same bits. Throws InputError when the folder cannot be written at the start, and CheckpointError
-/// at the end when something of the result is missing; between them a full disk is a warning.
+/// Writes one JSON object per line, each with `event`; numbers are printed so that they read back
+/// to the same bits. Throws InputError when the folder cannot be written at the start, and
+/// CheckpointError at the end when part of the result is missing; in between, a full disk only
+/// causes a warning.
 class RunLog final : public Observer {
  public:
-  /// `say` takes warnings.
+  /// `say` shows warnings to the user.
   explicit RunLog(AppendFile::Say say) : log_("line", std::move(say)) {}
 
   void on_start(const StartEvent& event) override;

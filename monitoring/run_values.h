@@ -1,5 +1,5 @@
-// The numbers that travel over the board, as plain records of doubles: one per run, written by rank
-// 0, and one per rank. Counters count from the start of this launch.
+// The numbers published on the board, as plain structs of doubles: one per run, written by rank 0,
+// and one per rank. Counters count from the start of this launch.
 #pragma once
 
 #include <array>
@@ -13,11 +13,11 @@ namespace syncnorm {
 
 inline constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
 
-/// Upper bounds of the buckets of the step's duration, seconds; one more counts all above.
+/// Upper bounds of the step duration's buckets, in seconds; one more bucket counts longer steps.
 inline constexpr std::array<double, 13> kStepBuckets = {
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0};
 
-/// How a run stands; RunValues::outcome.
+/// The state of a run; RunValues::outcome.
 enum class Outcome { running, done, stopped, diverged, failed };
 inline constexpr std::array<const char*, 5> kOutcomes = {"running", "done", "stopped", "diverged",
                                                          "failed"};
@@ -32,22 +32,22 @@ struct RunValues {
   std::array<double, 2> evaluation_accuracy = {kUnknown, kUnknown};
   double evaluation_seconds = 0.0;
   double checkpoints = 0.0, checkpoint_seconds = 0.0, checkpoint_bytes = 0.0;
-  double checkpoint_time = 0.0;  // Unix, of the last success
+  double checkpoint_time = 0.0;  // Unix time, of the last success
   double checkpoint_failures = 0.0;
   double restarts = 0.0;
-  double start_time = 0.0;            // Unix, of this launch
-  double first_start_time = 0.0;      // Unix, of the run's first launch
-  double earlier_step_seconds = 0.0;  // of launches before, in steps that count
+  double start_time = 0.0;            // Unix time, of this launch
+  double first_start_time = 0.0;      // Unix time, of the run's first launch
+  double earlier_step_seconds = 0.0;  // of earlier launches, in steps that count
   double outcome = 0.0;
 };
 
 struct RankValues {
   double steps = 0.0, step_seconds = 0.0, data_seconds = 0.0, work_seconds = 0.0;
-  double recent_work_seconds = 0.0;  // of a step, smoothed
+  double recent_work_seconds = 0.0;  // of one step, smoothed
   PhaseSums exposed{}, in_flight{}, bytes{};
   double gradient_norm = kUnknown;
   double arena_bytes = 0.0, peak_memory_bytes = 0.0;
-  double publish_cpu_seconds = 0.0;  // of the training thread, spent in telling
+  double publish_cpu_seconds = 0.0;  // of the training thread, spent in publishing
 };
 
 template <class Record>

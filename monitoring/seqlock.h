@@ -1,8 +1,8 @@
-// A block of numbers with one writer and any readers, in memory that processes may share: readers
-// never hold the writer up, and never see half of a write.
+// A block of numbers with one writer and any number of readers, in memory that processes may share.
+// Readers never block the writer and never see a partial write.
 //
-// A sequence lock: odd while a write is under way. Values are relaxed atomics, so that a reader
-// that is too early reads numbers it throws away, not a data race.
+// It is a sequence lock: the sequence is odd during a write. Values are relaxed atomics, so a read
+// that overlaps a write yields numbers that are discarded, not a data race.
 #pragma once
 
 #include <atomic>
@@ -15,7 +15,7 @@ namespace syncnorm {
 class SharedBlock {
  public:
   SharedBlock() = default;
-  /// `memory`: bytes(count) of them, 8-byte aligned, zero at first, shared by writer and readers.
+  /// `memory`: bytes(count) bytes, 8-byte aligned, initially zero, shared by writer and readers.
   SharedBlock(void* memory, std::size_t count)
       : sequence_(static_cast<std::atomic<std::uint64_t>*>(memory)),
         values_(reinterpret_cast<std::atomic<double>*>(sequence_ + 1)),
@@ -24,7 +24,7 @@ class SharedBlock {
   static std::size_t bytes(std::size_t count) { return sizeof(std::uint64_t) * (1 + count); }
   std::size_t count() const { return count_; }
 
-  /// Only one thread writes; never waits. `values` has count() entries.
+  /// Writes count() `values`. Never waits. Only one thread may write.
   void write(std::span<const double> values) {
     const std::uint64_t before = sequence_->load(std::memory_order_relaxed);
     sequence_->store(before + 1, std::memory_order_relaxed);
@@ -33,8 +33,8 @@ class SharedBlock {
     sequence_->store(before + 2, std::memory_order_release);
   }
 
-  /// False when nothing was written yet, or a writer was in the way at every try (or died in the
-  /// middle); `values` is then of no use.
+  /// Returns false when nothing was written yet, or when every try overlapped a write (the writer
+  /// may have died during one); `values` is then unusable.
   bool read(std::span<double> values) const {
     constexpr int kTries = 100;
     for (int attempt = 0; attempt < kTries; ++attempt) {

@@ -62,14 +62,14 @@ std::string event(std::int64_t step, const std::string& content) {
          varint(static_cast<std::uint64_t>(step)) + content;
 }
 
-/// SessionLog: status = 1, with START = 1. Readers then forget what older files say of this step
-/// and those behind it: the steps between the checkpoint and the end of the run that was resumed.
+/// SessionLog: status = 1, with START = 1. It makes readers discard this step and later ones of
+/// older files: the steps that a resumed run had lost after its checkpoint.
 std::string session_start() { return bytes_field(7, key(1, kVarint) + varint(1)); }
 
 constexpr std::string_view kFileName = "events.out.tfevents.";
 
-/// Seconds since 1970 for the name of a new file. Readers go by the order of names, so it is later
-/// than those of all files in the folder.
+/// Returns the time (Unix, seconds) for the name of a new file. Readers sort files by name, so it
+/// is later than that of every file in the folder.
 std::int64_t next_time(const std::filesystem::path& folder) {
   std::int64_t time = std::chrono::duration_cast<std::chrono::seconds>(
                           std::chrono::system_clock::now().time_since_epoch())

@@ -1,4 +1,4 @@
-// TensorBoard event files: the run's curves for those who look at them there.
+// TensorBoard event files with the run's curves.
 //
 // The format, from TensorFlow's description: a file is a list of records, each
 //   length (u64), masked CRC-32C of the length (u32), data, masked CRC-32C of the data (u32),
@@ -24,11 +24,11 @@ std::uint32_t crc32c(std::string_view bytes);
 
 class TensorBoard final : public Observer {
  public:
-  /// `say` takes warnings.
+  /// `say` shows warnings to the user.
   explicit TensorBoard(AppendFile::Say say) : file_("record", std::move(say)) {}
 
-  /// Opens run_dir/events.out.tfevents.TIME.HOST.PID at the start, behind those that are there. A
-  /// file that cannot be written is an InputError there; later a full disk is a warning.
+  /// Opens run_dir/events.out.tfevents.TIME.HOST.PID, sorted after existing ones. Throws InputError
+  /// when the file cannot be written; later, a full disk only causes a warning.
   void on_start(const StartEvent& event) override;
   void on_step(const StepEvent& event) override;
   void on_eval(const EvalEvent& event) override;

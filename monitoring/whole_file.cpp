@@ -15,7 +15,8 @@ namespace syncnorm {
 
 void write_whole(const std::filesystem::path& path, const std::string& text,
                  const std::string& hint) {
-  // Two runs may write into one folder; a hidden name, because others read all *.json or *.prom.
+  // The process number, because two runs may write into one folder; a hidden name, because others
+  // read all *.json or *.prom there.
   const std::filesystem::path temporary =
       path.parent_path() / fmt::format(".{}.{}.tmp", path.filename().string(), getpid());
   std::ofstream out(temporary, std::ios::binary | std::ios::trunc);

@@ -1,4 +1,4 @@
-// Files that readers see whole or not at all.
+// Writes files atomically: readers see either the whole file or none.
 #pragma once
 
 #include <filesystem>
@@ -6,8 +6,8 @@
 
 namespace syncnorm {
 
-/// Replaces `path` by way of a file beside it. Throws InputError "PATH: cannot be written (why);
-/// `hint`".
+/// Replaces `path` by renaming a temporary file beside it. Throws InputError "PATH: cannot be
+/// written (why); `hint`".
 void write_whole(const std::filesystem::path& path, const std::string& text,
                  const std::string& hint);
 

@@ -1,5 +1,5 @@
-// See copy.h. The loops are spelled with intrinsics because a compiler makes a call of memcpy of
-// anything plainer, and memcpy chooses between both kinds of store by itself.
+// See copy.h. The loops use intrinsics because compilers turn plainer ones into a call of memcpy,
+// which chooses between the two kinds of store by itself.
 #include "kernels/bench/copy.h"
 
 #include <immintrin.h>
@@ -7,13 +7,13 @@
 namespace syncnorm {
 namespace {
 
-constexpr std::size_t kBlock = 32;  // values of a turn: two lines
+constexpr std::size_t kBlock = 32;  // values per iteration: two cache lines
 
 [[gnu::target("avx")]] void copy_blocks_avx(const float* from, float* to, std::size_t count) {
   for (std::size_t i = 0; i < count; i += kBlock) {
     __m256 part[4];
     for (int p = 0; p < 4; ++p) part[p] = _mm256_load_ps(from + i + 8 * p);
-    // What happens to the values in between is unknown to the compiler: no memcpy.
+    // Hides the values from the compiler, which would otherwise call memcpy.
     asm volatile("" : "+x"(part[0]), "+x"(part[1]), "+x"(part[2]), "+x"(part[3]));
     for (int p = 0; p < 4; ++p) _mm256_store_ps(to + i + 8 * p, part[p]);
   }
@@ -53,7 +53,7 @@ void copy_plainly(const float* from, float* to, std::size_t count) {
 
 void copy_past_caches(const float* from, float* to, std::size_t count) {
   copy_all(__builtin_cpu_supports("avx") ? stream_blocks_avx : stream_blocks_sse, from, to, count);
-  _mm_sfence();  // counted: the stores are on their way to memory until here
+  _mm_sfence();  // timed too: until here the stores may not have reached memory
 }
 
 }  // namespace syncnorm

@@ -1,5 +1,5 @@
-// See norm_bench.h. A round measures every kernel with a copy just before it, so that what slows
-// the machine down for a while slows both.
+// See norm_bench.h. Each round measures every kernel right after a copy, so that a temporary
+// slowdown of the machine affects both.
 #include "kernels/bench/norm_bench.h"
 
 #include <algorithm>
@@ -15,7 +15,7 @@ namespace {
 
 using Call = std::function<void()>;
 
-/// With what was queued; on the CPU that is nothing.
+/// Seconds per call, including the queued work.
 double seconds_of(Device& device, const Call& call, int calls) {
   const auto begin = Clock::now();
   for (int i = 0; i < calls; ++i) call();
@@ -23,12 +23,12 @@ double seconds_of(Device& device, const Call& call, int calls) {
   return seconds_since(begin) / calls;
 }
 
-/// A call that is repeated until the clock's own cost is lost in it; small tensors so stay in the
-/// cache from call to call.
+/// A call repeated until the clock's cost is negligible; small tensors thus stay in the cache from
+/// call to call.
 class Timed {
  public:
   Timed(Device& device, Call call) : device_(device), call_(std::move(call)) {
-    // Seconds; a queue's own cost, some microseconds, must be lost in it.
+    // Seconds; on a device with queues, the microseconds of queueing must be negligible.
     const double span = device.host_memory() ? 2e-4 : 2e-2;
     call_();
     device.synchronize();
@@ -36,7 +36,7 @@ class Timed {
     calls_ = static_cast<int>(std::clamp(std::ceil(span / once), 1.0, 1e4));
   }
   double seconds() const {
-    if (calls_ > 1) call_();  // what ran before has left another working set
+    if (calls_ > 1) call_();  // warms the caches: another working set was in use
     return seconds_of(device_, call_, calls_);
   }
 
@@ -78,7 +78,7 @@ NormBench bench_norms(Device& device, const NormShape& shape, int rounds) {
 
   struct Pair {
     Timed ours;
-    std::vector<Timed> onednn;  // or none
+    std::vector<Timed> onednn;  // empty when oneDNN has none
   };
   std::vector<Pair> pairs;
   for (const NormCase& one : cases.cases()) {

@@ -1,6 +1,6 @@
-// What `syncnorm bench norm` measures: every pass of a device's normalization kernels, a copy of
-// the same tensor and, on the CPU in f32, oneDNN's own batch normalization, in turns within one
-// run.
+// The measurements of `syncnorm bench norm`: every pass of a device's normalization kernels, a copy
+// of the same tensor and, on the CPU in f32, oneDNN's own batch normalization, interleaved within
+// one run.
 #pragma once
 
 #include <cstddef>
@@ -23,25 +23,25 @@ struct NormShape {
   std::size_t bytes() const { return values() * storage_bytes(storage); }
 };
 
-/// Seconds are those of one call, by round.
+/// Seconds per call, one entry per round.
 struct NormKernelBench {
   std::string name;
-  int passes = 0;  // over the tensor, each read or written once: what has to move
+  int passes = 0;  // tensor reads and writes that the kernel cannot avoid
   std::vector<double> seconds;
-  std::vector<double> copy_seconds;    // of the faster copy, just before
-  std::vector<double> onednn_seconds;  // of oneDNN's, just after; empty when it has none
+  std::vector<double> copy_seconds;    // of the faster copy, measured just before
+  std::vector<double> onednn_seconds;  // of oneDNN's, measured just after; empty when it has none
 };
 
 struct NormBench {
   NormShape shape;
-  // streamed: with non-temporal stores; empty where the device has one kind of copy
+  // streamed: with non-temporal stores; empty where the device has only one kind of copy
   std::vector<double> plain_copy, streamed_copy;
-  bool streamed_is_faster = false;  // so that it is the one compared with
-  std::string onednn;               // what oneDNN runs; "": nothing
+  bool streamed_is_faster = false;  // then kernels are compared with it
+  std::string onednn;               // implementation that oneDNN runs; "" for none
   std::vector<NormKernelBench> kernels;
 };
 
-/// Takes about seven times the tensor's bytes. `rounds` ≥ 1.
+/// Runs the benchmark; allocates about seven times the tensor's bytes. `rounds` ≥ 1.
 NormBench bench_norms(Device& device, const NormShape& shape, int rounds);
 
 }  // namespace syncnorm

@@ -1,9 +1,9 @@
 // See norm_cases.h.
 //
-// Passes are counted as a kernel has to move them when nothing stays in a cache: the forward pass
-// reads x twice and writes y, and reads the residual once more; the backward pass reads dy and x
-// twice and writes dx; behind a residual add it also reads the other gradient and y, and keeps the
-// masked gradient, which is the residual's too.
+// Passes are the reads and writes of a tensor that a kernel needs when nothing stays in a cache.
+// The forward pass reads x twice and writes y, and reads the residual if there is one. The backward
+// pass reads dy and x twice and writes dx; after a residual add it also reads the other gradient
+// and y, and writes the masked gradient, which is the residual's gradient, too.
 #include "kernels/bench/norm_cases.h"
 
 #include <numeric>
@@ -38,7 +38,7 @@ NormCases::NormCases(Device& device, const NormShape& shape)
   add_group("group", std::gcd(shape.channels, 8), true);
   add_group("layer", 1, true);
   add_group("rms", 1, false);
-  // What a kernel reads must be there: statistics, masks, oneDNN's workspaces.
+  // Runs every case once to fill the inputs of others: statistics, masks, oneDNN's workspaces.
   for (const NormCase& one : cases_) {
     one.run();
     if (one.onednn) one.onednn();

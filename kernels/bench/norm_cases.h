@@ -1,5 +1,5 @@
-// The kernels that `syncnorm bench norm` runs, with the tensors that they need: each is one call of
-// what a training step calls, or several that make a whole forward or backward pass.
+// The kernels that `syncnorm bench norm` runs, and their tensors. Each case is one call from a
+// training step, or the calls of a whole forward or backward pass.
 #pragma once
 
 #include <functional>
@@ -17,7 +17,7 @@ struct NormCase {
   std::string name;
   int passes = 0;
   std::function<void()> run;
-  std::function<void()> onednn;  // the same by oneDNN; may be empty
+  std::function<void()> onednn;  // the same by oneDNN, or empty
 };
 
 class NormCases {
@@ -28,7 +28,7 @@ class NormCases {
 
   const std::vector<NormCase>& cases() const { return cases_; }
   std::string onednn() const { return onednn_ ? onednn_->implementation() : ""; }
-  /// Two tensors that a copy may read and overwrite.
+  /// Two tensors for a copy to read and to overwrite.
   const float* source() const { return x_.as<float>().data(); }
   float* target() const { return y_.as<float>().data(); }
 
@@ -39,7 +39,7 @@ class NormCases {
   template <class T>
   void fill(const Buffer& buffer, const std::vector<T>& values);
   Buffer vector(std::size_t values, float value);
-  /// The compiled operation, bound to its operands.
+  /// Compiles the operation and binds it to its operands.
   template <class O>
   Call call(O op, const PointersOf<O>& operands);
   void add(const std::string& name, int passes, Call run, Call onednn = {});
@@ -50,9 +50,9 @@ class NormCases {
   NormShape shape_;
   unsigned seed_ = 1;
   Buffer x_, residual_, y_, dy_, dy2_, dx_, g_;
-  Buffer mean_, inv_std_, gamma_, beta_, dgamma_, dbeta_;  // mean and inv_std for every sample
+  Buffer mean_, inv_std_, gamma_, beta_, dgamma_, dbeta_;  // mean and inv_std per sample
   Buffer sums_, gradient_sums_;
-  std::optional<OneDnnNorm> onednn_, onednn_relu_;  // on the CPU, in f32
+  std::optional<OneDnnNorm> onednn_, onednn_relu_;  // on the CPU in f32
   std::vector<NormCase> cases_;
 };
 

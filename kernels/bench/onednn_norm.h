@@ -1,4 +1,4 @@
-// oneDNN's own batch normalization, for `syncnorm bench norm` to stand beside ours: same shape,
+// oneDNN's own batch normalization, which `syncnorm bench norm` compares with ours: same shape,
 // channels last, training, scale and shift, one thread.
 #pragma once
 
@@ -11,15 +11,15 @@ namespace syncnorm {
 
 class OneDnnNorm {
  public:
-  /// `relu`: fused into both directions, the mask kept in oneDNN's workspace.
+  /// `relu`: fuses ReLU into both directions; oneDNN's workspace keeps the mask.
   OneDnnNorm(const NormShape& shape, bool relu);
   ~OneDnnNorm();
   OneDnnNorm(OneDnnNorm&&) noexcept;
 
   void forward(const float* x, float* y);
-  /// The backward pass of the last forward pass.
+  /// Runs the backward pass of the last forward pass.
   void backward(const float* dy, const float* x, float* dx);
-  /// oneDNN's name of what it runs, such as "bnorm_jit:avx2".
+  /// oneDNN's name for the implementation, such as "bnorm_jit:avx2".
   std::string implementation() const;
 
  private:

@@ -1,8 +1,8 @@
-// What the CPU kernels share: the loops of this processor, the oneDNN engine, one scratch area.
+// State shared by the CPU kernels: the loops for this processor, the oneDNN engine, and scratch
+// memory.
 //
-// One file per kind of operation specializes compile() below; device.cpp only
-// forwards. Kernels of one context run one at a time, so one scratch area of the largest size
-// serves them all.
+// One file per kind of operation specializes compile() below; device.cpp only forwards. The kernels
+// of a context run one at a time, so they can share one scratch area of the largest size.
 #pragma once
 
 #include <memory>
@@ -15,7 +15,8 @@
 
 namespace syncnorm::cpu {
 
-/// Memory that kernels share; they run one at a time. Asked for while compiling, used later.
+/// Memory that kernels share, since they run one at a time. Kernels request it when compiled and
+/// use it when run.
 class Scratch {
  public:
   void need(std::size_t bytes);
@@ -25,7 +26,8 @@ class Scratch {
   Buffer buffer_;
 };
 
-/// How this processor computes on bf16: not at all, until Device::use_storage() has been asked.
+/// The way in which this processor computes on bf16; `none` until Device::use_storage() is called
+/// for it.
 enum class BFloat16Arithmetic { none, native, emulated };
 
 class Context {
@@ -40,10 +42,10 @@ class Context {
   dnnl::stream stream;
 
   BFloat16Arithmetic bf16 = BFloat16Arithmetic::none;
-  Scratch scratch;  // oneDNN's
-  Scratch wide;     // of emulated bf16 kernels, which call oneDNN
+  Scratch scratch;  // for oneDNN
+  Scratch wide;     // for emulated bf16 kernels, which themselves call oneDNN
 
-  /// The type that oneDNN computes on. Throws InputError when bf16 was not asked for.
+  /// The type on which oneDNN computes. Throws InputError for bf16 without Device::use_storage().
   dnnl::memory::data_type onednn_type(Storage storage) const;
   bool emulates(Storage storage) const {
     return storage == Storage::bf16 && bf16 == BFloat16Arithmetic::emulated;
@@ -52,19 +54,19 @@ class Context {
 
 Buffer allocate_host(std::size_t bytes);
 
-/// Whether a tensor of `values` is too large to be found in a cache by who reads it next.
+/// Returns true for a tensor of `values` that is too large to be still in a cache at its next read.
 constexpr bool past_caches(std::size_t values, Storage storage) {
   return values * storage_bytes(storage) >= std::size_t{16} << 20;
 }
 
-/// Calls body<S>() for the type S that values stored as `storage` have in memory.
+/// Calls body<S>(), where S is the in-memory type of values of this storage.
 template <class Body>
 auto with_storage(Storage storage, const Body& body) {
   return storage == Storage::f32 ? body.template operator()<float>()
                                  : body.template operator()<BFloat16>();
 }
 
-/// Defined for every operation in the file that knows it.
+/// Specialized for every operation in the file of its kind.
 template <class O>
 KernelPtr compile(Context&, const O&);
 

@@ -1,5 +1,6 @@
-// Convolutions with oneDNN: channels-last activations, weights packed once per step into the layout
-// that oneDNN prefers, always the direct algorithm so that the choice never depends on timing.
+// Convolutions with oneDNN: channels-last activations, and weights packed once per step into the
+// layout that oneDNN prefers. The algorithm is always direct, so the choice never depends on
+// timing.
 #include "kernels/cpu/dnnl_call.h"
 #include "kernels/cpu/emulate.h"
 
@@ -14,7 +15,7 @@ struct Descriptors {
   memory::dims stride, padding;
 };
 
-/// `type`: of activations and packed weights; bias is f32.
+/// `type` is the type of activations and packed weights; the bias is f32.
 Descriptors describe(const ConvShape& s, int samples, memory::data_type type) {
   const memory::dims kernel = {s.filters, s.channels, s.kernel, s.kernel};
   return {{{samples, s.channels, s.height, s.width}, type, memory::format_tag::nhwc},
@@ -54,7 +55,7 @@ dnnl::convolution_backward_data::primitive_desc dgrad_pd(Context& context, const
   return {desc, user_scratchpad(), context.engine, forward_pd(context, s, samples, type, nullptr)};
 }
 
-/// The layout that ConvPack writes: the one for a full batch, whatever the batch of a call.
+/// The layout that ConvPack writes: the one for a full batch, whatever the batch of the call.
 memory::desc packed_layout(Context& context, const ConvShape& s, Storage storage, bool for_dgrad) {
   const memory::data_type type = context.onednn_type(storage);
   return for_dgrad ? dgrad_pd(context, s, s.pack_samples, type, nullptr).weights_desc()
@@ -153,7 +154,7 @@ KernelPtr compile(Context& context, const ConvWgrad& op) {
   const ConvShape& s = op.shape;
   const memory::data_type type = context.onednn_type(op.storage);
   const Descriptors d = describe(s, op.samples, type);
-  // The gradient is f32 whatever the activations are: a sum over all pixels.
+  // The gradient is f32 whatever the type of the activations, because it is a sum over all pixels.
   const memory::desc weights({s.filters, s.channels, s.kernel, s.kernel}, kF32,
                              memory::format_tag::any);
   const auto desc = s.bias ? dnnl::convolution_backward_weights::desc(
@@ -171,7 +172,8 @@ KernelPtr compile(Context& context, const ConvWgrad& op) {
 
   const bool direct = pd.diff_weights_desc() == canonical_weights(s);
   DnnlCall unpack;
-  // The packed gradient has a place of its own: padded channels are oneDNN's to write and read.
+  // The packed gradient needs its own buffer, because oneDNN writes and reads padded channels in
+  // it.
   std::shared_ptr<Buffer> packed;
   if (!direct) {
     unpack = make_reorder(context, pd.diff_weights_desc(), canonical_weights(s));

@@ -1,10 +1,10 @@
-// What differs between the deviations that BatchNorm can divide by (root mean square, mean
-// absolute, largest absolute): their statistics and the input gradient.
+// The deviations by which BatchNorm can divide (root mean square, mean absolute, largest absolute):
+// the statistics of the last two, and the input gradient of all three.
 //
 // With inv_std k = 1/√(s² + eps) every deviation has
 //   dx = k·(γ·g − mean(γ·g)) − k²·mean(γ·g·x̂)·n·s·∂s/∂x,
-// where n·s·∂s/∂x is x − mean for l2, s·factor·(q − mean(q)) for l1 with q = sign(x − mean), and
-// s·n·(q − Σq/n)/m for linf with q that sign at the m largest deviations and 0 elsewhere.
+// where n·s·∂s/∂x is x − mean for l2; s·factor·(q − mean(q)) with q = sign(x − mean) for l1; and
+// s·n·(q − Σq/n)/m for linf, where q is that sign at the m largest deviations and 0 elsewhere.
 #include <vector>
 
 #include "kernels/cpu/context.h"
@@ -29,7 +29,7 @@ Direction direction_of(Deviation kind) {
   return Direction::value;
 }
 
-/// The input gradient; its vectors are reused from call to call.
+/// Computes the input gradient; its vectors are reused from call to call.
 template <class S>
 class BatchInputGradientBody {
  public:

@@ -1,5 +1,5 @@
-// The CPU device: picks the instruction set, forces oneDNN to one thread, forwards operations to
-// the file that knows them.
+// The CPU device: selects the instruction set, limits oneDNN to one thread, and forwards operations
+// to the file of their kind.
 #include "kernels/device.h"
 
 #include <sys/mman.h>
@@ -39,8 +39,8 @@ const Loops& select_loops(const std::string& isa) {
 
 Buffer allocate_host(std::size_t bytes) {
   if (bytes == 0) return {};
-  // Large buffers take huge pages where the system offers them: a page fault and an entry of the
-  // translation buffer for 2 MiB instead of 4 KiB.
+  // Large buffers use huge pages where the system offers them: one page fault and one TLB entry per
+  // 2 MiB instead of per 4 KiB.
   constexpr std::size_t kHugePage = std::size_t{2} << 20;
   constexpr double kMiB = 1 << 20;
   const bool large = bytes >= 2 * kHugePage;
@@ -50,7 +50,7 @@ Buffer allocate_host(std::size_t bytes) {
   if (data == nullptr)
     throw OutOfMemoryError(
         fmt::format("{:.1f} MiB of memory", static_cast<double>(rounded) / kMiB));
-  if (large) madvise(data, rounded, MADV_HUGEPAGE);  // a hint: refused is as good
+  if (large) madvise(data, rounded, MADV_HUGEPAGE);  // only a hint: refusal is harmless
   std::memset(data, 0, rounded);
   return {static_cast<std::byte*>(data), bytes, [](std::byte* p) { std::free(p); }};
 }
@@ -75,7 +75,7 @@ dnnl::memory::data_type Context::onednn_type(Storage storage) const {
 namespace {
 
 bool has_bf16_instructions() {
-  // oneDNN's names for what it would use: avx512_core_bf16 and everything above it.
+  // The instruction set that oneDNN would use: avx512_core_bf16 or one that includes it.
   const auto isa = static_cast<unsigned>(dnnl::get_effective_cpu_isa());
   const auto bf16 = static_cast<unsigned>(dnnl::cpu_isa::avx512_core_bf16);
   return (isa & bf16) == bf16;
@@ -123,7 +123,7 @@ class CpuDevice final : public Device {
 namespace syncnorm {
 
 std::unique_ptr<Device> make_cpu_device(const std::string& isa) {
-  // oneDNN's thread count changes the order of wgrad's sums; one rank is one core.
+  // oneDNN's thread count changes the order of wgrad's sums. A rank uses one core.
   if (omp_set_num_threads != nullptr) omp_set_num_threads(1);
   return std::make_unique<cpu::CpuDevice>(cpu::select_loops(isa));
 }

@@ -1,5 +1,5 @@
-// A oneDNN primitive that is called with raw pointers and without allocating: the argument list is
-// built once, and each call only swaps the data handles.
+// A oneDNN primitive called with raw pointers and without allocation: the argument list is built
+// once, and each call only replaces the data handles.
 #pragma once
 
 #include <array>
@@ -31,7 +31,7 @@ class DnnlCall {
 
   void run(std::initializer_list<const void*> pointers) {
     std::size_t i = 0;
-    // oneDNN takes what it reads as it takes what it writes.
+    // oneDNN takes inputs, too, as non-const pointers.
     for (const void* pointer : pointers) memories_[i++].set_data_handle(const_cast<void*>(pointer));
     if (has_scratchpad_) memories_[i].set_data_handle(context_->scratch.data());
     dnnl::error::wrap_c_api(

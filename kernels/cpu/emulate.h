@@ -1,6 +1,6 @@
-// bf16 on a processor without instructions for it: a kernel that computes in f32 is given widened
-// copies of its stored operands, and what it writes is rounded. Slow, and as accurate as the real
-// thing, since that accumulates in f32 too.
+// bf16 on a processor without instructions for it: an f32 kernel gets widened copies of its stored
+// operands, and its results are rounded. This is slow, but as accurate as native bf16, which also
+// accumulates in f32.
 #pragma once
 
 #include <vector>
@@ -9,7 +9,7 @@
 
 namespace syncnorm::cpu {
 
-/// `values`: how many each stored operand has, in the order of `operands`.
+/// `values`: the number of values of each stored operand, in the order of `operands`.
 KernelPtr emulate_bf16(Context& context, KernelPtr kernel, std::span<const Operand> operands,
                        const std::vector<std::size_t>& values);
 

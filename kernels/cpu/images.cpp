@@ -1,5 +1,5 @@
-// Augmented and normalized images from stored ones. The CPU's loader makes its own as it reads
-// (engine/data/augment.cpp); this is the same for devices that are handed stored images.
+// Makes augmented and normalized images from stored ones. The CPU's loader does this itself as it
+// reads (engine/data/augment.cpp); this operation is for programs that get stored images.
 #include "kernels/cpu/context.h"
 #include "kernels/pointwise_math.h"
 

@@ -1,4 +1,4 @@
-// Fully connected layers: oneDNN's sgemm on row-major matrices, and the bias by our own loops.
+// Fully connected layers: oneDNN's sgemm on row-major matrices, with our own loops for the bias.
 #include <cstring>
 
 #include "kernels/cpu/context.h"
@@ -6,7 +6,7 @@
 namespace syncnorm::cpu {
 namespace {
 
-/// C[m,n] = op(A)·op(B), row-major, plain leading dimensions.
+/// C[m,n] = op(A)·op(B), row-major.
 void gemm(char ta, char tb, int m, int n, int k, const float* a, int lda, const float* b, int ldb,
           float* c, int ldc) {
   dnnl::error::wrap_c_api(dnnl_sgemm(ta, tb, m, n, k, 1.0f, a, lda, b, ldb, 0.0f, c, ldc),

@@ -1,11 +1,11 @@
-// The CPU loops of our own, one table per instruction set, chosen once at run time.
+// Our own CPU loops, one table per instruction set, chosen once at run time.
 //
-// All of them work on row-major matrices [rows, channels]: channels last makes normalization a
-// column reduction. S is the storage of their values, float or BFloat16; arithmetic is f32 and f64.
-// The order of every sum is fixed by (rows, channels) and the instruction set alone.
+// All loops process row-major matrices [rows, channels]: with channels last, normalization is a
+// column reduction. S is the storage type of the values, float or BFloat16; arithmetic is f32 and
+// f64. (rows, channels) and the instruction set alone determine the order of every sum.
 //
-// `past_caches`: results are too large to be found in a cache again, so they may be written around
-// it. It changes no bits.
+// `past_caches`: the results are too large to stay in a cache, so they may be written with
+// non-temporal stores. The results are the same bit for bit.
 #pragma once
 
 #include <cstddef>
@@ -38,7 +38,7 @@ struct GradientSumsArgs {
   const S* dy2;  // or null
   const S* x;
   const S* y;  // or null
-  S* g;        // or null: g is not kept
+  S* g;        // or null, when g is not kept
   const float* mean;
   const float* scale;
   const float* shift;
@@ -50,11 +50,11 @@ struct GradientSumsArgs {
   bool past_caches = false;
 };
 
-/// h(x − mean) of the input gradient: the value itself, its sign, or its sign where it has the
-/// size `largest`, else 0. For the signs the mean is `mean` + `rest`.
+/// The h(x − mean) of the input gradient: the value itself, its sign, or its sign where its
+/// magnitude is `largest` and else 0. For the signs, the mean is `mean` + `rest`.
 enum class Direction { value, sign, sign_of_largest };
 
-/// dx = a·g + b·h(x − mean) + d, with g masked as above (recomputed from x) when relu.
+/// dx = a·g + b·h(x − mean) + d; when relu, g is masked as above, recomputed from x.
 template <class S>
 struct InputGradientArgs {
   const S* g;
@@ -70,13 +70,13 @@ struct InputGradientArgs {
   int channels;
   bool relu;
   Direction direction = Direction::value;
-  const float* rest = nullptr;     // not for Direction::value
-  const float* largest = nullptr;  // Direction::sign_of_largest
+  const float* rest = nullptr;     // unused for Direction::value
+  const float* largest = nullptr;  // for Direction::sign_of_largest
   bool past_caches = false;
 };
 
-/// Sums (or the maximum) of |x − mean| per channel, where mean is `mean` + `rest`; see
-/// BatchDeviation in ops.h. first and second are [channels], f64; largest is read by maxima only.
+/// Sums (or the maximum) of |x − mean| per channel, where the mean is `mean` + `rest`; see
+/// BatchDeviation. first and second are [channels], f64; only count_largest reads `largest`.
 template <class S>
 struct DeviationArgs {
   const S* x;
@@ -92,7 +92,7 @@ struct DeviationArgs {
 template <class S>
 struct StorageLoops {
   /// Mean and M2 = Σ(x − mean)² of each column, in f64. Blocks of rows are summed in f32 about a
-  /// value near their mean and merged in f64, so large means lose nothing.
+  /// value near their mean and merged in f64, so large means cost no accuracy.
   void (*moments)(const S* x, std::size_t rows, int channels, double* mean, double* m2);
   void (*normalize)(const NormalizeArgs<S>&);
   void (*gradient_sums)(const GradientSumsArgs<S>&);
@@ -130,7 +130,8 @@ extern const Loops loops_baseline;
 extern const Loops loops_avx2;
 extern const Loops loops_avx512;
 
-/// The table named `isa`, or the best this processor runs when empty. Throws InputError otherwise.
+/// Returns the table named `isa`, or when empty the one that SYNCNORM_ISA names, else the best that
+/// this processor supports. Throws InputError for an unknown or unsupported name.
 const Loops& select_loops(const std::string& isa);
 
 }  // namespace syncnorm::cpu

@@ -7,7 +7,7 @@
 namespace syncnorm::cpu {
 namespace {
 
-/// Calls body<W>(i) for vectors of L values, then single ones.
+/// Calls body<L>(i) for vectors of L values, then body<1>(i) for the remaining values.
 template <int L, class Body>
 inline void for_each_value(size_t count, const Body& body) {
   size_t i = 0;
@@ -46,9 +46,10 @@ struct Updates {
       store(p + i, old - (nesterov ? gradient + velocity * momentum : velocity) * rate);
     });
   }
-  /// In f64, in four sums side by side: it is taken in every step, and must not wait for itself.
+  /// Sums in f64 with four independent accumulators: it runs in every step and must not be bound by
+  /// the latency of additions.
   static double sum_of_squares(const float* x, size_t count) {
-    constexpr int kHalf = L / 2;  // what one vector holds of doubles
+    constexpr int kHalf = L / 2;  // doubles per vector
     D<kHalf> sums[4] = {};
     size_t i = 0;
     for (; i + 4 * kHalf <= count; i += 4 * kHalf)

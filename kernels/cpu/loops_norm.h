@@ -1,8 +1,8 @@
-// The passes of normalization over memory; see loops.h for what they compute and vectors.h for how
-// this file is compiled.
+// Normalization's passes over memory; see loops.h for what they compute and vectors.h for how this
+// file is compiled.
 //
-// Sums over rows are f32 within a block of rows, kept per column in the first-level cache, and f64
-// between blocks. Wide matrices are worked on in panels of columns.
+// Sums over rows are f32 within a block of rows, kept per column in the L1 cache, and f64 between
+// blocks. Wide matrices are processed in panels of columns.
 #pragma once
 
 #include "kernels/cpu/loops.h"
@@ -13,13 +13,13 @@ namespace {
 
 constexpr int kPanel = 2048;
 
-/// Rows whose sums are f32: what stays in the first-level cache of a narrow matrix.
+/// Rows per block, whose sums are f32: for narrow matrices, as many as fit into the L1 cache.
 inline size_t block_rows(int channels) {
   const size_t rows = 4096 / static_cast<size_t>(channels);
   return rows < 32 ? 32 : (rows > 256 ? 256 : rows);
 }
 
-/// Calls body(first column, columns) for the panels of `channels` columns.
+/// Calls body(first column, number of columns) for each panel of `channels` columns.
 template <class Body>
 inline void for_each_panel(int channels, const Body& body) {
   for (int c = 0; c < channels; c += kPanel) {
@@ -28,7 +28,7 @@ inline void for_each_panel(int channels, const Body& body) {
   }
 }
 
-/// Two values of each element.
+/// Two values per element.
 template <int L>
 struct Two {
   F<L> first, second;
@@ -39,7 +39,7 @@ struct BlockSums {
   float first[kPanel];
   float second[kPanel];
 
-  /// `make`<W>(column of the panel) gives a function from an element's index to its Two<W>; the
+  /// `make`<W>(column of the panel) returns a function from an element's index to its Two<W>. The
   /// index counts from the block's first element in the panel.
   template <int L, class Make>
   void add_up(size_t rows, int channels, int columns, bool in_turns, const Make& make) {
@@ -71,10 +71,11 @@ struct BlockSums {
   }
 };
 
-/// One pass over memory: a block's deviations are taken from the mean of the blocks before it. If
-/// that is δ off the block's own mean, the rounding error of the block's sums is of the order of
-/// n·δ², but so is what the two means' distance adds to M2, so no accuracy is lost. Only the first
-/// block, whose pivot is the mean of four of its rows, is passed twice when that was a bad guess.
+/// Computes the moments in one pass over memory: a block's deviations are taken from the mean of
+/// the blocks before it, its pivot. If the pivot is δ off the block's own mean, the rounding error
+/// of the block's sums is of order n·δ²; but the difference of the two means also adds to M2 in
+/// that order, so no accuracy is lost. Only the first block, whose pivot is the mean of four of its
+/// rows, is summed a second time when that guess was bad.
 template <int L, class S>
 struct Moments {
   static void run(const S* x, size_t rows, int channels, double* mean, double* m2) {
@@ -101,7 +102,7 @@ struct Moments {
     }
   }
 
-  /// The block's sums of deviations and of their squares.
+  /// Sums the block's deviations from the pivots, and their squares.
   static void pass(const S* x, size_t rows, size_t step, int columns, bool in_turns,
                    const float* pivot, BlockSums& sums) {
     for (int c = 0; c < columns; ++c) sums.first[c] = sums.second[c] = 0.0f;
@@ -117,8 +118,8 @@ struct Moments {
     });
   }
 
-  /// Adds R rows of K vectors of W columns, a cache line for K = 2. Asking for what comes later
-  /// keeps more reads in flight than the processor does by itself (+40% on tensors in memory).
+  /// Adds R rows of K vectors of W columns; with K = 2 that is a cache line. Prefetching keeps more
+  /// reads in flight than the processor does by itself (+40% on tensors in memory).
   template <int R, int W, int K>
   static void add(const S* x, size_t step, const float* pivot, float* first, float* second) {
     constexpr size_t kAhead = 2048 / sizeof(S);
@@ -148,7 +149,8 @@ struct Moments {
     });
   }
 
-  /// Moves pivots to the block's means; true if one was further off than a standard deviation.
+  /// Moves the pivots to the block's means and returns true, if one was off by more than a standard
+  /// deviation.
   static bool improve(const BlockSums& sums, size_t rows, int columns, float* pivot) {
     const float n = static_cast<float>(rows);
     bool far = false;
@@ -159,7 +161,7 @@ struct Moments {
     return true;
   }
 
-  /// Chan, Golub & LeVeque 1979; the pivots become the new means.
+  /// Merges by Chan, Golub & LeVeque 1979; the pivots become the new means.
   static void merge(const BlockSums& sums, size_t rows, size_t before, int columns, float* pivot,
                     double* mean, double* m2) {
     const double n = static_cast<double>(rows), na = static_cast<double>(before);
@@ -210,8 +212,7 @@ struct Normalize {
 
   template <bool kStream, bool kResidual, bool kRelu>
   static void rows(const NormalizeArgs<S>& args) {
-    const NormalizeArgs<S> a =
-        args;  // a store to y could change `args`, for all the compiler knows
+    const NormalizeArgs<S> a = args;  // a copy: a store to y might alias `args`
     const size_t step = static_cast<size_t>(a.channels);
     for_each_row_group(a.rows, rows_in_turns(a.rows, a.channels), [&]<int R>(size_t r) {
       for_each_column<L>(a.channels, [&]<int W>(int c) {
@@ -229,7 +230,7 @@ struct Normalize {
   }
 };
 
-/// Where a gradient passes the ReLU: everywhere, where y is positive, or where y would be.
+/// The ReLU mask of a gradient: none, by y > 0, or by recomputing y from x.
 enum class Mask { none, from_y, from_x };
 
 template <int L, class S>
@@ -283,8 +284,8 @@ struct GradientSums {
     });
   }
 
-  /// g and g·(x − mean) of W columns; what is read per column is held here, because a store to g
-  /// could change it, for all the compiler knows.
+  /// g and g·(x − mean) of W columns. It holds copies of the per-column values, because the
+  /// compiler must assume that a store to g changes the originals.
   template <Mask kMask, Keep kKeep, bool kTwo, int W>
   struct Values {
     const S *dy, *dy2, *x, *y;
@@ -307,7 +308,7 @@ struct GradientSums {
       if constexpr (kMask == Mask::from_y) value = keep_positive<W>(value, get<W>(y + i));
       if constexpr (kMask == Mask::from_x) value = keep_positive<W>(value, centred * scale + shift);
       if constexpr (kKeep != Keep::no) {
-        value = as_stored<S, W>(value);  // the sums are of what the input gradient will read
+        value = as_stored<S, W>(value);  // sum what the input gradient will read
         write<kKeep == Keep::past_caches, W>(g + i, value);
       }
       return {value, value * centred};
@@ -318,7 +319,7 @@ struct GradientSums {
 template <int L>
 inline F<L> sign_of(F<L> value) {
   const F<L> one = F<L>{} + 1.0f;
-  // Comparisons with a nan are false: it comes out as 0, and reaches dx through g, b and d.
+  // Comparisons with a nan are false, so a nan gives 0 here; it reaches dx through g, b and d.
   return value > 0.0f ? one : (value < 0.0f ? -one : F<L>{});
 }
 
@@ -355,7 +356,7 @@ struct InputGradient {
 
   template <Direction kDirection, bool kStream, bool kRelu>
   static void rows(const InputGradientArgs<S>& args) {
-    const InputGradientArgs<S> a = args;  // as above
+    const InputGradientArgs<S> a = args;  // a copy, as in Normalize
     const size_t step = static_cast<size_t>(a.channels);
     for_each_row_group(a.rows, rows_in_turns(a.rows, a.channels), [&]<int R>(size_t r) {
       for_each_column<L>(a.channels, [&]<int W>(int c) {
@@ -368,7 +369,7 @@ struct InputGradient {
     });
   }
 
-  /// dx of one value, for W columns.
+  /// Computes dx of one value, for W columns.
   template <Direction kDirection, bool kRelu, int W>
   struct Line {
     F<W> mean, a, b, d, scale{}, shift{}, rest{}, largest{};
@@ -399,7 +400,7 @@ struct InputGradient {
   };
 };
 
-/// The deviations of BatchDeviation.
+/// The sums and maxima of BatchDeviation.
 template <int L, class S>
 struct Deviations {
   static void absolute(const DeviationArgs<S>& a) {
@@ -438,7 +439,7 @@ struct Deviations {
   }
 
  private:
-  /// `make`<W>(column) gives a function from an element's index in the matrix to its Two<W>.
+  /// `make`<W>(column) returns a function from an element's index in the matrix to its Two<W>.
   template <class Make>
   static void sums(const DeviationArgs<S>& a, const Make& make) {
     for (int c = 0; c < a.channels; ++c) a.first[c] = a.second[c] = 0.0;

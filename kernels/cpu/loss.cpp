@@ -1,4 +1,5 @@
-// Softmax cross-entropy with label smoothing, loss and gradient in one pass, per sample in double.
+// Softmax cross-entropy with label smoothing: loss and gradient of each sample in one pass, in
+// double.
 #include <cmath>
 
 #include "kernels/cpu/context.h"

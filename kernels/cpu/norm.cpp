@@ -1,6 +1,6 @@
-// Batch and group normalization on the CPU, in the pieces that ops.h names; the input gradient of
-// batch norm, with its kinds of deviation, is in deviation.cpp. The passes over memory are
-// loops.h's; what is here is the arithmetic on per-channel vectors between them.
+// Batch and group normalization on the CPU, as the operations in kernels/ops/ divide them; the
+// input gradient of batch norm is in deviation.cpp. loops.h has the passes over memory; this file
+// has the arithmetic on per-channel vectors between them.
 #include <cassert>
 #include <vector>
 
@@ -15,7 +15,7 @@ std::size_t rows_of(int samples, int pixels) {
   return static_cast<std::size_t>(samples) * static_cast<std::size_t>(pixels);
 }
 
-/// Whether the activations of a norm operation are too large for the caches.
+/// Returns true when the activations of a norm operation are too large for the caches.
 template <class NormOp>
 bool is_large(const NormOp& op) {
   return past_caches(rows_of(op.samples, op.pixels) * static_cast<std::size_t>(op.channels),
@@ -122,7 +122,8 @@ KernelPtr compile(Context& context, const BatchGradientSums& op) {
 
 namespace {
 
-/// Mean and inverse deviation of every group of one sample, spread to its channels.
+/// Computes mean and inverse deviation of every group of one sample, repeated for each of its
+/// channels.
 void group_statistics(const GroupNormForward& op, const double* mean, const double* m2,
                       float* mean_out, float* inv_std_out) {
   const int width = op.channels / op.groups;
@@ -166,7 +167,7 @@ KernelPtr make_group_norm(Context& context, const GroupNormForward& op) {
   });
 }
 
-/// The backward pass of one group normalization; its vectors are reused from sample to sample.
+/// Computes group normalization's backward pass; its vectors are reused from sample to sample.
 template <class S>
 class GroupNormBackwardBody {
  public:
@@ -223,7 +224,7 @@ class GroupNormBackwardBody {
         const double weight = gamma != nullptr ? static_cast<double>(gamma[c]) : 1.0;
         dbeta_[c] += sum_g_[c];
         dgamma_[c] += gx;
-        // A mean that is not subtracted has no gradient.
+        // Without `centered` no mean is subtracted, so it has no gradient.
         if (op_.centered) mean_g += weight * sum_g_[c];
         mean_gx += weight * gx;
       }

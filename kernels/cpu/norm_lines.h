@@ -1,5 +1,5 @@
-// The per-channel constants of normalization on the CPU: vectors filled with norm_channel.h's
-// formulas, which stand between the statistics, in f64 or split into two floats, and the loops.
+// Per-channel constants of normalization on the CPU: vectors that norm_channel.h's formulas fill
+// from the statistics, for the loops to read.
 #pragma once
 
 #include <cstddef>
@@ -11,7 +11,7 @@ namespace syncnorm::cpu {
 
 using syncnorm::NormVectors;
 
-/// The lines y = (x − mean)·scale + shift of all channels.
+/// The constants of y = (x − mean)·scale + shift for all channels.
 struct Affine {
   std::vector<float> scale, shift;
   explicit Affine(int channels)
@@ -26,7 +26,7 @@ struct Affine {
   }
 };
 
-/// The lines dx = a·g + b·h(x − mean) + d of all channels.
+/// The constants of dx = a·g + b·h(x − mean) + d for all channels.
 struct Lines {
   std::vector<float> a, b, d;
   explicit Lines(int channels) : a(static_cast<std::size_t>(channels)), b(a.size()), d(a.size()) {}

@@ -1,4 +1,5 @@
-// Pointwise operations: activations, addition, dropout, noise, and the transpose behind `flatten`.
+// Pointwise operations: activations, addition, dropout, noise, storage conversion, and the
+// transpose of a `flatten` layer.
 #include "base/philox.h"
 #include "kernels/bfloat16.h"
 #include "kernels/cpu/context.h"

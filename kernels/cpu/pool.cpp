@@ -1,4 +1,5 @@
-// Pooling with oneDNN, channels last. Max pooling keeps oneDNN's workspace of positions.
+// Pooling with oneDNN, channels last. Max pooling keeps oneDNN's workspace, which holds the
+// positions of the maxima.
 #include "kernels/cpu/dnnl_call.h"
 #include "kernels/cpu/emulate.h"
 

@@ -1,5 +1,5 @@
-// Folding the subtrees of a reduction's tree. Reductions on the CPU fold where their messages are
-// (comm/reduction.cpp); this is the same for programs whose reductions are queued on a device.
+// Folds the values of a tree reduction. Reductions on the CPU fold their messages in place
+// (comm/reduction.cpp); this operation is for programs whose reductions are queued on a device.
 #include <array>
 #include <cassert>
 
@@ -8,7 +8,7 @@
 namespace syncnorm::cpu {
 namespace {
 
-constexpr std::size_t kMostSlots = 64;  // a fold of n subtrees needs about log2 n
+constexpr std::size_t kMostSlots = 64;  // stack slots; a fold of n values needs about log2 n
 
 template <class T>
 void fold(const TreeFold& op, const T* subtrees, T* out) {

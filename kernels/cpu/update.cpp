@@ -1,4 +1,5 @@
-// Optimizer updates over flat ranges, with PyTorch's definitions, and the gradient's 2-norm.
+// Optimizer updates of flat ranges, as PyTorch defines them, and the sum of squares for the
+// gradient's 2-norm.
 #include <cmath>
 
 #include "kernels/cpu/context.h"
@@ -8,7 +9,7 @@ namespace syncnorm::cpu {
 
 namespace {
 
-/// What the gradient is multiplied by; nan: no update.
+/// The factor that multiplies the gradient; nan means no update.
 float value_of(const float* factor) { return factor != nullptr ? *factor : 1.0f; }
 
 }  // namespace

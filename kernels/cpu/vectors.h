@@ -1,9 +1,9 @@
-// Vectors of L floats, stored values read and written as such vectors, and the order in which the
-// loops walk a row-major matrix [rows, channels].
+// Vectors of L floats, reading and writing stored values as such vectors, and the order in which
+// the loops walk a row-major matrix [rows, channels].
 //
-// Included by exactly the three files that are each compiled for their own instruction set;
-// everything is in an unnamed namespace so that no code compiled for AVX can be picked by the
-// linker for the baseline. For the same reason nothing here calls the library.
+// Included by exactly three files, each compiled for its own instruction set. Everything is in an
+// unnamed namespace, so that the linker cannot pick code compiled for AVX for the baseline. For the
+// same reason nothing here calls the library.
 #pragma once
 
 #include <immintrin.h>
@@ -41,7 +41,7 @@ inline void store(S* p, T v) {
   __builtin_memcpy(p, &v, sizeof v);
 }
 
-/// L stored values.
+/// Reads L stored values.
 template <int L>
 inline F<L> get(const float* p) {
   return load<F<L>>(p);
@@ -53,7 +53,7 @@ inline F<L> get(const BFloat16* p) {
   return load<F<L>>(&wide);
 }
 
-/// What is stored of `v`, as 16-bit patterns: to_bfloat16() of kernels/bfloat16.h for vectors.
+/// Rounds `v` to bf16, as 16-bit patterns: the vector form of to_bfloat16() in kernels/bfloat16.h.
 template <int L>
 inline typename Vec<L>::Half rounded(F<L> v) {
   using Bits = typename Vec<L>::Bits;
@@ -63,7 +63,7 @@ inline typename Vec<L>::Half rounded(F<L> v) {
   return __builtin_convertvector(kept >> 16, typename Vec<L>::Half);
 }
 
-/// `v` as it will be read back from storage `S`.
+/// Returns `v` as it will be read back from storage `S`.
 template <class S, int L>
 inline F<L> as_stored(F<L> v) {
   if constexpr (sizeof(S) == sizeof(float)) {
@@ -83,8 +83,8 @@ inline void put(BFloat16* p, F<L> v) {
   store(p, rounded<L>(v));
 }
 
-/// The same to memory, past the caches, so that the line is not read before it is written; p is
-/// aligned to the vector.
+/// Writes like put(), but with a non-temporal store, which avoids reading the line before writing
+/// it; p is aligned to the vector.
 template <int L>
 inline void stream(float* p, F<L> v) {
   if constexpr (L == 16) _mm512_stream_ps(p, reinterpret_cast<__m512>(v));
@@ -111,7 +111,8 @@ inline void write(S* p, F<L> v) {
     put<L>(p, v);
 }
 
-/// Whether rows of `channels` values at `p` are whole cache lines, the only ones worth streaming.
+/// Returns true when rows of `channels` values at `p` are whole cache lines; only those are worth
+/// streaming.
 template <class S>
 inline bool whole_lines(const S* p, int channels) {
   constexpr std::uintptr_t kLine = 64;
@@ -119,15 +120,15 @@ inline bool whole_lines(const S* p, int channels) {
          static_cast<size_t>(channels) * sizeof(S) % kLine == 0;
 }
 
-/// Whether rows of the matrix that lie a few apart may be read in turns. Where rows are long and
-/// come from memory, that defeats the prefetchers (measured: half the bandwidth).
+/// Returns true when a few rows of the matrix may be read interleaved. Where rows are long and come
+/// from memory, that defeats the prefetchers (measured: half the bandwidth).
 inline bool rows_in_turns(size_t rows, int channels) {
   constexpr size_t kNear = size_t{1} << 18;  // values
   return channels <= 64 || rows * static_cast<size_t>(channels) <= kNear;
 }
 
-/// Calls body<R>(first row) for groups of four rows that are worked on together and share what is
-/// loaded per column, then for single ones; only for those unless `in_turns`.
+/// Calls body<4>(first row) for groups of four rows, which share what is loaded per column, then
+/// body<1>(row) for the remaining rows; unless `in_turns`, only body<1>.
 template <class Body>
 inline void for_each_row_group(size_t rows, bool in_turns, const Body& body) {
   size_t r = 0;
@@ -136,7 +137,7 @@ inline void for_each_row_group(size_t rows, bool in_turns, const Body& body) {
   for (; r < rows; ++r) body.template operator()<1>(r);
 }
 
-/// Calls body<L>(column) for vectors of L columns, then single ones.
+/// Calls body<L>(column) for vectors of L columns, then body<1>(column) for the remaining columns.
 template <int L, class Body>
 inline void for_each_column(int channels, const Body& body) {
   int c = 0;
@@ -144,7 +145,7 @@ inline void for_each_column(int channels, const Body& body) {
   for (; c < channels; ++c) body.template operator()<1>(c);
 }
 
-/// Pairwise, so that the order is fixed and short.
+/// Sums pairwise, so that the order is fixed and the dependency chain short.
 template <int R, int L>
 inline F<L> sum_of(const F<L> (&v)[R]) {
   if constexpr (R == 4)

@@ -1,6 +1,6 @@
 // Weights computed from their parameters, row by row: weight normalization (Salimans & Kingma 2016)
 // and weight standardization (Qiao et al. 2019). Rows are summed in f64, in an order that depends
-// on their length alone.
+// only on their length.
 #include <cmath>
 
 #include "kernels/cpu/context.h"
@@ -9,7 +9,8 @@
 namespace syncnorm::cpu {
 namespace {
 
-/// Σ value(i) over i < count: eight interleaved sums, because one would wait for every addition.
+/// Σ value(i) over i < count, in eight interleaved sums: a single one would wait for every
+/// addition.
 template <class Value>
 double sum(std::size_t count, Value value) {
   constexpr std::size_t kLanes = 8;
@@ -61,7 +62,7 @@ void standardize(const WeightNormalize& op, const PointersOf<WeightNormalize>& a
   }
 }
 
-/// The input gradient of every normalization: dv = s·(dw − mean(dw) − ŵ·mean(dw·ŵ)).
+/// The input gradient common to all normalizations: dv = s·(dw − mean(dw) − ŵ·mean(dw·ŵ)).
 void standardize_backward(const WeightNormalizeBackward& op,
                           const PointersOf<WeightNormalizeBackward>& a) {
   const std::size_t inputs = static_cast<std::size_t>(op.inputs);

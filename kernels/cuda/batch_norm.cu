@@ -1,5 +1,6 @@
-// Batch normalization on CUDA in the pieces that ops.h names: the passes over memory are
-// norm_passes.h's; what is here is the arithmetic per channel between them, one thread each.
+// Batch normalization on CUDA, as the operations in kernels/ops/ divide it. norm_passes.h has the
+// passes over memory; this file has the per-channel arithmetic between them, one thread per
+// channel.
 #include "kernels/cuda/norm_passes.h"
 
 namespace syncnorm::cuda {
@@ -40,7 +41,7 @@ Columns batch_shape(const Op& op) {
           op.channels};
 }
 
-/// One thread for each of `count` values.
+/// Launches `kernel` with one thread for each of `count` values.
 template <class... Parameters, class... Arguments>
 void launch_each(Context& context, void (*kernel)(Parameters...), int count,
                  const Arguments&... arguments) {

@@ -1,5 +1,5 @@
-// The bias of convolutions and linear layers: added to a matrix [rows, channels], and its gradient,
-// the sums of the columns.
+// The bias of convolutions and linear layers: its addition to a matrix [rows, channels], and its
+// gradient, the sums of the columns.
 #include "kernels/cuda/columns.h"
 #include "kernels/cuda/layout.h"
 

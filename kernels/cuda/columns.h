@@ -1,13 +1,13 @@
-// The passes over memory that every normalization is made of: reductions over the rows of a matrix
-// [rows, channels], per channel, and maps over its values with constants per channel.
+// The passes over memory of which every normalization consists: reductions over the rows of a
+// matrix [rows, channels], per channel, and maps over its values with per-channel constants.
 //
-// A block of threads is `across` vectors of V channels wide and `down` rows deep; it walks through
-// one chunk of rows, kUnroll rows per thread at a time, so that enough bytes are in flight. A
-// reduction has two phases: each block adds its chunk, in float over a few rows and in double
-// beyond, then one small kernel adds the chunks. The order of every sum depends on the shape alone,
-// and there are no atomics.
+// A block of threads is `across` vectors of V channels wide and `down` rows deep. It processes one
+// chunk of rows, kUnroll rows per thread at a time, so that enough bytes are in flight. A reduction
+// has two phases: each block sums its chunk, in float over a few rows and in double beyond, then a
+// small kernel adds the chunks. The order of every sum depends only on the shape; there are no
+// atomics.
 //
-// A Body says what happens to the values; its members are listed at the kernels.
+// A Body defines the computation on the values; its members are listed at the kernels.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -31,7 +31,7 @@ struct Columns {
   int channels = 0;
 };
 
-/// How a matrix is dealt to blocks; a function of the shape, never of the device.
+/// The partition of a matrix into blocks. It depends on the shape, never on the device.
 struct Tiling {
   int across, down;  // threads of a block
   int column_blocks, chunks;
@@ -44,7 +44,7 @@ struct Tiling {
   dim3 block() const { return {static_cast<unsigned>(across), static_cast<unsigned>(down)}; }
 };
 
-/// About `blocks` blocks in all, but none with fewer than `least` rows per thread.
+/// Partitions into about `blocks` blocks, with at least `least` rows per thread.
 inline Tiling tile(const Columns& shape, int width, int blocks, int least) {
   const int vectors = (shape.channels + width - 1) / width;
   Tiling t{};
@@ -64,7 +64,7 @@ inline Tiling tile(const Columns& shape, int width, int blocks, int least) {
 
 constexpr int kReductionBlocks = 1024, kMapBlocks = 2048;
 
-/// Doubles that a reduction keeps between its phases, at most.
+/// The most doubles that a reduction keeps between its phases.
 inline std::size_t partial_doubles(const Columns& shape) {
   std::size_t most = 0;
   for (const int width : {1, kWide<float>, kWide<BFloat16>}) {
@@ -75,8 +75,8 @@ inline std::size_t partial_doubles(const Columns& shape) {
          static_cast<std::size_t>(shape.channels);
 }
 
-/// Walks through this thread's rows of the block's chunk: walk.operator()<U>(offset of the first
-/// value, distance between rows).
+/// Visits this thread's rows of the block's chunk: calls walk.operator()<U>(offset of the first
+/// value, distance between rows) for U rows at a time.
 template <int kUnroll, class Walk>
 __device__ __forceinline__ void for_rows(const Columns& shape, std::size_t chunk_rows, int channel,
                                          const Walk& walk) {
@@ -96,7 +96,8 @@ __device__ __forceinline__ int first_channel() {
   return static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x) * Body::kWidth;
 }
 
-/// Combines the values of all threads with the same x, in a fixed tree over y; valid for y = 0.
+/// Combines the values of all threads with the same x, in a fixed tree over y. The result is valid
+/// for y = 0.
 template <class Body, int V>
 __device__ __forceinline__ void combine_down(double (&value)[V]) {
   __shared__ double shared[V][kThreads];
@@ -116,13 +117,13 @@ __device__ __forceinline__ void combine_down(double (&value)[V]) {
   __syncthreads();
 }
 
-/// The lines (constants) of this thread's channels. Each channel's is computed by one thread of the
-/// block, in double, and shared. All threads must call.
+/// Computes the per-channel constants (lines) of this thread's channels: one thread of the block
+/// computes each channel's in double, and all share them. All threads must call this.
 template <class Body>
 __device__ __forceinline__ void share_lines(const Body& body, int channels,
                                             typename Body::Line (&own)[Body::kWidth]) {
   if constexpr (!std::is_empty_v<typename Body::Line>) {
-    __shared__ typename Body::Line lines[kThreads];  // a block is at most so many channels wide
+    __shared__ typename Body::Line lines[kThreads];  // at most kThreads channels per block
     const int width = static_cast<int>(blockDim.x) * Body::kWidth;
     const int thread = static_cast<int>(threadIdx.y * blockDim.x + threadIdx.x);
     const int c = static_cast<int>(blockIdx.x) * width + thread;
@@ -135,9 +136,10 @@ __device__ __forceinline__ void share_lines(const Body& body, int channels,
   }
 }
 
-/// First phase. Body: kWidth, kUnroll; Line and line(sample, channel); take<U>(offset, step, lines,
-/// totals); combine(a, b); finish(sample, channel, a, b). Two totals per channel start at 0.
-/// Without a second phase the block finishes its channels itself.
+/// First phase of a reduction. Body: kWidth, kUnroll; Line and line(sample, channel);
+/// take<U>(offset, step, lines, totals); combine(a, b); finish(sample, channel, a, b). Two totals
+/// per channel start at 0. With a single chunk there is no second phase, and the block calls
+/// finish() itself.
 template <class Body>
 __global__ void __launch_bounds__(kThreads, 2)
     reduce_columns(Body body, Columns shape, std::size_t chunk_rows, double* partial) {
@@ -168,7 +170,7 @@ __global__ void __launch_bounds__(kThreads, 2)
   }
 }
 
-/// Second phase: 8 channels by 32 lanes, each of which adds every 32nd chunk.
+/// Second phase: 8 channels by 32 lanes, each of which combines every 32nd chunk.
 template <class Body>
 __global__ void __launch_bounds__(kThreads, 2)
     finish_columns(Body body, int channels, int chunks, const double* partial) {
@@ -191,7 +193,7 @@ __global__ void __launch_bounds__(kThreads, 2)
     body.finish(static_cast<int>(blockIdx.z), c, first[0], second[0]);
 }
 
-/// A map over all values. Body: kWidth, kUnroll, Line, line, and take<U>(offset, step, lines).
+/// Maps all values. Body: kWidth, kUnroll, Line, line, and take<U>(offset, step, lines).
 template <class Body>
 __global__ void __launch_bounds__(kThreads, 2)
     map_columns(Body body, Columns shape, std::size_t chunk_rows) {
@@ -204,7 +206,7 @@ __global__ void __launch_bounds__(kThreads, 2)
   });
 }
 
-/// Adds `chunks` partial sums per sample and channel, [samples, chunks, 2, channels].
+/// Combines `chunks` partial sums per sample and channel, [samples, chunks, 2, channels].
 template <class Body>
 void run_finish(cudaStream_t stream, const Body& body, int samples, int channels, int chunks,
                 const double* partial) {
@@ -215,7 +217,7 @@ void run_finish(cudaStream_t stream, const Body& body, int samples, int channels
          dim3(kAcross, kThreads / kAcross), 0, stream, body, channels, chunks, partial);
 }
 
-/// `partial` has room for partial_doubles(shape).
+/// `partial` holds at least partial_doubles(shape) doubles.
 template <class Body>
 void run_reduction(cudaStream_t stream, const Body& body, const Columns& shape, double* partial) {
   const Tiling t = tile(shape, Body::kWidth, kReductionBlocks, 4);

@@ -1,8 +1,9 @@
-// What the CUDA kernels share: the compute stream, the libraries' handles, one scratch area.
+// State shared by the CUDA kernels: the queues' streams, the libraries' handles, and scratch
+// memory.
 //
-// One file per kind of operation specializes compile() below; device.cpp only
-// forwards. Kernels of one context run one after another on its stream, so one scratch area of the
-// largest size serves them all.
+// One file per kind of operation specializes compile() below; device.cpp only forwards. The kernels
+// of a context run one after another on its stream, so they can share one scratch area of the
+// largest size.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -17,11 +18,11 @@
 
 namespace syncnorm::cuda {
 
-/// Handles of cuDNN and cuBLASLt; libraries.cpp knows what is behind it.
+/// Handles of cuDNN and cuBLASLt; defined in libraries.cpp.
 class Libraries {
  public:
   virtual ~Libraries() = default;
-  /// Versions, as part of the device's description.
+  /// The libraries' versions, as part of the device's description.
   virtual std::string versions() const = 0;
 };
 std::unique_ptr<Libraries> make_libraries(cudaStream_t stream);
@@ -34,22 +35,23 @@ class Context {
   Context& operator=(const Context&) = delete;
 
   cudaStream_t stream = nullptr;         // of the current queue
-  std::unique_ptr<Libraries> libraries;  // on the compute queue
+  std::unique_ptr<Libraries> libraries;  // bound to the compute queue
 
   Queue use_queue(Queue queue);
   cudaStream_t stream_of(Queue queue) const { return streams_[static_cast<std::size_t>(queue)]; }
 
-  /// What a kernel that reads the state is given: the device's copy, so that a recorded step can be
-  /// replayed with another state. Queues an update of the copy when `state` is not the last one;
-  /// while recording it must be.
+  /// Returns the device's copy of the state, for kernels to read, so that a recorded step can be
+  /// replayed with another state. Queues an update of the copy when `state` differs from the last
+  /// one; throws std::logic_error for that while recording.
   const StepState* use(const StepState& state);
   bool recording = false;
 
-  /// Remembers what a library was asked to do an operation with.
+  /// Records the library's choice for an operation (Device::choices()).
   void chose(const Op& op, const std::string& what) { choices.insert(op_text(op) + ": " + what); }
   std::set<std::string> choices;
 
-  /// Asks for scratch of at least `bytes`; to be called while compiling, read with scratch() later.
+  /// Requests at least `bytes` of scratch. Call it when compiling; scratch() returns the memory
+  /// later.
   void need_scratch(std::size_t bytes);
   template <class T = std::byte>
   T* scratch() const {
@@ -63,14 +65,15 @@ class Context {
   std::optional<StepState> last_state_;
 };
 
-/// Queues writing `bytes` (at most Device::kMostWritten), taken when this is called.
+/// Queues a write of up to Device::kMostWritten bytes. `from` may be reused as soon as the call
+/// returns.
 void write_bytes(cudaStream_t stream, void* to, const void* from, std::size_t bytes);
 
-/// Device memory, zeroed on `stream` (which the call waits for), 256-byte aligned. Throws
+/// Allocates 256-byte aligned device memory and zeroes it on `stream`, waiting for that. Throws
 /// InputError when there is not enough, saying how much there is.
 Buffer allocate_device(std::size_t bytes, cudaStream_t stream);
 
-/// Defined for every operation in the file that knows it.
+/// Specialized for every operation in the file of its kind.
 template <class O>
 KernelPtr compile(Context&, const O&);
 

@@ -1,5 +1,5 @@
-// Convolutions with cuDNN: channels-last activations, weights as [filters, k, k, channels], packed
-// once per step for both directions alike.
+// Convolutions with cuDNN: channels-last activations, and weights as [filters, k, k, channels],
+// packed once per step, for both directions in the same layout.
 #include <memory>
 #include <stdexcept>
 
@@ -16,7 +16,8 @@ std::size_t out_rows(const ConvShape& s, int samples) {
          static_cast<std::size_t>(s.out_width());
 }
 
-/// A wgrad that writes f32, or where cuDNN has none for bf16 data, bf16, which is widened.
+/// A wgrad that writes f32; or, where cuDNN has none for bf16 data, one that writes bf16, which is
+/// then widened.
 struct WgradPlan {
   ConvPlan plan;
   Storage storage;
@@ -65,7 +66,8 @@ KernelPtr compile(Context& context, const ConvWgrad& op) {
   const auto wgrad = std::make_shared<WgradPlan>(plan_wgrad(context, op));
   context.chose(op, wgrad->plan.engine());
   const std::size_t rows = out_rows(op.shape, op.samples);
-  // Scratch: the gradient in cuDNN's layout, then cuDNN's workspace; later the bias's sums.
+  // Scratch holds the gradient in cuDNN's layout, then cuDNN's workspace, which the bias's sums
+  // reuse.
   const std::size_t packed = round_up(op.shape.weights() * storage_bytes(wgrad->storage));
   context.need_scratch(
       packed + std::max(wgrad->plan.workspace_bytes(), bias_scratch_bytes(rows, op.shape.filters)));

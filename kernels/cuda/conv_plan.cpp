@@ -14,7 +14,7 @@ cudnnDataType_t data_type(Storage storage) {
   return storage == Storage::f32 ? CUDNN_DATA_FLOAT : CUDNN_DATA_BFLOAT16;
 }
 
-/// A tensor [n, c, h, w] that is stored [n, h, w, c].
+/// Describes a tensor [n, c, h, w] stored as [n, h, w, c].
 Descriptor channels_last(Uid uid, Storage storage, std::int64_t n, std::int64_t c, std::int64_t h,
                          std::int64_t w) {
   Descriptor tensor(CUDNN_BACKEND_TENSOR_DESCRIPTOR);
@@ -23,7 +23,7 @@ Descriptor channels_last(Uid uid, Storage storage, std::int64_t n, std::int64_t 
   tensor.set(CUDNN_ATTR_TENSOR_DIMENSIONS, std::vector<std::int64_t>{n, c, h, w});
   tensor.set(CUDNN_ATTR_TENSOR_STRIDES, std::vector<std::int64_t>{h * w * c, 1, w * c, c});
   tensor.set(CUDNN_ATTR_TENSOR_UNIQUE_ID, static_cast<std::int64_t>(uid));
-  // One replica's tensor stands behind another's: its size says how they are aligned.
+  // The tensors of several replicas are contiguous, so their size determines their alignment.
   const auto element = static_cast<std::int64_t>(storage_bytes(storage));
   const bool aligned = n * c * h * w * element % 16 == 0;
   tensor.set(CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, aligned ? std::int64_t{16} : element);
@@ -47,7 +47,7 @@ Descriptor convolution(const ConvShape& s) {
   return conv;
 }
 
-/// What a pass calls its operation and its operation's attributes.
+/// cuDNN's names for a pass's operation and the attributes of that operation.
 struct Names {
   cudnnBackendDescriptorType_t operation;
   cudnnBackendAttributeName_t x, w, y, conv, alpha, beta;
@@ -83,11 +83,11 @@ Names names_of(ConvPass pass) {
           CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_BETA};
 }
 
-/// Whether an engine computes what and as precisely as it is asked.
+/// Returns true when an engine computes with the required precision and deterministically.
 bool is_exact(const std::vector<cudnnBackendNumericalNote_t>& notes, Storage storage) {
   return std::none_of(notes.begin(), notes.end(), [&](cudnnBackendNumericalNote_t note) {
     switch (note) {
-      case CUDNN_NUMERICAL_NOTE_TENSOR_CORE:  // on f32 data they compute in TF32
+      case CUDNN_NUMERICAL_NOTE_TENSOR_CORE:  // with f32 data they compute in TF32
         return storage == Storage::f32;
       case CUDNN_NUMERICAL_NOTE_STRICT_NAN_PROP:
         return false;
@@ -209,7 +209,7 @@ bool ConvPlan::try_engine(Descriptor config, Storage storage) {
   Descriptor plan(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
   plan.set(CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, &libraries_->cudnn);
   plan.set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, config);
-  // A proposal may turn out not to run on this GPU; then the next one is asked.
+  // A proposed engine may turn out not to run on this GPU; then the next one is tried.
   if (cudnnBackendFinalize(plan.get()) != CUDNN_STATUS_SUCCESS) return false;
   std::int64_t bytes = 0, count = 0;
   check(cudnnBackendGetAttribute(plan.get(), CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE,
@@ -232,7 +232,7 @@ std::string ConvPlan::engine() const {
 }
 
 void ConvPlan::run(const ConvPointers& pointers, void* workspace) {
-  // cuDNN takes what it reads as it takes what it writes.
+  // cuDNN takes inputs, too, as non-const pointers.
   std::array<void*, 4> wanted = {const_cast<void*>(pointers.x), const_cast<void*>(pointers.w),
                                  const_cast<void*>(pointers.y), workspace};
   if (pack_.get() == nullptr || wanted != packed_) {

@@ -1,10 +1,9 @@
-// One convolution, its input gradient or its weight gradient, as an execution plan of cuDNN's graph
+// A convolution, its input gradient or its weight gradient as an execution plan of cuDNN's graph
 // interface.
 //
-// The engine is the first of cuDNN's heuristic list, which depends on the shape, the GPU and the
-// library's version, that is deterministic, reduces in f32, transforms nothing (no Winograd, no
-// FFT), needs no more than kWorkspaceLimit, and for f32 data does not round it to TF32. Nothing is
-// timed.
+// The engine is the first on cuDNN's heuristic list that is deterministic, reduces in f32, does not
+// transform (no Winograd, no FFT), needs at most kWorkspaceLimit, and does not round f32 data to
+// TF32. The list depends on the shape, the GPU and cuDNN's version. Nothing is timed.
 #pragma once
 
 #include <array>
@@ -42,8 +41,8 @@ class Descriptor {
 
 enum class ConvPass { forward, dgrad, wgrad };
 
-/// The three tensors of a pass, named as in the forward one: y and w are gradients in wgrad and
-/// dgrad.
+/// The three tensors of a pass, named as in the forward pass: w is a gradient in wgrad, x in dgrad,
+/// and y in both.
 struct ConvPointers {
   const void* x;
   const void* w;
@@ -52,13 +51,13 @@ struct ConvPointers {
 
 class ConvPlan {
  public:
-  /// x and y are NHWC and w is [filters, k, k, channels], all of `storage`, but for wgrad's w,
-  /// which is of `weight_storage`. Throws std::runtime_error when no engine does it.
+  /// x and y are NHWC and w is [filters, k, k, channels], all of `storage` except w in wgrad, which
+  /// is of `weight_storage`. Throws std::runtime_error when no engine is suitable.
   ConvPlan(CudaLibraries& libraries, ConvPass pass, const ConvShape& shape, int samples,
            Storage storage, Storage weight_storage);
 
   std::size_t workspace_bytes() const { return workspace_bytes_; }
-  /// The engine that was chosen, as "cuDNN engine 34".
+  /// The name of the chosen engine, such as "cuDNN engine 34".
   std::string engine() const;
   void run(const ConvPointers& pointers, void* workspace);
 
@@ -68,7 +67,7 @@ class ConvPlan {
 
   CudaLibraries* libraries_;
   Descriptor config_, plan_, pack_;
-  std::array<void*, 4> packed_{};  // what pack_ was made for
+  std::array<void*, 4> packed_{};  // the pointers in pack_
   std::size_t workspace_bytes_ = 0;
 };
 

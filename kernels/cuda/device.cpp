@@ -1,5 +1,5 @@
-// The CUDA device: memory, the compute stream, events; forwards operations to the file that knows
-// them.
+// The CUDA device: memory, streams, events and recordings. Forwards operations to the file of their
+// kind.
 #include "kernels/cuda/device.h"
 
 #include <utility>
@@ -16,7 +16,7 @@ Buffer allocate_device(std::size_t bytes, cudaStream_t stream) {
   if (bytes == 0) return {};
   void* data = nullptr;
   if (cudaMalloc(&data, bytes) != cudaSuccess) {
-    cudaGetLastError();  // or the next call would report this one
+    cudaGetLastError();  // else the next call would report this error
     std::size_t available = 0, total = 0;
     check(cudaMemGetInfo(&available, &total), "could not ask for free memory");
     throw InputError(fmt::format(
@@ -83,7 +83,7 @@ cudaEvent_t event_of(Event& event) { return static_cast<CudaEvent&>(event).event
 
 class CudaRecording final : public Recording {
  public:
-  /// Takes `graph`.
+  /// Takes ownership of `graph`.
   explicit CudaRecording(cudaGraph_t graph) {
     const cudaError_t made = cudaGraphInstantiate(&step, graph, 0);
     cudaGraphDestroy(graph);
@@ -104,7 +104,7 @@ class CudaDevice final : public Device {
   }
 
   void use_storage(Storage, bool emulate) override {
-    // Every GPU that make_device() takes has bf16.
+    // Every GPU that make_device() accepts supports bf16.
     if (emulate)
       throw InputError("precision: bf16_emulated is for processors; use precision: bf16");
   }
@@ -176,7 +176,7 @@ class CudaDevice final : public Device {
 
   bool records() const override { return true; }
   void begin_recording() override {
-    // NCCL queues from a thread of its own, so only this thread's calls are watched.
+    // NCCL queues from its own thread, so the capture checks only this thread's calls.
     check(cudaStreamBeginCapture(context_.stream, cudaStreamCaptureModeThreadLocal),
           "could not begin to record a step");
     context_.recording = true;

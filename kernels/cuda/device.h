@@ -1,4 +1,4 @@
-// The CUDA device, for the module's entry and for tests that run it emulated.
+// The CUDA device, for the module's entry point and for tests that emulate CUDA.
 #pragma once
 
 #include "kernels/device.h"

@@ -1,5 +1,6 @@
-// Maps over flat arrays: a thread takes kUnroll vectors of V values, and the last thread what fills
-// no vector. Each value is computed alone, so where a range is cut changes no bit.
+// Maps over flat arrays: a thread processes kUnroll vectors of V values, and the last thread also
+// the values that do not fill a vector. Each value is computed independently, so the results do not
+// depend on where a range is split.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -10,7 +11,7 @@
 
 namespace syncnorm::cuda {
 
-/// Body: kWidth; at<V>(i) computes the V values from i on.
+/// Body: kWidth; at<V>(i) computes the V values starting at i.
 template <class Body>
 __global__ void __launch_bounds__(kThreads) map_flat(Body body, std::size_t count) {
   constexpr int V = Body::kWidth, kUnroll = 4;
@@ -35,7 +36,7 @@ void run_flat(cudaStream_t stream, const Body& body, std::size_t count) {
          stream, body, count);
 }
 
-/// The total of the block's threads, by a fixed tree; the same in every thread.
+/// Sums over the block's threads, in a fixed tree. Returns the same total in every thread.
 __device__ __forceinline__ double block_total(double value) {
   __shared__ double shared[kThreads];
   shared[threadIdx.x] = value;

@@ -1,5 +1,5 @@
-// The sums behind the gradients of normalization: Σg and Σg·x̂ of the gradient dy [+ dy2] behind
-// the ReLU, which is written out where it is used again.
+// The sums for the gradients of normalization: Σg and Σg·x̂, where g is dy [+ dy2] masked by ReLU.
+// g is also stored where it is needed again.
 #include "kernels/cuda/norm_passes.h"
 
 namespace syncnorm::cuda {
@@ -68,7 +68,7 @@ struct GradientSums {
 #pragma unroll
       for (int u = 0; u < U; ++u) {
         store(g + at + u * step, gradient[u]);
-        // What is summed is what is stored, so that dx sums to zero.
+        // Sums the stored values, so that dx sums to zero.
 #pragma unroll
         for (int v = 0; v < V; ++v) gradient[u][v] = as_float(as_stored<T>(gradient[u][v]));
       }

@@ -1,6 +1,6 @@
-// Group normalization on CUDA; layer, instance and RMS norm are groups of it. The passes over
-// memory are batch norm's with one set of columns per sample; between them a warp per sample and
-// group adds its channels, in an order that depends on their number alone.
+// Group normalization on CUDA, including layer, instance and RMS norm. The passes over memory are
+// batch norm's with one set of columns per sample; between them a warp per sample and group adds
+// its channels, in an order that depends only on their number.
 #include <cassert>
 
 #include "kernels/cuda/norm_passes.h"
@@ -10,7 +10,7 @@ namespace {
 
 constexpr int kWarp = 32;
 
-/// This warp's sample and group, or nothing to do where `sample` is past the last.
+/// This warp's sample and group. The warp is idle when `sample` is past the last.
 struct Place {
   int sample, group, lane;
 };
@@ -20,7 +20,7 @@ __device__ __forceinline__ Place own_place(int groups) {
   return {warp / groups, warp % groups, static_cast<int>(threadIdx.x % kWarp)};
 }
 
-/// The same total in every lane, by a fixed tree.
+/// Sums over the warp in a fixed tree. Returns the same total in every lane.
 __device__ __forceinline__ double warp_total(double value) {
 #pragma unroll
   for (int distance = kWarp / 2; distance > 0; distance /= 2)
@@ -64,7 +64,7 @@ __global__ void group_gradient_means(GroupNormBackward op, const double* sums, c
     const double* own = sums + static_cast<std::size_t>(place.sample) * 2 * op.channels;
     for (int c = first + place.lane; c < first + width; c += kWarp) {
       const double weight = gamma != nullptr ? static_cast<double>(gamma[c]) : 1.0;
-      // A mean that is not subtracted has no gradient.
+      // Without `centered` no mean is subtracted, so it has no gradient.
       if (op.centered) sum_g += weight * own[c];
       sum_gx += weight * own[op.channels + c];
     }
@@ -78,7 +78,7 @@ __global__ void group_gradient_means(GroupNormBackward op, const double* sums, c
   to[1] = sum_gx / count;
 }
 
-/// dγ and dβ from the sums of all samples, which finish_columns adds up as if they were chunks.
+/// dγ and dβ from the sums of all samples, which finish_columns adds like chunks.
 struct ParameterGradients {
   float* dgamma;
   float* dbeta;
@@ -95,7 +95,8 @@ Columns sample_shape(const Op& op) {
   return {op.samples, static_cast<std::size_t>(op.pixels), op.channels};
 }
 
-/// Scratch: the sums of every sample, the means of every group, then the passes' partial sums.
+/// Layout of scratch: the sums of every sample, the means of every group, then the passes' partial
+/// sums.
 template <class Op>
 struct GroupScratch {
   std::size_t sums, means, total;

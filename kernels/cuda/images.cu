@@ -1,4 +1,4 @@
-// Augmented and normalized images from stored ones, a thread per value.
+// Makes augmented and normalized images from stored ones, one thread per value.
 #include "kernels/cuda/flat.h"
 #include "kernels/pointwise_math.h"
 

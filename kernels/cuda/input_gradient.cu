@@ -1,5 +1,5 @@
 // The input gradient of every normalization, dx = a·g + b·h(x − mean) + d, where h is the value
-// itself, or its sign (L1), or its sign where it is the largest (L∞).
+// itself (L2), its sign (L1), or its sign where its magnitude is the largest and else 0 (L∞).
 #include "kernels/cuda/norm_passes.h"
 
 namespace syncnorm::cuda {
@@ -10,7 +10,7 @@ struct InputGradient {
   static constexpr int kWidth = V, kUnroll = V == 8 ? 2 : 4;
   struct Line {
     float mean, scale, shift, a, b, d;
-    float rest, largest;  // of the deviations that need them
+    float rest, largest;  // for the deviations that need them
   };
   InputGradientPass pass;
   const T* g;

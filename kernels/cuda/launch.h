@@ -1,7 +1,7 @@
-// The one way in which kernels are launched, and the one in which errors of the runtime are thrown.
+// Launches kernels and throws the runtime's errors.
 //
-// A launch is a function call and no triple brackets, so that the same source can be compiled
-// against a runtime that runs kernels on the CPU (tests/kernels/cuda/emulation).
+// A launch is a function call instead of <<<...>>>, so that the same source also compiles against a
+// runtime that runs kernels on the CPU (tests/kernels/cuda/emulation).
 #pragma once
 
 #include <cuda_runtime.h>
@@ -17,7 +17,7 @@ inline void check(cudaError_t error, const char* what) {
     throw std::runtime_error(std::string("CUDA: ") + what + ": " + cudaGetErrorString(error));
 }
 
-/// Queues `kernel` on `stream` with blocks of `block` threads.
+/// Queues `kernel` on `stream`. `block` is the number of threads of a block.
 template <class... Parameters, class... Arguments>
 void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t shared_bytes,
             cudaStream_t stream, Arguments&&... arguments) {

@@ -1,5 +1,5 @@
-// Changes of layout: channels last to first and back, and weights between PyTorch's
-// [filters, channels, k, k] and the [filters, k, k, channels] that the convolutions take.
+// Changes of layout: channels last to channels first and back, and weights between PyTorch's
+// [filters, channels, k, k] and the [filters, k, k, channels] of the convolutions.
 //
 // All of them transpose matrices [rows, columns], one per sample or filter, tile by tile.
 #include "kernels/cuda/layout.h"
@@ -14,7 +14,7 @@ constexpr int kTile = 32, kDeep = 8;
 template <class From, class To>
 __global__ void __launch_bounds__(kTile* kDeep)
     transpose_tiles(const From* from, To* to, int rows, int columns) {
-  __shared__ float tile[kTile][kTile + 1];  // one more, so that columns fall on different banks
+  __shared__ float tile[kTile][kTile + 1];  // the extra column avoids bank conflicts
   const std::size_t base = blockIdx.z * static_cast<std::size_t>(rows) * columns;
   const int x = static_cast<int>(threadIdx.x), y = static_cast<int>(threadIdx.y);
   const int first_row = static_cast<int>(blockIdx.y) * kTile;

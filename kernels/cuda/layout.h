@@ -1,4 +1,5 @@
-// Weights between PyTorch's layout and the convolutions', on the context's stream.
+// Conversion of weights between PyTorch's layout and that of the convolutions, and the bias, on the
+// context's stream.
 #pragma once
 
 #include "kernels/cuda/context.h"
@@ -15,7 +16,7 @@ void unpack_weight_gradient(Context&, const ConvShape&, Storage storage, const v
 /// y [rows, channels] += bias [channels].
 void add_bias(Context&, Storage, std::size_t rows, int channels, const float* bias, void* y);
 
-/// dbias [channels] = Σ over rows of dy [rows, channels]; scratch: bias_scratch_bytes().
+/// dbias [channels] = Σ over rows of dy [rows, channels]. `scratch` has bias_scratch_bytes().
 void bias_gradient(Context&, Storage, std::size_t rows, int channels, const void* dy,
                    double* scratch, float* dbias);
 std::size_t bias_scratch_bytes(std::size_t rows, int channels);

@@ -8,7 +8,7 @@
 
 namespace syncnorm::cuda {
 
-/// Workspace that an algorithm may take. Fixed, so that the choice never depends on free memory.
+/// Limit of an algorithm's workspace. It is fixed, so that the choice never depends on free memory.
 constexpr std::size_t kWorkspaceLimit = std::size_t{256} << 20;
 
 struct CudaLibraries final : Libraries {
@@ -26,7 +26,7 @@ inline CudaLibraries& libraries_of(Context& context) {
   return static_cast<CudaLibraries&>(*context.libraries);
 }
 
-/// Throw std::runtime_error with the library's own words.
+/// Throws std::runtime_error with the library's message unless `status` is success.
 void check(cudnnStatus_t status, const char* what);
 void check(cublasStatus_t status, const char* what);
 

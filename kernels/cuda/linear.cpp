@@ -1,8 +1,8 @@
-// Fully connected layers with cuBLASLt: f32 without TF32, an algorithm by the heuristics alone with
-// a fixed workspace, and the bias by our own kernels.
+// Fully connected layers with cuBLASLt: f32 without TF32, an algorithm chosen by its heuristics
+// alone with a fixed workspace limit, and our own kernels for the bias.
 //
-// cuBLASLt thinks in columns: a row-major matrix [r, c] is its column-major [c, r], so a product is
-// asked for with its factors exchanged.
+// cuBLASLt uses column-major matrices: a row-major matrix [r, c] is its column-major [c, r], so a
+// product is computed with its factors exchanged.
 #include <memory>
 #include <stdexcept>
 
@@ -78,7 +78,8 @@ class Matmul {
          {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
           CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES})
       prefer(name, std::uint32_t{sizeof(float)});
-    // Partial sums of a split k in the workspace, added in order; never by atomics in place.
+    // Partial sums of a split k go to the workspace and are added in order, never by atomics in
+    // place.
     prefer(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
            std::uint32_t{CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE});
     int found = 0;

@@ -1,4 +1,5 @@
-// Finds and loads the CUDA back end, so that the program starts on machines without its libraries.
+// Finds and loads the CUDA back end at run time, so that the program starts on machines without
+// CUDA's libraries.
 #include "base/error.h"
 #include "base/module.h"
 #include "kernels/device.h"
@@ -8,7 +9,7 @@ namespace syncnorm {
 std::unique_ptr<Device> make_cuda_device(int local_rank) {
   std::string tried;
   using Factory = Device*(int);
-  // Not RTLD_GLOBAL: nothing looks for the module's names.
+  // Not RTLD_GLOBAL: nothing else uses the module's symbols.
   auto* make = load_module_entry<Factory>("syncnorm_cuda.so", "syncnorm_cuda_device",
                                           RTLD_NOW | RTLD_LOCAL, tried);
   if (make == nullptr)

@@ -1,12 +1,12 @@
-// Softmax cross-entropy on CUDA, loss and gradient in one pass: a block per sample, in double, and
-// one block that adds the samples.
+// Softmax cross-entropy on CUDA: one block per sample computes loss and gradient in one pass, in
+// double, and one block adds the samples.
 #include "kernels/cuda/flat.h"
 #include "kernels/pointwise_math.h"
 
 namespace syncnorm::cuda {
 namespace {
 
-/// The largest logit's index, the first of equals; the same in every thread.
+/// Returns the index of the largest logit, the first of equals, in every thread.
 __device__ __forceinline__ int block_argmax(const float* logits, int classes) {
   __shared__ int best[kThreads];
   const int self = static_cast<int>(threadIdx.x);

@@ -1,5 +1,5 @@
-// Reading and writing activations as f32 or bf16, V values at a time: 16 bytes in one access where
-// V is the storage's width, single values otherwise. Arithmetic is always in float.
+// Reads and writes activations as f32 or bf16, V values at a time: in one 16-byte access where V is
+// kWide, as single values otherwise. Arithmetic is always in float.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -12,7 +12,7 @@
 
 namespace syncnorm::cuda {
 
-/// Values of type T in an access of 16 bytes.
+/// The number of values of type T in a 16-byte access.
 template <class T>
 constexpr int kWide = static_cast<int>(16 / sizeof(T));
 
@@ -46,14 +46,14 @@ __device__ __forceinline__ void store(T* to, const float (&values)[V]) {
   *reinterpret_cast<Pack<T, V>*>(to) = pack;
 }
 
-/// True when all pointers (null ones too) allow accesses of 16 bytes.
+/// Returns true when all non-null pointers are 16-byte aligned.
 template <class... Pointers>
 bool aligned(Pointers... pointers) {
   return ((reinterpret_cast<std::uintptr_t>(pointers) | ...) % 16) == 0;
 }
 
-/// Calls run.operator()<T, V>() for the storage: V values make 16 bytes where pointers and the
-/// length of a row allow it, else V is 1.
+/// Calls run.operator()<T, V>() for the storage. V values are 16 bytes where the pointers'
+/// alignment and the row length allow it, else V is 1.
 template <class Run>
 void with_storage(Storage storage, bool pointers_aligned, std::size_t row, const Run& run) {
   if (storage == Storage::f32) {

@@ -1,4 +1,4 @@
-// Sums for means and deviations: Σx and Σx², and the absolute and largest deviations of L1 and L∞.
+// Sums for means and deviations: Σx and Σx², and the deviations of L1 and L∞.
 #include "kernels/cuda/norm_passes.h"
 
 namespace syncnorm::cuda {
@@ -6,9 +6,8 @@ namespace {
 
 __device__ __forceinline__ double larger(double a, double b) { return b > a ? b : a; }
 
-/// A thread's rows of one tile are summed in float about their own mean, and only then in double
-/// about zero: a double holds the square of a mean of 10⁴ deviations and eight digits of the
-/// variance behind it.
+/// A thread sums a tile's rows in float about their own mean, and only then in double about zero:
+/// even for a mean of 10⁴ standard deviations, a double holds eight digits of the variance.
 template <class T, int V>
 struct Moments {
   static constexpr int kWidth = V, kUnroll = V == 8 ? 4 : 8;

@@ -1,8 +1,8 @@
-// The four passes over memory that batch and group normalization are made of, each for f32 and bf16
-// and for any number of channels; the `.cu` file of the same name holds each one.
+// The passes over memory of which batch and group normalization consist, for f32 and bf16 and any
+// number of channels. Each pass is in the `.cu` file of its name; the deviations are in moments.cu.
 //
-// `shape` is one sample of all rows for batch norm, and the samples themselves for group norm; then
-// mean is [samples, 2, C] and inv_std [samples, C].
+// For batch norm `shape` is one sample of all rows; for group norm it has the actual samples, and
+// then mean is [samples, 2, C] and inv_std [samples, C].
 #pragma once
 
 #include "kernels/cuda/columns.h"
@@ -10,7 +10,7 @@
 
 namespace syncnorm::cuda {
 
-/// The vectors of sample n: batch norm has one set for all.
+/// The vectors of one sample. Batch norm has one set for all samples and calls this with sample 0.
 __device__ __forceinline__ NormVectors vectors_of(const NormVectors& v, int sample, int channels) {
   NormVectors out = v;
   out.mean += static_cast<std::size_t>(sample) * 2 * static_cast<std::size_t>(channels);
@@ -18,13 +18,13 @@ __device__ __forceinline__ NormVectors vectors_of(const NormVectors& v, int samp
   return out;
 }
 
-/// (x − mean)·scale + shift, in the same two roundings wherever it is computed, so that a ReLU's
-/// mask is the forward pass's.
+/// (x − mean)·scale + shift, with the same two roundings in all passes, so that a recomputed ReLU
+/// mask equals the forward pass's.
 __device__ __forceinline__ float on_line(float x, float mean, float scale, float shift) {
   return fmaf(x - mean, scale, shift);
 }
 
-/// x -> sums f64 [samples, 2, C]: Σx, Σx²; where `count` is given, it gets the rows.
+/// x -> sums f64 [samples, 2, C]: Σx, Σx². `count`, where given, gets the number of rows.
 struct MomentsPass {
   const void* x;
   double* sums;
@@ -68,8 +68,8 @@ struct GradientSumsPass {
 void run_gradient_sums(Context&, Storage, const Columns& shape, const GradientSumsPass&,
                        double* partial);
 
-/// See BatchInputGradient. Group norm: `group_means` f64 [samples, groups, 2], the means of γ·g and
-/// γ·g·x̂; null for batch norm, which has `totals` instead.
+/// See BatchInputGradient. For group norm, `group_means` f64 [samples, groups, 2] has the means of
+/// γ·g and γ·g·x̂; for batch norm it is null and `totals` is used.
 struct InputGradientPass {
   BatchInputGradient op;
   const void* g;

@@ -40,7 +40,7 @@ struct ActivateBackward {
     load(from + i, value);
 #pragma unroll
     for (int v = 0; v < V; ++v) {
-      if (kind == Activation::relu)  // a product would turn an infinity into a nan
+      if (kind == Activation::relu)  // multiplying an infinity by 0 would give a nan
         gradient[v] = value[v] > 0.0f ? gradient[v] : 0.0f;
       else
         gradient[v] *=
@@ -82,7 +82,7 @@ struct Converted {
   }
 };
 
-/// A thread takes four values of one sample, which are one block of the random stream.
+/// Applies dropout: a thread processes four values of one sample, one block of the random stream.
 template <class T>
 __global__ void __launch_bounds__(kThreads)
     drop(Dropout op, DropoutLine line, const StepState* state, const T* x, const std::uint32_t* ids,
@@ -103,7 +103,7 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-/// A thread takes all pixels of one channel of one sample.
+/// Applies the noise: a thread processes all pixels of one channel of one sample.
 template <class T>
 __global__ void __launch_bounds__(kThreads)
     add_noise(NormNoise op, NoiseLine expected, const StepState* state, const T* x,

@@ -1,12 +1,12 @@
-// Pooling on CUDA, channels last. Max pooling keeps the position of each maximum in its window, one
-// byte or four, so that the backward pass gathers: an input value asks the windows that it lies in,
-// in order, and needs no atomics.
+// Pooling on CUDA, channels last. Max pooling keeps the position of each maximum in its window, in
+// one byte or four. The backward pass gathers: an input value visits the windows that contain it,
+// in order, which needs no atomics.
 #include "kernels/cuda/flat.h"
 
 namespace syncnorm::cuda {
 namespace {
 
-/// Windows of at most 256 places need one byte per maximum.
+/// Windows of at most 256 positions need one byte per maximum.
 __host__ __device__ inline bool small_window(const PoolShape& s) {
   return s.kernel_height * s.kernel_width <= 256;
 }
@@ -24,7 +24,7 @@ __device__ __forceinline__ void keep_position(const PoolShape& s, void* kept, st
     static_cast<std::int32_t*>(kept)[i] = position;
 }
 
-/// The part [begin, end) of a window of `size` places from `first` on that is no padding.
+/// The part [begin, end) of a window of `size` positions starting at `first` that is not padding.
 struct Range {
   int begin, end;
 };
@@ -32,7 +32,7 @@ __device__ __forceinline__ Range inside(int first, int size, int length) {
   return {first < 0 ? 0 : first, first + size < length ? first + size : length};
 }
 
-/// Windows [begin, end) that hold input place `at`.
+/// Returns the windows [begin, end) that contain input position `at`.
 __device__ __forceinline__ Range windows_of(int at, int kernel, int stride, int padding,
                                             int outputs) {
   const int moved = at + padding;
@@ -41,7 +41,7 @@ __device__ __forceinline__ Range windows_of(int at, int kernel, int stride, int 
   return {begin, end < outputs ? end : outputs};
 }
 
-/// Indices of value i of [samples, height, width, channels].
+/// The indices of value i in [samples, height, width, channels].
 struct Place {
   int c, w, h;
   std::size_t n;
@@ -75,7 +75,7 @@ struct Forward {
       for (int w = columns.begin; w < columns.end; ++w) {
         const float value = as_float(x[((o.n * s.height + h) * s.width + w) * s.channels + o.c]);
         sum += value;
-        if (position < 0 || value > best || value != value) {  // a nan is the largest
+        if (position < 0 || value > best || value != value) {  // a nan counts as the largest
           best = value;
           position = (h - top) * s.kernel_width + (w - left);
         }

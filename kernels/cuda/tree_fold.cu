@@ -1,4 +1,4 @@
-// Folding the subtrees of a reduction's tree, and writing a few bytes that come with the launch.
+// Folds the values of a tree reduction, and writes a few bytes passed as a launch argument.
 #include <cstring>
 
 #include "base/error.h"
@@ -7,9 +7,9 @@
 namespace syncnorm::cuda {
 namespace {
 
-constexpr int kMostSlots = 32;  // a fold of n subtrees needs about log2 n
+constexpr int kMostSlots = 32;  // stack slots; a fold of n values needs about log2 n
 
-/// A thread per value; the stack is the thread's own.
+/// Folds one value per thread, with the stack in the thread's local memory.
 template <class T>
 __global__ void __launch_bounds__(kThreads)
     fold_subtrees(const std::uint8_t* merges, int subtrees, std::size_t count, std::size_t stride,

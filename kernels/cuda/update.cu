@@ -1,11 +1,11 @@
-// Optimizer updates over flat ranges on CUDA, and the gradient's sum of squares.
+// Optimizer updates of flat ranges on CUDA, and the gradient's sum of squares.
 #include "kernels/cuda/flat.h"
 #include "kernels/pointwise_math.h"
 
 namespace syncnorm::cuda {
 namespace {
 
-/// What the gradient is multiplied by; nan: no update.
+/// The factor that multiplies the gradient; nan means no update.
 __device__ __forceinline__ float factor_at(const float* factor) {
   return factor != nullptr ? *factor : 1.0f;
 }
@@ -40,7 +40,7 @@ struct Sgd {
   }
 };
 
-/// Once per update, by one thread: the constants need powers in double.
+/// Computes the constants once per update in one thread, because they need powers in double.
 __global__ void set_adam(AdamUpdate op, const StepState* state, const float* factor,
                          AdamConstants* constants) {
   *constants = adam_constants(op, state->step, state->lr, factor_at(factor));

@@ -1,12 +1,12 @@
-// Weights computed from their parameters on CUDA, a block per row: weight normalization and weight
-// standardization. Rows are summed in f64, in an order that depends on their length alone.
+// Weights computed from their parameters on CUDA, one block per row: weight normalization and
+// weight standardization. Rows are summed in f64, in an order that depends only on their length.
 #include "kernels/cuda/flat.h"
 #include "kernels/norm_math.h"
 
 namespace syncnorm::cuda {
 namespace {
 
-/// Σ value(i) over the row; the same in every thread.
+/// Σ value(i) over the row. Returns the same sum in every thread.
 template <class Value>
 __device__ __forceinline__ double row_total(int inputs, const Value& value) {
   double sum = 0.0;
@@ -57,7 +57,7 @@ __global__ void __launch_bounds__(kThreads)
   for_row(inputs, [&](int i) { w[at + i] = static_cast<float>((v[at + i] - m) * s); });
 }
 
-/// The input gradient of every normalization: dv = s·(dw − mean(dw) − ŵ·mean(dw·ŵ)).
+/// The input gradient common to all normalizations: dv = s·(dw − mean(dw) − ŵ·mean(dw·ŵ)).
 __global__ void __launch_bounds__(kThreads)
     standardize_backward(int inputs, const float* dw, const float* v, const double* mean,
                          const double* scale, float* dv) {

@@ -1,8 +1,8 @@
-// Batch normalization, in pieces: what happens between them is the caller's reduction.
+// Batch normalization in pieces, between which the caller reduces sums over the group.
 //
-// x̂ = (x − mean)·inv_std. A mean is kept as two f32 vectors, [2, C]: rounded, and what the rounding
-// left over. The second one enters per-channel constants only, so that means far from zero cost no
-// accuracy.
+// x̂ = (x − mean)·inv_std. A mean is kept as two f32 vectors, [2, C]: the rounded value and its
+// rounding remainder. The remainder enters only per-channel constants, so means far from zero cost
+// no accuracy.
 #pragma once
 
 #include "kernels/ops/field.h"
@@ -11,7 +11,7 @@
 
 namespace syncnorm {
 
-/// Sums of this call's samples: f64 [2C+1]: count, count·mean, M2 + count·mean².
+/// Sums of this call's samples, f64 [2C+1]: count, count·mean, M2 + count·mean².
 struct BatchMoments {
   int samples = 1;
   int pixels = 1, channels = 0;
@@ -30,10 +30,10 @@ struct BatchMoments {
   };
 };
 
-/// Batch renormalization (Ioffe 2017) multiplies x̂ by r and adds d, both constants of the backward
-/// pass: r = clip(σ / σ_running, 1/r_max, r_max), d = clip((μ − μ_running) / σ_running, ±d_max).
-/// In the first `start` updates r = 1 and d = 0; then the limits widen linearly over `ramp`
-/// updates.
+/// Batch renormalization (Ioffe 2017) multiplies x̂ by r and adds d, which the backward pass treats
+/// as constants: r = clip(σ / σ_running, 1/r_max, r_max), d = clip((μ − μ_running) / σ_running,
+/// ±d_max). During the first `start` updates r = 1 and d = 0; then the limits widen linearly over
+/// `ramp` updates.
 struct Renormalization {
   bool on = false;
   double r_max = 3.0, d_max = 5.0;
@@ -49,9 +49,10 @@ struct Renormalization {
   }
 };
 
-/// sums f64 [2C+1] of the group; mean [2, C], inv_std [C], the running pair [C] each, correction
-/// [2, C]: r and d, from the running pair before its update, which `renormalization.on` needs. The
-/// running pair is updated where StepState says so and the count is at least 2.
+/// Statistics from the group's sums, f64 [2C+1]: mean [2, C] and inv_std [C]; running_mean and
+/// running_var [C] each; correction [2, C]: r and d, computed from the running statistics before
+/// their update. `renormalization.on` needs a correction and running statistics. The running
+/// statistics are updated when StepState says so and the count is at least 2.
 struct BatchFinalize {
   int samples = 1;
   int channels = 0;
@@ -75,15 +76,15 @@ struct BatchFinalize {
   };
 };
 
-/// BatchNorm with another measure of deviation than the root mean square (Hoffer et al. 2018,
+/// BatchNorm with a measure of deviation other than the root mean square (Hoffer et al. 2018,
 /// Santurkar et al. 2018): s = factor·mean|x−μ| (l1) or max|x−μ| (linf); inv_std = 1/√(s² + eps),
-/// and s² takes the place of the variance in the running pair.
+/// and s² replaces the variance in running_var.
 enum class Deviation { l2, l1, linf };
 
-/// Sums that a deviation takes, given the mean:
+/// Sums that a deviation needs, given the mean:
 ///   absolute: f64 [2C]: Σ|x−μ|, Σ sign(x−μ)
 ///   largest:  f64 [C]: max|x−μ|, to be reduced by the maximum
-///   maxima:   given the largest of the group, f64 [2C]: how often |x−μ| is that, Σ sign there
+///   maxima:   given the group's largest, f64 [2C]: how many |x−μ| equal it, and Σ sign of those
 enum class DeviationPart { absolute, largest, maxima };
 
 struct BatchDeviation {
@@ -108,7 +109,8 @@ struct BatchDeviation {
   };
 };
 
-/// sums f64 [2C+1] of the forward pass (its count), deviation (absolute, or largest) of the group.
+/// From the group: sums f64 [2C+1] of the forward pass (for the count), and the deviation totals
+/// (absolute or largest).
 struct BatchFinalizeDeviation {
   int samples = 1;
   int channels = 0;
@@ -150,7 +152,7 @@ struct Accumulate {
   };
 };
 
-/// mean [2, C] and inv_std [C] from the running pair.
+/// Computes mean [2, C] and inv_std [C] from the running statistics.
 struct BatchFromRunning {
   int samples = 1;
   int channels = 0;
@@ -169,7 +171,7 @@ struct BatchFromRunning {
   };
 };
 
-/// y = [relu](γ·x̂ + β [+ residual]), with x̂·r + d for x̂ where there is a correction.
+/// y = [relu](γ·x̂ + β [+ residual]); where there is a correction, x̂·r + d takes the place of x̂.
 struct BatchNormalize {
   int samples = 1;
   int pixels = 1, channels = 0;
@@ -195,7 +197,7 @@ struct BatchNormalize {
 };
 
 /// sums f64 [2C]: Σg, Σg·(x−mean)·inv_std, where g = (dy [+ dy2]) masked by ReLU: by y > 0 when y
-/// is given, else recomputed from x.
+/// is given, else by y recomputed from x.
 struct BatchGradientSums {
   int samples = 1;
   int pixels = 1, channels = 0;
@@ -224,10 +226,10 @@ struct BatchGradientSums {
   };
 };
 
-/// dx from g (or dy, masked here when `relu`), the group's gradient sums f64 [2C] and forward sums
-/// f64 [2C+1] (its count), and of an L1 or L∞ norm the deviation and the maxima (linf).
-/// `frozen`: the statistics are constants, so dx = γ·inv_std·g, and neither sums nor x (but for the
-/// mask) are read.
+/// dx from g (or from dy, masked here when `relu`), the group's gradient sums f64 [2C] and forward
+/// sums f64 [2C+1] (for the count). An L1 or L∞ norm also needs the deviation, and linf the maxima.
+/// `frozen`: the statistics are constants, so dx = γ·inv_std·g; sums are not read, and x only for
+/// the mask.
 struct BatchInputGradient {
   int samples = 1;
   int pixels = 1, channels = 0;

@@ -7,8 +7,9 @@
 
 namespace syncnorm {
 
-/// Shape of a 2-D convolution with square kernel. `pack_samples` is the batch for which the packed
-/// weight layout was chosen, so that a smaller last batch shares the packed weights.
+/// Shape of a 2-D convolution with a square kernel. `pack_samples` is the batch size for which the
+/// packed weight layout was chosen; a smaller last batch has the same value and shares the packed
+/// weights.
 struct ConvShape {
   int height = 0, width = 0, channels = 0;
   int filters = 0, kernel = 0, stride = 1, padding = 0;
@@ -38,7 +39,7 @@ struct ConvShape {
   }
 };
 
-/// Packs weights [filters, channels, kernel, kernel] in layout and size of the device's choosing
+/// Packs weights [filters, channels, kernel, kernel]; the device chooses the layout and size
 /// (Device::packed_bytes).
 struct ConvPack {
   int samples = 1;
@@ -139,8 +140,8 @@ struct PoolShape {
   }
 };
 
-/// The workspace is what the backward pass needs (Device::workspace_bytes), absent in evaluation.
-/// Average pooling leaves the padding out.
+/// The workspace keeps what the backward pass needs (Device::workspace_bytes); it is absent in
+/// evaluation. Average pooling excludes the padding.
 struct PoolForward {
   int samples = 1;
   PoolShape shape;

@@ -1,12 +1,12 @@
-// The fields of an operation, described once. An operation's static member fields(field) calls
+// The fields of an operation, described once. The static member fields(field) of an operation calls
 //
 //   field(format, &T::member)              for every data member: `format` with the value for {}
-//   field(format, &T::member, otherwise)   of a bool: `format` where it is true, else `otherwise`
+//   field(format, &T::member, otherwise)   for a bool: `format` where it is true, else `otherwise`
 //
-// and may call it for a function that derives a value. The text that `syncnorm plan` prints, that
-// ranks compare and that compiled kernels are cached by follows from it. A field that is not listed
-// would make two operations share a kernel: ops.cpp checks at compile time that none is missing.
-// `samples` and `storage` are not listed; every text begins and ends with them.
+// and may do so for a function that derives a value. The result is the text that `syncnorm plan`
+// prints, that ranks compare, and that is the cache key of compiled kernels. An omitted field would
+// make two operations share a kernel, so ops.cpp checks at compile time that none is missing.
+// `samples` and `storage` are not listed, because every text begins and ends with them.
 #pragma once
 
 #include <cstddef>
@@ -29,7 +29,7 @@ consteval std::size_t count_members() {
     return sizeof...(Known);
 }
 
-/// Collects where the listed members of an object are.
+/// Collects the addresses of an object's listed members.
 template <class T>
 struct FieldPlaces {
   const T& object;
@@ -49,7 +49,7 @@ struct FieldPlaces {
 
 }  // namespace internal
 
-/// True if T::fields() lists every data member of T once.
+/// Returns true when T::fields() lists every data member of T once.
 template <class T>
 constexpr bool lists_all_fields() {
   const T object{};

@@ -1,5 +1,5 @@
-// Normalization within a sample: group, layer, instance and RMS norm. Layer norm is groups = 1,
-// instance norm groups = channels. RMS norm (Zhang & Sennrich 2019) is groups = 1 and not
+// Normalization within a sample: group, layer, instance and RMS norm. Layer norm has groups = 1,
+// instance norm has groups = channels. RMS norm (Zhang & Sennrich 2019) has groups = 1 and is not
 // `centered`: its mean is 0 and inv_std = 1/√(mean(x²) + eps).
 #pragma once
 
@@ -38,7 +38,7 @@ struct GroupNormForward {
   };
 };
 
-/// The masked gradient g as in BatchGradientSums.
+/// The masked gradient g is defined as in BatchGradientSums.
 struct GroupNormBackward {
   int samples = 1;
   int pixels = 1, channels = 0, groups = 1;

@@ -1,4 +1,4 @@
-// Fully connected layers, and weights that are computed from their parameters.
+// Fully connected layers, and reparametrized weights.
 #pragma once
 
 #include "kernels/ops/field.h"
@@ -61,7 +61,7 @@ struct LinearWgrad {
   };
 };
 
-/// A weight computed from its parameters, one row per output of a conv or linear layer. Weight
+/// Computes a weight from its parameters, with one row per output of a conv or linear layer. Weight
 /// normalization (Salimans & Kingma 2016): w = g·v/‖v‖, scale = 1/‖v‖. Weight standardization (Qiao
 /// et al. 2019), when `standardize`: w = (v − mean)·scale, scale = 1/√(var + eps), biased variance.
 /// v and w [outputs, inputs]; g, mean and scale [outputs].

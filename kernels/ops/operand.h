@@ -1,6 +1,6 @@
-// The operands of an operation, described once, by name.
+// The operands of an operation, described once and by name.
 //
-// An operation is a plain struct. Its member template `Operands` lists what a kernel is given:
+// An operation is a plain struct. Its member template `Operands` lists the arguments of its kernel:
 //
 //   struct Add {
 //     int samples = 1;
@@ -12,12 +12,13 @@
 //     };
 //   };
 //
-// `As` is how operands are seen. Tensors: indices of a program's tensors; every operand must be
-// named, kAbsent where an optional one is not there. Pointers<S>: typed pointers for a kernel, null
-// where absent. Described: direction, element and whether the operand is optional. Each view has
-// one member per operand, so arity, first output and the order of a kernel's pointers follow.
+// `As` selects a view of the operands. Tensors: indices of a program's tensors; every operand must
+// be named, an absent optional one with kAbsent. Pointers<S>: typed pointers for a kernel, null
+// where absent. Described: access, element type, and whether the operand is optional. Each view has
+// one member per operand, so arity, number of inputs and order of a kernel's pointers follow from
+// the list.
 //
-// Inputs come first. Between them and the outputs nothing else tells them apart.
+// Inputs must come first.
 #pragma once
 
 #include <array>
@@ -40,7 +41,7 @@ enum class Element : unsigned char { stored, f32, f64, i32, u32, u8, image_map, 
 
 /// Stands for the operation's storage, f32 or bf16.
 struct Stored {};
-/// Stands for values in a layout of the device's own.
+/// Stands for values in a device-specific layout.
 struct Opaque {};
 
 template <class T>
@@ -75,7 +76,7 @@ struct Described {
 
 inline constexpr int kAbsent = -1;
 
-/// The index of a program's tensor. Neither kind has a default, so that no operand is forgotten.
+/// The index of a program's tensor. Neither type has a default, so no operand can be forgotten.
 struct RequiredTensor {
   RequiredTensor(int tensor) : index(tensor) { assert(tensor >= 0); }
   int index;
@@ -90,7 +91,7 @@ struct Tensors {
   using Type = std::conditional_t<kOptional, OptionalTensor, RequiredTensor>;
 };
 
-/// `S`: the type of stored values; void where it is only known at run time.
+/// `S`: the type of stored values, or void where it is known only at run time.
 template <class S>
 struct Pointers {
   template <class T>
@@ -122,12 +123,12 @@ template <class Op>
 inline constexpr std::size_t kArity = sizeof(typename Op::template Operands<Described>) /
                                       sizeof(Operand);
 
-/// The operands of `Op` in order.
+/// The operands of `Op`, in order.
 template <class Op>
 inline constexpr auto kOperands =
     std::bit_cast<std::array<Operand, kArity<Op>>>(typename Op::template Operands<Described>{});
 
-/// The number of operands that are only read; they come first.
+/// The number of operands that are only read. They come first.
 template <class Op>
 inline constexpr std::size_t kInputs = [] {
   std::size_t inputs = 0;
@@ -135,7 +136,7 @@ inline constexpr std::size_t kInputs = [] {
   return inputs;
 }();
 
-/// Tensor indices in order, -1 for an absent one, and back.
+/// Converts between named operands and a list of tensor indices in order, -1 for an absent one.
 template <class Op>
 std::array<int, kArity<Op>> tensor_list(const TensorsOf<Op>& operands) {
   return std::bit_cast<std::array<int, kArity<Op>>>(operands);
@@ -148,7 +149,7 @@ TensorsOf<Op> named_tensors(std::span<const int> list) {
   return std::bit_cast<TensorsOf<Op>>(indices);
 }
 
-/// A stored operand whose type was found at run time.
+/// Casts a stored operand to the type found at run time.
 template <class T>
 const T* typed(const void* operand) {
   return static_cast<const T*>(operand);
@@ -158,7 +159,7 @@ T* typed(void* operand) {
   return static_cast<T*>(operand);
 }
 
-/// A kernel's pointers by name.
+/// Names a kernel's pointers.
 template <class Op, class S = void>
 PointersOf<Op, S> named_pointers(std::span<void* const> list) {
   static_assert(sizeof(PointersOf<Op, S>) == kArity<Op> * sizeof(void*));
@@ -168,7 +169,7 @@ PointersOf<Op, S> named_pointers(std::span<void* const> list) {
   return pointers;
 }
 
-/// A kernel's pointers in order.
+/// Lists a kernel's pointers in order.
 template <class Op, class S = void>
 std::array<void*, kArity<Op>> pointer_list(const PointersOf<Op, S>& pointers) {
   std::array<void*, kArity<Op>> list;

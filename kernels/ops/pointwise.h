@@ -1,4 +1,4 @@
-// Operations on single values, the loss, and changes of layout.
+// Pointwise operations, the loss, and changes of layout.
 #pragma once
 
 #include "kernels/ops/field.h"
@@ -28,7 +28,7 @@ struct ActivationForward {
   };
 };
 
-/// GELU needs x, all others y.
+/// GELU reads x, every other activation y.
 struct ActivationBackward {
   int samples = 1;
   int size = 0;
@@ -66,9 +66,9 @@ struct Add {
   };
 };
 
-/// y = x·mask/(1−p). Its own backward, with dy for x. When `alpha` (Klambauer et al. 2017):
-/// y = a·(x·mask + α'·(1−mask)) + b, which keeps mean 0 and variance 1, and dx = a·mask·dy when
-/// `backward`.
+/// y = x·mask/(1−p). The backward pass is the same operation on dy in place of x. When `alpha`
+/// (Klambauer et al. 2017): y = a·(x·mask + α'·(1−mask)) + b, which keeps mean 0 and variance 1,
+/// and dx = a·mask·dy when `backward`.
 struct Dropout {
   int samples = 1;
   int size = 0;
@@ -95,11 +95,11 @@ struct Dropout {
   };
 };
 
-/// Noise behind a normalization, another one in every step (Santurkar et al. 2018, appendix A), per
-/// sample and channel, shared by its pixels: y = s·x + m with s ~ N(σ, sample_scale²),
+/// Noise after a normalization, drawn anew in every step (Santurkar et al. 2018, appendix A), per
+/// sample and channel, shared by the pixels: y = s·x + m with s ~ N(σ, sample_scale²),
 /// m ~ U(μ ± sample_mean); per channel and step σ ~ U(1, scale), μ ~ U(±mean). x [samples, pixels,
-/// channels]. When `backward`, dx = s·dy, with dy for x. When `expected`, y is what the noise makes
-/// of x on average, and sample_ids are not read.
+/// channels]. When `backward`, dx = s·dy, with dy in place of x. When `expected`, y is the
+/// expectation over the noise, and sample_ids are not read.
 struct NormNoise {
   int samples = 1;
   int pixels = 1, channels = 0;
@@ -131,7 +131,7 @@ struct NormNoise {
   };
 };
 
-/// x [samples, pixels, channels] -> y [samples, channels, pixels]; `inverse` the other way.
+/// x [samples, pixels, channels] -> y [samples, channels, pixels]; `inverse` reverses it.
 struct ToChannelsFirst {
   int samples = 1;
   int pixels = 1, channels = 0;
@@ -152,7 +152,7 @@ struct ToChannelsFirst {
   };
 };
 
-/// x stored as `from`, y as the other one.
+/// x is stored as `from`, y as the other storage.
 struct Convert {
   int samples = 1;
   int size = 0;
@@ -171,9 +171,9 @@ struct Convert {
   };
 };
 
-/// What an output pixel of an augmented image shows: the stored pixel (y + source_y,
-/// direction_x · x + source_x) inside rows and columns, black outside, and the channel's mean where
-/// it is cut out. `used` 0: every value is 0.
+/// Maps an output pixel (y, x) of an augmented image to its source: the stored pixel (y + source_y,
+/// direction_x · x + source_x) inside rows and columns, black outside, and the channel's mean in
+/// the cut-out. `used` 0 makes every value 0.
 struct ImageMap {
   std::int32_t source_y = 0, source_x = 0, direction_x = 1;
   std::int32_t rows_begin = 0, rows_end = 0, columns_begin = 0, columns_end = 0;
@@ -182,7 +182,7 @@ struct ImageMap {
 };
 
 /// stored u8 and images f32 [samples, height, width, channels], maps [samples]; table f32
-/// [channels, 256]: what each byte becomes.
+/// [channels, 256] maps each byte to its value.
 struct MakeImages {
   int samples = 1;
   int height = 1, width = 1, channels = 1;
@@ -204,7 +204,8 @@ struct MakeImages {
 };
 
 /// logits [samples, classes]; totals f64 [4]: Σ loss, number correct, the state's vote, 0;
-/// dlogits = gradient_scale · ∂loss/∂logits. A label of -1 is an unused slot: no loss, no gradient.
+/// dlogits = gradient_scale · ∂loss/∂logits. A label of -1 is an unused sample: no loss, no
+/// gradient.
 struct SoftmaxCrossEntropy {
   int samples = 1;
   int classes = 0;

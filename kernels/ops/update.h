@@ -1,6 +1,7 @@
-// What follows the backward pass: the gradient's norm, updates of the parameters, and the sums of a
-// reduction's tree. Updates are of `count` consecutive values; rate and step come from StepState.
-// The gradient is multiplied by factor f32 [1] (1 without); where that is nan, nothing is changed.
+// Operations after the backward pass: the gradient's norm, parameter updates, and the sums of a
+// tree reduction. Updates process `count` consecutive values; learning rate and step come from
+// StepState. The gradient is multiplied by factor f32 [1] (by 1 when absent); where factor is nan,
+// nothing changes.
 #pragma once
 
 #include <vector>
@@ -73,9 +74,10 @@ struct SumOfSquares {
   };
 };
 
-/// factor f32 [1] from Σ gradient² f64 [1] and loss f64 [1]: 1, or what clips the gradient's 2-norm
-/// to `clip_norm` (0: none), as torch.nn.utils.clip_grad_norm_ does. It becomes nan where the norm
-/// or the loss is not finite, and then stays nan until somebody sets it: no update is applied.
+/// Computes factor f32 [1] from Σ gradient² f64 [1] and loss f64 [1]: 1, or the factor that clips
+/// the gradient's 2-norm to `clip_norm` (0: no clipping), as torch.nn.utils.clip_grad_norm_ does. A
+/// norm or loss that is not finite makes it nan; it then stays nan, and no update is applied, until
+/// the caller sets it.
 struct GradientFactor {
   int samples = 1;
   double clip_norm = 0.0;
@@ -93,9 +95,9 @@ struct GradientFactor {
   };
 };
 
-/// subtrees [merges.size()] of `count` values (f64, or f32), `stride` values apart -> what is left
-/// of them, `count` values apart. Node i is put on a stack, and then the topmost two places are
-/// merged merges[i] times (FoldPlan in comm/tree.h): added, or the larger one taken.
+/// Folds subtrees [merges.size()] of `count` values (f64 or f32), `stride` values apart, into `left`,
+/// whose entries are `count` values apart. Pushes subtree i onto a stack, then merges the top two
+/// slots merges[i] times (FoldPlan in comm/tree.h): adds them, or takes the maximum.
 struct TreeFold {
   int samples = 1;
   std::vector<int> merges;

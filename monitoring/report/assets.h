@@ -1,4 +1,4 @@
-// The files page.html, page.css and page.js, made part of the program by CMake.
+// The files page.html, page.css and page.js, which CMake compiles into the program.
 #pragma once
 
 namespace syncnorm::report {

@@ -9,8 +9,9 @@ namespace syncnorm::report {
 
 Curve curve_of_steps(const RunData& run, double StepRow::*number) {
   Curve curve;
-  // By the run's whole length, so that seeds have the same points however far each of them came.
-  constexpr double kLongest = 1e15;  // what a log says beyond that is not believed
+  // Points depend on the run's planned length, so that all seeds have the same ones, however far
+  // each has come.
+  constexpr double kLongest = 1e15;  // a larger number in a log is ignored
   const double told = number_of(run.start, "total_steps");
   const double length =
       std::max(static_cast<double>(run.steps.size()), told <= kLongest ? told : 0.0);

@@ -1,4 +1,5 @@
-// Rows of one run to the points of a curve, and curves of several seeds to one with a band.
+// Computes the points of a curve from one run's rows, and one curve with a band from those of
+// several seeds.
 #pragma once
 
 #include <functional>
@@ -16,16 +17,18 @@ struct Point {
 };
 using Curve = std::vector<Point>;
 
-/// At most kMostPoints means of as many steps each, with their least and largest value.
+/// Returns at most kMostPoints means, each of the same number of steps, with their minimum and
+/// maximum.
 inline constexpr std::size_t kMostPoints = 240;
 Curve curve_of_steps(const RunData& run, double StepRow::*number);
 
 Curve curve_of_evals(const RunData& run, const std::string& split, double EvalRow::*number);
 
-/// Where several curves have a step, their mean and their range; a single curve as it is.
+/// Returns the mean and range of the curves at every step that any of them has; a single curve
+/// unchanged.
 Curve merge(const std::vector<Curve>& curves);
 
-/// Over steps, or over seconds of training.
+/// The horizontal axis: steps, or seconds of training.
 enum class Over { steps, seconds };
 Line to_line(const Curve& curve, Over over, const std::string& name, int color);
 

@@ -14,7 +14,7 @@
 namespace syncnorm::report {
 namespace {
 
-/// Settings that share a figure: all, or those with one batch per replica.
+/// The settings that share a figure: all of them, or those with the same batch per replica.
 struct Group {
   std::string title;  // ", 2 images per replica", or ""
   std::vector<const Setting*> settings;
@@ -35,7 +35,7 @@ std::vector<Group> groups_of(const StudyData& study) {
   return groups;
 }
 
-/// Lines have the colour of their setting, whatever else a figure shows.
+/// Returns the colour of a line, which is that of its setting in every figure.
 int color_of(const StudyData& study, const std::string& line) {
   std::vector<std::string> seen;
   for (const Setting& setting : study.settings)
@@ -60,7 +60,7 @@ std::string band_note(const StudyData& study, const std::string& alone) {
                           : alone;
 }
 
-/// Lines of several seeds and settings, from what `curve` makes of a run.
+/// Adds one line per setting, merged from the curves that `curve` makes of its runs.
 template <class F>
 void add_lines(Figure& figure, const StudyData& study, const Group& group, Over over,
                const std::string& suffix, int color_offset, F curve) {
@@ -76,7 +76,7 @@ void add_lines(Figure& figure, const StudyData& study, const Group& group, Over 
   }
 }
 
-/// Whether there is one point in all lines together, or several above each other.
+/// Returns true when all points of all lines have the same x.
 bool has_one_x(const Figure& figure) {
   std::set<double> found;
   for (const Line& line : figure.lines) found.insert(line.x.begin(), line.x.end());
@@ -102,12 +102,12 @@ Figure accuracy_figure(const StudyData& study, const Group& group, Over over) {
   for (const std::string& split : splits) {
     add_lines(figure, study, group, over, splits.size() > 1 || !study.is_study ? split : "", offset,
               [&](const RunData& run) { return curve_of_evals(run, split, &EvalRow::accuracy); });
-    offset += study.is_study ? 8 : 1;  // of several settings, the next eight are dashed
+    offset += study.is_study ? 8 : 1;  // in a study, colours from 8 on are dashed
   }
   if (!study.is_study)
     add_lines(figure, study, group, over, "training batches", offset,
               [](const RunData& run) { return curve_of_steps(run, &StepRow::accuracy); });
-  if (over == Over::steps && has_one_x(figure)) figure.lines.clear();  // the table says it all
+  if (over == Over::steps && has_one_x(figure)) figure.lines.clear();  // the table already shows it
   figure.note = band_note(study, study.is_study ? ""
                                                 : "Training batches: mean and range of "
                                                   "neighbouring updates, before each update.");
@@ -129,7 +129,7 @@ Figure step_figure(const StudyData& study, const Group& group, Over over, const 
   return figure;
 }
 
-/// The figure of Wu & He 2018: error on the test set against the batch of a replica.
+/// Makes the figure of Wu & He 2018: error on the test set over the batch per replica.
 Figure batch_figure(const StudyData& study) {
   Figure figure;
   figure.section = "Result";
@@ -156,7 +156,8 @@ Figure batch_figure(const StudyData& study) {
   return figure;
 }
 
-/// Milliseconds of a step: waiting for data, for other ranks, and the rest, which is computing.
+/// Returns a step's milliseconds: computing, waiting for other ranks, waiting for data. Computing
+/// is the rest of the total.
 std::vector<double> split_of_step(const Setting& setting) {
   double total = 0.0, data = 0.0, reduction = 0.0, steps = 0.0;
   for (const RunData& run : setting.runs) {

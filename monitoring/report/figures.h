@@ -1,4 +1,4 @@
-// The figures of a report: which numbers of the runs are drawn, and what is said under them.
+// The figures of a report: which of the runs' numbers are drawn, and the notes under them.
 #pragma once
 
 #include <vector>
@@ -8,9 +8,9 @@
 
 namespace syncnorm::report {
 
-/// Accuracy and loss over steps and over time, error over the batch per replica, the split of a
-/// step's time, and of a single run its learning rate and gradient norm. Figures without data are
-/// left out.
+/// Makes the figures: accuracy and loss over steps and over time, error over the batch per replica,
+/// the parts of a step's time, and, for a single run, its learning rate and gradient norm. Omits
+/// figures without data.
 std::vector<Figure> make_figures(const StudyData& study);
 
 }  // namespace syncnorm::report

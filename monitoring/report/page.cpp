@@ -20,14 +20,14 @@ Json table_json(const report::Table& table) {
   return {{"columns", table.columns}, {"rows", table.rows}};
 }
 
-/// Text of a Unix time; "time unknown" outside the calendar.
+/// Formats a Unix time; "time unknown" outside the calendar.
 std::string time_text(double seconds) {
   constexpr double kYear9999 = 253402300799.0;
   if (!(seconds >= 0.0 && seconds <= kYear9999)) return "time unknown";
   return fmt::format("{:%Y-%m-%d %H:%M} UTC", fmt::gmtime(static_cast<std::time_t>(seconds)));
 }
 
-/// What was run, where and when: from the first run that says so.
+/// Lists model, data, machine, version and time, from the first run with a `start` event.
 std::vector<std::string> facts(const report::StudyData& study) {
   std::vector<std::string> lines;
   for (const report::Setting& setting : study.settings) {
@@ -47,8 +47,8 @@ std::vector<std::string> facts(const report::StudyData& study) {
   return lines;
 }
 
-/// JSON that may stand inside a script element: it cannot end it. Names of folders need not be
-/// UTF-8.
+/// Formats JSON so that it cannot end the script element that contains it. Bytes that are not
+/// UTF-8, possible in folder names, are replaced.
 std::string script_text(const Json& json) {
   std::string text;
   for (const char c : json.dump(-1, ' ', false, Json::error_handler_t::replace))

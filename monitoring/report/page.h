@@ -1,5 +1,5 @@
-// The report page: one HTML file that needs no network, with the data and the program that draws
-// it.
+// The report page: one HTML file with the data and the script that draws it, which needs no
+// network.
 #pragma once
 
 #include <filesystem>
@@ -7,8 +7,8 @@
 
 namespace syncnorm {
 
-/// The page of a run folder, a study folder or a folder of runs. Throws InputError when the folder
-/// is none of them.
+/// Returns the page for a run folder, a study folder or a folder of runs. Throws InputError for any
+/// other folder.
 std::string report_page(const std::filesystem::path& folder);
 
 }  // namespace syncnorm

@@ -16,13 +16,13 @@ using Json = nlohmann::ordered_json;
 struct Banded {
   double value = 0.0, low = 0.0, high = 0.0;
 };
-/// What a figure shows of one probe event; nan where it has nothing.
+/// Extracts a figure's value from one probe event; nan where it has none.
 using Extract = std::function<Banded(const RunData& run, const Json& probe)>;
 
 Banded plain(double value) { return {value, value, value}; }
 Banded nothing() { return plain(std::nan("")); }
 
-/// Like merge() of curves, but with the mean of the bands: a band is of the probe, not of seeds.
+/// Averages curves like merge(), but averages the bands too: a band is the probe's, not over seeds.
 Curve merged_bands(const std::vector<Curve>& curves) {
   Curve result = curves.front();
   std::size_t length = result.size();
@@ -71,7 +71,8 @@ const Json& part(const Json& probe, const char* what, const std::string& layer) 
   return found == section->end() ? kNone : *found;
 }
 
-/// The list under a key, nan for what is no number; empty when there is none.
+/// Returns the list under a key, with nan for entries that are not numbers; empty when there is no
+/// list.
 std::vector<double> numbers_of(const Json& json, const char* key) {
   std::vector<double> numbers;
   const auto found = json.find(key);
@@ -80,7 +81,7 @@ std::vector<double> numbers_of(const Json& json, const char* key) {
   return numbers;
 }
 
-/// Layers that the probes have in a section, in the network's order; at most kMostLayers.
+/// Returns at most kMostLayers of the layers in a section of the probes, in the network's order.
 std::vector<std::string> layers_of(const StudyData& study, const char* section) {
   std::vector<std::string> layers;
   for (const Setting& setting : study.settings)
@@ -96,7 +97,7 @@ std::vector<std::string> layers_of(const StudyData& study, const char* section) 
   return chosen;
 }
 
-/// One number of every layer over the updates.
+/// A figure per layer of one number over the updates.
 struct LayerFigure {
   const char* title;
   const char* section;  // of the event
@@ -132,7 +133,8 @@ void add_percentiles(const StudyData& study, std::vector<Figure>& figures) {
   }
 }
 
-/// Shares of the values in equal ranges, at the last probe of each setting's first run.
+/// Adds the distribution of the values over equal ranges, from the last probe of each setting's
+/// first run.
 void add_histograms(const StudyData& study, std::vector<Figure>& figures) {
   for (const std::string& layer : layers_of(study, "activations")) {
     Figure figure{"Activations",

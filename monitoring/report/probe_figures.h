@@ -1,4 +1,4 @@
-// The figures of what probes have measured: small multiples by layer, and the loss's landscape.
+// The figures of probe measurements: small multiples by layer, and the loss landscape.
 #pragma once
 
 #include <vector>
@@ -8,7 +8,8 @@
 
 namespace syncnorm::report {
 
-/// Figures of at most kMostLayers layers, spread evenly over the network. Empty without probes.
+/// Makes figures of at most kMostLayers layers, evenly spread over the network; none without
+/// probes.
 inline constexpr std::size_t kMostLayers = 8;
 std::vector<Figure> make_probe_figures(const StudyData& study);
 

@@ -86,7 +86,7 @@ RunData read_run(const fs::path& folder) {
   try {
     run.values = load_experiment(folder / "config.yaml").values;
   } catch (const InputError&) {
-    // Written by another version, or not there: the report does without.
+    // Missing, or written by another version: the report omits the configuration.
   }
   return run;
 }

@@ -1,4 +1,4 @@
-// What a run folder holds, as numbers: the rows that a report draws from.
+// The contents of a run folder as numbers, from which a report draws.
 #pragma once
 
 #include <filesystem>
@@ -11,15 +11,15 @@
 
 namespace syncnorm::report {
 
-/// A number that the log does not have, or has as nan or infinity, is nan here.
+/// A number that is missing from the log, or nan or infinite there, is nan here.
 struct StepRow {
-  double step = 0.0;  // updates completed
+  double step = 0.0;  // updates completed after this step
   double loss = 0.0, accuracy = 0.0, lr = 0.0;
   double gradient_norm = 0.0;
   double samples = 0.0;
   double seconds = 0.0;            // of the step
-  double data_seconds = 0.0;       // of `seconds`, waiting for data
-  double reduction_seconds = 0.0;  // of `seconds`, waiting for other ranks
+  double data_seconds = 0.0;       // part of `seconds`, waiting for data
+  double reduction_seconds = 0.0;  // part of `seconds`, waiting for other ranks
   double elapsed = 0.0;            // seconds of all steps so far
 };
 
@@ -34,23 +34,24 @@ struct RunData {
   std::filesystem::path folder;
   std::string status;  // done, diverged, stopped, ...; "unfinished" without summary.json, "missing"
                        // without a log
-  nlohmann::json start;    // the first event of the last launch, or an empty object
+  nlohmann::json start;    // the last launch's `start` event, or an empty object
   nlohmann::json summary;  // or an empty object
   std::vector<StepRow> steps;
   std::vector<EvalRow> evals;
   std::vector<nlohmann::ordered_json> probes;
   std::vector<ResolvedValue> values;  // the resolved configuration; empty when it cannot be read
 
-  /// The value of a key of the configuration, or "".
+  /// Returns the value of a configuration key, or "".
   std::string value(const std::string& path) const;
 };
 
 bool is_run_folder(const std::filesystem::path& folder);
 
-/// Reads what there is; of a run that was killed, or still runs, that is all but a torn last line.
+/// Reads whatever is there; from a run that was killed or is still running, everything except a
+/// torn last line.
 RunData read_run(const std::filesystem::path& folder);
 
-/// The number under a key, or nan.
+/// Returns the number under a key, or nan.
 double number_of(const nlohmann::json& json, const char* key);
 double number_of(const nlohmann::ordered_json& json, const char* key);
 

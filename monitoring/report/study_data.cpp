@@ -22,14 +22,14 @@ void append(std::string& text, const std::string& more) {
   text += (text.empty() ? "" : ", ") + more;
 }
 
-/// "bn" as it is; "batch, synced_replicas=2" of the map {kind: batch, synced_replicas: 2}.
+/// Formats a norm: "bn" unchanged; {kind: batch, synced_replicas: 2} as "batch, synced_replicas=2".
 std::string norm_text(std::string text) {
   if (!text.starts_with("{") || !text.ends_with("}")) return text;
   text = std::regex_replace(text.substr(1, text.size() - 2), std::regex(R"(\bkind: )"), "");
   return std::regex_replace(text, std::regex(": "), "=");
 }
 
-/// "bn" for the norm, "optimizer.lr=0.1" for everything else.
+/// Names a setting: "bn" for the norm, "optimizer.lr=0.1" for any other key.
 Setting named_setting(const StudySettings& settings) {
   Setting setting;
   for (const auto& [path, text] : settings) {
@@ -80,7 +80,7 @@ StudyData read_described(const fs::path& folder, const Json& description) {
   return study;
 }
 
-/// Folders of runs below `folder`, by name; the folder of a run is not searched.
+/// Reads the run folders below `folder`, by name; does not search inside a run folder.
 StudyData read_runs(const fs::path& folder) {
   StudyData study;
   study.is_study = true;

@@ -1,4 +1,4 @@
-// The runs of a study folder, or of one run, grouped by their settings; seeds are repetitions.
+// The runs of a study folder, or a single run, grouped by setting; seeds are repetitions.
 #pragma once
 
 #include <filesystem>
@@ -11,14 +11,14 @@ namespace syncnorm::report {
 
 struct Setting {
   std::string label;  // "bn, batch_per_replica=2", without the seed
-  std::string line;   // the label without the batch: "bn"; one line of a figure over batches
+  std::string line;   // the label without the batch: "bn"; one line in a figure over batches
   std::string batch;  // "2" when the study varies batch_per_replica, else ""
   std::vector<RunData> runs;
   std::string chosen;      // the values of best_of, "optimizer.lr=0.1", or ""
-  std::string difference;  // of the accuracy to the reference, "+1.2 ± 0.4" in points, or ""
-  std::string reference;   // its label, where there is a difference
+  std::string difference;  // in accuracy, from the reference: "+1.2 ± 0.4" in points, or ""
+  std::string reference;   // the reference's label, where there is a difference
 
-  /// Values of `number(run)` that are not nan.
+  /// Returns the values of `number(run)` that are not nan.
   template <class F>
   std::vector<double> numbers(F number) const {
     std::vector<double> found;
@@ -37,8 +37,8 @@ struct StudyData {
   const RunData& first_run() const { return settings.front().runs.front(); }
 };
 
-/// Reads a run folder, a study folder (study.json says which runs belong to it), or any folder of
-/// run folders. Throws InputError when it is none of them.
+/// Reads a run folder, a study folder (study.json lists its runs), or any folder of run folders.
+/// Throws InputError for any other folder.
 StudyData read_study(const std::filesystem::path& folder);
 
 struct Spread {

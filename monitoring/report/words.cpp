@@ -12,11 +12,11 @@
 namespace syncnorm::report {
 namespace {
 
-constexpr double kFewImages = 16.0;    // Wu & He 2018 see the error of BatchNorm grow below 16
+constexpr double kFewImages = 16.0;    // Wu & He 2018: BatchNorm's error grows below 16
 constexpr double kLargeGap = 0.10;     // of accuracy, between training and test
-constexpr double kMuchReducing = 0.2;  // share of a step
+constexpr double kMuchReducing = 0.2;  // fraction of the training time
 constexpr double kMuchData = 0.1;
-constexpr std::size_t kManySettings = 4;  // more are told as a range
+constexpr std::size_t kManySettings = 4;  // more are summarized as a range
 
 std::string before(const Setting& setting) {
   return setting.label.empty() ? "" : setting.label + ": ";
@@ -28,7 +28,7 @@ std::string plural(double count, const char* noun) {
 
 double test_accuracy(const RunData& run) { return number_of(run.summary, "test_accuracy"); }
 
-/// Mean accuracy of the last tenth of the updates, each before its update.
+/// Returns the mean accuracy of the last tenth of the updates, each measured before its update.
 double training_accuracy(const RunData& run) {
   std::vector<double> values;
   for (std::size_t i = run.steps.size() - run.steps.size() / 10; i < run.steps.size(); ++i)
@@ -36,7 +36,7 @@ double training_accuracy(const RunData& run) {
   return spread_of(values).mean;
 }
 
-/// Warns where runs of the study have no outcome yet, or another than "done".
+/// Warns of runs that have no outcome yet, or one other than "done".
 void warn_of_outcomes(const StudyData& study, std::vector<std::string>& warnings) {
   std::size_t all = 0, missing = 0, unfinished = 0;
   for (const Setting& setting : study.settings) {
@@ -59,8 +59,8 @@ void warn_of_outcomes(const StudyData& study, std::vector<std::string>& warnings
         fmt::format("{} of {} runs: still running, or ended without a word.", unfinished, all));
 }
 
-/// How far the means of single replicas lay from those of all at the last probe, in the layer where
-/// it was the most; "" when that was not measured.
+/// Describes the largest distance of single replicas' means from those of all at the last probe,
+/// with its layer; "" when that was not measured.
 std::string spread_words(const RunData& run) {
   if (run.probes.empty() || !run.probes.back().contains("replica_spread")) return "";
   double most = -1.0;
@@ -78,7 +78,7 @@ std::string spread_words(const RunData& run) {
       most, where);
 }
 
-/// What BatchNorm without renormalization takes its statistics over.
+/// The images over which BatchNorm without renormalization takes its statistics.
 struct Statistics {
   double replicas = 0.0, batch = 0.0;
   double images() const { return replicas * batch; }
@@ -114,7 +114,8 @@ void warn_of_gap(const Setting& setting, std::vector<std::string>& warnings) {
                  : ""));
 }
 
-/// Every update leaves a line in the log; a disk that was full can have cost some.
+/// Warns of updates missing from the log, which has a line for every one; a full disk can lose
+/// some.
 void warn_of_lost_steps(const Setting& setting, std::vector<std::string>& warnings) {
   for (const RunData& run : setting.runs) {
     if (run.steps.empty()) continue;
@@ -127,7 +128,7 @@ void warn_of_lost_steps(const Setting& setting, std::vector<std::string>& warnin
   }
 }
 
-/// One sentence for all settings that spent more than `most` of their time on something.
+/// Adds one sentence for all settings whose share of time under `key` is more than `most`.
 void warn_of_share(const StudyData& study, const char* key, double most, const std::string& what,
                    std::vector<std::string>& warnings) {
   std::vector<std::pair<double, std::string>> found;
@@ -152,7 +153,7 @@ void warn_of_share(const StudyData& study, const char* key, double most, const s
   warnings.push_back(fmt::format("Of the time of training, waiting for {} took {}.", what, text));
 }
 
-/// Not a mistake, but part of what a run took that its steps do not show.
+/// Reports the time of probes, which a run's steps do not include.
 void tell_of_probes(const Setting& setting, std::vector<std::string>& warnings) {
   double probing = 0.0, training = 0.0;
   for (const RunData& run : setting.runs) {
@@ -166,7 +167,7 @@ void tell_of_probes(const Setting& setting, std::vector<std::string>& warnings) 
         before(setting), probing, training));
 }
 
-/// Mean, and with seeds ± the sample standard deviation; "–" of nothing.
+/// Formats the mean, and with seeds ± the sample standard deviation; "–" without values.
 std::string cell(const std::vector<double>& values, double scale, int digits, const char* unit) {
   if (values.empty()) return "–";
   const Spread s = spread_of(values);
@@ -174,7 +175,7 @@ std::string cell(const std::vector<double>& values, double scale, int digits, co
   return s.count == 1 ? mean : mean + fmt::format(" ± {:.{}f}", scale * s.deviation, digits);
 }
 
-/// Columns behind the first that have no text in any row.
+/// Drops the columns after the first that are empty in all rows.
 void drop_empty_columns(Table& table) {
   for (std::size_t c = table.columns.size(); c-- > 1;) {
     const bool empty = std::all_of(table.rows.begin(), table.rows.end(),
@@ -186,7 +187,7 @@ void drop_empty_columns(Table& table) {
   }
 }
 
-/// At the first evaluation on the test set with at least this accuracy; nan: at none.
+/// Returns the first step whose test evaluation reaches `accuracy`, or nan.
 double first_update(const RunData& run, double accuracy) {
   const auto found = std::find_if(run.evals.begin(), run.evals.end(), [&](const EvalRow& row) {
     return row.split == "test" && row.accuracy >= accuracy;
@@ -194,7 +195,7 @@ double first_update(const RunData& run, double accuracy) {
   return found == run.evals.end() ? std::nan("") : found->step;
 }
 
-/// All keys that any run has, in the order of the schema as far as the runs agree.
+/// Lists all keys of any run, in the schema's order as far as the runs agree.
 std::vector<std::string> paths_of(const StudyData& study) {
   std::vector<std::string> paths;
   for (const Setting& setting : study.settings)
@@ -205,7 +206,7 @@ std::vector<std::string> paths_of(const StudyData& study) {
   return paths;
 }
 
-/// The different values that the runs have, in order.
+/// Lists the distinct values of a key in the runs, in order.
 std::vector<std::string> values_of(const StudyData& study, const std::string& path) {
   std::vector<std::string> found;
   for (const Setting& setting : study.settings)
