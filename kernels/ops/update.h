@@ -95,9 +95,9 @@ struct GradientFactor {
   };
 };
 
-/// Folds subtrees [merges.size()] of `count` values (f64 or f32), `stride` values apart, into `left`,
-/// whose entries are `count` values apart. Pushes subtree i onto a stack, then merges the top two
-/// slots merges[i] times (FoldPlan in comm/tree.h): adds them, or takes the maximum.
+/// Folds subtrees [merges.size()] of `count` values (f64 or f32), `stride` values apart, into
+/// `left`, whose entries are `count` values apart. Pushes subtree i onto a stack, then merges the
+/// top two slots merges[i] times (FoldPlan in comm/tree.h): adds them, or takes the maximum.
 struct TreeFold {
   int samples = 1;
   std::vector<int> merges;
