@@ -56,8 +56,7 @@ bool has_seeds(const StudyData& study) {
 }
 
 std::string band_note(const StudyData& study, const std::string& alone) {
-  return has_seeds(study) ? "Line: mean over seeds; band: from the least to the largest seed."
-                          : alone;
+  return has_seeds(study) ? "Line: mean over seeds; band: minimum and maximum over seeds." : alone;
 }
 
 /// Adds one line per setting, merged from the curves that `curve` makes of its runs.

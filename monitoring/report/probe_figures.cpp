@@ -188,24 +188,25 @@ void add_landscape(const StudyData& study, std::vector<Figure>& figures) {
     figures.push_back(figure_of(study, figure, extract));
   };
   add("Loss along the gradient",
-      "Line: loss of the step; band: least and largest loss along the gradient.", "loss",
+      "Line: loss of the step; band: smallest and largest loss along the gradient.", "loss",
       [](const RunData& run, const Json& probe) {
         const Json& l = part(probe, "landscape", "");
         return Banded{l.empty() ? std::nan("") : loss_of_step(run, number_of(probe, "step")),
                       number_of(l, "loss_low"), number_of(l, "loss_high")};
       });
   add("Predictiveness of the gradient",
-      "How far the gradient is from itself after steps along it: mean and range over the steps; "
+      "Distance between the gradient and the gradients after steps along it: mean and range over "
+      "the steps; "
       "less is better.",
       "‖∇L(x) − ∇L(x − α∇L)‖₂", [](const RunData&, const Json& probe) {
         const Json& l = part(probe, "landscape", "");
         return range_of(numbers_of(l, "predictiveness"));
       });
-  add("Effective β-smoothness", "Largest change of the gradient by distance.", "β",
+  add("Effective β-smoothness", "Largest change of the gradient per distance.", "β",
       [](const RunData&, const Json& probe) {
         return plain(number_of(part(probe, "landscape", ""), "smoothness"));
       });
-  add("Lipschitz estimate", "Largest change of the loss by distance.", "change by distance",
+  add("Lipschitz estimate", "Largest change of the loss per distance.", "change per distance",
       [](const RunData&, const Json& probe) {
         return plain(number_of(part(probe, "landscape", ""), "lipschitz"));
       });
@@ -214,15 +215,15 @@ void add_landscape(const StudyData& study, std::vector<Figure>& figures) {
 }  // namespace
 
 std::vector<Figure> make_probe_figures(const StudyData& study) {
-  const LayerFigure saturated{"Saturated values before ",
+  const LayerFigure saturated{"Saturated values at the input of ",
                               "activations",
                               "saturated",
                               {"share of the values", "percent", "linear"}};
-  const LayerFigure dead{"Dead channels before ",
+  const LayerFigure dead{"Dead channels at the input of ",
                          "activations",
                          "dead",
                          {"share of the channels", "percent", "linear"}};
-  const LayerFigure shift{"Shift by the update, input of ",
+  const LayerFigure shift{"Shift caused by the update, at the input of ",
                           "activations",
                           "histogram_divergence",
                           {"KL(old‖new), nats", "plain", "auto"}};
@@ -231,7 +232,7 @@ std::vector<Figure> make_probe_figures(const StudyData& study) {
       "Update of ", "gradients", "update_ratio", {"‖update‖ / ‖weights‖", "plain", "auto"}};
   const LayerFigure distance{
       "Covariate shift of ", "covariate_shift", "distance", {"‖G − G'‖₂", "plain", "auto"}};
-  const LayerFigure cosine{"Gradient's direction kept, ",
+  const LayerFigure cosine{"Alignment of the gradient before and after, ",
                            "covariate_shift",
                            "cosine",
                            {"cos(G, G')", "plain", "linear"}};
@@ -239,11 +240,11 @@ std::vector<Figure> make_probe_figures(const StudyData& study) {
                                    "signal_to_noise",
                                    "ratio",
                                    {"‖signal‖² / ‖noise‖²", "plain", "auto"}};
-  const LayerFigure mean_spread{"Means of single replicas before ",
+  const LayerFigure mean_spread{"Means of single replicas at the input of ",
                                 "replica_spread",
                                 "mean",
                                 {"distance, in deviations", "plain", "auto"}};
-  const LayerFigure variance_spread{"Variances of single replicas before ",
+  const LayerFigure variance_spread{"Variances of single replicas at the input of ",
                                     "replica_spread",
                                     "variance",
                                     {"distance, relative", "plain", "auto"}};
@@ -255,7 +256,8 @@ std::vector<Figure> make_probe_figures(const StudyData& study) {
   for (const LayerFigure& what : {norm, ratio, ratio_of_noise})
     add_layer_figures(study, "Gradients", what, figures);
   for (const LayerFigure& what : {mean_spread, variance_spread})
-    add_layer_figures(study, "Statistics of single replicas against those of all", what, figures);
+    add_layer_figures(study, "Statistics of single replicas against those of all replicas", what,
+                      figures);
   add_landscape(study, figures);
   for (const LayerFigure& what : {distance, cosine})
     add_layer_figures(study, "Internal covariate shift", what, figures);

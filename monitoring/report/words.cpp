@@ -53,10 +53,10 @@ void warn_of_outcomes(const StudyData& study, std::vector<std::string>& warnings
                                      plural(static_cast<double>(setting.runs.size()), "run"),
                                      what));
   }
-  if (missing > 0) warnings.push_back(fmt::format("{} of {} runs: not run yet.", missing, all));
+  if (missing > 0) warnings.push_back(fmt::format("{} of {} runs have not started.", missing, all));
   if (unfinished > 0)
-    warnings.push_back(
-        fmt::format("{} of {} runs: still running, or ended without a word.", unfinished, all));
+    warnings.push_back(fmt::format("{} of {} runs are still running, or ended without a summary.",
+                                   unfinished, all));
 }
 
 /// Describes the largest distance of single replicas' means from those of all at the last probe,
@@ -73,8 +73,8 @@ std::string spread_words(const RunData& run) {
   }
   if (where.empty()) return "";
   return fmt::format(
-      "; spread at the last probe: means of single replicas {:.2f} deviations from "
-      "those of all before {}",
+      "; at the last probe the replicas' means lay {:.2f} standard deviations from the mean of all "
+      "replicas, at the input of {}",
       most, where);
 }
 
@@ -96,10 +96,10 @@ void warn_of_few_images(const Setting& setting, std::vector<std::string>& warnin
   const RunData& run = setting.runs.front();
   const Statistics statistics = statistics_of(run);
   if (!statistics.are_of_few()) return;
-  warnings.push_back(fmt::format("{}BatchNorm over {} of {}: statistics from {}{}.",
-                                 before(setting), plural(statistics.replicas, "replica"),
-                                 plural(statistics.batch, "image"),
-                                 plural(statistics.images(), "image"), spread_words(run)));
+  warnings.push_back(fmt::format("{}BatchNorm statistics come from only {} ({} of {}){}.",
+                                 before(setting), plural(statistics.images(), "image"),
+                                 plural(statistics.replicas, "replica"),
+                                 plural(statistics.batch, "image"), spread_words(run)));
 }
 
 void warn_of_gap(const Setting& setting, std::vector<std::string>& warnings) {
@@ -108,9 +108,9 @@ void warn_of_gap(const Setting& setting, std::vector<std::string>& warnings) {
   if (!(training - test > kLargeGap)) return;
   const bool is_suspect = statistics_of(setting.runs.front()).are_of_few();
   warnings.push_back(fmt::format(
-      "{}{:.1f}% of the last training images are right, but {:.1f}% of the test images{}.",
-      before(setting), 100.0 * training, 100.0 * test,
-      is_suspect ? "; of statistics from few images a sign that the running ones do not fit them"
+      "{}training accuracy is {:.1f}% at the end, but test accuracy {:.1f}%{}.", before(setting),
+      100.0 * training, 100.0 * test,
+      is_suspect ? "; with statistics from few images, the running statistics may not fit them"
                  : ""));
 }
 
@@ -123,8 +123,8 @@ void warn_of_lost_steps(const Setting& setting, std::vector<std::string>& warnin
     if (const double done = number_of(run.summary, "step"); done > all) all = done;
     const double lost = all - static_cast<double>(run.steps.size());
     if (lost > 0.0)
-      warnings.push_back(
-          fmt::format("{}the log lacks {:g} of {}.", before(setting), lost, plural(all, "update")));
+      warnings.push_back(fmt::format("{}{:g} of {} are missing from the log.", before(setting),
+                                     lost, plural(all, "update")));
   }
 }
 
@@ -147,10 +147,10 @@ void warn_of_share(const StudyData& study, const char* key, double most, const s
   if (found.size() > kManySettings) {
     const auto [least, largest] = std::minmax_element(found.begin(), found.end());
     text =
-        fmt::format("{:.0f}% to {:.0f}% in {} of {} settings, the most{}", 100.0 * least->first,
+        fmt::format("{:.0f}% to {:.0f}% in {} of {} settings, most{}", 100.0 * least->first,
                     100.0 * largest->first, found.size(), study.settings.size(), largest->second);
   }
-  warnings.push_back(fmt::format("Of the time of training, waiting for {} took {}.", what, text));
+  warnings.push_back(fmt::format("Share of training time spent waiting for {}: {}.", what, text));
 }
 
 /// Reports the time of probes, which a run's steps do not include.
@@ -162,8 +162,7 @@ void tell_of_probes(const Setting& setting, std::vector<std::string>& warnings) 
   }
   if (probing > 0.0 && training > 0.0)
     warnings.push_back(fmt::format(
-        "{}probes took {:.1f} s, beside {:.1f} s of training, and are not in any figure "
-        "of time.",
+        "{}probes took {:.1f} s in addition to {:.1f} s of training; no other time includes them.",
         before(setting), probing, training));
 }
 

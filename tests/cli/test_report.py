@@ -118,8 +118,8 @@ class Data(Report):
         self.assertEqual(varied["batch_per_replica"], "2 · 4")
         self.assertEqual(varied["norm.kind"], "batch · group")
         self.assertNotIn("gn, batch_per_replica=2: B", " ".join(data["warnings"]))
-        self.assertIn("bn, batch_per_replica=2: BatchNorm over 1 replica of 2 images: "
-                      "statistics from 2 images.", data["warnings"])
+        self.assertIn("bn, batch_per_replica=2: BatchNorm statistics come from only 2 images "
+                      "(1 replica of 2 images).", data["warnings"])
 
     def test_settings_are_named_briefly(self):
         folder = self.study({"norm": [{"kind": "batch", "synced_replicas": 2}, "bn"]}, norm=None,
@@ -132,8 +132,8 @@ class Data(Report):
         self.assertIn("Accuracy over time", titles)
 
     def test_a_share_in_many_settings_is_told_as_a_range(self):
-        for count, expected in ((4, r"took 20% with one=0; 30% with one=1; .*; 50% with one=3\."),
-                                (5, r"took 20% to 60% in 5 of 5 settings, the most with one=4\.")):
+        for count, expected in ((4, r": 20% with one=0; 30% with one=1; .*; 50% with one=3\."),
+                                (5, r": 20% to 60% in 5 of 5 settings, most with one=4\.")):
             folder = self.folder / str(count)
             runs = []
             for i in range(count):
@@ -145,7 +145,7 @@ class Data(Report):
                 runs.append({"folder": run.name, "settings": {"one": str(i)}})
             (folder / "study.json").write_text(json.dumps({"name": "many", "runs": runs}))
             warnings = " ".join(page_data(self.report(folder))["warnings"])
-            self.assertRegex(warnings, "waiting for data " + expected)
+            self.assertRegex(warnings, "waiting for data" + expected)
 
     def test_probes_are_drawn_by_layer(self):
         run = self.train("run", {**MLP, "norm": "syncbn", "model.hidden": [16, 12],
@@ -167,9 +167,9 @@ class Data(Report):
         self.assertEqual(line["high"], [e["landscape"]["loss_high"] for e in events])
         (line,) = figure(data, "Covariate shift of fc")["lines"]
         self.assertEqual(line["y"], [e["covariate_shift"]["fc"]["distance"] for e in events])
-        (line,) = figure(data, "Dead channels before fc")["lines"]
+        (line,) = figure(data, "Dead channels at the input of fc")["lines"]
         self.assertEqual(line["y"], [a["dead"] for a in (e["activations"]["fc"] for e in events)])
-        self.assertRegex(" ".join(data["warnings"]), r"probes took \d+\.\d s, beside")
+        self.assertRegex(" ".join(data["warnings"]), r"probes took \d+\.\d s in addition to")
 
     def test_the_warning_of_few_images_tells_their_spread(self):
         run = self.train("run", {**MLP, "norm": "bn", "model.hidden": [16, 12], "replicas": 2,
@@ -177,9 +177,9 @@ class Data(Report):
                                  "probes.replica_spread": True})
         spread = run.of("probe")[-1]["replica_spread"]
         layer = max(spread, key=lambda name: spread[name]["mean"])
-        self.assertIn("BatchNorm over 1 replica of 2 images: statistics from 2 images; spread at "
-                      f"the last probe: means of single replicas {spread[layer]['mean']:.2f} "
-                      f"deviations from those of all before {layer}.",
+        self.assertIn("BatchNorm statistics come from only 2 images (1 replica of 2 images); at the last "
+                      f"probe the replicas' means lay {spread[layer]['mean']:.2f} standard deviations "
+                      f"from the mean of all replicas, at the input of {layer}.",
                       page_data(self.report(run.folder))["warnings"])
 
     def test_the_warning_of_a_gap_blames_the_statistics_of_few_images_only(self):
@@ -192,8 +192,8 @@ class Data(Report):
             summary = {**run.summary, "test_accuracy": 0.5}
             (run.folder / "summary.json").write_text(json.dumps(summary))
             (warning,) = [text for text in page_data(self.report(run.folder))["warnings"]
-                          if text.startswith("90.0% of the last training images are right, but 50")]
-            self.assertEqual("the running ones do not fit" in warning, is_suspect)
+                          if text.startswith("training accuracy is 90.0% at the end, but test accuracy 50")]
+            self.assertEqual("running statistics may not fit" in warning, is_suspect)
 
     def test_runs_that_are_not_there_or_diverged_are_told(self):
         path = harness.write_experiment(
@@ -203,7 +203,7 @@ class Data(Report):
         data = page_data(self.report(self.folder / "study"))
         self.assertRegex(" ".join(data["warnings"]),
                          r"optimizer.lr=1(\.0)?e\+?30: 1 of 1 run diverged at update \d+\.")
-        self.assertIn("1 of 2 runs: not run yet.", data["warnings"])
+        self.assertIn("1 of 2 runs have not started.", data["warnings"])
 
     def test_a_folder_of_runs_is_compared_by_their_names(self):
         (self.folder / "a").mkdir()
