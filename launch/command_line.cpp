@@ -37,12 +37,12 @@ void add_faults(CLI::App* command, CommandLine& line) {
   if (!kHasFaults) return;
   command
       ->add_option("--fault", line.faults,
-                   "Break the run on purpose: kind@rank:step[:place]; can be repeated")
+                   "Inject a fault: kind@rank:step[:place]; can be repeated")
       ->allow_extra_args(false);
 }
 
 void add_rounds(CLI::App* command, CommandLine& line) {
-  command->add_option("--rounds", line.bench.rounds, "Rounds whose median is quoted")
+  command->add_option("--rounds", line.bench.rounds, "Number of rounds; their median is printed")
       ->check(CLI::Range(1, 100000))
       ->capture_default_str();
 }
@@ -69,7 +69,7 @@ void add_prediction(CLI::App* command, CommandLine& line, const char* ranks_help
       ->capture_default_str();
   command
       ->add_option("--speed-up", line.scale.speed_up,
-                   "How much faster a rank computes than this machine's core")
+                   "Speed of a rank relative to one core of this machine")
       ->check(CLI::Range(1e-3, 1e6))
       ->needs(ranks)
       ->capture_default_str();
@@ -98,7 +98,7 @@ void add_train(CLI::App* command, CommandLine& line) {
   command->add_option("--resume", line.resume,
                       "auto (newest valid checkpoint of run_dir) or a checkpoint folder");
   command->add_option("--init-from", line.init_from,
-                      "Begin with the weights of a .safetensors file or a checkpoint folder");
+                      "Start with the weights of a .safetensors file or a checkpoint folder");
   add_faults(command, line);
   command->add_flag("--dry-run", line.dry_run, "Check everything, compile, train nothing");
   command->add_flag("--print-config", line.print_config,
@@ -113,17 +113,17 @@ void add_compare(CLI::App* command, CommandLine& line) {
   add_overrides(command, line);
   command->add_option("--only", line.only, "I/N: the I-th of N equal parts of the runs");
   command->add_option("--init-from", line.init_from,
-                      "Begin every run with the weights of a .safetensors file or a checkpoint "
+                      "Start every run with the weights of a .safetensors file or a checkpoint "
                       "folder");
   command->add_flag("--dry-run", line.dry_run, "Check everything and list the runs");
   command->add_option("--print", line.print, "Print the study's run_dir or name, then stop");
-  add_prediction(command, line, "Add to the table what a step would take on so many ranks");
+  add_prediction(command, line, "Add the predicted time of a step on this many ranks to the table");
 }
 
 void add_plan(CLI::App* command, CommandLine& line) {
   add_experiment(command, line, "EXPERIMENT.yaml");
   add_overrides(command, line);
-  add_prediction(command, line, "Predict the step on 2, 4, ... up to so many ranks");
+  add_prediction(command, line, "Predict the step on 2, 4, ... up to this many ranks");
   command->add_flag("--json", line.bench.json, "With --ranks: one JSON object, with the schedule")
       ->needs("--ranks");
 }
@@ -145,22 +145,21 @@ void add_bench_step(CLI::App* command, CommandLine& line) {
       ->capture_default_str();
   command
       ->add_option("--delay", line.bench.delay_us,
-                   "Microseconds that every message takes at least, as over a network")
+                   "Delay every message by at least this many microseconds, as over a network")
       ->check(CLI::Range(0.0, 1e6));
   command->add_flag("--force-reductions", line.bench.force_reductions,
-                    "On one GPU: send every reduction to itself, to measure what that costs");
+                    "On one GPU: send every reduction to itself, to measure its cost");
   command->add_flag("--limit", line.bench.limit,
                     "Also run the convolutions and linear layers alone, back to back");
-  command->add_flag("--instructions", line.bench.instructions,
-                    "Also measure every instruction: the budget of a step");
+  command->add_flag("--instructions", line.bench.instructions, "Also measure every instruction");
 }
 
 void add_bench_norm(CLI::App* command, CommandLine& line) {
-  command->add_flag("--cuda", line.bench.cuda, "On the first GPU instead of the CPU");
-  command->add_flag("--bf16", line.bench.bf16, "With activations stored in bf16");
+  command->add_flag("--cuda", line.bench.cuda, "Run on the first GPU instead of the CPU");
+  command->add_flag("--bf16", line.bench.bf16, "Store activations in bf16");
   add_bench_output(command, line);
   const auto add_size = [&](const char* name, int& size) {
-    command->add_option(name, size, "Of one tensor, instead of three from small to large")
+    command->add_option(name, size, "Size of the tensor; default: three sizes")
         ->check(CLI::Range(1, 65536));
   };
   add_size("--samples", line.bench.samples);
@@ -171,10 +170,12 @@ void add_bench_norm(CLI::App* command, CommandLine& line) {
 
 void add_bench_reduce(CLI::App* command, CommandLine& line) {
   add_bench_output(command, line);
-  command->add_option("--max-bytes", line.bench.max_bytes, "Of a message; begins at 64")
+  command
+      ->add_option("--max-bytes", line.bench.max_bytes,
+                   "Largest message, bytes; the smallest is 64")
       ->check(CLI::Range(64, 1 << 28))
       ->capture_default_str();
-  command->add_option("--leaves", line.bench.leaves, "Replicas of a rank, one after another")
+  command->add_option("--leaves", line.bench.leaves, "Replicas per rank")
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();
 }
@@ -183,7 +184,8 @@ void add_bench_data(CLI::App* command, CommandLine& line) {
   add_experiment(command, line, "EXPERIMENT.yaml");
   add_overrides(command, line);
   add_rounds(command, line);
-  command->add_option("--images", line.bench.images, "The first so many training images")
+  command
+      ->add_option("--images", line.bench.images, "Use this many training images, the first ones")
       ->check(CLI::Range(1, 1000000))
       ->capture_default_str();
 }
@@ -192,7 +194,7 @@ void add_pack(CLI::App* command, CommandLine& line) {
   command->add_option("from", line.file, "SRC_DIR, with train/CLASS/IMAGE and test/CLASS/IMAGE")
       ->required();
   command->add_option("to", line.destination, "DEST_DIR, which is made")->required();
-  command->add_option("--shard-bytes", line.shard_bytes, "A shard has at most so many")
+  command->add_option("--shard-bytes", line.shard_bytes, "Largest size of a shard, bytes")
       ->check(CLI::Range(std::uint64_t{1} << 16, std::uint64_t{1} << 40))
       ->capture_default_str();
 }
@@ -205,7 +207,7 @@ void add_report(CLI::App* command, CommandLine& line) {
 }
 
 void add_trace(CLI::App* command, CommandLine& line) {
-  command->add_option("file", line.file, "TRACE.yaml, with other inputs, weights or norm");
+  command->add_option("file", line.file, "TRACE.yaml with inputs, weights or norm");
   command->add_option("--digits", line.digits, "Decimals")
       ->check(CLI::Range(4, 15))
       ->capture_default_str();
@@ -213,8 +215,9 @@ void add_trace(CLI::App* command, CommandLine& line) {
 
 void add_inspect(CLI::App* command, CommandLine& line) {
   add_experiment(command, line, "CHECKPOINT_DIR, or a run's flight folder");
-  command->add_flag("--flight", line.flight,
-                    "Merge the flight records of all ranks, and name who held the others up");
+  command->add_flag(
+      "--flight", line.flight,
+      "Merge the flight records of all ranks and name the rank that held the others up");
 }
 
 /// All commands, in the order of --help.

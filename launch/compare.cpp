@@ -80,7 +80,7 @@ int run_compare(const CommandLine& line, Communicator& comm) {
   }
   if (line.dry_run) {
     for (const StudyRun& run : study.runs) say(run.name + " -> " + run.loaded.experiment.run_dir);
-    say(fmt::format("{} runs, nothing to complain of", study.runs.size()));
+    say(fmt::format("{} runs, no mistakes found", study.runs.size()));
     return 0;
   }
   agree(comm, [&] {

@@ -25,8 +25,8 @@ std::string without_quotes(const std::string& yaml) {
   const config::Schema schema = config::make_schema();
   const std::string quoted = config::in_quotes(key);
   if (schema.find_key(key) != nullptr)
-    throw InputError(fmt::format("--print {}: it does not count here, another key replaces it ({})",
-                                 quoted, config::exclusive_partner(key)));
+    throw InputError(fmt::format("--print {}: another key replaces it ({})", quoted,
+                                 config::exclusive_partner(key)));
   if (!key.empty() && schema.is_section(key))
     throw InputError(fmt::format("--print {}: a section; its keys are {}", quoted,
                                  config::either(schema.names_in(key))));

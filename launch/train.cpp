@@ -35,7 +35,7 @@ int run_train(const CommandLine& line, Communicator& comm) {
     Trainer(loaded, dataset, *device, comm, options).check_start();
     if (comm.rank() == 0)
       std::cout << summary(dataset) << "\n"
-                << fmt::format("{}: nothing to complain of; {} steps of {} samples on {} rank{}\n",
+                << fmt::format("{}: no mistakes found; {} steps of {} samples on {} rank{}\n",
                                printable(line.file),
                                run_length(loaded.experiment,
                                           static_cast<std::int64_t>(dataset.train.size()) -

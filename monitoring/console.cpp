@@ -75,7 +75,7 @@ void Console::on_start(const StartEvent& event) {
 }
 
 void Console::on_resume(const ResumeEvent& event) {
-  out_ << fmt::format("  goes on after step {} from {}\n", event.step, printable_name(event.path))
+  out_ << fmt::format("  resumes after step {} from {}\n", event.step, printable_name(event.path))
        << std::flush;
 }
 
@@ -129,7 +129,7 @@ void Console::on_eval(const EvalEvent& event) {
 
 void Console::on_checkpoint_failed(const CheckpointFailedEvent& event) {
   clear_line();
-  out_ << fmt::format("  warning: step {} is not saved; the run goes on: {}\n", event.step,
+  out_ << fmt::format("  warning: step {} is not saved; training continues: {}\n", event.step,
                       printable(event.message))
        << std::flush;
 }

@@ -65,7 +65,7 @@ std::string plan_text(const Executor& executor, const Memory& memory) {
   text += fmt::format(
       "\narena            {:>9}  {} of {} local replicas computed together\n"
       "parameters       {:>9}  {} values\n"
-      "gradients        {:>9}  {} copies (places of the fold)\n"
+      "gradients        {:>9}  {} copies (slots of the fold)\n"
       "packed weights   {:>9}\n"
       "running          {:>9}\n",
       bytes_text(executor.arena_bytes()), executor.replicas().wave, executor.replicas().count,

@@ -212,7 +212,7 @@ class Faults(harness.TestCase):
                 failures = run.of("checkpoint_failed")
                 self.assertEqual([e["step"] for e in failures], [4])
                 self.assertIn(message, failures[0]["message"])
-                self.assertIn("warning: step 4 is not saved; the run goes on: ", result.out)
+                self.assertIn("warning: step 4 is not saved; training continues: ", result.out)
                 self.assertEqual(run.checkpoints(), [0, 2, 6])
                 self.assertEqual(list((run.folder / "checkpoints").glob(".*")), [])
                 self.assert_same_events(run, self.whole())

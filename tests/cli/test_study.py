@@ -106,7 +106,7 @@ class Compare(harness.TestCase):
         self.assertFalse((self.folder / "out").exists())
         lines = result.out.splitlines()
         self.assertEqual(lines[0], f"tiny/norm=bn,seed=1 -> {self.folder}/out/norm=bn,seed=1")
-        self.assertEqual(lines[-1], "4 runs, nothing to complain of")
+        self.assertEqual(lines[-1], "4 runs, no mistakes found")
         self.assertEqual(len(lines), 5)
 
     def test_a_diverged_run_is_a_result(self):
@@ -361,7 +361,7 @@ class OtherCommands(harness.TestCase):
                                         run_dir=self.folder / "a")
         result = harness.run("train", path, "--dry-run", ranks=2)
         self.assertEqual(result.out, "synthetic: 64 training and 60 test images of 4 classes\n"
-                                     f"{path}: nothing to complain of; 8 steps of 16 samples on 2 "
+                                     f"{path}: no mistakes found; 8 steps of 16 samples on 2 "
                                      "ranks\n")
         self.assertFalse((self.folder / "a").exists())
 
