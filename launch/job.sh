@@ -154,6 +154,7 @@ pass_output() {
 rank_started=syncnorm-rank-started
 rank_ready=syncnorm-rank-ready
 never_began='MPI_INIT failed|before MPI_INIT completed|requested component was not found|error occurred in MPI_Init'
+never_began+='|File size limit exceeded' # the program ignores that signal from its start on
 rank_ended='MPI_ABORT was invoked|Primary job +terminated normally, but|mpirun (noticed|detected) that'
 
 # Passes errors on. When a rank gives up, mpirun ends the others and waits for that, which is
