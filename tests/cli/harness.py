@@ -38,6 +38,12 @@ def bf16():
         return "bf16" if "avx512_bf16" in file.read() else "bf16_emulated"
 
 
+def sanitized():
+    """True when a sanitizer is part of the program: it needs more address space than any limit leaves."""
+    libraries = subprocess.run(["ldd", PROGRAM], stdout=subprocess.PIPE, text=True, check=False).stdout
+    return "libasan" in libraries or "libtsan" in libraries
+
+
 def skip_file(reason):
     print("skipped:", reason)
     sys.exit(SKIPPED)
