@@ -1,4 +1,4 @@
-// See agreement.h; everything goes through the communicator's gather of texts.
+// See agreement.h; everything uses the communicator's gather of texts.
 #include "comm/agreement.h"
 
 #include <sstream>
@@ -18,7 +18,7 @@ std::vector<std::string> lines_of(const std::string& text) {
   return lines;
 }
 
-/// The first line in which two texts differ, as "'a' on rank 0, 'b' on rank r".
+/// Returns the first line in which two texts differ, as "'a' on rank 0, 'b' on rank r".
 std::string difference(const std::string& ours, const std::string& theirs, std::size_t rank) {
   const auto a = lines_of(ours), b = lines_of(theirs);
   const auto line = [](const std::vector<std::string>& lines, std::size_t i) {
@@ -35,7 +35,7 @@ void agree(Communicator& comm, const std::function<void()>& action) {
   nlohmann::json outcome = nlohmann::json::object();
   try {
     action();
-  } catch (...) {  // whatever it was: the others wait for this rank's answer
+  } catch (...) {  // any exception, since the others wait for this rank's answer
     const Error error = as_error(std::current_exception());
     outcome = {{"code", static_cast<int>(error.exit_code())}, {"message", error.what()}};
   }

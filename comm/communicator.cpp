@@ -1,4 +1,4 @@
-// Waiting, with a deadline, the same for every communicator.
+// Waiting with a deadline, common to all communicators.
 #include "comm/communicator.h"
 
 #include <algorithm>
@@ -11,7 +11,7 @@
 namespace syncnorm {
 
 void Communicator::wait(Request& request, const char* what) {
-  constexpr int kSpins = 2000;  // then give the core to a rank that shares it
+  constexpr int kSpins = 2000;  // then yields the core to a rank that shares it
   for (int i = 0; i < kSpins; ++i)
     if (test(request)) return;
   constexpr double kLongestLook = 1.0;  // seconds; a process that slept longer was itself stopped

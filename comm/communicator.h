@@ -1,7 +1,7 @@
-// Moving numbers between ranks: the small interface that every communicator implements.
+// Communication between ranks: the small interface that every communicator implements.
 //
-// Data moves by non-blocking collectives on reusable requests; nothing here allocates after a
-// request was made. A group of one is a supported no-op, so one program runs everywhere. Not
+// Data moves in non-blocking collectives on reusable requests; nothing is allocated after a request
+// was made. A communicator of one rank is supported, so one program runs everywhere. Not
 // thread-safe: one thread per rank communicates.
 #pragma once
 
@@ -41,26 +41,26 @@ class Communicator {
   virtual ~Communicator() = default;
   virtual int rank() const = 0;
   virtual int size() const = 0;
-  /// "self", "mpi (Open MPI 4.1.4)", ...
+  /// Returns "self", "mpi (Open MPI 4.1.4)", ...
   virtual std::string description() const = 0;
 
-  /// The communicator of the ranks in `ranks`, which must include this one. Collective over exactly
-  /// those ranks; calls that overlap must be made in the same order everywhere.
+  /// Returns the communicator of the ranks in `ranks`, which must include this one. Collective over
+  /// exactly those ranks; overlapping calls must be made in the same order everywhere.
   virtual std::unique_ptr<Communicator> subgroup(Interval ranks) = 0;
 
   virtual std::unique_ptr<Request> make_request() = 0;
 
-  /// Rank r contributes counts[r] values; all ranks receive all, in rank order. counts[rank()] is
-  /// send.size(), and the counts add up to receive.size(). Counts must outlive the request's
-  /// flight.
+  /// Gathers counts[r] values of each rank r on all ranks, in rank order. counts[rank()] must be
+  /// send.size(), and the sum of counts receive.size(). Counts must stay valid while the request is
+  /// in flight.
   template <class T>
   void start_all_gather(Request& request, std::span<const T> send, std::span<T> receive,
                         std::span<const int> counts) {
     do_all_gather(request, send.data(), receive.data(), counts, data_type<T>());
   }
 
-  /// Sends send_counts[q] values to rank q and receives receive_counts[p] from rank p, in rank
-  /// order.
+  /// Sends send_counts[q] values to each rank q and receives receive_counts[p] from each rank p, in
+  /// rank order.
   template <class T>
   void start_all_to_all(Request& request, std::span<const T> send, std::span<const int> send_counts,
                         std::span<T> receive, std::span<const int> receive_counts) {
@@ -68,7 +68,8 @@ class Communicator {
                   data_type<T>());
   }
 
-  /// The engine's own sum or maximum, in whatever order it likes. `send` may be `receive`.
+  /// Computes the sum or maximum with the engine's own algorithm, in any order. `send` may be
+  /// `receive`.
   template <class T>
   void start_all_reduce(Request& request, std::span<const T> send, std::span<T> receive,
                         Combine combine = Combine::sum) {
@@ -76,15 +77,16 @@ class Communicator {
                   data_type<T>(), combine);
   }
 
-  /// Whether start_exchange() is there: point-to-point messages beside collectives.
+  /// Returns true if start_exchange() is supported: point-to-point messages besides collectives.
   virtual bool exchanges() const { return false; }
 
-  /// A number for the exchanges of one purpose, equal on all ranks that ask in the same order.
+  /// Returns a channel number for the exchanges of one purpose, equal on all ranks that call this
+  /// in the same order.
   int new_channel() { return channels_++; }
 
-  /// Sends `send` to rank `peer` and receives `receive` from it; what is empty is no message.
-  /// Messages of one channel between two ranks arrive in the order in which they were sent; those
-  /// of different channels are independent. Requires exchanges().
+  /// Sends `send` to rank `peer` and receives `receive` from it; an empty span means no message.
+  /// Messages of one channel between two ranks arrive in the order in which they were sent;
+  /// different channels are independent. Requires exchanges().
   template <class T>
   void start_exchange(Request& request, int channel, int peer, std::span<const T> send,
                       std::span<T> receive) {
@@ -92,21 +94,20 @@ class Communicator {
                 static_cast<int>(receive.size()), data_type<T>());
   }
 
-  /// True when the request is complete; makes progress. Complete requests stay complete.
+  /// Drives progress and returns true if the request is complete. Complete requests stay complete.
   virtual bool test(Request& request) = 0;
 
-  /// Throws PeerLostError when the communicator has failed, as far as that can be known without
-  /// waiting.
+  /// Throws PeerLostError if the communicator has failed, as far as this is known without waiting.
   virtual void poll() {}
 
-  /// Ends what is in flight, whatever the peers do; the communicator cannot be used again. So that
-  /// memory which a lost peer's collective still holds can be freed.
+  /// Ends all collectives in flight, so that memory held by a lost peer's collective can be freed.
+  /// The communicator cannot be used again.
   virtual void give_up() {}
 
-  /// Waits; throws PeerLostError, naming `what`, after deadline() seconds without completion.
+  /// Waits for the request. Throws PeerLostError, which mentions `what`, after deadline() seconds.
   void wait(Request& request, const char* what);
 
-  /// Blocking control plane: every rank's text, in rank order, on every rank.
+  /// Returns every rank's text, in rank order, on every rank. A blocking control-plane operation.
   virtual std::vector<std::string> all_gather_text(const std::string& text) = 0;
 
   void set_deadline(double seconds) { deadline_ = seconds; }
@@ -129,15 +130,15 @@ class Communicator {
   double deadline_ = 600.0;
 };
 
-/// One rank, no library.
+/// Makes a communicator of one rank, without any library.
 std::unique_ptr<Communicator> make_self_communicator();
 
-/// All ranks that mpirun or srun started. The MPI back end is a module beside the program that is
-/// loaded only here, so that a single rank needs no MPI installed. Throws InputError when it is
-/// absent.
+/// Makes the communicator of all ranks that mpirun or srun started. The MPI back end is a module
+/// next to the program that is loaded only here, so that a single rank does not need MPI. Throws
+/// InputError if it is missing.
 std::unique_ptr<Communicator> make_mpi_communicator();
 
-/// True when this process was started by mpirun or by srun with PMIx.
+/// Returns true if this process was started by mpirun, or by srun with PMIx.
 bool launched_by_mpi();
 
 }  // namespace syncnorm

@@ -1,4 +1,4 @@
-// See flight_recorder.h: a ring behind a mutex that is all but never contended.
+// See flight_recorder.h: a ring buffer, whose mutex is almost never contended.
 #include "comm/flight_recorder.h"
 
 #include <algorithm>

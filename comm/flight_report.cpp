@@ -21,7 +21,8 @@ namespace {
 
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
-constexpr int kMostRanks = 1 << 16;  // that a record is believed to have; all are listed by number
+// Upper limit for a valid record; missing ranks are listed by number.
+constexpr int kMostRanks = 1 << 16;
 
 std::string dump(const Json& json) {
   return json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
@@ -53,7 +54,7 @@ void read_line(const Json& json, FlightRecord& record) {
     record.rank = static_cast<int>(whole_number(json, "rank", 0, record.ranks - 1));
     record.time = json.at("time").get<double>();
     record.reason = json.at("reason").get<std::string>();
-    record.launch = json.at("launch").get<std::string>();  // last: the record counts
+    record.launch = json.at("launch").get<std::string>();  // last: makes the record valid
   } else if (event == "stack") {
     record.stack.push_back(json.at("frame").get<std::string>());
   } else {
@@ -74,21 +75,21 @@ FlightRecord read_record(const fs::path& path) {
     try {
       read_line(Json::parse(line), record);
     } catch (const nlohmann::json::exception&) {
-      // A torn line says nothing.
+      // Ignores a torn line,
     } catch (const InputError&) {
-      // Nor does one with numbers that cannot be.
+      // and one with impossible numbers.
     }
   });
   return record;
 }
 
-/// Where in training an event lies.
+/// Returns the position of an event in training.
 std::pair<std::int64_t, int> place(const FlightEvent& event) {
   return {event.step, event.instruction};
 }
 
-/// Whether the rank of `record` has taken part in the collective that `wait` waits for, as far as
-/// its events reach back.
+/// Returns true if the rank of `record` has started the collective for which `wait` waits, or if
+/// its events do not reach back that far.
 bool took_part(const FlightRecord& record, const FlightEvent& wait) {
   const auto is_start = [&](const FlightEvent& event) {
     return event.kind == FlightKind::start && event.step == wait.step && event.name == wait.name;
@@ -110,7 +111,7 @@ std::vector<int> silent_ranks(const std::vector<FlightRecord>& records) {
   return silent;
 }
 
-/// The earliest event that a rank still waits in; null when none waits.
+/// Returns the earliest event in which a rank is still waiting; null if none is.
 const FlightEvent* earliest_wait(const std::vector<FlightRecord>& records) {
   const FlightEvent* earliest = nullptr;
   for (const FlightRecord& record : records) {

@@ -23,8 +23,8 @@ std::string boot_identity() {
 
 namespace {
 
-/// Equal for processes that see the same shared memory. Containers on one host have the host's boot
-/// id but a file system of their own.
+/// Returns a text that is equal for processes with the same shared memory. Containers on one host
+/// have the host's boot id, but separate file systems.
 std::string node_identity() {
   char host[256] = "";
   gethostname(host, sizeof host - 1);

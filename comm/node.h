@@ -1,4 +1,4 @@
-// Which ranks share this machine.
+// Determines which ranks share this machine.
 #pragma once
 
 #include <string>
@@ -8,17 +8,18 @@
 
 namespace syncnorm {
 
-/// The running system's own name, another one after every boot.
+/// Returns the name of the running system, which changes at every boot.
 std::string boot_identity();
 
-/// The ranks that see the same shared memory as this one, itself included, ascending. Collective.
+/// Returns the ranks with the same shared memory as this one, including itself, ascending.
+/// Collective.
 std::vector<int> ranks_of_this_node(Communicator& comm);
 
-/// How many of them are below this rank. Collective.
+/// Returns the number of those ranks below this one. Collective.
 int local_rank(Communicator& comm);
 
-/// `units[r]`: the device of rank r; "" for one that can be shared. Throws InputError, saying what
-/// to change, where two ranks drive the same one, unless that is `allowed`.
+/// Throws InputError, with the remedy, if two ranks use the same device, unless that is `allowed`.
+/// `units[r]` is the device of rank r; "" for one that can be shared.
 void check_units(const std::vector<std::string>& units, bool allowed);
 
 }  // namespace syncnorm

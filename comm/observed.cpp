@@ -15,7 +15,7 @@ struct ObservedRequest final : Request {
   Clock::time_point ready;
 };
 
-/// Calls action with a null pointer of the type that `type` stands for.
+/// Calls action with a null pointer of the C++ type for `type`.
 template <class Action>
 void with_type(DataType type, const Action& action) {
   if (type == DataType::f32)
@@ -106,7 +106,7 @@ class ObservedCommunicator final : public Communicator {
                    void* receive, int receive_count, DataType type) override {
     const auto sent = static_cast<std::size_t>(send_count);
     Request& inner = started(request, Collective::exchange, type, sent);
-    if (receive_count == 0) static_cast<ObservedRequest&>(request).ready = {};  // waits for nobody
+    if (receive_count == 0) static_cast<ObservedRequest&>(request).ready = {};  // no peer to await
     with_type(type, [&]<class T>(T*) {
       inner_.start_exchange<T>(inner, channel, peer, {static_cast<const T*>(send), sent},
                                {static_cast<T*>(receive), static_cast<std::size_t>(receive_count)});

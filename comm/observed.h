@@ -1,7 +1,7 @@
-// A communicator that tells of every collective, and can hold back their completion.
+// A communicator that reports every collective and can delay its completion.
 //
-// It stands in front of another one: tests count with it what a step sends, benches put the delay
-// of a network between ranks that share a machine.
+// It wraps another communicator: tests count what a step sends, and benches simulate the delay of a
+// network between ranks on one machine.
 #pragma once
 
 #include <functional>
@@ -13,7 +13,7 @@ namespace syncnorm {
 
 enum class Collective { all_gather, all_to_all, all_reduce, exchange };
 
-/// One collective as it is started on this rank.
+/// A collective as it starts on this rank.
 struct CollectiveCall {
   Collective kind = Collective::all_gather;
   DataType type = DataType::f32;
@@ -26,8 +26,8 @@ struct ObservedOptions {
   double delay = 0.0;  // seconds between a start and the earliest completion
 };
 
-/// Forwards everything to `inner`, which must outlive it; its subgroups are observed in the same
-/// way. Control-plane texts are forwarded silently.
+/// Forwards to `inner`, which must outlive it; poll() and give_up() do nothing. Subgroups are
+/// observed in the same way. Texts of the control plane are not reported.
 std::unique_ptr<Communicator> make_observed_communicator(Communicator& inner,
                                                          ObservedOptions options);
 

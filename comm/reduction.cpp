@@ -79,7 +79,7 @@ void Reduction<T>::start(std::span<const T* const> subtrees, T* result) {
   if (subtrees.size() == 1) {
     send = {subtrees[0], count_};
   } else {
-    // Slices of one destination lie together: for each rank, its slice of every subtree.
+    // Packs the slices by destination: for each rank, its slice of every subtree.
     T* to = send_.data();
     std::size_t at = 0;
     const int whole = static_cast<int>(count_);
@@ -118,7 +118,7 @@ void Reduction<T>::start_leaves(std::span<T* const> leaves, T* result) {
 
 template <class T>
 void Reduction<T>::fold(const T* gathered, std::size_t width, T* result) {
-  // The subtrees are consumed in place: the stack holds pointers into the receive buffer.
+  // Folds in place: the stack holds pointers into the receive buffer.
   T* base = const_cast<T*>(gathered);
   std::size_t height = 0;
   for (std::size_t i = 0; i < plan_.combine.merges.size(); ++i) {

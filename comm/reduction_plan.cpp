@@ -10,7 +10,7 @@ namespace syncnorm {
 
 namespace {
 
-/// The rounds of one level: between [begin, begin + bit) and the up to `bit` ranks behind.
+/// Adds the rounds of one level: between [begin, begin + bit) and the up to `bit` ranks after them.
 void exchange_level(int rank, int ranks, int bit, std::size_t count,
                     std::vector<ExchangeRound>& rounds) {
   const int begin = rank - rank % (2 * bit);
@@ -22,7 +22,7 @@ void exchange_level(int rank, int ranks, int bit, std::size_t count,
     rounds.push_back({begin + bit + place % behind, 0, both_ways ? count : 0, 0, count, true});
     return;
   }
-  // Sends to ranks that only receive come first: the values are still the sum of the ranks behind.
+  // Ranks that only receive are served first, while the values are still this subtree's sum.
   for (int other = place + behind; other < bit; other += behind)
     rounds.push_back({begin + other, 0, count, 0, 0, true});
   rounds.push_back({begin + place, 0, count, 0, count, true});
@@ -59,7 +59,8 @@ std::vector<ExchangeRound> exchange_rounds(int rank, int ranks, std::size_t coun
 
 namespace {
 
-/// Whether ranks with so many subtrees each, added by `combine`, are the leaves of a tree of ranks.
+/// Returns true if ranks with these numbers of subtrees, added by `combine`, are the leaves of a
+/// tree of ranks.
 bool tree_of_ranks(const std::vector<int>& subtrees_of_rank, const FoldPlan& combine) {
   if (std::any_of(subtrees_of_rank.begin(), subtrees_of_rank.end(), [](int n) { return n != 1; }))
     return false;

@@ -1,7 +1,7 @@
-// Placement: which rank hosts which replicas.
+// Placement: assigns replicas to ranks.
 //
-// Replicas are the experiment's, ranks are the launch's. Every rank hosts one contiguous block,
-// blocks as even as possible; nothing else in syncnorm may know how many ranks there are.
+// Replicas belong to the experiment, ranks to the launch. Every rank hosts one contiguous block,
+// and blocks are as even as possible. Nothing else in syncnorm may depend on the number of ranks.
 #pragma once
 
 #include <cassert>

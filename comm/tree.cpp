@@ -1,5 +1,4 @@
-// Builds fold plans by pushing subtrees on a stack and merging siblings as soon as both are
-// complete.
+// Builds fold plans: pushes subtrees on a stack and merges siblings as soon as both are complete.
 #include "comm/tree.h"
 
 #include <algorithm>
@@ -8,11 +7,12 @@
 namespace syncnorm {
 namespace {
 
-/// Whether adjacent subtrees a and b are the two children of one subtree of the tree over `leaves`.
+/// Returns true if adjacent subtrees a and b are the children of one subtree of the tree over
+/// `leaves`.
 bool siblings(Interval a, Interval b, int leaves) {
   const int width = a.size();
   const bool power_of_two = (width & (width - 1)) == 0;
-  // A left child is a full power of two; its sibling reaches as far, or to the end of the leaves.
+  // A left child has a power of two leaves; its sibling has as many, or ends with the last leaf.
   return power_of_two && a.begin % (2 * width) == 0 && a.end == b.begin &&
          b.end == std::min(a.begin + 2 * width, leaves);
 }

@@ -1,5 +1,5 @@
-// The watchdog of a rank: a thread that ends the job when training makes no progress, or when
-// another rank of this machine has ended, instead of letting it hang.
+// The watchdog of a rank: a thread that ends the job, instead of letting it hang, when training
+// makes no progress or another rank of this machine has ended.
 #pragma once
 
 #include <condition_variable>
@@ -16,25 +16,25 @@
 
 namespace syncnorm {
 
-/// Seconds by which a message's own deadline should be longer than a watchdog's, which says more of
-/// what is missing.
+/// Seconds by which a message's own deadline should exceed the watchdog's, whose report is more
+/// detailed.
 inline constexpr double kWatchdogFirst = 20.0;
 
 class Watchdog {
  public:
-  /// Watches the calling thread by what `recorder` gets from it: after `deadline` seconds without
-  /// an event (`patience` more where it rests; time in which this process could not run does not
-  /// count), it writes the flight record to `folder`, names on standard error who is missing, and
-  /// ends the process with exit code 70, which ends the job. Collective over `comm`. One at a time
-  /// in a process; `recorder` must outlive it.
+  /// Watches the calling thread by the events in `recorder`. After `deadline` seconds without an
+  /// event (`patience` more after a `rest`; not counting time in which this process could not run),
+  /// it writes the flight record to `folder`, reports on standard error which rank is missing, and
+  /// ends the process with exit code 70, which ends the job. Collective over `comm`. Only one per
+  /// process; `recorder` must outlive it.
   Watchdog(Communicator& comm, const FlightRecorder& recorder, double deadline, double patience,
            std::filesystem::path folder);
-  /// Watches no longer.
+  /// Stops watching.
   ~Watchdog();
   Watchdog(const Watchdog&) = delete;
   Watchdog& operator=(const Watchdog&) = delete;
 
-  /// Writes the flight record, for an end that this rank has seen itself.
+  /// Writes the flight record, for a failure that this rank has noticed itself.
   void leave_record(const std::string& reason) const;
 
  private:

@@ -12,7 +12,7 @@
 namespace syncnorm {
 namespace {
 
-/// The largest of the ranks' values; also a barrier.
+/// Returns the largest of the ranks' values; also a barrier.
 double largest_over_ranks(Communicator& comm, double value) {
   double largest = 0.0;
   for (const std::string& text : comm.all_gather_text(std::to_string(1e9 * value))) {
@@ -43,10 +43,10 @@ class Way {
     calls_ = static_cast<int>(std::clamp(kSpan / std::max(once, 1e-7), 1.0, 100.0));
   }
 
-  /// Seconds of one reduction, on the slowest rank.
+  /// Returns the seconds of one reduction on the slowest rank.
   double seconds() {
-    largest_over_ranks(comm_, 0.0);  // all begin together
-    run();                           // and leave that barrier behind
+    largest_over_ranks(comm_, 0.0);  // all ranks start together
+    run();                           // separates the barrier from the measurement
     return largest_over_ranks(comm_, timed(calls_));
   }
   int subtrees() const { return static_cast<int>(subtrees_.size()); }

@@ -1,4 +1,4 @@
-// What `syncnorm bench reduce` measures: one reduction, done in every way that it can be, in turns
+// The measurements of `syncnorm bench reduce`: one reduction with every algorithm, interleaved
 // within one run.
 #pragma once
 
@@ -10,28 +10,29 @@
 
 namespace syncnorm {
 
-/// All but the last give the tree's bits. `paired`: as many ranks do, small ones whole and large
-/// ones in halves; gathered or sliced where ranks are not a power of two. `engine` is the
-/// communicator's own all-reduce.
+/// The algorithms. All except `engine`, the communicator's own all-reduce, give the tree's bits.
+/// `paired` is the algorithm of many ranks: it exchanges small vectors whole and large ones by
+/// halving, and gathers or slices where that is impossible because the ranks are not a power of
+/// two.
 enum class ReductionWay { gathered, sliced, paired, engine };
 inline constexpr ReductionWay kReductionWays[] = {ReductionWay::gathered, ReductionWay::sliced,
                                                   ReductionWay::paired, ReductionWay::engine};
 
 struct ReductionBenchOptions {
   DataType type = DataType::f64;
-  std::size_t bytes = 64;  // of a subtree: the message when a rank's leaves are one subtree
-  int leaves = 1;          // per rank, folded before the clock starts
+  std::size_t bytes = 64;  // per subtree: the message size if a rank's leaves are one subtree
+  int leaves = 1;          // per rank, folded before the measurement
   int rounds = 20;
 };
 
-/// Seconds of one reduction from its start until it was waited for, by round, on the slowest rank;
+/// Seconds of one reduction from its start until its wait is over, per round, on the slowest rank;
 /// indexed by ReductionWay. The same on every rank.
 struct ReductionWaysBench {
-  int subtrees = 1;  // that rank 0 sends
+  int subtrees = 1;  // sent by rank 0
   std::vector<double> seconds[std::size(kReductionWays)];
 };
 
-/// Collective over `comm`, of two ranks or more.
+/// Measures every algorithm. Collective over `comm`, which must have two or more ranks.
 ReductionWaysBench bench_reduction(Communicator& comm, const ReductionBenchOptions& options);
 
 }  // namespace syncnorm

@@ -1,4 +1,4 @@
-// Finds and loads the MPI module: beside the program, or in ../lib/syncnorm of an installed one.
+// Finds and loads the MPI module, next to the program or in ../lib/syncnorm of an installation.
 #include <cstdlib>
 
 #include "base/error.h"
@@ -16,7 +16,7 @@ bool launched_by_mpi() {
 std::unique_ptr<Communicator> make_mpi_communicator() {
   std::string tried;
   using Factory = Communicator*();
-  // RTLD_GLOBAL: Open MPI's own components look its symbols up in the global scope.
+  // RTLD_GLOBAL: Open MPI's own components look up its symbols in the global scope.
   if (auto* make = load_module_entry<Factory>("syncnorm_mpi.so", "syncnorm_mpi_world",
                                               RTLD_NOW | RTLD_GLOBAL, tried))
     return std::unique_ptr<Communicator>(make());

@@ -1,8 +1,7 @@
-// The MPI communicator, a module loaded by load.cpp. Only here is mpi.h included.
+// The MPI communicator, a module loaded by load.cpp. Only this file includes mpi.h.
 //
-// MPI is initialized once by the world communicator and finalized with it. Errors of MPI are
-// returned and thrown, so that they reach main() with a name instead of ending the process
-// somewhere below.
+// The world communicator initializes and finalizes MPI. MPI returns its errors, and they are
+// thrown, so that main() can report them instead of MPI ending the process.
 #include <mpi.h>
 
 #include <algorithm>
@@ -30,9 +29,9 @@ void check(int code, const char* call) {
 MPI_Datatype mpi_type(DataType type) { return type == DataType::f32 ? MPI_FLOAT : MPI_DOUBLE; }
 size_t size_of(DataType type) { return type == DataType::f32 ? sizeof(float) : sizeof(double); }
 
-/// Counts and displacements must live as long as the collective, so they belong to the request.
+/// Owns counts and displacements, which must live as long as the collective.
 struct MpiRequest final : Request {
-  MPI_Request handle = MPI_REQUEST_NULL;  // of a collective, or of what is received
+  MPI_Request handle = MPI_REQUEST_NULL;  // of a collective, or of a receive
   MPI_Request sending = MPI_REQUEST_NULL;
   std::vector<int> send_displacements, receive_displacements;
 };
@@ -126,7 +125,7 @@ class MpiCommunicator final : public Communicator {
   void do_exchange(Request& request, int channel, int peer, const void* send, int send_count,
                    void* receive, int receive_count, DataType type) override {
     MpiRequest& r = idle(request);
-    constexpr int kTags = 32768;  // what every MPI has
+    constexpr int kTags = 32768;  // the tags that every MPI supports
     const int tag = channel % kTags;
     if (receive_count > 0)
       check(MPI_Irecv(receive, receive_count, mpi_type(type), peer, tag, comm_, &r.handle),
@@ -156,7 +155,7 @@ class MpiCommunicator final : public Communicator {
   void do_all_reduce(Request& request, const void* send, void* receive, int count, DataType type,
                      Combine combine) override {
     MpiRequest& r = idle(request);
-    // MPI wants "in place" of all ranks or of none; a rank cannot know what the others pass.
+    // MPI requires "in place" on all ranks or none, and a rank does not know what the others pass.
     if (send != receive && count > 0)
       std::memcpy(receive, send, static_cast<size_t>(count) * size_of(type));
     const MPI_Op op = combine == Combine::sum ? MPI_SUM : MPI_MAX;
@@ -173,8 +172,8 @@ class MpiCommunicator final : public Communicator {
 }  // namespace
 }  // namespace syncnorm
 
-/// Open MPI handles crashes, and tells of them. Its handlers get the stack that the thread has for
-/// handlers, since generated code may have its stack pointer elsewhere (comm/watchdog.cpp).
+/// Runs Open MPI's crash handlers, which report crashes, on the thread's stack for handlers:
+/// generated code may point its stack pointer elsewhere (comm/watchdog.cpp).
 static void move_crash_handlers() {
   for (const int signal : {SIGABRT, SIGBUS, SIGFPE, SIGSEGV}) {
     struct sigaction action = {};
@@ -184,12 +183,12 @@ static void move_crash_handlers() {
   }
 }
 
-/// Tells launch/job.sh, which reads the standard error of its ranks, that MPI let this one begin.
+/// Tells launch/job.sh, which reads the standard error of its ranks, that MPI is initialized.
 static void say_ready() {
   if (const char* word = std::getenv("SYNCNORM_READY")) std::fprintf(stderr, "%s\n", word);
 }
 
-/// The module's one entry: the world communicator, owned by the caller.
+/// The module's only entry: returns the world communicator, owned by the caller.
 extern "C" syncnorm::Communicator* syncnorm_mpi_world() {
   int provided = 0;
   MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided);

@@ -1,9 +1,9 @@
-// The NCCL communicator, a module loaded by load.cpp. Only here is nccl.h included.
+// The NCCL communicator, a module loaded by load.cpp. Only this file includes nccl.h.
 //
-// Collectives are queued on the stream that was given, and can be recorded there; a request is
-// complete when the event behind it is. NCCL never blocks the host (its communicator is
-// non-blocking): what takes long is polled, with our own deadline, and NCCL's asynchronous errors
-// are asked for at every poll, so that a lost peer ends the job with a name.
+// Collectives are queued on the given stream and can be recorded there; a request is complete when
+// the event after it is. NCCL never blocks the host, since its communicator is non-blocking. Long
+// operations are polled with our own deadline. Every poll queries NCCL's asynchronous errors, so
+// that a lost peer ends the job with a message.
 #include <cuda_runtime.h>
 #include <nccl.h>
 
@@ -55,7 +55,7 @@ struct NcclRequest final : Request {
   ~NcclRequest() override { cudaEventDestroy(done); }
   NcclRequest(const NcclRequest&) = delete;
   NcclRequest& operator=(const NcclRequest&) = delete;
-  cudaEvent_t done = nullptr;  // an event that was never recorded is done
+  cudaEvent_t done = nullptr;  // an event that was never recorded counts as done
 };
 
 class NcclCommunicator final : public Communicator {
@@ -147,7 +147,7 @@ class NcclCommunicator final : public Communicator {
         (detail != nullptr && *detail != '\0' ? std::string(" (") + detail + ")" : ""));
   }
 
-  /// Waits until NCCL has done on the host what `result` says is in progress.
+  /// Waits until NCCL has finished the host operation that `result` reports as in progress.
   void settle(ncclResult_t result, const char* call) {
     const auto begin = Clock::now();
     while (result == ncclInProgress) {
@@ -164,20 +164,20 @@ class NcclCommunicator final : public Communicator {
     check(result, call);
   }
 
-  /// Leaves together with the others while all is well, else alone. Never throws.
+  /// Leaves together with the other ranks if nothing has failed, otherwise alone. Never throws.
   void close() noexcept {
     if (!failed_) {
       try {
         settle(ncclCommFinalize(comm_), "ncclCommFinalize");
         ncclCommDestroy(comm_);
         return;
-      } catch (const std::exception&) {  // settle() has marked the failure
+      } catch (const std::exception&) {  // settle() has recorded the failure
       }
     }
     ncclCommAbort(comm_);
   }
 
-  /// Queues `calls` as one group, and the request's event behind it.
+  /// Queues `calls` as one group, followed by the request's event.
   template <class Calls>
   void collective(Request& request, const char* name, const Calls& calls) {
     check(ncclGroupStart(), "ncclGroupStart");
@@ -247,7 +247,8 @@ class NcclCommunicator final : public Communicator {
 }  // namespace
 }  // namespace syncnorm
 
-/// The module's one entry: a communicator over the ranks of `bootstrap`, owned by the caller.
+/// The module's only entry: returns a communicator over the ranks of `bootstrap`, owned by the
+/// caller.
 extern "C" __attribute__((visibility("default"))) syncnorm::Communicator*
 syncnorm_nccl_communicator(syncnorm::Communicator* bootstrap, void* stream) {
   return new syncnorm::NcclCommunicator(*bootstrap, static_cast<cudaStream_t>(stream), nullptr);

@@ -1,4 +1,4 @@
-// Stands in for the NCCL communicator in a build without one.
+// Replaces the NCCL communicator in a build without it.
 #include "base/error.h"
 #include "comm/nccl/nccl.h"
 

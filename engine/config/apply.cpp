@@ -1,4 +1,4 @@
-// The walk along the schema. Most of it is about saying where an unknown key would belong.
+// Walks along the schema. Most of the code suggests where an unknown key would belong.
 #include "engine/config/apply.h"
 
 #include <fmt/format.h>
@@ -16,7 +16,7 @@ std::string joined(const std::string& section, const std::string& name) {
   return section.empty() ? name : section + "." + name;
 }
 
-/// Where a key of this name does exist: "belongs under optimizer: `optimizer.lr`".
+/// Returns where a key of this name exists: "belongs under optimizer: `optimizer.lr`"; or "".
 std::string misplaced_hint(const Schema& schema, const std::string& name) {
   std::vector<std::string> sections;
   std::vector<std::string> paths;
@@ -43,14 +43,14 @@ std::string unknown_hint(const Schema& schema, const std::string& section,
   }
   const std::vector<std::string> known = schema.names_in(section);
   const std::string guess = nearest(name, known);
-  // A name that is right elsewhere beats a similar one here, unless that differs by one letter.
+  // A key of another section beats a similar one here, unless that differs by one letter only.
   const std::string misplaced = misplaced_hint(schema, name);
   if (!misplaced.empty() && (guess.empty() || edit_distance(name, guess) > 1)) return misplaced;
   if (!guess.empty()) return fmt::format("did you mean `{}`?", joined(section, guess));
   return fmt::format("the keys here are {}", fmt::join(known, ", "));
 }
 
-/// For a dotted path that is not of this schema, nearest over all paths.
+/// Returns a hint for a dotted path that is not in the schema; compares it with all paths.
 std::string unknown_path_hint(const Schema& schema, const std::string& path) {
   const std::string section = section_of(path);
   if (section.empty() || schema.is_section(section)) {
@@ -65,8 +65,8 @@ std::string unknown_path_hint(const Schema& schema, const std::string& path) {
   return "docs/config.md lists all keys";
 }
 
-/// Stores one key and notes its origin. Within a layer each key, or one of an exclusive pair, may
-/// come once; a later layer replaces it.
+/// Stores one key and its origin. Within a layer of configuration each key, or one of an exclusive
+/// pair, may be given once; a later layer replaces it.
 void store_key(const SchemaKey& key, const ConfigNode& value, int layer, Draft& draft,
                Problems& problems) {
   const Field field{key.path, &problems};

@@ -1,5 +1,5 @@
-// One layer of configuration onto a draft: walking a tree along the schema, storing what fits and
-// reporting what does not.
+// Applies one layer of configuration to a draft: walks a tree along the schema, stores the valid
+// values and reports the others.
 #pragma once
 
 #include <string>

@@ -1,4 +1,4 @@
-// Printing goes along the schema, so what is printed is what can be read.
+// Prints along the schema, so that the output can be read again.
 #include "engine/config/assemble.h"
 
 #include <fmt/format.h>
@@ -14,7 +14,7 @@ namespace config {
 
 namespace {
 
-/// One layer per line: a network on one line could not be read.
+/// Prints one layer per line, since a network on one line would be unreadable.
 std::string layers_block(const std::vector<LayerSpec>& layers) {
   std::string text = "\n";
   for (const LayerSpec& layer : layers) text += "    - " + layer_text(layer) + "\n";
@@ -66,7 +66,7 @@ LoadedExperiment assemble(const Schema& schema, Draft draft, const std::string& 
 
 std::string print_config(const LoadedExperiment& loaded) {
   constexpr std::size_t kWidest =
-      48;  // longer lines keep their comment, but do not move the others
+      48;  // longer lines keep their comment, but do not shift the others
   std::vector<std::string> lines;
   std::size_t width = 0;
   for (const ResolvedValue& value : loaded.values) {

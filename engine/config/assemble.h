@@ -1,4 +1,4 @@
-// The last stage of loading: a draft with all its layers becomes a LoadedExperiment.
+// The last stage of loading: turns a draft with all its layers into a LoadedExperiment.
 #pragma once
 
 #include <string>
@@ -9,12 +9,12 @@
 
 namespace syncnorm::config {
 
-/// Checks the rules between keys and resolves the draft. The result means something only when no
-/// problem was reported, before or here.
+/// Checks the rules between keys and resolves the draft. The result is valid only if no problem was
+/// reported, here or earlier.
 LoadedExperiment assemble(const Schema& schema, Draft draft, const std::string& source,
                           Problems& problems);
 
-/// All keys of the draft that count, as the text of a configuration file.
+/// Returns all keys of the draft that apply, as the text of a configuration file.
 std::string yaml_text(const Schema& schema, const Draft& draft);
 
 }  // namespace syncnorm::config

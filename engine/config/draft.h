@@ -1,5 +1,5 @@
-// An experiment on its way: values arrive layer by layer (bases, file, study setting, command
-// line), the later ones replacing the earlier, and every value keeps where it came from.
+// An unfinished experiment. Values arrive layer by layer (bases, file, study setting, command
+// line); later ones replace earlier ones, and every value keeps its origin.
 #pragma once
 
 #include <map>
@@ -17,11 +17,12 @@ struct Origin {
 };
 
 struct Draft {
-  /// Until it is resolved, norm.synced_replicas 0 means all and an empty run_dir means runs/<name>.
+  /// Before it is resolved, norm.synced_replicas 0 means all, and an empty run_dir means
+  /// runs/<name>.
   Experiment experiment;
-  int global_batch = 0;                   // > 0: replicas follow from it
-  std::map<std::string, Origin> origins;  // of the keys that were given
-  std::set<std::string> failed;           // keys with a problem: their values are not the user's
+  int global_batch = 0;                   // > 0: determines replicas
+  std::map<std::string, Origin> origins;  // of the given keys
+  std::set<std::string> failed;           // keys with a problem, whose values are not the user's
 };
 
 }  // namespace syncnorm::config

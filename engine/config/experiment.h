@@ -1,7 +1,7 @@
-// The typed experiment: what the strict YAML of a user becomes. Plain data, no parsing.
+// The typed experiment, which the user's YAML is loaded into. Plain data, no parsing.
 //
-// Every member is one key of the schema (engine/config/schema_*.cpp), which also holds its
-// default's reason, its range and its documentation; defaults here are the only ones.
+// Every member is one key of the schema (engine/config/schema_*.cpp), which documents its default,
+// range and meaning. The default values are only here.
 #pragma once
 
 #include <cstdint>
@@ -64,7 +64,7 @@ enum class LayerType {
   flatten
 };
 
-/// Where a value was written: "file:line:column", or "command line" for an override.
+/// The location of a value: "file:line:column", or "command line" for an override.
 using SourceMark = std::string;
 
 struct SyntheticConfig {
@@ -76,35 +76,35 @@ struct SyntheticConfig {
   int test_samples = 1024;
 };
 
-/// image_folder and packed: encoded images of any size, decoded while the model trains.
+/// image_folder and packed: encoded images of any size, decoded during training.
 struct ImagesConfig {
-  int height = 224;  // of what the model sees, pixels
+  int height = 224;  // of the model's input, pixels
   int width = 224;
   int resize = 256;         // evaluation: shorter side before the center crop, pixels
-  double crop_area = 0.08;  // random_resized_crop: smallest share of the image's area
+  double crop_area = 0.08;  // random_resized_crop: smallest fraction of the image's area
   double brightness = 0.4;  // color_jitter: factors from 1 − this to 1 + this
   double contrast = 0.4;
   double saturation = 0.4;
-  std::vector<double> mean = {0.485, 0.456, 0.406};  // red, green, blue, of ImageNet
+  std::vector<double> mean = {0.485, 0.456, 0.406};  // red, green, blue, for ImageNet
   std::vector<double> std = {0.229, 0.224, 0.225};
-  int threads = 1;  // that decode, on every rank
+  int threads = 1;  // decoding threads per rank
   CorruptPolicy corrupt = CorruptPolicy::stop;
 };
 
 struct DataConfig {
   DatasetKind dataset = DatasetKind::fashion_mnist;
-  std::string path = "auto";  // folder with the files; auto: the usual places
+  std::string path = "auto";  // folder with the files; auto: the usual folders
   bool shuffle = true;
   std::vector<AugmentKind> augment;
   int crop_padding = 4;  // pixels of zero padding around the image for random_crop
   int cutout_size = 8;   // side of cutout's square, pixels
   int limit = 0;         // > 0: only the first `limit` samples of the training split
-  int validation = 0;    // training samples held out, by seed, as the split `validation`
-  int prefetch = 2;      // batches the loader thread prepares ahead
+  int validation = 0;    // number of training samples split off, by seed, as `validation`
+  int prefetch = 2;      // batches prepared ahead
   SyntheticConfig synthetic;
   ImagesConfig images;
 
-  /// Whether images stay encoded on disk until they are needed.
+  /// Returns true if images stay encoded on disk until needed.
   bool on_disk() const {
     return dataset == DatasetKind::image_folder || dataset == DatasetKind::packed;
   }
@@ -115,7 +115,7 @@ struct EvaluationConfig {
   int every_steps = 0;
 };
 
-/// One entry of model.layers. Which fields mean something depends on `type`.
+/// One entry of model.layers. `type` determines which fields are used.
 struct LayerSpec {
   LayerType type = LayerType::conv;
   std::string name;   // optional; default: type and number
@@ -150,26 +150,26 @@ struct NormConfig {
   double momentum = 0.1;
   int groups = 8;
   bool affine = true;
-  Deviation deviation = Deviation::l2;  // batch: what it divides by
+  Deviation deviation = Deviation::l2;  // batch: the deviation by which it divides
   bool l1_correction = true;            // deviation l1: times √(π/2)
   bool renormalize = false;             // batch: batch renormalization
   double r_max = 3.0, d_max = 5.0;
   int renormalize_start = 0, renormalize_ramp = 0;  // updates
-  int precise_samples = 0;  // > 0: running statistics are taken anew before evaluations
+  int precise_samples = 0;  // > 0: running statistics are recomputed before evaluations
 
-  bool noise = false;  // behind every norm; see NormNoise
+  bool noise = false;  // after every norm; see NormNoise
   double noise_mean = 0.5, noise_scale = 1.25;
   double noise_sample_mean = 0.1, noise_sample_scale = 0.1;
 
   WeightsKind weights = WeightsKind::plain;
   double weights_eps = 1e-5;  // standardized: added to the variance of a filter
 
-  /// Factor of the mean absolute deviation; √(π/2) makes it the standard deviation of normal
-  /// values.
+  /// Returns the factor of the mean absolute deviation; with √(π/2), the result is the standard
+  /// deviation of normal values.
   double l1_factor() const { return l1_correction ? 1.2533141373155003 : 1.0; }
 
   NormTraits traits() const { return traits_of(kind); }
-  /// True for norms with statistics over the batch, which replicas may share.
+  /// Returns true for norms with statistics over the batch, which replicas may share.
   bool over_batch() const { return traits().statistics == StatisticsOver::batch; }
 };
 
@@ -193,7 +193,7 @@ struct ScheduleConfig {
   std::vector<int> milestones;  // step: updates after which lr is multiplied by `gamma`
   double gamma = 0.1;
   double power = 1.0;     // polynomial
-  double final_lr = 0.0;  // cosine, polynomial: the rate at the end
+  double final_lr = 0.0;  // cosine, polynomial: final rate
 };
 
 struct LossConfig {
@@ -207,26 +207,26 @@ struct CheckpointConfig {
 };
 
 struct FaultConfig {
-  double deadline = 600.0;      // seconds without progress of a rank before the job is ended
+  double deadline = 600.0;      // seconds without progress of a rank until the job is ended
   int check_every_steps = 200;  // updates between comparisons of the parameters; 0: none
 };
 
 struct MetricsConfig {
-  bool prometheus = false;                               // serve /metrics while the run lasts
-  std::vector<std::string> listen = {"127.0.0.1:9464"};  // numeric host:port; port 0: a free one
-  double linger = 10.0;       // seconds that a watched run waits for a scrape of its outcome
-  bool required = false;      // an exporter that cannot listen ends the run
+  bool prometheus = false;                               // serve /metrics during the run
+  std::vector<std::string> listen = {"127.0.0.1:9464"};  // numeric host:port; port 0: any free one
+  double linger = 10.0;       // seconds that the run waits at its end for a scrape of its outcome
+  bool required = false;      // end the run if the exporter cannot listen
   std::string user;           // basic authentication; "": none
   std::string password_file;  // mode 0600
-  std::string file_sd_dir;    // "", or where Prometheus looks for targets
-  std::string textfile;       // "", or the file for node_exporter, written at the end
-  std::string pushgateway;    // "", or http://host:port, told of the outcome
+  std::string file_sd_dir;    // folder in which Prometheus finds targets, or ""
+  std::string textfile;       // file for node_exporter, written at the end, or ""
+  std::string pushgateway;    // http://host:port that receives the outcome, or ""
   bool layers = false;        // statistics of every normalization layer
-  int layer_limit = 64;       // layers that are shown, the first of the network
-  int every_steps = 50;       // updates between samples of layers and of the gradient's norm
+  int layer_limit = 64;       // number of layers shown, from the first
+  int every_steps = 50;       // updates between samples of layers and of the gradient norm
   bool tensorboard = false;   // event files in run_dir
 
-  /// Whether anybody reads the metrics of all ranks.
+  /// Returns true if the metrics of all ranks are used.
   bool any() const { return prometheus || !textfile.empty() || !pushgateway.empty(); }
 };
 
@@ -252,7 +252,7 @@ struct Experiment {
   int replicas = 8;
   int batch_per_replica = 2;
   int epochs = 3;  // 0 when `steps` is given
-  int steps = 0;   // 0 when `epochs` counts
+  int steps = 0;   // 0 when `epochs` applies
   bool drop_last = true;
   DataConfig data;
   EvaluationConfig evaluation;

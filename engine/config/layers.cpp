@@ -1,4 +1,4 @@
-// The table of layer types, and reading and printing by it.
+// The table of layer types, by which layers are read and printed.
 #include "engine/config/layers.h"
 
 #include <fmt/format.h>

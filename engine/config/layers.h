@@ -1,7 +1,7 @@
-// model.layers: the entries of a network that is written out in YAML.
+// model.layers: the entries of a network that is defined in YAML.
 //
-// One table says which fields a type of layer has and which of them it needs; reading, printing and
-// the reference page use it.
+// One table lists the fields of each layer type, and which of them are required; reading, printing
+// and the reference page use it.
 #pragma once
 
 #include <optional>
@@ -15,12 +15,12 @@ namespace syncnorm::config {
 
 struct LayerFields {
   std::vector<std::string> required;
-  std::vector<std::string> optional;  // without `name` and `input`, which every layer has
+  std::vector<std::string> optional;  // except `name` and `input`, which every layer has
 };
 
 LayerFields fields_of(LayerType type);
 
-/// All fields of layers, for the reference page: name, type, default, meaning.
+/// A field of layers, for the reference page.
 struct LayerField {
   std::string name;
   std::string type;
@@ -32,7 +32,8 @@ std::vector<LayerField> layer_fields();
 /// Reads the whole list and reports every mistake in it.
 std::optional<std::vector<LayerSpec>> read_layers(const ConfigNode& node, const Field& field);
 
-/// One layer in flow form, with all the fields of its type: "{type: linear, out: 10, bias: true}".
+/// Returns one layer in flow form, with all fields of its type: "{type: linear, out: 10, bias:
+/// true}".
 std::string layer_text(const LayerSpec& layer);
 
 }  // namespace syncnorm::config

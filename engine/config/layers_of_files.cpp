@@ -1,5 +1,5 @@
-// `_base_` is followed only inside the folder of the first file, so that a configuration can be
-// moved, and checked, as a folder.
+// Reads files and their bases. `_base_` may only refer to files in the folder of the first file, so
+// that a configuration can be moved, and checked, as a folder.
 #include "engine/config/layers_of_files.h"
 
 #include <fmt/format.h>
@@ -48,7 +48,7 @@ class BaseReader {
   BaseReader(fs::path folder, FileLayers& layers, Problems& problems)
       : folder_(std::move(folder)), layers_(layers), problems_(problems) {}
 
-  /// Reads a file and, before it, its bases. `from` is the `_base_` entry that named it, if any.
+  /// Reads a file after its bases. `from` is the `_base_` entry that refers to it, or null.
   void read(const fs::path& path, const ConfigEntry* from) {
     const auto source = std::make_shared<const Source>(Source{path.string(), order_++});
     if (from == nullptr) layers_.source = source;

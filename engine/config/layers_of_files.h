@@ -1,4 +1,4 @@
-// Reading a configuration file together with the files that it inherits from.
+// Reads a configuration file together with the files that it inherits from.
 #pragma once
 
 #include <filesystem>
@@ -13,12 +13,12 @@ namespace syncnorm::config {
 
 inline constexpr int kLongestBaseChain = 16;  // files
 
-/// Keys that make a file a study, and those that only a study has; none is an experiment's.
+/// Keys that make a file a study, or that only a study has; none is a key of an experiment.
 inline constexpr const char* kStudyKeys[] = {"compare", "runs", "best_of", "target_accuracy"};
 bool is_study_key(const std::string& key);
 
-/// The trees of a file and its bases, deepest base first, without their `_base_` keys. The last one
-/// is the file itself, and it alone may still have keys of a study. Problems say what is missing.
+/// The trees of a file and its bases, deepest base first, without `_base_` keys. The last one is
+/// the file itself, and only it may still contain study keys. Files with problems may be missing.
 struct FileLayers {
   std::string name;  // of the file, for messages
   SourcePointer source;
@@ -28,7 +28,7 @@ struct FileLayers {
 FileLayers read_file_layers(const std::filesystem::path& path, Problems& problems);
 FileLayers read_text_layer(const std::string& text, const std::string& name, Problems& problems);
 
-/// A draft with all trees applied, and the layer number that comes next.
+/// A draft with all trees applied, and the number of the next layer.
 struct BaseDraft {
   Draft draft;
   int next_layer = 0;

@@ -1,4 +1,4 @@
-// Only numeric addresses are taken: a name is looked up differently from node to node.
+// Parses listen addresses. They must be numeric, since a name can resolve differently on each node.
 #include "engine/config/listen_address.h"
 
 #include <arpa/inet.h>

@@ -1,4 +1,4 @@
-// Where a server listens: "127.0.0.1:9464", "[::1]:9464" or "localhost:9464", read strictly.
+// The address of a server, parsed strictly: "127.0.0.1:9464", "[::1]:9464" or "localhost:9464".
 #pragma once
 
 #include <string>
@@ -7,17 +7,17 @@ namespace syncnorm {
 
 struct ListenAddress {
   std::string host;  // a numeric address, IPv6 without brackets
-  int port = 0;      // 0: a free one
+  int port = 0;      // 0: any free port
   bool is_v6 = false;
 
-  /// "127.0.0.1:9464", "[::1]:9464".
+  /// Returns the address as text: "127.0.0.1:9464", "[::1]:9464".
   std::string text() const;
-  /// Whether it means every address of the machine.
+  /// Returns true if it stands for every address of the machine.
   bool is_any() const { return host == "0.0.0.0" || host == "::"; }
 };
 
-/// Throws InputError, as "problem; hint", when `text` is no address, names a host that would have
-/// to be looked up, or asks for TLS.
+/// Parses `text`. Throws InputError, as "problem; hint", if it is no address, contains a host name
+/// that would need a look-up, or asks for TLS.
 ListenAddress parse_listen_address(const std::string& text);
 
 }  // namespace syncnorm

@@ -1,5 +1,5 @@
-// Loading is a pipeline: read the layers, apply them in order, check the whole, and only then say
-// what was wrong, all of it.
+// Loads an experiment: reads the layers, applies them in order, checks the whole, and only then
+// reports all mistakes.
 #include "engine/config/load.h"
 
 #include <utility>

@@ -1,8 +1,8 @@
-// YAML files and command-line overrides to a checked Experiment.
+// Loads YAML files and command-line overrides into a checked Experiment.
 //
-// A configuration is layers: the files named by `_base_`, deepest first, then the file, then (in a
+// A configuration has layers: the files named by `_base_`, deepest first, then the file, then (in a
 // study) the settings of a run, then the command line. A later layer replaces an earlier one key by
-// key. Every mistake in all layers is reported at once, in one InputError whose what() has one line
+// key. All mistakes in all layers are reported at once, in one InputError whose what() has one line
 // per mistake: "file:line:column: key: problem; hint".
 #pragma once
 
@@ -24,13 +24,13 @@ struct ResolvedValue {
 
 struct LoadedExperiment {
   Experiment experiment;
-  std::vector<ResolvedValue> values;  // every key that counts, in the order of the schema
-  /// The resolved configuration as a YAML text; loading it gives the same experiment, to the bit.
+  std::vector<ResolvedValue> values;  // every key that applies, in the order of the schema
+  /// The resolved configuration as YAML text; loading it gives a bit-identical experiment.
   std::string yaml;
   std::string source;  // the file's name, or the name of the text
 
-  /// Where a key, or the first given key of a section, was written: for mistakes that only later
-  /// parts can find. The name of the file when the key has its default.
+  /// Returns the location of a key, or of the first given key of a section, for mistakes that are
+  /// found after loading. Returns the file's name if the key has its default.
   SourceMark at(const std::string& path) const;
 };
 
@@ -38,17 +38,18 @@ struct LoadedExperiment {
 LoadedExperiment load_experiment(const std::filesystem::path& path,
                                  const std::vector<std::string>& overrides = {});
 
-/// The same from memory; `name` stands for the file in messages. `_base_` is refused.
+/// Loads a text from memory; messages refer to it as `name`. `_base_` is an error. Throws
+/// InputError.
 LoadedExperiment parse_experiment_text(const std::string& text, const std::string& name,
                                        const std::vector<std::string>& overrides = {});
 
-/// What --print-config shows: "key.path: value", aligned, with "# from where".
+/// Returns the output of --print-config: "key.path: value", aligned, with "# origin".
 std::string print_config(const LoadedExperiment& loaded);
 
-/// The list of all keys for --help: path, type, default and meaning.
+/// Returns the list of all keys for --help: path, type, default and meaning.
 std::string schema_help();
 
-/// docs/config.md.
+/// Returns docs/config.md.
 std::string config_reference_markdown();
 
 }  // namespace syncnorm

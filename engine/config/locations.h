@@ -1,4 +1,4 @@
-// Adds locations in the user's files to mistakes that only later parts can find.
+// Adds locations in the user's files to mistakes that are found after loading.
 #pragma once
 
 #include "base/error.h"
@@ -6,8 +6,8 @@
 
 namespace syncnorm {
 
-/// Runs `action`; an InputError about a key of the configuration (base/error.h) gets the location
-/// in front where the user wrote it.
+/// Runs `action`. If it throws an InputError about a key of the configuration (base/error.h), adds
+/// the location of the key before the message.
 template <class Action>
 void with_locations(const LoadedExperiment& loaded, const Action& action) {
   try {

@@ -1,6 +1,5 @@
-// The words of the configuration: the name of every choice, next to the value it stands for.
-//
-// One list per enumeration. Parsing, printing and the reference page all read these lists.
+// The words of the configuration: one list per enumeration maps the name of every choice to its
+// value. Parsing, printing and the reference page all read these lists.
 #pragma once
 
 #include <span>
@@ -121,7 +120,7 @@ constexpr std::span<const Choice<LayerType>> choices(LayerType) { return kLayerT
 
 }  // namespace config
 
-/// The word that the configuration uses for `value`, for example "syncbn"'s kind: "batch".
+/// Returns the configuration's word for `value`, for example "batch".
 template <typename E>
 constexpr std::string_view name_of(E value) {
   for (const Choice<E>& choice : config::choices(E{})) {

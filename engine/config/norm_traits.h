@@ -1,6 +1,5 @@
-// Traits of the kinds of norms, which the rest of the program asks for. A new kind does not compile
-// until every question is answered: the switch is exhaustive (-Werror=switch), and an answer has no
-// default.
+// Traits of norm kinds, which the rest of the program queries. A new kind compiles only when it
+// defines every trait: the switch is exhaustive (-Werror=switch), and a trait has no default.
 #pragma once
 
 namespace syncnorm {
@@ -17,26 +16,26 @@ class Answer {
   T value_;
 };
 
-/// The values that mean and deviation are taken over.
+/// The values over which mean and deviation are computed.
 enum class StatisticsOver {
   nothing,
   batch,    // all samples of the replicas that share statistics
-  running,  // they are constants, from a checkpoint
+  running,  // none: they are constants from a checkpoint
   sample,
 };
 
-/// How many groups of channels have statistics of their own.
-enum class ChannelGroups { one, configured, each };  // norm.groups; every channel
+/// Number of channel groups with separate statistics: one, norm.groups, or one per channel.
+enum class ChannelGroups { one, configured, each };
 
 struct NormTraits {
   Answer<bool> layer;  // there is a layer at all
   Answer<StatisticsOver> statistics;
-  Answer<bool> subtracts_mean;      // makes a bias before it useless, where it has a β
-  Answer<bool> has_beta;            // where norm.affine gives it parameters
-  Answer<bool> absorbs_activation;  // can take in the residual add and the ReLU behind it
+  Answer<bool> subtracts_mean;      // removes a bias before it, which its β then replaces
+  Answer<bool> has_beta;            // with norm.affine
+  Answer<bool> absorbs_activation;  // can fuse with the residual add and the ReLU after it
   Answer<ChannelGroups> groups;
-  Answer<bool> trains_affine;  // γ and β are trained, where norm.affine gives it them
-  Answer<bool> one_value;      // is defined where a channel has a single value
+  Answer<bool> trains_affine;  // γ and β are trained (with norm.affine)
+  Answer<bool> one_value;      // is defined for a single value per channel
 };
 
 constexpr NormTraits traits_of(NormKind kind) {

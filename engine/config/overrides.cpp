@@ -1,4 +1,4 @@
-// Each argument is a source of its own named "command line", so that its problems print in order.
+// Parses each argument as a separate source named "command line", so that problems print in order.
 #include "engine/config/overrides.h"
 
 #include <fmt/format.h>
@@ -34,7 +34,7 @@ std::vector<Override> parse_overrides(const std::vector<std::string>& arguments,
           fmt::format("{} has no key before '='; write key.path=value", in_quotes(argument)));
       continue;
     }
-    // A key is printed as it was typed, unless that could spoil the terminal.
+    // Prints a key as typed, unless it could corrupt the terminal.
     const bool printable = path.find_first_not_of(
                                "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUV"
                                "WXYZ0123456789_.-") == std::string::npos;

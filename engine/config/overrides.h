@@ -1,4 +1,4 @@
-// "key.path=value" arguments of the command line, parsed by the parser of the files.
+// "key.path=value" arguments of the command line, read by the same parser as files.
 #pragma once
 
 #include <string>
@@ -15,11 +15,11 @@ struct Override {
   ConfigNode value;
 };
 
-/// Splits and parses each argument; the ones with a problem are left out.
+/// Splits and parses each argument; leaves out those with a problem.
 std::vector<Override> parse_overrides(const std::vector<std::string>& arguments,
                                       Problems& problems);
 
-/// Applies all of them as one layer.
+/// Applies all overrides as one layer.
 void apply_overrides(const Schema& schema, const std::vector<Override>& overrides, int layer,
                      Draft& draft, Problems& problems);
 

@@ -25,7 +25,7 @@ std::string variable(const std::string& path, const std::string& name) {
   return value;
 }
 
-/// The home folder for a path that begins with `~`.
+/// Returns the home folder for a path that begins with `~`.
 std::string home(const std::string& path) {
   if (path.size() > 1 && path[1] != '/')
     throw InputError(

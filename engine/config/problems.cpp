@@ -1,4 +1,4 @@
-// Sorting and printing the collected mistakes.
+// Sorts and prints the collected mistakes.
 #include "engine/config/problems.h"
 
 #include <fmt/format.h>

@@ -1,5 +1,5 @@
-// One spelling per value: what other YAML readers would guess about is refused, with the spelling
-// that is meant.
+// Accepts one spelling per value. A spelling that other YAML readers would interpret is rejected,
+// with the intended spelling as a hint.
 #include "engine/config/read_values.h"
 
 #include <fmt/format.h>
@@ -23,7 +23,7 @@ bool is_digits(std::string_view text) {
          std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
 }
 
-/// Reports lists, maps and quoted texts where a plain scalar is read.
+/// Reports lists, maps and quoted texts where a plain scalar is required.
 bool expect_plain(const ConfigNode& node, const Field& field, const std::string& type) {
   if (node.kind != NodeKind::scalar) {
     field.fail(node, fmt::format("expected {}, got a {}; give one value", with_article(type),
@@ -38,7 +38,8 @@ bool expect_plain(const ConfigNode& node, const Field& field, const std::string&
   return true;
 }
 
-/// A decimal number as from_chars reads it: "1", "1.5", ".5", "1e-3". No sign "+", no hexadecimals.
+/// Parses a decimal number as from_chars does: "1", "1.5", ".5", "1e-3". No sign "+", no
+/// hexadecimals.
 std::optional<double> to_double(std::string_view text, bool& overflows) {
   overflows = false;
   const std::size_t first = text.find_first_not_of('-');
@@ -59,7 +60,8 @@ bool is_nan_or_infinity(std::string text) {
   return text == "nan" || text == "inf" || text == "infinity";
 }
 
-/// What was probably meant by another spelling of an integer: "1e3", "010", "1_000", "0x10", "+1".
+/// Returns the probable meaning of another integer spelling: "1e3", "010", "1_000", "0x10", "+1";
+/// or "".
 std::string plain_integer(const std::string& text) {
   std::string digits = text.starts_with("+") ? text.substr(1) : text;
   std::uint64_t value = 0;
@@ -193,7 +195,7 @@ std::optional<std::string> read_text(const ConfigNode& node, const Field& field)
     field.fail(node, "the text is empty; give it a value, or remove the key");
     return std::nullopt;
   }
-  // Escapes such as "\xff" are checked here: the bytes of the file were already.
+  // Checks escapes such as "\xff"; the bytes of the file were checked earlier.
   if (printable_name(node.text) != node.text) {
     field.fail(node, fmt::format("{} has control characters; give a text on one line",
                                  in_quotes(node.text)));
@@ -290,7 +292,7 @@ std::optional<std::vector<double>> read_number_list(const ConfigNode& node, cons
 
 std::string number_text(double value) {
   std::string text = fmt::format("{}", value);
-  // YAML 1.1 readers take "1e-05" for a text; a point makes it a number everywhere.
+  // YAML 1.1 readers take "1e-05" for a text; with a point it is a number for all.
   const std::size_t exponent = text.find('e');
   if (exponent != std::string::npos && text.find('.') == std::string::npos) {
     text.insert(exponent, ".0");

@@ -1,6 +1,6 @@
-// Scalars and lists of the tree to typed values, each with its range and its own mistakes.
+// Converts scalars and lists of the tree to typed values, and checks their ranges.
 //
-// Every reader returns nothing after it has reported a problem, as "problem; hint".
+// Every reader returns nothing after reporting a problem, as "problem; hint".
 #pragma once
 
 #include <cstdint>
@@ -16,7 +16,7 @@
 
 namespace syncnorm::config {
 
-/// The key that is being read, and where its mistakes go.
+/// The key being read, and the list for its problems.
 struct Field {
   std::string key;
   Problems* problems;
@@ -42,7 +42,7 @@ struct NumberRange {
   bool contains(double value) const;
 };
 
-/// "integer ≥ 1", "number in [0, 1)".
+/// Return, for example, "integer ≥ 1" or "number in [0, 1)".
 std::string describe(const IntegerRange& range);
 std::string describe(const NumberRange& range);
 
@@ -52,27 +52,27 @@ std::optional<double> read_number(const ConfigNode& node, const Field& field,
                                   const NumberRange& range);
 std::optional<bool> read_switch(const ConfigNode& node, const Field& field);
 
-/// A text that is not empty and has no control characters.
+/// Reads a text that is not empty and has no control characters.
 std::optional<std::string> read_text(const ConfigNode& node, const Field& field);
 
-/// The same, expanded as paths are (paths.h).
+/// Reads a text and expands it as a path (paths.h).
 std::optional<std::string> read_path(const ConfigNode& node, const Field& field);
 
-/// A text of [A-Za-z0-9._-] that begins with a letter, a digit or `_`.
+/// Reads a text of [A-Za-z0-9._-] that begins with a letter, a digit or `_`.
 std::optional<std::string> read_name(const ConfigNode& node, const Field& field);
 
-/// The index of the word among `words`.
+/// Returns the index of the word in `words`.
 std::optional<std::size_t> read_word(const ConfigNode& node, const Field& field,
                                      const std::vector<std::string>& words);
 
 std::optional<std::vector<int>> read_integer_list(const ConfigNode& node, const Field& field,
                                                   const IntegerRange& range);
 
-/// Exactly `count` numbers.
+/// Reads exactly `count` numbers.
 std::optional<std::vector<double>> read_number_list(const ConfigNode& node, const Field& field,
                                                     const NumberRange& range, std::size_t count);
 
-/// Reports a node that is no list.
+/// Returns true for a list; otherwise reports a problem.
 bool expect_list(const ConfigNode& node, const Field& field);
 
 template <typename E>
@@ -89,7 +89,7 @@ std::optional<E> read_choice(const ConfigNode& node, const Field& field) {
   return choices(E{})[*index].value;
 }
 
-/// The shortest text that reads back to the same bits: "0.1", "1.0e-05".
+/// Returns the shortest text that reads back to the same bits: "0.1", "1.0e-05".
 std::string number_text(double value);
 
 }  // namespace syncnorm::config

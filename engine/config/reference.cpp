@@ -1,5 +1,5 @@
-// The schema for readers: the list of --help, and docs/config.md with a block to copy and a table
-// per section.
+// Documents the schema: the list of --help, and docs/config.md with a block to copy and a table per
+// section.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -15,7 +15,7 @@ namespace config {
 
 namespace {
 
-/// The copyable block: every default, and as comments the keys that stand in for others.
+/// Returns the block to copy: every default, and as comments the keys that replace others.
 std::string default_block(const Schema& schema) {
   std::string block = yaml_text(schema, Draft{});
   for (const SchemaKey& key : schema.keys) {

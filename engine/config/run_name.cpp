@@ -1,5 +1,5 @@
-// Brackets and spaces are dropped, as in "model.hidden=32,16"; only a loss of information costs the
-// readable name its hash.
+// Drops brackets and spaces, as in "model.hidden=32,16". Only a name that loses information gets a
+// hash.
 #include "engine/config/run_name.h"
 
 #include <fmt/format.h>
@@ -11,7 +11,7 @@ namespace syncnorm::config {
 
 namespace {
 
-/// FNV-1a, 64 bits: the same on every machine, which std::hash is not.
+/// Returns FNV-1a, 64 bits, which is the same on every machine, unlike std::hash.
 std::uint64_t hash_of(std::string_view text) {
   std::uint64_t hash = 0xcbf29ce484222325u;
   for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3u;

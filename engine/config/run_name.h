@@ -1,4 +1,4 @@
-// The name of a study's run, made of its settings: readable, unique, and safe as a file name.
+// Makes the name of a study's run from its settings: readable, unique, and safe as a file name.
 #pragma once
 
 #include <set>
@@ -8,9 +8,9 @@
 
 namespace syncnorm::config {
 
-/// "norm=syncbn,seed=1". Characters that a file name should not have become '-', and a hash of the
-/// settings is then appended, so that a name depends on its own run only. `taken` grows by the
-/// name.
+/// Returns, for example, "norm=syncbn,seed=1". Characters that are unsafe in a file name become
+/// '-'; a hash of the settings is then appended, so that a name depends only on its own run. Adds
+/// the name to `taken`.
 std::string unique_run_name(const std::vector<std::pair<std::string, std::string>>& settings,
                             std::set<std::string>& taken);
 

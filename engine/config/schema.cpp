@@ -1,4 +1,4 @@
-// The table of all keys, section by section, and the few rows that are unlike the others.
+// The table of all keys, section by section, and the few rows that differ from the others.
 //
 // Defaults are those of a default-constructed Experiment (experiment.h) and are not repeated here.
 #include "engine/config/schema.h"

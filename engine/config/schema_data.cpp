@@ -1,4 +1,4 @@
-// Keys of the data and its evaluation.
+// Keys of data and evaluation.
 #include "engine/config/schema_sections.h"
 
 #include <fmt/format.h>

@@ -1,8 +1,8 @@
-// The kinds of rows in the schema: each helper makes a SchemaKey from a path, an accessor to the
-// member of Experiment, a range and a meaning.
+// Rows of the schema: each helper makes a SchemaKey from a path, an accessor to the member of
+// Experiment, a range and a meaning.
 //
-// An accessor is a generic lambda, `[](auto& e) -> auto& { return e.data.limit; }`, so that one
-// serves for storing (Experiment&) and for printing (const Experiment&).
+// An accessor is a generic lambda, `[](auto& e) -> auto& { return e.data.limit; }`, so that it can
+// both store (Experiment&) and print (const Experiment&).
 #pragma once
 
 #include <fmt/format.h>
@@ -22,7 +22,7 @@ namespace syncnorm::config {
 constexpr IntegerRange at_least(std::uint64_t low) { return {low, kLargestInt}; }
 constexpr IntegerRange between(std::uint64_t low, std::uint64_t high) { return {low, high}; }
 
-/// The same key, which a resumed run may change.
+/// Returns the key with permission to change on resume.
 inline SchemaKey free_on_resume(SchemaKey key) {
   key.free_on_resume = true;
   return key;
@@ -40,7 +40,7 @@ SchemaKey integer_key(std::string path, Access access, IntegerRange range, std::
           [=](const Draft& draft) { return std::to_string(access(draft.experiment)); }};
 }
 
-/// A key that shows no value while it is 0, because its exclusive partner counts.
+/// Makes a key that prints nothing while it is 0, because its exclusive partner applies.
 template <typename Access>
 SchemaKey optional_integer_key(std::string path, Access access, IntegerRange range,
                                std::string meaning) {
@@ -88,7 +88,7 @@ SchemaKey choice_key(std::string path, Access access, std::string meaning) {
           [=](const Draft& draft) { return std::string(name_of(access(draft.experiment))); }};
 }
 
-/// A text that must be one of some words.
+/// Makes a key whose text must be one of some words.
 template <typename Access>
 SchemaKey word_key(std::string path, Access access, std::span<const std::string_view> choices,
                    std::string meaning) {
@@ -113,7 +113,7 @@ SchemaKey text_key(std::string path, Access access, std::string type, std::strin
           [=](const Draft& draft) { return scalar_text(access(draft.experiment)); }};
 }
 
-/// A file or folder; see paths.h for what is expanded.
+/// Makes a key for a file or folder; see paths.h for its expansion.
 template <typename Access>
 SchemaKey path_key(std::string path, Access access, std::string type, std::string meaning) {
   SchemaKey key = text_key(std::move(path), access, std::move(type), std::move(meaning));
@@ -125,7 +125,7 @@ SchemaKey path_key(std::string path, Access access, std::string type, std::strin
   return key;
 }
 
-/// The same key, which may be empty: "" says that there is none.
+/// Returns the key with permission to be "", which means none.
 template <typename Access>
 SchemaKey or_empty(SchemaKey key, Access access) {
   key.store = [access, full = key.store](const ConfigNode& node, const Field& field, Draft& draft) {
@@ -179,7 +179,7 @@ SchemaKey number_list_key(std::string path, Access access, NumberRange range, st
           }};
 }
 
-/// A list of different words of one enumeration.
+/// Makes a key for a list of distinct words of one enumeration.
 template <typename Access>
 SchemaKey choice_list_key(std::string path, Access access, std::string meaning) {
   using List = std::remove_cvref_t<decltype(access(std::declval<Experiment&>()))>;

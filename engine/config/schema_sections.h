@@ -1,4 +1,4 @@
-// The rows of the schema, section by section; schema.cpp puts them together.
+// The rows of the schema, section by section; schema.cpp combines them.
 #pragma once
 
 #include <limits>

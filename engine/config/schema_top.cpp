@@ -33,7 +33,8 @@ SchemaKey global_batch_key() {
             if (value) draft.global_batch = static_cast<int>(*value);
             return value.has_value();
           },
-          // The resolved configuration says `replicas`; saying both would be an error.
+          // Not printed: the resolved configuration contains `replicas`, and both would be an
+          // error.
           [](const Draft&) { return std::string(); }};
 }
 

@@ -1,4 +1,4 @@
-// Keys of those who watch a run, and of what is measured beside it; they change no bit of it.
+// Keys of monitoring and measurements during a run; they do not change its results.
 #include "engine/config/schema_sections.h"
 
 #include <fmt/format.h>
@@ -13,7 +13,7 @@ namespace syncnorm::config {
 
 namespace {
 
-/// One address, or a list of them.
+/// Makes the key for one address, or a list of them.
 SchemaKey listen_key() {
   return {"metrics.listen", "address, or list of addresses",
           "numeric `host:port` of the exporter, one per node; port 0: a free one; no TLS",

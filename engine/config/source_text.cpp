@@ -1,4 +1,4 @@
-// Refusing bytes that no YAML reader should see, with the place where they are.
+// Rejects bytes that no YAML reader should see, and reports their position.
 #include "engine/config/source_text.h"
 
 #include <fmt/format.h>

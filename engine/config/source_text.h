@@ -1,4 +1,4 @@
-// The bytes of a configuration before they are YAML: reading the file, its size and its encoding.
+// The bytes of a configuration before YAML parsing: reads the file, checks its size and encoding.
 #pragma once
 
 #include <filesystem>
@@ -11,12 +11,12 @@ namespace syncnorm::config {
 
 inline constexpr std::size_t kLongestText = 1 << 20;  // bytes
 
-/// The file's bytes, at most one more than kLongestText. On failure "" and why, as
-/// "problem; hint", in `problem`.
+/// Returns the file's bytes, at most kLongestText + 1 of them. On failure returns "" and sets
+/// `problem` to "problem; hint".
 std::string read_config_file(const std::filesystem::path& path, std::string& problem);
 
-/// Checks size, encoding and control characters, and removes a byte order mark. Empty when there
-/// was a problem.
+/// Checks size, encoding and control characters, and removes a byte order mark. Returns nothing
+/// after reporting a problem.
 std::optional<std::string> check_text(std::string text, const SourcePointer& source,
                                       const std::string& key, Problems& problems);
 

@@ -1,5 +1,5 @@
-// Every value of a study is first checked alone, so that a wrong one is reported once and not once
-// per run; only then are the combinations made and checked.
+// First checks every value of a study alone, so that a wrong one is reported once and not once per
+// run; only then makes and checks the combinations.
 #include "engine/config/study.h"
 
 #include <fmt/format.h>
@@ -23,7 +23,7 @@ namespace config {
 
 namespace {
 
-/// One thing that a run sets: a key path and its value.
+/// One setting of a run: a key path and its value.
 struct Setting {
   std::string path;
   Position path_position;
@@ -31,13 +31,13 @@ struct Setting {
 };
 using Settings = std::vector<Setting>;
 
-/// Alternatives of which every run has one: the values of one compare key, or the entries of runs.
+/// Alternatives, one of which each run has: the values of one compare key, or the entries of runs.
 struct Axis {
   std::string key;  // for messages: the compare key, or "runs"
   std::vector<Settings> alternatives;
 };
 
-/// Keys with the place where they are varied.
+/// Keys that are varied, with the location.
 using VariedKeys = std::map<std::string, Position>;
 
 std::string too_many_runs() {
@@ -62,12 +62,12 @@ class StudyReader {
   }
 
   const VariedKeys& varied_keys() const { return varied_; }
-  /// The keys of best_of.
+  /// Returns the keys of best_of.
   const VariedKeys& chosen_keys() const { return chosen_; }
   double target_accuracy() const { return target_accuracy_; }
 
  private:
-  /// An axis for every list of a map from key paths to lists, which stands under `name`.
+  /// Returns an axis for every list in a map from key paths to lists; `name` is the key of the map.
   std::vector<Axis> read_lists(const ConfigEntry& map, const std::string& name) {
     std::vector<Axis> axes;
     if (map.value.kind != NodeKind::map || map.value.entries.empty()) {
@@ -116,7 +116,7 @@ class StudyReader {
     }
   }
 
-  /// The settings of an entry of runs: one, or the product of the lists of its `compare`.
+  /// Returns the settings of an entry of runs: one, or the product of the lists of its `compare`.
   std::vector<Settings> read_run(const ConfigNode& run, const std::string& key) {
     std::vector<Settings> product = {{}};
     for (const ConfigEntry& entry : run.entries) {
@@ -235,7 +235,7 @@ std::optional<std::size_t> count_runs(const std::vector<Axis>& axes) {
   return count;
 }
 
-/// The settings of run `index`; the last axis changes fastest.
+/// Returns the settings of run `index`; the last axis changes fastest.
 Settings settings_of_run(const std::vector<Axis>& axes, std::size_t index) {
   std::vector<const Settings*> chosen(axes.size());
   for (std::size_t i = axes.size(); i-- > 0;) {
@@ -262,7 +262,8 @@ std::vector<std::string> varied_paths(const std::vector<Axis>& axes) {
   return paths;
 }
 
-/// What all runs share: the layers of files, and the command line that comes after the settings.
+/// The common part of all runs: the layers of files, and the command line, which is applied after
+/// the settings.
 struct StudyBase {
   const Schema& schema;
   BaseDraft files;
@@ -290,13 +291,13 @@ StudyRun make_run(const StudyBase& base, const Settings& settings, std::set<std:
   }
   apply_overrides(base.schema, base.overrides, base.files.next_layer + 1, draft, found);
   draft.experiment.run_dir = base.study->run_dir + "/" + folder;
-  draft.origins.erase("run_dir");  // it follows from the study, as a default does
+  draft.origins.erase("run_dir");  // determined by the study, like a default
   run.loaded = assemble(base.schema, std::move(draft), base.source, found);
   problems.add_all(found, fmt::format(" (in the run {})", fmt::join(shown, ", ")));
   return run;
 }
 
-/// What is chosen is chosen on images that are neither trained on nor tested with.
+/// Checks that best_of can choose on images that are used neither in training nor in the test.
 void check_validation(const Study& study, const VariedKeys& chosen, Problems& problems) {
   if (chosen.empty()) return;
   const auto without = std::find_if(study.runs.begin(), study.runs.end(), [](const StudyRun& run) {
@@ -308,7 +309,7 @@ void check_validation(const Study& study, const VariedKeys& chosen, Problems& pr
                  "out, as `data: {validation: 5000}`");
 }
 
-/// The entry of a map under `key`, made where it is not there.
+/// Returns the value under `key` in a map, after adding an empty map if it is missing.
 ConfigNode& entry_of(ConfigNode& map, const std::string& key, const Position& position) {
   for (ConfigEntry& entry : map.entries)
     if (entry.key == key) return entry.value;
@@ -319,8 +320,8 @@ ConfigNode& entry_of(ConfigNode& map, const std::string& key, const Position& po
   return made;
 }
 
-/// Moves overrides of the study's own keys into the file's tree: `best_of={optimizer.lr: [0.1,
-/// 1]}`, or one list of it, `best_of.optimizer.lr=[0.1, 1]`.
+/// Moves overrides of study keys into the file's tree: `best_of={optimizer.lr: [0.1, 1]}`, or one
+/// list of it, `best_of.optimizer.lr=[0.1, 1]`.
 void take_study_overrides(std::vector<Override>& overrides, ConfigNode& root) {
   for (Override& override : overrides) {
     const std::size_t dot = override.path.find('.');
@@ -329,7 +330,7 @@ void take_study_overrides(std::vector<Override>& overrides, ConfigNode& root) {
     const Position where = override.value.position;
     ConfigNode* place = &entry_of(root, name, where);
     if (dot != std::string::npos) {
-      if (place->kind != NodeKind::map) continue;  // told where the map is read
+      if (place->kind != NodeKind::map) continue;  // reported when the map is read
       place = &entry_of(*place, override.path.substr(dot + 1), where);
     }
     *place = std::move(override.value);
@@ -377,7 +378,7 @@ Study load(const std::filesystem::path& path, const std::vector<std::string>& ar
   study.target_accuracy = reader.target_accuracy();
   for (const std::string& key : study.varied)
     if (reader.chosen_keys().contains(key)) study.best_of.push_back(key);
-  // The run's folder is the study's to give, so an override of it stops here.
+  // The study sets the folders of runs, so an override of run_dir is not passed on.
   std::vector<Override> for_runs = overrides;
   std::erase_if(for_runs, [](const Override& one) { return one.path == "run_dir"; });
   const StudyBase shared{schema, std::move(base), std::move(for_runs), files.name, &study};
@@ -386,7 +387,7 @@ Study load(const std::filesystem::path& path, const std::vector<std::string>& ar
   for (std::size_t i = 0; i < *count; ++i) {
     Problems found;
     study.runs.push_back(make_run(shared, settings_of_run(axes, i), names, found));
-    // The same mistake in thousands of runs is told for the first run that has it.
+    // A mistake that occurs in many runs is reported only for the first.
     const std::string text = found.text();
     const std::string without_run = text.substr(0, text.find(" (in the run "));
     if (!found.empty() && reported.insert(without_run).second) problems.add_all(found);

@@ -1,9 +1,9 @@
-// A study: one experiment file with a `compare:` map and/or a `runs:` list, as the list of its
+// A study: an experiment file with a `compare:` map and/or a `runs:` list, loaded as a list of
 // runs.
 //
 // The runs are the product of the compare lists, in order, the last key fastest, times the entries
-// of runs, times the lists of `best_of:`. An entry of runs may hold a `compare:` of its own, which
-// multiplies that entry alone. Each run is a full experiment, checked before the first one starts.
+// of runs, times the lists of `best_of:`. An entry of runs may contain its own `compare:`, which
+// multiplies only that entry. Each run is a full experiment, checked before the first one starts.
 #pragma once
 
 #include <filesystem>
@@ -27,8 +27,8 @@ struct Study {
   std::string name;
   std::string run_dir;
   std::vector<std::string> varied;   // key paths, in order
-  std::vector<std::string> best_of;  // those whose value is chosen; see engine/study/variants.h
-  double target_accuracy = 0.0;      // updates to reach it are told; 0: none
+  std::vector<std::string> best_of;  // keys whose value is chosen; see engine/study/variants.h
+  double target_accuracy = 0.0;      // reports the updates needed to reach it; 0: none
   std::vector<StudyRun> runs;
 };
 

@@ -1,4 +1,4 @@
-// The edit distance and the small texts that hints are made of.
+// The edit distance, and short texts for hints.
 #include "engine/config/suggest.h"
 
 #include <fmt/format.h>
@@ -29,7 +29,7 @@ int edit_distance(std::string_view a, std::string_view b) {
 }
 
 std::string nearest(std::string_view word, const std::vector<std::string>& known) {
-  constexpr std::size_t kLongestWord = 64;  // longer ones are no slip, and would cost time
+  constexpr std::size_t kLongestWord = 64;  // longer words are no misspelling, and would cost time
   if (word.size() > kLongestWord) return "";
   std::string lower(word);
   for (char& c : lower) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
@@ -94,7 +94,7 @@ struct Range {
   char32_t first, last;
 };
 
-/// Invisible characters, and those that look like one of ASCII: spaces, dashes, quotes, joiners,
+/// Invisible characters, and those that look like ASCII: spaces, dashes, quotes, joiners,
 /// full-width forms.
 constexpr Range kDeceptive[] = {
     {0x80, 0xA0},      {0xAD, 0xAD},     {0x34F, 0x34F},   {0x61C, 0x61C},   {0x115F, 0x1160},
@@ -107,7 +107,7 @@ constexpr Range kLookAlikes = {0x370, 0x52F};
 
 bool within(char32_t code, const Range& range) { return code >= range.first && code <= range.last; }
 
-/// Whether the reader has to be told which character it is; `latin`: among Latin letters.
+/// Returns true if the character must be shown as a code point; `latin`: it is among Latin letters.
 bool deceives(char32_t code, bool latin) {
   return (latin && within(code, kLookAlikes)) ||
          std::any_of(std::begin(kDeceptive), std::end(kDeceptive),

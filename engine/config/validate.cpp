@@ -1,5 +1,5 @@
-// A rule is checked only when its keys had no problems of their own, and is reported at the key
-// that was given last, because that is the one that broke it.
+// Checks a rule only if its keys have no problems of their own. Reports it at the key that was
+// given last, because that one broke it.
 #include "engine/config/validate.h"
 
 #include "engine/config/names.h"
@@ -29,7 +29,7 @@ int layer_of(const Draft& draft, const std::string& key) {
   return origin == draft.origins.end() ? -1 : origin->second.layer;
 }
 
-/// Where the most derived of the keys was given.
+/// Returns the location of the key that was given in the latest layer.
 Position latest(const Draft& draft, std::initializer_list<const char*> keys) {
   const auto rank = [](const Origin& origin) {
     return std::tuple(origin.layer, origin.position.line, origin.position.column);
@@ -120,7 +120,7 @@ void check_schedule(Draft& draft, Problems& problems) {
                  "only kind: step reads milestones; set `schedule.kind: step`, or remove them");
     return;
   }
-  // A more derived layer chose another kind: the milestones of its base have no say any more.
+  // A later layer chose another kind, so the milestones of its base no longer apply.
   schedule.milestones.clear();
   draft.origins.erase("schedule.milestones");
 }
@@ -151,7 +151,7 @@ void check_norm(const Draft& draft, Problems& problems) {
   needs_l2("norm.precise_samples", norm.precise_samples > 0);
 }
 
-/// Images on disk, and the augmentations that only they have.
+/// Checks images on disk, and the augmentations that only they have.
 void check_images(const Draft& draft, Problems& problems) {
   const DataConfig& data = draft.experiment.data;
   const auto complain = [&](const char* key, std::initializer_list<const char*> keys,
@@ -190,7 +190,7 @@ void check_images(const Draft& draft, Problems& problems) {
                          std::max(data.images.height, data.images.width)));
 }
 
-/// Keys that would be read by nobody, and addresses that cannot be used.
+/// Checks for keys that nothing would read, and for unusable addresses.
 void check_metrics(const Draft& draft, Problems& problems) {
   const MetricsConfig& metrics = draft.experiment.metrics;
   const auto complain = [&](const char* key, std::initializer_list<const char*> keys,

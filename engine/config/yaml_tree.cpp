@@ -1,5 +1,5 @@
-// The tree is built from yaml-cpp's events, not from its nodes: events carry the anchors, the marks
-// and the repeated keys, and building can stop at a limit before anything is allocated for it.
+// Builds the tree from yaml-cpp's events, not from its nodes: events contain anchors, marks and
+// repeated keys, and building can stop at a limit before memory is allocated.
 #include "engine/config/yaml_tree.h"
 
 #include <fmt/format.h>
@@ -19,7 +19,7 @@ namespace syncnorm::config {
 
 namespace {
 
-/// Thrown after a problem that leaves no sense in the rest of the text.
+/// Thrown after a problem that makes the rest of the text meaningless.
 struct StopParsing {};
 
 class TreeBuilder : public YAML::EventHandler {
@@ -46,15 +46,15 @@ class TreeBuilder : public YAML::EventHandler {
   void OnMapEnd() override { close(); }
 
  private:
-  /// A map or list that is still open.
+  /// A map or list that is not closed yet.
   struct Frame {
     ConfigNode node;
     YAML::anchor_t anchor = 0;
-    std::size_t nodes_before = 0;  // to know how many nodes an anchor stands for
+    std::size_t nodes_before = 0;  // to count the nodes of an anchor
     int height = 0;                // levels of maps and lists below
-    int seen_items = 0;            // list: items so far, with the ones left out
-    bool has_key = false;          // map: a key came and its value has not
-    bool leave_out = false;        // map: the value to come is a duplicate
+    int seen_items = 0;            // list: items so far, including those left out
+    bool has_key = false;          // map: a key was read, but not its value
+    bool leave_out = false;        // map: the next value is a duplicate
     std::string key;
     Position key_position;
     std::map<std::string, Position> keys;
@@ -92,12 +92,12 @@ class TreeBuilder : public YAML::EventHandler {
 };
 
 Position TreeBuilder::position(const YAML::Mark& mark) const {
-  // The command line has no lines: its source is one place, and the column only orders it.
+  // The command line is a source without lines.
   if (source_->name == "command line") return {source_, 0, 0};
   return {source_, mark.line + 1, mark.column + 1};
 }
 
-/// The dotted path of the value that is expected now.
+/// Returns the dotted path of the next value.
 std::string TreeBuilder::path() const {
   std::string path = key_;
   for (const Frame& frame : frames_) {
@@ -159,7 +159,7 @@ void TreeBuilder::OnAlias(const YAML::Mark& mark, YAML::anchor_t anchor) {
   if (expects_key()) stop(where, "an alias is used as a key; write the key's name");
   const auto found = anchors_.find(anchor);
   if (found == anchors_.end()) {
-    // Its node is still open, or was left out because of a problem of its own.
+    // The anchored node is not closed yet, or was left out because of a problem.
     const bool open = std::any_of(frames_.begin(), frames_.end(),
                                   [&](const Frame& frame) { return frame.anchor == anchor; });
     if (open) stop(where, "an alias contains itself; write the value out");
@@ -176,7 +176,7 @@ void TreeBuilder::OnAlias(const YAML::Mark& mark, YAML::anchor_t anchor) {
   add_value(std::move(copy), anchored.height);
 }
 
-/// Where the value itself begins: a mark stands before the anchor and the tag.
+/// Returns the begin of the value itself: a mark points before the anchor and the tag.
 std::size_t TreeBuilder::value_begin(const YAML::Mark& mark) const {
   constexpr const char* kSpaces = " \t\r\n";
   std::size_t at = std::min(static_cast<std::size_t>(std::max(mark.pos, 0)), text_.size());
@@ -187,7 +187,7 @@ std::size_t TreeBuilder::value_begin(const YAML::Mark& mark) const {
   return at;
 }
 
-/// The parser takes the end of the text, after a line's end, for a closing quote; we do not.
+/// Returns false for unclosed quotes, which the parser accepts if the text ends after a line's end.
 bool TreeBuilder::quotes_are_closed(std::size_t begin) const {
   if (begin == text_.size() || (text_[begin] != '"' && text_[begin] != '\'')) return true;  // block
   const char quote = text_[begin];
@@ -222,8 +222,8 @@ void TreeBuilder::OnScalar(const YAML::Mark& mark, const std::string& tag, YAML:
     skip_value();
     return;
   }
-  // A plain value has no escapes, so it differs from its text only where lines were joined; and
-  // that is nearly always a line that lacks the space after its colon.
+  // A plain value has no escapes, so it differs from its text only if lines were joined, nearly
+  // always because a line lacks the space after its colon.
   if (plain && text_.compare(value_begin(mark), value.size(), value) != 0) {
     const std::string hint = colon_hint(value);
     problems_.add(where, path(),
@@ -274,7 +274,7 @@ void TreeBuilder::open(NodeKind kind, const YAML::Mark& mark, const std::string&
                             kind == NodeKind::map ? "map" : "list"));
   }
   if (static_cast<int>(frames_.size()) >= kDeepestNesting) {
-    // The path would be as deep as the nesting; the place says enough.
+    // Reports without the path, which would be as deep as the nesting.
     problems_.add(where, key_,
                   fmt::format("nested deeper than {} levels; flatten it", kDeepestNesting));
     throw StopParsing{};
@@ -299,7 +299,7 @@ void TreeBuilder::close() {
 void TreeBuilder::remember(YAML::anchor_t anchor, const ConfigNode& node, std::size_t nodes,
                            int height) {
   if (anchor == 0) return;
-  count_nodes(nodes, node.position);  // the copy that is kept counts as well
+  count_nodes(nodes, node.position);  // the stored copy counts, too
   anchors_[anchor] = {node, nodes, height};
 }
 
@@ -326,7 +326,7 @@ void TreeBuilder::skip_value() {
   frame.leave_out = false;
 }
 
-/// The line of a 0-based number, and the one before it, where a syntax error often has its cause.
+/// Returns line number `line` (0-based) and the one before it, which often causes a syntax error.
 std::string lines_up_to(const std::string& text, int line) {
   std::istringstream lines(text);
   std::string previous;

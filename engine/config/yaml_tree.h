@@ -1,8 +1,8 @@
-// YAML text to a small tree of our own, in which every node knows its place.
+// Converts YAML text to a small tree of our own, in which every node has its location.
 //
-// All structural rules are kept here, while the parser's events arrive: no duplicate keys, nulls,
-// tags, merge keys, second document, cyclic or exploding aliases, deep nesting. What comes out is
-// made of maps with text keys, lists and scalars only.
+// All structural rules are enforced here, as the parser's events arrive: no duplicate keys, nulls,
+// tags, merge keys, second document, cyclic or exploding aliases, or deep nesting. The result
+// consists only of maps with text keys, lists and scalars.
 #pragma once
 
 #include <optional>
@@ -23,7 +23,7 @@ struct ConfigEntry;
 
 struct ConfigNode {
   NodeKind kind = NodeKind::scalar;
-  std::string text;                  // scalar: its value, after YAML's quoting
+  std::string text;                  // scalar: its value, unquoted
   bool quoted = false;               // scalar: written in quotes or as a block
   std::vector<ConfigEntry> entries;  // map, in the order of the text, keys unique
   std::vector<ConfigNode> items;     // list
@@ -38,16 +38,17 @@ struct ConfigEntry {
   ConfigNode value;
 };
 
-/// Parses one document. `key` prefixes the key paths of problems: "" for a file, the path for an
-/// override's value. Returns nothing when the text is empty or breaks off; problems say why. Nodes
-/// with a problem of their own are left out of the tree.
+/// Parses one document. `key` is the prefix of key paths in problems: "" for a file, the path for
+/// an override's value. Returns nothing if the text is empty or malformed; problems say why. Nodes
+/// with a problem are left out of the tree.
 std::optional<ConfigNode> parse_yaml(const std::string& text, const SourcePointer& source,
                                      const std::string& key, Problems& problems);
 
-/// The node in YAML's flow form, on one line: "{kind: group, groups: 4}".
+/// Returns the node in YAML's flow form, on one line: "{kind: group, groups: 4}".
 std::string flow_text(const ConfigNode& node);
 
-/// A text as a YAML scalar: plain where that reads back to the same text, else in double quotes.
+/// Returns a text as a YAML scalar: plain if that reads back to the same text, otherwise in double
+/// quotes.
 std::string scalar_text(std::string_view text);
 
 }  // namespace syncnorm::config

@@ -1,4 +1,4 @@
-// Composition of augmentations and the pass over pixels; see augment.h.
+// Composes augmentations and converts pixels; see augment.h.
 #include "engine/data/augment.h"
 
 #include <algorithm>
@@ -17,9 +17,9 @@ Interval clipped(Interval interval, int size) {
 
 Interval shifted(Interval interval, int by) { return {interval.begin + by, interval.end + by}; }
 
-/// The augmentations so far, as a mapping from output pixels: where an output pixel comes from,
-/// which ones come from the image at all (the others are padding), and which are cut out. The
-/// rectangle is clipped after every step, so it never reaches into padding added later.
+/// The augmentations so far, composed to one mapping of output pixels: the source of each pixel,
+/// the rectangle that shows the image (the rest is padding), and the rectangle that is cut out.
+/// Both are clipped after every step, so they never extend into padding that is added later.
 struct PixelMap {
   int height, width;
   int source_y = 0;  // source row = y + source_y
@@ -31,7 +31,7 @@ struct PixelMap {
   explicit PixelMap(const ImageSet& images)
       : height(images.height), width(images.width), rows{0, height}, columns{0, width} {}
 
-  /// The new image shows the old one from (dy, dx) on.
+  /// Makes the new image start at (dy, dx) of the old one.
   void crop(int dy, int dx) {
     source_y += dy;
     source_x += direction_x * dx;
@@ -88,13 +88,13 @@ PixelMap compose(const ImageSet& images, std::uint32_t index, const Augmentation
       }
       case AugmentKind::random_resized_crop:
       case AugmentKind::color_jitter:
-        break;  // done as the image was decoded
+        break;  // applied when the image was decoded
     }
   }
   return map;
 }
 
-/// `known` is the number of channels where the compiler is to know it, or 0.
+/// `known` is the number of channels as a compile-time constant, or 0.
 template <int known>
 void convert_pixels_of(const std::uint8_t* source, std::ptrdiff_t stride, int count,
                        const NormalizationTable& table, float* out) {
@@ -105,7 +105,7 @@ void convert_pixels_of(const std::uint8_t* source, std::ptrdiff_t stride, int co
   }
 }
 
-/// Converts `count` pixels that lie `stride` bytes apart (negative: mirrored).
+/// Converts `count` pixels that are `stride` bytes apart (negative: mirrored).
 void convert_pixels(const std::uint8_t* source, std::ptrdiff_t stride, int count,
                     const NormalizationTable& table, float* out) {
   switch (table.channels()) {

@@ -1,8 +1,9 @@
-// From a stored image to the floats a network sees: augmentation and normalization in one pass.
+// Converts a stored image to the floats that the network reads: augmentation and normalization in
+// one pass.
 //
-// The random choices of a sample depend on (seed, epoch, sample index) alone, never on a rank or a
-// place in a batch. However many augmentations are listed, they are first composed to one mapping
-// of pixels, so every value is read once and written once.
+// The random choices of a sample depend only on (seed, epoch, sample index), never on a rank or a
+// position in a batch. All augmentations are first composed to one mapping of pixels, so every
+// value is read once and written once.
 #pragma once
 
 #include <cstdint>
@@ -14,13 +15,13 @@
 
 namespace syncnorm {
 
-/// What each byte becomes: (byte/255 − mean)/stddev, per channel, computed in f64 and rounded once.
+/// The value of each byte: (byte/255 − mean)/stddev, per channel, computed in f64 and rounded once.
 class NormalizationTable {
  public:
-  /// A channel with deviation 0 is only centred.
+  /// Normalizes with `stddev`, except in channels where it is 0, which are only centred.
   NormalizationTable(const std::vector<float>& mean, const std::vector<float>& stddev);
 
-  /// The 256 values of `channel`; those of the next channel follow.
+  /// Returns the 256 values of `channel`; those of the next channel follow.
   const float* channel(int channel) const { return values_.data() + 256 * channel; }
   int channels() const { return static_cast<int>(values_.size() / 256); }
   const std::vector<float>& values() const { return values_; }
@@ -29,10 +30,10 @@ class NormalizationTable {
   std::vector<float> values_;
 };
 
-/// What the experiment asks for. `kinds` holds each kind at most once, applied in its order.
+/// The experiment's augmentations. `kinds` contains each kind at most once and is applied in order.
 struct AugmentConfig {
   std::vector<AugmentKind> kinds;
-  int crop_padding = 4;  // random_crop: moves the image by up to this many pixels; ≥ 0
+  int crop_padding = 4;  // random_crop: largest shift in pixels; ≥ 0
   int cutout_size = 8;   // cutout: side of the square; ≥ 1
 
   static AugmentConfig from(const DataConfig& data) {
@@ -40,7 +41,7 @@ struct AugmentConfig {
   }
 };
 
-/// The augmentation of one epoch.
+/// The augmentation for one epoch.
 struct Augmentation {
   AugmentConfig augment;
   std::uint64_t seed = 1;
@@ -49,8 +50,8 @@ struct Augmentation {
 };
 
 /// Writes sample `index` of `images`, augmented and normalized, to out[height, width, channels].
-/// Allocates nothing. random_resized_crop and color_jitter come before, as images on disk are
-/// decoded (stored_images.h); the others are, in the order of the augmentation's kinds:
+/// Allocates nothing. random_resized_crop and color_jitter are applied earlier, when images on disk
+/// are decoded (stored_images.h); the others are applied in the order of `kinds`:
 ///   random_crop      pads raw zeros (black) on all sides and crops back to size, all offsets
 ///                    equally likely;
 ///   horizontal_flip  mirrors left and right, with probability 1/2;
@@ -60,14 +61,15 @@ struct Augmentation {
 void make_image(const ImageSet& images, std::uint32_t index, const Augmentation& augmentation,
                 float* out);
 
-/// The same of `pixels`, an image of the size of `images`, with the random numbers of `index`.
+/// Does the same for `pixels`, an image of the size of `images`, with the random numbers of
+/// `index`.
 void make_image(const ImageSet& images, const std::uint8_t* pixels, std::uint32_t index,
                 const Augmentation& augmentation, float* out);
 
-/// The same mapping as numbers, for a device that makes the image itself.
+/// Returns the same mapping as numbers, for a device that makes the image itself.
 ImageMap image_map(const ImageSet& images, std::uint32_t index, const Augmentation& augmentation);
 
-/// Writes an image of the size of `images` as it is, only normalized: what evaluation uses.
+/// Writes an image of the size of `images`, only normalized, as evaluation needs it.
 void make_plain_image(const ImageSet& images, const std::uint8_t* pixels,
                       const NormalizationTable& normalization, float* out);
 

@@ -1,4 +1,4 @@
-// Files and gzip streams; see byte_reader.h.
+// Reads files and gzip streams; see byte_reader.h.
 #include "engine/data/byte_reader.h"
 
 #include <fmt/format.h>
@@ -64,7 +64,7 @@ ByteReader::ByteReader(std::span<const std::uint8_t> bytes, std::string file)
     : bytes_(bytes), file_(std::move(file)), compressed_(begins_as_gzip(bytes)) {
   check_size(file_, bytes_.size());
   if (!compressed_) return;
-  stream_.next_in = const_cast<Bytef*>(bytes_.data());  // zlib only reads it
+  stream_.next_in = const_cast<Bytef*>(bytes_.data());  // zlib does not write to it
   stream_.avail_in = static_cast<uInt>(bytes_.size());
   constexpr int kGzipOnly = MAX_WBITS + 16;
   if (inflateInit2(&stream_, kGzipOnly) != Z_OK) throw std::bad_alloc();
@@ -103,7 +103,7 @@ std::size_t ByteReader::read(std::span<std::uint8_t> out) {
   return count;
 }
 
-/// Behind the end of a member: another one follows, or nothing but the zeros that fill up a tape.
+/// Continues after the end of a member: with another one, or with the zeros that pad a tape.
 void ByteReader::begin_next_member() {
   const std::span<const std::uint8_t> rest = bytes_.last(stream_.avail_in);
   if (begins_as_gzip(rest)) {
@@ -127,7 +127,7 @@ void ByteReader::expect_end() {
     if (most_left() > 0) reject_file(file_, "trailing bytes", "0", fmt::format("{}", most_left()));
     return;
   }
-  std::uint8_t extra = 0;  // reading past the end also makes zlib check the sum of what was read
+  std::uint8_t extra = 0;  // reading past the end also makes zlib verify the checksum
   if (read({&extra, 1}) > 0) reject_file(file_, "trailing bytes", "0", "at least 1");
 }
 

@@ -1,9 +1,9 @@
-// Reading data files: whole files into memory, and plain or gzip bytes as one bounded stream.
-// A gzip file may have several members one after another, as zcat reads them.
+// Reads data files: whole files into memory, and plain or gzip bytes as a bounded stream. A gzip
+// file may consist of several members, as for zcat.
 //
-// A parser asks a ByteReader for what a header promises; nothing is inflated or allocated beyond
-// that, so a file that lies about its size costs no memory. Every complaint names file, field,
-// expected and found.
+// A parser reads only what a header announces, and nothing beyond that is inflated or allocated, so
+// a file with a wrong size costs no memory. Every error names file, field, expected and found
+// value.
 #pragma once
 
 #include <zlib.h>
@@ -19,46 +19,47 @@
 
 namespace syncnorm {
 
-/// The most bytes that one data file, or one tensor in it, may hold.
+/// The maximum size in bytes of a data file, or of one tensor in it.
 inline constexpr std::uint64_t kMaxDataBytes = std::uint64_t{1} << 30;
 
 /// Throws InputError "file: field: expected ..., found ...".
 [[noreturn]] void reject_file(const std::string& file, const std::string& field,
                               const std::string& expected, const std::string& found);
 
-/// What lies in a file could not be had: no permission, a disk that fails, no descriptor or memory
-/// left, a file that is gone. It says nothing about the content. what() names the file.
+/// A file that cannot be read: no permission, a failing disk, no descriptor or memory left, a file
+/// that has disappeared. Nothing is known about its content. what() names the file.
 struct ReadError : InputError {
-  /// `reason`: what went wrong, such as errno's text.
+  /// `reason` is what went wrong, such as errno's text.
   ReadError(const std::string& file, std::string reason);
   std::string reason;  // without the file
 };
 
-/// The whole file. Throws ReadError when it cannot be read, InputError when it exceeds
+/// Returns the whole file. Throws ReadError if it cannot be read, InputError if it exceeds
 /// kMaxDataBytes.
 std::vector<std::uint8_t> read_file(const std::filesystem::path& path);
 
-/// The same into `bytes`, whose memory is reused.
+/// Reads the file into `bytes`, whose memory is reused.
 void read_file(const std::filesystem::path& path, std::vector<std::uint8_t>& bytes);
 
-/// A forward stream over bytes in memory, inflated on the way if they begin as gzip does.
+/// A forward stream over bytes in memory, which are inflated if they begin like gzip.
 class ByteReader {
  public:
-  /// `bytes` must outlive the reader; `file` names them in errors.
+  /// `bytes` must outlive the reader; errors refer to the file as `file`.
   ByteReader(std::span<const std::uint8_t> bytes, std::string file);
   ~ByteReader();
   ByteReader(const ByteReader&) = delete;
   ByteReader& operator=(const ByteReader&) = delete;
 
-  /// Fills `out` and returns how many bytes there were; fewer than asked for only at the end.
-  /// Throws InputError when a gzip stream is corrupt, cut off or followed by something else.
+  /// Fills `out` and returns the number of bytes, which is smaller than requested only at the end.
+  /// Throws InputError for a gzip stream that is corrupt, truncated or followed by something else.
   std::size_t read(std::span<std::uint8_t> out);
 
-  /// No more than this can still be read: exact for plain bytes, deflate's best ratio for gzip.
+  /// Returns an upper bound for the remaining bytes: exact for plain bytes, the maximum compression
+  /// ratio of deflate for gzip.
   std::uint64_t most_left() const;
   bool compressed() const { return compressed_; }
 
-  /// Throws InputError unless everything was read and, for gzip, the checksum is right.
+  /// Throws InputError unless everything was read and, for gzip, the checksum matches.
   void expect_end();
 
  private:
@@ -68,7 +69,7 @@ class ByteReader {
   std::string file_;
   std::size_t position_ = 0;  // plain bytes read
   bool compressed_;
-  bool stream_ended_ = false;   // of the last member
+  bool stream_ended_ = false;   // of the current member
   std::uint64_t inflated_ = 0;  // bytes, of all members
   z_stream stream_{};
 };

@@ -23,7 +23,7 @@ void check_label(const std::string& file, const char* which, std::size_t record,
               fmt::format("0 to {}", classes - 1), fmt::format("{}", label));
 }
 
-/// Appends one of the files `names` and returns how many records it had.
+/// Appends the file at `path`, one of `names`, and returns its number of records.
 std::size_t append_file(const std::filesystem::path& path, const std::vector<std::string>& names,
                         CifarFormat format, ImageSet& set) {
   if (std::error_code error; !std::filesystem::exists(path, error) && !error)

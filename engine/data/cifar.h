@@ -1,8 +1,8 @@
 // CIFAR-10 and CIFAR-100 in their binary version.
 //
-// A file is records without a header: label bytes, then 32×32 red, green and blue planes.
-// Source: https://www.cs.toronto.edu/~kriz/cifar.html. Because no count is stored, a file cut
-// exactly between two records reads as a smaller one, unless CIFAR-10's other batches tell.
+// A file consists of records without a header: label bytes, then 32×32 red, green and blue planes.
+// Source: https://www.cs.toronto.edu/~kriz/cifar.html. No count is stored, so a file cut exactly
+// between two records looks like a smaller one, unless it differs from CIFAR-10's other batches.
 #pragma once
 
 #include <cstdint>
@@ -24,18 +24,18 @@ inline constexpr CifarFormat kCifar100 = {100, 2};
 inline constexpr int kCifar100CoarseClasses = 20;
 
 /// Appends the records in `bytes` to `set`, channels last. Throws InputError unless they are one or
-/// more whole records with labels in range.
+/// more whole records with valid labels.
 void parse_cifar(std::span<const std::uint8_t> bytes, const std::string& file, CifarFormat format,
                  ImageSet& set);
 
-/// All files of each.
+/// Return the names of all files of the data set.
 std::vector<std::string> cifar10_file_names();
 std::vector<std::string> cifar100_file_names();
 
-/// data_batch_1.bin to data_batch_5.bin, of one length, and test_batch.bin.
+/// Loads data_batch_1.bin to data_batch_5.bin, which must have the same length, and test_batch.bin.
 void load_cifar10_folder(const std::filesystem::path& folder, ImageSet& train, ImageSet& test);
 
-/// train.bin and test.bin.
+/// Loads train.bin and test.bin.
 void load_cifar100_folder(const std::filesystem::path& folder, ImageSet& train, ImageSet& test);
 
 }  // namespace syncnorm

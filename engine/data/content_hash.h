@@ -1,7 +1,7 @@
-// XXH64, a fast 64-bit content hash: tells ranks whether they read the same data.
+// XXH64, a fast 64-bit content hash by which ranks check that they read the same data.
 //
-// Not cryptographic: it finds accidents (another version, a damaged copy), not forgeries. What is
-// read again and again has the faster image_checksum.h. Source: the xxHash library.
+// It is not cryptographic: it detects accidents (another version, a damaged copy), not forgeries.
+// Data that is read repeatedly uses the faster image_checksum.h. Source: the xxHash library.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +9,7 @@
 
 namespace syncnorm {
 
-/// XXH64 of `bytes`. The same on every machine.
+/// Returns the XXH64 of `bytes`, the same on every machine.
 std::uint64_t content_hash(std::span<const std::uint8_t> bytes, std::uint64_t seed = 0);
 
 }  // namespace syncnorm

@@ -1,4 +1,4 @@
-// The list of data sets, and what is done to each once its files are read; see dataset.h.
+// The list of data sets, and the processing common to all after reading; see dataset.h.
 #include "engine/data/dataset.h"
 
 #include <fmt/format.h>
@@ -96,7 +96,7 @@ void load_files(const DataConfig& config, std::uint64_t seed, Dataset& dataset) 
   }
 }
 
-// ---- What is common to all of them.
+// ---- Processing common to all data sets.
 
 void check_augment(const std::vector<AugmentKind>& augment) {
   for (const AugmentKind kind : augment) {

@@ -1,8 +1,8 @@
-// Labelled images, in memory or on disk, and the one function that loads them by name.
+// Labelled images, in memory or on disk, and the function that loads a data set by name.
 //
-// Images in memory stay one byte per value, channels last; they become floats only in a batch
-// (augment.h). Images on disk are decoded when a batch needs them (stored_images.h).
-// Everything here is a pure function of the files and the seed, so all ranks hold the same data.
+// Images in memory stay one byte per value, channels last, and become floats only in a batch
+// (augment.h). Images on disk are decoded when a batch needs them (stored_images.h). Everything
+// here is a pure function of the files and the seed, so all ranks hold the same data.
 #pragma once
 
 #include <cstddef>
@@ -24,11 +24,11 @@ struct ImageSet {
   int classes = 0;
   std::vector<std::uint8_t> pixels;  // [sample, height, width, channels], 0..255
   std::vector<std::int32_t> labels;  // 0..classes-1
-  /// Where the images are instead of in pixels; null: they are there.
+  /// Images on disk, which replace `pixels`; null if the images are in memory.
   std::shared_ptr<const StoredImages> stored;
 
   std::size_t size() const { return labels.size(); }
-  /// Values (= bytes) of one image.
+  /// Returns the number of values (= bytes) of one image.
   std::size_t image_size() const {
     return static_cast<std::size_t>(height) * static_cast<std::size_t>(width) *
            static_cast<std::size_t>(channels);
@@ -40,36 +40,37 @@ struct ImageSet {
 
 struct Dataset {
   ImageSet train;  // the first data.limit samples in file order, if a limit is set
-  ImageSet test;   // always whole
-  /// Per channel, over the full training split (before data.limit), of images scaled to [0, 1];
-  /// of images on disk what the configuration says. The deviation is the population's (divided by
-  /// n); 0 if a channel is constant.
+  ImageSet test;   // always all samples
+  /// Mean and population deviation (divided by n) per channel of images scaled to [0, 1], over the
+  /// full training split (before data.limit); for images on disk, the configured values. The
+  /// deviation of a constant channel is 0.
   std::vector<float> mean;
   std::vector<float> stddev;
   std::string name;
-  /// 16 hex digits: content and shapes of both splits before data.limit; of an image folder names
-  /// and sizes of the files, of a pack labels, sizes and checksums of the images in their order.
+  /// 16 hex digits that identify both splits before data.limit: content and shapes; for an image
+  /// folder, names and sizes of the files; for a pack, labels, sizes and checksums of the images in
+  /// order.
   std::string fingerprint;
-  /// Fingerprint of the folder that a pack was made of. "": not a pack, or it does not say.
+  /// Fingerprint of the folder from which a pack was made. "": not a pack, or not recorded.
   std::string folder_fingerprint;
-  /// What people should know of how it was read, each on a line; printable.
+  /// Printable notes for the user about the reading, one per line.
   std::vector<std::string> notes;
 };
 
-/// "mnist: 60000 training and 10000 test images of 10 classes".
+/// Returns, for example, "mnist: 60000 training and 10000 test images of 10 classes".
 std::string summary(const Dataset& dataset);
 
-/// Loads data.dataset. `seed` makes the synthetic set; the others do not depend on it.
-/// Throws InputError for an unknown name, a missing or malformed file, an augmentation listed
-/// twice, or fewer training samples (after data.limit and data.validation) than `global_batch`.
+/// Loads data.dataset. Only the synthetic set depends on `seed`. Throws InputError for an unknown
+/// name, a missing or malformed file, an augmentation listed twice, or fewer training samples
+/// (after data.limit and data.validation) than `global_batch`.
 Dataset load_dataset(const DataConfig& config, std::uint64_t seed, std::int64_t global_batch);
 
-/// A split on disk; `labels` has one entry per sample of `files`.
+/// Makes a split on disk; `labels` has one entry per sample of `files`.
 ImageSet stored_image_set(std::unique_ptr<const ImageFiles> files, std::vector<std::int32_t> labels,
                           std::size_t classes, const ImagesConfig& config);
 
-/// Mean and population deviation per channel of `images` scaled to [0, 1], from exact integer
-/// histograms: the same bits wherever it runs.
+/// Computes mean and population deviation per channel of `images` scaled to [0, 1], from exact
+/// integer histograms, so the bits are the same everywhere.
 void channel_statistics(const ImageSet& images, std::vector<float>& mean,
                         std::vector<float>& stddev);
 

@@ -1,4 +1,4 @@
-// The threads and places of evaluation data; see eval_chunks.h.
+// The threads and buffers of evaluation data; see eval_chunks.h.
 #include "engine/data/eval_chunks.h"
 
 #include <algorithm>
@@ -27,7 +27,7 @@ EvalFeed::EvalFeed(const ImageSet& set, const NormalizationTable& normalization,
   const int threads = set.stored == nullptr ? 0 : set.stored->config.threads;
   try {
     for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { run(); });
-  } catch (...) {  // the destructor of those that run waits for them
+  } catch (...) {  // running threads are joined by their destructors
     stop();
     throw;
   }
@@ -54,7 +54,7 @@ EvalBatch& EvalFeed::next() {
   return buffer(chunk).batch;
 }
 
-/// Gives the place of the chunk before it back, and returns when `chunk` is made.
+/// Releases the buffers of earlier chunks, and waits until `chunk` is ready.
 void EvalFeed::wait_for(std::size_t chunk) {
   const MutexLock lock(mutex_);
   released_ = chunk;
@@ -63,14 +63,14 @@ void EvalFeed::wait_for(std::size_t chunk) {
   if (!made(chunk)) std::rethrow_exception(failure_);
 }
 
-/// Returns when there is an image to take: true; or when all is to end: false.
+/// Waits for an image to fill and returns true; returns false if the thread must end.
 bool EvalFeed::wait_for_work() {
   while (!stop_ && !failure_ && !(open_ < chunks_.size() && open_ < released_ + buffers_.size()))
     work_changed_.wait(mutex_);
   return !stop_ && !failure_;
 }
 
-/// Body of every thread: fills one image after another, in chunks that have a buffer.
+/// Runs in every thread: fills images one after another, in chunks that have a buffer.
 void EvalFeed::run() {
   std::unique_ptr<ImageReader> reader;
   std::vector<std::uint8_t> pixels;
@@ -129,7 +129,7 @@ void EvalFeed::fill_from_memory(std::size_t chunk) {
   }
 }
 
-/// What is left to do once all images are there.
+/// Completes a chunk whose images are all filled: padding and findings.
 void EvalFeed::finish(std::size_t chunk) {
   Buffer& own = buffer(chunk);
   EvalBatch& batch = own.batch;

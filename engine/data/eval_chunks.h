@@ -1,8 +1,7 @@
-// Evaluation data: fixed chunks of samples, without augmentation, made ahead where they are on
-// disk.
+// Evaluation data: fixed chunks of samples without augmentation, prepared ahead if on disk.
 //
-// A chunk is the unit that evaluation sums over; which samples it holds depends on its number and
-// nothing else, so evaluation does not depend on how chunks are spread over ranks.
+// Evaluation sums over chunks. The samples of a chunk depend only on its number, so evaluation does
+// not depend on the distribution of chunks over ranks.
 #pragma once
 
 #include <cassert>
@@ -20,7 +19,7 @@
 
 namespace syncnorm {
 
-/// Positions 0..samples-1 of a split cut into chunks of `chunk_size`; the last may be smaller.
+/// Positions 0..samples-1 of a split, divided into chunks of `chunk_size`; the last may be smaller.
 struct EvalChunks {
   int samples = 0;
   int chunk_size = 1;
@@ -33,9 +32,9 @@ struct EvalChunks {
   }
 };
 
-/// What was met that cannot be used.
+/// The corrupt images that were found.
 struct CorruptFindings {
-  std::vector<CorruptImage> corrupt;  // in the order of the samples
+  std::vector<CorruptImage> corrupt;  // in the order of samples
   bool usable = true;                 // false: one of them must stop the run
 
   void add(const CorruptFindings& other) {
@@ -44,39 +43,40 @@ struct CorruptFindings {
   }
 };
 
-/// A chunk as a model sees it.
+/// A chunk in the form that the model reads.
 struct EvalBatch {
-  float* images = nullptr;           // [slots, H, W, C], zeros behind the samples; the feed's
-  std::vector<std::int32_t> labels;  // [slots], zeros behind the samples
+  float* images = nullptr;  // [slots, H, W, C], zeros after the samples; in the feed's `memory`
+  std::vector<std::int32_t> labels;  // [slots], zeros after the samples
   CorruptFindings found;
 };
 
-/// Makes chunks in order, each while the one before it is in use: images on disk are decoded by
-/// data.images.threads, which live as long as the feed. Images in memory take no thread.
+/// Prepares chunks in order, each while the previous one is in use. Images on disk are decoded by
+/// data.images.threads threads, which live as long as the feed. Images in memory use no thread.
 class EvalFeed {
  public:
   using Samples = std::span<const std::uint32_t>;
 
-  /// `chunks`: the samples of each, 1..slots of them. What must be skipped is replaced from `all`
-  /// (ImageReader::read). `memory` holds buffers(set) · slots images. All outlive the feed.
+  /// `chunks` are the samples of each chunk, 1..slots of them. Skipped images are replaced from
+  /// `all` (ImageReader::read). `memory` holds buffers(set) · slots images. All must outlive the
+  /// feed.
   EvalFeed(const ImageSet& set, const NormalizationTable& normalization,
            std::vector<Samples> chunks, Samples all, int slots, float* memory);
-  /// Returns when the images that are being decoded are finished.
+  /// Stops; waits only for images that are being decoded.
   ~EvalFeed();
   EvalFeed(const EvalFeed&) = delete;
   EvalFeed& operator=(const EvalFeed&) = delete;
 
-  /// Chunks that are in memory at a time: the one in use, and of images on disk the next.
+  /// Returns the number of chunks kept in memory: the one in use and, for images on disk, the next.
   static std::size_t buffers(const ImageSet& set) { return set.stored == nullptr ? 1 : 2; }
 
-  /// The next chunk, which takes the place of the one before it. Rethrows what ended a thread.
-  /// Requires that fewer than all were taken.
+  /// Returns the next chunk, and releases the previous one. Rethrows an exception that ended a
+  /// thread. Must be called at most once per chunk.
   EvalBatch& next();
 
  private:
   struct Buffer {
     EvalBatch batch;
-    std::vector<CorruptFindings> found;  // of each image; written by who took it
+    std::vector<CorruptFindings> found;  // per image; written by the thread that fills it
   };
 
   void stop();
@@ -100,15 +100,15 @@ class EvalFeed {
   const std::vector<Samples> chunks_;
   const Samples all_;
   std::vector<Buffer> buffers_;
-  std::size_t taken_ = 0;  // chunks; the consumer's own
+  std::size_t taken_ = 0;  // chunks; used only by the consumer
 
   Mutex mutex_;
   Condition work_changed_;
   Condition made_changed_;
-  std::vector<std::size_t> left_ SYNCNORM_GUARDED_BY(mutex_);  // images to fill, of the places
-  // The image to take next.
+  std::vector<std::size_t> left_ SYNCNORM_GUARDED_BY(mutex_);  // images to fill, per buffer
+  // The next image to fill: its chunk, and its index there.
   std::size_t open_ SYNCNORM_GUARDED_BY(mutex_) = 0, next_image_ SYNCNORM_GUARDED_BY(mutex_) = 0;
-  std::size_t released_ SYNCNORM_GUARDED_BY(mutex_) = 0;  // chunks whose place is free again
+  std::size_t released_ SYNCNORM_GUARDED_BY(mutex_) = 0;  // chunks whose buffer is free again
   std::exception_ptr failure_ SYNCNORM_GUARDED_BY(mutex_);
   bool stop_ SYNCNORM_GUARDED_BY(mutex_) = false;
 

@@ -35,8 +35,8 @@ void check_magic(const std::array<std::uint8_t, kMagicBytes>& magic, const std::
   }
 }
 
-/// The number of values; checked against the cap before it is multiplied further, so it cannot
-/// wrap.
+/// Returns the number of values. It is compared with the limit after each factor, so it cannot
+/// overflow.
 std::uint64_t checked_product(const std::vector<std::uint32_t>& dimensions,
                               const std::string& file) {
   std::uint64_t product = 1;
@@ -56,7 +56,7 @@ std::uint64_t checked_product(const std::vector<std::uint32_t>& dimensions,
 }
 
 bool is_file(const std::filesystem::path& path) {
-  std::error_code error;  // what cannot be looked at is told by reading it
+  std::error_code error;  // an error is reported when the file is read
   const auto type = std::filesystem::status(path, error).type();
   return type != std::filesystem::file_type::not_found &&
          type != std::filesystem::file_type::directory;
@@ -111,7 +111,7 @@ IdxTensor parse_idx(std::span<const std::uint8_t> bytes, const std::string& file
   }
   const std::uint64_t count = checked_product(tensor.dimensions, file);
   const std::string expected = fmt::format("{} bytes ({})", count, product_text(tensor.dimensions));
-  if (reader.most_left() < count) {  // before the allocation: the header may lie
+  if (reader.most_left() < count) {  // before allocating, since the header may be wrong
     reject_file(file, "data", expected,
                 fmt::format("{}{}", reader.compressed() ? "at most " : "", reader.most_left()));
   }

@@ -20,11 +20,11 @@ struct IdxTensor {
   std::vector<std::uint8_t> values;
 };
 
-/// Parses unsigned bytes in `dimensions` dimensions (3: images, 1: labels). `file` names them in
-/// errors. Throws InputError for anything but exactly one whole, non-empty tensor.
+/// Parses unsigned bytes in `dimensions` dimensions (3: images, 1: labels). Errors refer to the
+/// file as `file`. Throws InputError for anything but exactly one whole, non-empty tensor.
 IdxTensor parse_idx(std::span<const std::uint8_t> bytes, const std::string& file, int dimensions);
 
-/// One split: images and their labels, which must be below `classes`.
+/// Parses one split: images and their labels, which must be below `classes`.
 ImageSet parse_idx_split(std::span<const std::uint8_t> image_bytes, const std::string& image_file,
                          std::span<const std::uint8_t> label_bytes, const std::string& label_file,
                          int classes);
@@ -35,10 +35,10 @@ inline constexpr const char* kIdxTrainLabels = "train-labels-idx1-ubyte";
 inline constexpr const char* kIdxTestImages = "t10k-images-idx3-ubyte";
 inline constexpr const char* kIdxTestLabels = "t10k-labels-idx1-ubyte";
 
-/// The four, each also with .gz.
+/// Returns the four names, each also with .gz.
 std::vector<std::string> idx_file_names();
 
-/// Reads both splits of the data set in `folder`; their images must have one size.
+/// Reads both splits of the data set in `folder`; their images must have the same size.
 void load_idx_folder(const std::filesystem::path& folder, int classes, ImageSet& train,
                      ImageSet& test);
 

@@ -1,5 +1,5 @@
-// The two libraries and their ways to fail; see image_codec.h. Both leave by longjmp, so nothing
-// with a destructor lives between setjmp and the calls.
+// Decodes with both libraries and handles their errors; see image_codec.h. Both libraries report
+// errors by longjmp, so no object with a destructor may exist between setjmp and the calls.
 #include "engine/data/image_codec.h"
 
 #include <fmt/format.h>
@@ -30,7 +30,7 @@ void make_room(std::int64_t height, std::int64_t width, RgbImage& image) {
   image.reshape(static_cast<int>(height), static_cast<int>(width));
 }
 
-/// " but ...", for what often bears an image's name; else "".
+/// Returns " but ..." for formats that often have an image's name; otherwise "".
 std::string other_format(std::span<const std::uint8_t> bytes) {
   struct Format {
     std::size_t at;
@@ -92,11 +92,11 @@ void png_take(png_structp png, png_bytep out, std::size_t count) {
   state->left -= count;
 }
 
-/// Whether it went well; otherwise state.message says why.
+/// Returns true on success; otherwise state.message contains the reason.
 bool read_png_header(PngState& state) {
   if (setjmp(png_jmpbuf(state.png)) != 0) return false;
   png_set_user_limits(state.png, kMaxImageSide, kMaxImageSide);
-  // Texts, profiles and the like are not even inflated: a few bytes of them can be megabytes.
+  // Ignores texts, profiles and the like without inflating them: a few bytes can become megabytes.
   png_set_keep_unknown_chunks(state.png, PNG_HANDLE_CHUNK_NEVER, nullptr, -1);
   png_read_info(state.png, state.info);
   png_set_expand(state.png);
@@ -151,14 +151,14 @@ struct JpegErrors : jpeg_error_mgr {
   std::longjmp(errors->jump, 1);
 }
 
-/// Warnings that say that pixels are lost; the others are about what stands beside them.
+/// Returns true for warnings that mean lost pixels; other warnings concern metadata.
 bool loses_pixels(int warning) {
   constexpr std::array kLosses = {JWRN_HIT_MARKER, JWRN_HUFF_BAD_CODE, JWRN_JPEG_EOF,
                                   JWRN_MUST_RESYNC, JWRN_ARITH_BAD_CODE};
   return std::find(kLosses.begin(), kLosses.end(), warning) != kLosses.end();
 }
 
-/// Called in every pass over the coefficients.
+/// Called by libjpeg in every pass over the coefficients; fails after too many scans.
 void jpeg_progressed(j_common_ptr info) {
   auto* errors = static_cast<JpegErrors*>(info->err);
   const auto* image = reinterpret_cast<j_decompress_ptr>(info);
@@ -190,7 +190,7 @@ void RgbImage::reshape(int height, int width) {
   first_ = (kBehind - address) % kBorder;
 }
 
-/// Kept from image to image: making one costs more than decoding a small image.
+/// The libjpeg state, kept between images: creating it costs more than decoding a small image.
 struct ImageDecoder::Jpeg {
   jpeg_decompress_struct info{};
   JpegErrors errors;

@@ -30,25 +30,25 @@ bool is_image(const std::string& name) {
   return extension == ".jpg" || extension == ".jpeg" || extension == ".jfif" || extension == ".png";
 }
 
-/// What a name in a folder stands for, links followed.
+/// An entry of a folder, after following links.
 struct Entry {
   enum class Kind { folder, file, special, unknown };
   std::string name;
   fs::path path;
   Kind kind = Kind::unknown;
-  std::uint64_t size = 0;  // bytes, of a file
-  std::string reason;      // why it is unknown
+  std::uint64_t size = 0;  // bytes, for a file
+  std::string reason;      // why the kind is unknown
 };
 
-/// Lists one folder; keeps all that is wrong until the end.
+/// Lists one image folder, and collects all mistakes.
 class Lister {
  public:
   ImageListing split(const fs::path& folder);
-  /// What lies in a folder, in the order of names.
+  /// Returns the entries of a folder, sorted by name, except hidden ones.
   std::vector<Entry> entries(const fs::path& folder);
   void check_classes(const ImageListing& train, const ImageListing& test);
   void beside_splits(const std::vector<Entry>& entries, const std::string& test);
-  /// Throws InputError that names what is wrong.
+  /// Throws InputError with all mistakes, if there are any.
   void expect_no_mistakes() const;
   void cannot_look(const Entry& entry) {
     mistakes_.push_back(fmt::format("{}: {}; mend or remove it",
@@ -154,7 +154,7 @@ ImageListing Lister::split(const fs::path& folder) {
       listing.classes.push_back(entry.name);
       list_class(entry, listing);
     } else if (entry.kind == Entry::Kind::unknown) {
-      cannot_look(entry);  // it may be a class
+      cannot_look(entry);  // an error, since it may be a class
     } else if (is_image(entry.name)) {
       left_out.add("image in no class", "images in no class", path);
     } else if (entry.kind == Entry::Kind::special) {

@@ -1,8 +1,8 @@
-// Folders of images: DIR/train/CLASS/*.jpg and DIR/test/CLASS/*.jpg, or val instead of test.
+// Image folders: DIR/train/CLASS/*.jpg and DIR/test/CLASS/*.jpg, or val instead of test.
 //
 // Classes are numbered by name, and samples are ordered by class and file name (both by bytes), so
-// the order is the files' alone. Listing opens no image. What is no image of a class is left out,
-// and counted; an image that cannot be had (a link to nothing) is an error.
+// the order depends only on the files. Listing opens no image. Entries that are no image of a class
+// are left out and counted; an unreachable image (a dangling link) is an error.
 #pragma once
 
 #include <filesystem>
@@ -14,7 +14,7 @@
 
 namespace syncnorm {
 
-/// One split as it is listed.
+/// The listing of one split.
 struct ImageListing {
   struct File {
     std::string name;    // CLASS/FILE, below the folder
@@ -31,11 +31,11 @@ struct FolderListing {
   LeftOut left_out;
 };
 
-/// Throws InputError that names all mistakes: no such folder, a class without images or in one
-/// split only, entries that cannot be looked at.
+/// Returns both splits. Throws InputError that names all mistakes: no such folder, a class without
+/// images or in only one split, entries that cannot be examined.
 FolderListing list_image_folder(const std::filesystem::path& folder);
 
-/// 16 hex digits: names and sizes of all files.
+/// Returns 16 hex digits that depend on names and sizes of all files.
 std::string folder_fingerprint(const FolderListing& listing);
 
 /// Fills both splits, the fingerprint and the notes.

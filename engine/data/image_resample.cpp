@@ -35,7 +35,7 @@ void Resampler::Filter::make(int begin, int size, int scaled, int offset, int pi
   trim();
 }
 
-/// Drops taps that have no weight: as many as all pixels can spare, from either side.
+/// Drops taps with weight 0, as many as can be dropped for all pixels, from either side.
 void Resampler::Filter::trim() {
   const auto unused = [](auto from, auto to) {
     return std::find_if(from, to, [](float weight) { return weight != 0.0f; }) - from;
@@ -55,7 +55,7 @@ void Resampler::Filter::trim() {
   taps = static_cast<int>(used);
 }
 
-/// Row y of the window, over the source columns that it needs, to row_.
+/// Mixes row y of the window into row_, over the source columns that are needed.
 void Resampler::mix_rows(const RgbImage& image, int y, int left, std::size_t values) {
   const int first = rows_.first[static_cast<std::size_t>(y)];
   for (int t = 0; t < rows_.taps; ++t)

@@ -1,8 +1,9 @@
-// Bilinear resampling with antialiasing, and the changes of color of an RGB image.
+// Bilinear resampling with antialiasing, and color changes of an RGB image.
 //
-// Every output pixel is a weighted mean under a triangle as wide as the step between output pixels,
-// at least one source pixel (the filter of Pillow and of torchvision's antialias). Sums are f32, in
-// one order, vertical first, rounded once to a byte, so the bits are the same on every processor.
+// Every output pixel is a weighted mean under a triangle as wide as the distance between output
+// pixels, but at least one source pixel (the filter of Pillow and of torchvision's antialias). Sums
+// are f32, in a fixed order, vertical first, and rounded once to a byte, so the bits are the same
+// on every processor.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +14,7 @@
 namespace syncnorm {
 
 struct PixelLoops;
-/// The fastest that this processor can run (pixel_loops.h).
+/// Returns the fastest loops for this processor (pixel_loops.h).
 const PixelLoops& pixel_loops();
 
 /// A rectangle of source pixels.
@@ -21,24 +22,24 @@ struct Box {
   int top = 0, left = 0, height = 0, width = 0;
 };
 
-/// The box is scaled to height × width; of that the window from (top, left) on is made.
+/// Scaling of a box to height × width; only the window that begins at (top, left) is computed.
 struct Resize {
   Box box;
   int height = 0, width = 0;
   int top = 0, left = 0, window_height = 0, window_width = 0;
 };
 
-/// Keeps its working memory. Of one thread.
+/// Resamples images; reuses its working memory. Not thread-safe.
 class Resampler {
  public:
   explicit Resampler(const PixelLoops& loops = pixel_loops()) : loops_(loops) {}
 
-  /// Writes [window_height, window_width, 3]. Nothing outside the box is read. The box lies in the
-  /// image and is not empty; the window lies in the scaled image.
+  /// Writes [window_height, window_width, 3]. Reads nothing outside the box, which must be
+  /// non-empty and inside the image. The window must be inside the scaled image.
   void resample(const RgbImage& image, const Resize& resize, std::uint8_t* out);
 
  private:
-  /// Source pixels [first[i], first[i] + taps) of output pixel i, with their weights.
+  /// Source pixels [first[i], first[i] + taps) of output pixel i, and their weights.
   struct Filter {
     int taps = 0;
     std::vector<int> first;
@@ -52,7 +53,7 @@ class Resampler {
 
   const PixelLoops& loops_;
   Filter rows_, columns_;
-  std::vector<const std::uint8_t*> sources_;  // the rows that are mixed
+  std::vector<const std::uint8_t*> sources_;  // the rows being mixed
   std::vector<float> row_;
 };
 
@@ -62,8 +63,8 @@ struct ColorFactors {
 };
 
 /// Changes pixels[count, 3] in this order, each rounded to bytes: brightness (toward black),
-/// contrast (toward the mean luma of the image), saturation (toward the pixel's luma), with the
-/// luma of ITU-R BT.601, as torchvision's ColorJitter.
+/// contrast (toward the mean luma of the image), saturation (toward the pixel's luma). The luma is
+/// that of ITU-R BT.601, as in torchvision's ColorJitter.
 void adjust_colors(std::uint8_t* pixels, std::size_t count, const ColorFactors& factors,
                    const PixelLoops& loops = pixel_loops());
 

@@ -20,7 +20,7 @@ constexpr std::array<std::string_view, 16> kOtherImages = {
     ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif",
     ".jp2",  ".jxl", ".ppm", ".pgm", ".pbm",  ".pnm",  ".tga",  ".svg"};
 
-constexpr std::size_t kNamed = 8;  // kinds
+constexpr std::size_t kNamed = 8;  // listed kinds
 
 std::string lower_extension(const std::string& path) {
   std::string extension = std::filesystem::path(path).extension().string();

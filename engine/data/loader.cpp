@@ -1,4 +1,4 @@
-// The loader's threads and their ring of buffers; see loader.h.
+// The threads and the ring of buffers of the loader; see loader.h.
 #include "engine/data/loader.h"
 
 #include <fmt/format.h>
@@ -89,7 +89,7 @@ Loader::~Loader() { stop(); }
 void Loader::start(int threads) {
   try {
     for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { run(); });
-  } catch (...) {  // the destructor of those that run waits for them
+  } catch (...) {  // running threads are joined by their destructors
     stop();
     throw;
   }
@@ -115,23 +115,24 @@ const Batch& Loader::next() {
     while (made_ <= taken_ && !failure_) made_changed_.wait(mutex_);
     wait_seconds_ += seconds_since(start);
   }
-  if (made_ == taken_) std::rethrow_exception(failure_);  // only once the good ones are used up
+  if (made_ == taken_) std::rethrow_exception(failure_);  // only after all good batches were taken
   return buffer(taken_++).batch;
 }
 
-/// Whether the next batch can be planned: there is one, a place for it, and nobody else does it.
+/// Returns true if a thread can choose the next batch: it exists, has a free buffer, and no other
+/// thread is choosing.
 bool Loader::can_choose() const {
   return !choosing_ && chosen_ < options_.total_steps - options_.first_step &&
          chosen_ - released_ < static_cast<std::int64_t>(ring_.size());
 }
 
-/// Returns when there is something to do: true; or when all is to end: false.
+/// Waits for work and returns true; returns false if the thread must end.
 bool Loader::wait_for_work() {
   while (!stop_ && open_.begin == open_.end && !can_choose()) work_changed_.wait(mutex_);
   return !stop_;
 }
 
-/// Ends all threads; the consumer gets `failure`, if it is the first.
+/// Ends all threads; the consumer receives the first failure.
 void Loader::fail(std::exception_ptr failure) {
   if (!failure_) failure_ = std::move(failure);
   stop_ = true;
@@ -139,7 +140,7 @@ void Loader::fail(std::exception_ptr failure) {
   work_changed_.notify_all();
 }
 
-/// Body of every thread: fills what is open, or plans the next batch.
+/// Runs in every thread: fills the open batch, or chooses the next one.
 void Loader::run() {
   const StoredImages* stored = dataset_.train.stored.get();
   std::unique_ptr<ImageReader> reader;
@@ -183,7 +184,7 @@ void Loader::choose_next() {
   work_changed_.notify_all();
 }
 
-/// Takes an image on disk, or all images in memory of the open batch, and fills their slots.
+/// Takes one image on disk, or all images in memory, of the open batch, and fills their slots.
 void Loader::do_work(ImageReader* reader, std::vector<std::uint8_t>& pixels) {
   Work work = open_;
   if (reader != nullptr) work.end = work.begin + 1;
@@ -212,7 +213,7 @@ void Loader::do_work(ImageReader* reader, std::vector<std::uint8_t>& pixels) {
   if (filled.left == 0) finish(work.batch);
 }
 
-/// A place is filled: the batches up to the first that is not are ready.
+/// Completes a filled buffer. Batches are ready up to the first one that is not filled.
 void Loader::finish(std::int64_t number) {
   auto& corrupt = progress(number).corrupt;
   std::stable_sort(corrupt.begin(), corrupt.end(),
@@ -232,7 +233,7 @@ void Loader::fill_slot(std::size_t slot, Buffer& own) {
   batch.maps[slot] = image_map(images, index, own.augment);
 }
 
-/// The same of an image on disk. Returns whether the run can go on with it.
+/// Fills a slot from an image on disk. Returns false if the image must stop the run.
 bool Loader::fill_stored(std::size_t slot, Buffer& own, ImageReader& reader,
                          std::vector<std::uint8_t>& pixels, std::vector<CorruptImage>& corrupt) {
   Batch& batch = own.batch;
@@ -263,7 +264,7 @@ void Loader::make_order(std::int64_t epoch) {
   order_epoch_ = epoch;
 }
 
-/// Everything of a batch but its images.
+/// Fills everything of a batch except its images.
 void Loader::choose(std::int64_t step, Buffer& own) {
   const Batching& batching = options_.batching;
   Batch& batch = own.batch;

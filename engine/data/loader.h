@@ -1,9 +1,9 @@
-// The loader: threads that prepare one rank's share of every global batch ahead of the step.
+// The loader: threads that prepare one rank's part of every global batch ahead of the step.
 //
-// What is in a batch follows from the seed, the batching and the step (sampler.h, augment.h); the
-// loader adds only the threads and the ring of buffers. Images in memory are made by one thread,
-// images on disk by data.images.threads, an image at a time, across the batches ahead. After the
-// first epoch's order is made nothing is allocated, neither here nor in next().
+// The content of a batch follows from the seed, the batching and the step (sampler.h, augment.h);
+// the loader only adds threads and a ring of buffers. One thread makes images in memory.
+// data.images.threads threads make images on disk, one image at a time, across all batches ahead.
+// Once the order of the first epoch exists, nothing is allocated, not in next() either.
 #pragma once
 
 #include <cstddef>
@@ -24,25 +24,25 @@
 
 namespace syncnorm {
 
-/// One rank's share of one global batch. Slot s of local replica r is element r·batch_per_replica +
-/// s; a replica's samples come first, and its unused slots are zeros in every array.
+/// One rank's part of one global batch. Slot s of local replica r is element r·batch_per_replica +
+/// s. A replica's samples come first; its unused slots are zeros in every array.
 struct Batch {
   std::int64_t step = 0;  // of the run, from 0
   std::int64_t epoch = 0;
   bool last_of_epoch = false;
-  std::int64_t global_samples = 0;   // in the whole global batch, on all ranks
+  std::int64_t global_samples = 0;   // of the whole global batch, on all ranks
   std::vector<int> replica_samples;  // [local replicas]: full, partial or 0
-  float* images = nullptr;           // [local replicas, batch_per_replica, H, W, C], 64-byte
-                                     // aligned; the loader's
-  // Instead of images, where LoaderOptions::raw: as stored, and how to augment them.
+  float* images = nullptr;  // [local replicas, batch_per_replica, H, W, C]; 64-byte aligned; owned
+                            // by the loader
+  // With LoaderOptions::raw, instead of images: the stored images, and how to augment them.
   std::uint8_t* pixels = nullptr;    // like images
   ImageMap* maps = nullptr;          // [local replicas, batch_per_replica]
   std::vector<std::int32_t> labels;  // [local replicas, batch_per_replica]
-  // Likewise: indices into the training split. Where an image was skipped, its own all the same,
-  // though picture and label are those of the next one.
+  // Indices into the training split, laid out like labels. If an image was skipped, its index
+  // stays, though image and label are those of its replacement.
   std::vector<std::uint32_t> sample_ids;
   std::vector<CorruptImage> corrupt;  // of this batch, by slot
-  bool usable = true;                 // false: an image was to stop the run
+  bool usable = true;                 // false: an image must stop the run
 };
 
 struct LoaderOptions {
@@ -51,35 +51,36 @@ struct LoaderOptions {
   Interval replicas;  // this rank's block
   bool shuffle = true;
   AugmentConfig augment;
-  std::int64_t first_step = 0;   // where to start, e.g. after a resume; any step of any epoch
+  std::int64_t first_step = 0;   // first batch, e.g. after a resume; any step of any epoch
   std::int64_t total_steps = 0;  // steps of the whole run: the last batch is total_steps - 1
-  int prefetch = 2;              // batches prepared ahead of the one in use; at least 1
+  int prefetch = 2;              // batches prepared ahead of those in use; at least 1
   int held = 1;                  // batches in use at a time; at least 1
   bool raw = false;              // stored images and maps instead of made images
-  std::byte* memory = nullptr;   // Loader::bytes() for the images, 64-byte aligned; null: own
+  std::byte* memory = nullptr;   // Loader::bytes() for the images, 64-byte aligned; null: allocated
 };
 
-/// Used by one thread. The data set must outlive it.
+/// Loads batches in order. Used by one thread. The data set must outlive it.
 class Loader {
  public:
-  /// `samples`: the indices of dataset.train to train on, in file order.
+  /// `samples` are the indices of dataset.train to train on, in file order.
   Loader(const Dataset& dataset, std::vector<std::uint32_t> samples, const LoaderOptions& options);
-  /// Returns promptly, whatever the threads are doing (an image that is being decoded is finished).
+  /// Stops promptly; waits only for images that are being decoded.
   ~Loader();
-  /// Bytes of the images of all batches that are kept at a time.
+  /// Returns the bytes of the images of all batches that are kept in memory.
   static std::size_t bytes(const Dataset& dataset, const LoaderOptions& options);
 
   Loader(const Loader&) = delete;
   Loader& operator=(const Loader&) = delete;
 
-  /// The next batch, waiting for it if need be. The one `held` before it is recycled. Rethrows what
-  /// ended a thread. Requires that fewer than total_steps - first_step were taken.
+  /// Returns the next batch, waiting for it if necessary, and recycles the batch returned `held`
+  /// calls earlier. Rethrows an exception that ended a thread. May be called total_steps -
+  /// first_step times.
   const Batch& next();
 
-  /// The batch that next() returned last.
+  /// Returns the batch that next() returned last.
   const Batch& current() { return buffer(taken_ - 1).batch; }
 
-  /// Seconds that next() has waited in all.
+  /// Returns the total seconds that next() has waited.
   double wait_seconds() const { return wait_seconds_; }
 
  private:
@@ -88,18 +89,18 @@ class Loader {
   };
   static constexpr std::size_t kAlignment = 64;
 
-  /// What one thread fills without asking again: used slots [begin, end) of a batch.
+  /// Work of one thread without synchronization: used slots [begin, end) of a batch.
   struct Work {
     std::int64_t batch = 0;
     std::size_t begin = 0, end = 0;
   };
-  /// A place of the ring.
+  /// An entry of the ring.
   struct Buffer {
     Batch batch;
     Augmentation augment;
     std::vector<std::uint32_t> slots;  // that have a sample
   };
-  /// How far a place is filled.
+  /// Progress of filling a buffer.
   struct Progress {
     std::size_t left = 0;                                       // slots to fill
     std::vector<std::pair<std::size_t, CorruptImage>> corrupt;  // with slots
@@ -132,27 +133,27 @@ class Loader {
   const LoaderOptions options_;
   const NormalizationTable normalization_;
 
-  // Used by the one thread that plans at a time.
+  // Used only by the thread that is choosing a batch.
   std::vector<std::uint32_t> order_;
   std::int64_t order_epoch_ = -1;
 
-  // A place belongs to the threads until it is made, then to the consumer until it is released.
+  // A buffer belongs to the threads until it is made, then to the consumer until it is released.
   std::vector<Buffer> ring_;
   std::unique_ptr<std::byte[], AlignedDelete> images_;
 
   Mutex mutex_;
   Condition made_changed_;
   Condition work_changed_;
-  std::vector<Progress> progress_ SYNCNORM_GUARDED_BY(mutex_);  // of the ring's places
-  bool choosing_ SYNCNORM_GUARDED_BY(mutex_) = false;           // a thread plans the next batch
-  std::int64_t chosen_ SYNCNORM_GUARDED_BY(mutex_) = 0;         // batches planned so far
-  Work open_ SYNCNORM_GUARDED_BY(mutex_);                       // planned last and not taken yet
-  std::int64_t made_ SYNCNORM_GUARDED_BY(mutex_) = 0;           // batches ready so far
-  std::int64_t released_ SYNCNORM_GUARDED_BY(mutex_) = 0;       // batches given back so far
+  std::vector<Progress> progress_ SYNCNORM_GUARDED_BY(mutex_);  // per buffer of the ring
+  bool choosing_ SYNCNORM_GUARDED_BY(mutex_) = false;    // a thread is choosing the next batch
+  std::int64_t chosen_ SYNCNORM_GUARDED_BY(mutex_) = 0;  // batches chosen so far
+  Work open_ SYNCNORM_GUARDED_BY(mutex_);                // unfilled slots of the batch chosen last
+  std::int64_t made_ SYNCNORM_GUARDED_BY(mutex_) = 0;    // batches ready so far
+  std::int64_t released_ SYNCNORM_GUARDED_BY(mutex_) = 0;  // batches released so far
   std::exception_ptr failure_ SYNCNORM_GUARDED_BY(mutex_);
   bool stop_ SYNCNORM_GUARDED_BY(mutex_) = false;
 
-  // The consumer's own.
+  // Used only by the consumer.
   std::int64_t taken_ = 0;
   double wait_seconds_ = 0.0;
 

@@ -1,4 +1,4 @@
-// The search for a data set's folder; see locate.h.
+// Searches for a data set's folder; see locate.h.
 #include "engine/data/locate.h"
 
 #include <fmt/format.h>
@@ -22,7 +22,7 @@ std::string expand_home(const std::string& folder) {
 
 bool has_any(const std::filesystem::path& folder, const std::vector<std::string>& names) {
   return std::any_of(names.begin(), names.end(), [&folder](const std::string& name) {
-    std::error_code error;  // an unreadable folder is one without the file
+    std::error_code error;  // an unreadable folder counts as one without the file
     return std::filesystem::exists(folder / name, error);
   });
 }

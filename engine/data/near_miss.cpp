@@ -17,7 +17,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::size_t kMostEntries = 10'000;  // looked at, in any order: enough for a hint
+constexpr std::size_t kMostEntries = 10'000;  // examined, in any order: enough for a hint
 constexpr std::size_t kMostFolders = 100;
 
 struct Found {
@@ -25,7 +25,7 @@ struct Found {
   bool folder = false;
 };
 
-/// In lower case, with every separator as a hyphen.
+/// Returns the name in lower case, with every separator as a hyphen.
 std::string plain(std::string_view name) {
   std::string text;
   for (const char c : name)
@@ -46,7 +46,8 @@ bool is_archive(const std::string& name) {
   return ends_in_any(name, kEndings);
 }
 
-/// CIFAR as Python's pickles: data_batch_1 without an ending, its folders and archives.
+/// Returns true for CIFAR in Python's pickle format: data_batch_1 without an extension, its folders
+/// and archives.
 bool is_python_form(const std::string& name) {
   return plain(name).starts_with("cifar-") && (plain(name).find("-python") != std::string::npos ||
                                                plain(name).find("batches-py") != std::string::npos);
@@ -63,8 +64,8 @@ bool is_unfinished(const std::string& name) {
   return ends_in_any(name, kEndings);
 }
 
-/// The wanted name that `name` is a slip of: something behind it, or up to two letters, another
-/// separator or case. "": none.
+/// Returns the wanted name of which `name` is a variation: one that it extends, or one at a small
+/// edit distance, ignoring separators and case; "" for none.
 std::string nearest(const std::string& name, const std::vector<std::string>& wanted) {
   constexpr std::size_t kLongest = 64;
   if (name.size() > kLongest) return "";
@@ -101,7 +102,7 @@ std::string listed(std::vector<Found> found) {
   return text;
 }
 
-/// The first of `wanted` that lies in a folder of `folder`, below it; or "".
+/// Returns the first of `wanted` in a subfolder of `folder`, relative to `folder`; "" for none.
 std::string below(const fs::path& folder, const std::vector<Found>& found,
                   const std::vector<std::string>& wanted) {
   std::size_t looked_at = 0;

@@ -1,5 +1,5 @@
-// What lies in a folder instead of the file that was looked for, said so that one knows what to do:
-// a slip in the name, an archive that is not unpacked, a sub-folder, another form of the data set.
+// Describes what a folder contains instead of the wanted file, with a hint: a misspelled name, an
+// archive that is not unpacked, a sub-folder, another format of the data set.
 #pragma once
 
 #include <filesystem>
@@ -8,9 +8,10 @@
 
 namespace syncnorm {
 
-/// One clause, such as "it has train-images.idx3-ubyte: rename it to train-images-idx3-ubyte", "it
-/// has only a.txt and b.txt" or "it is empty". `wanted` are the names that are missing; what has
-/// one of the names `known` is never taken for another. Never throws for what it finds.
+/// Returns one clause, such as "it has train-images.idx3-ubyte: rename it to
+/// train-images-idx3-ubyte", "it has only a.txt and b.txt" or "it is empty". `wanted` are the
+/// missing names; a file with a name in `known` is never taken for a misspelled one. Never throws
+/// for the folder's content.
 std::string what_lies_in(const std::filesystem::path& folder,
                          const std::vector<std::string>& wanted,
                          const std::vector<std::string>& known = {});

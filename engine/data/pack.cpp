@@ -1,4 +1,4 @@
-// Reading a pack; see pack.h.
+// Reads packs; see pack.h.
 #include "engine/data/pack.h"
 
 #include <fcntl.h>
@@ -71,8 +71,8 @@ class Shards {
            sample.offset + sample.length <= buffer.offset + buffer.held;
   }
 
-  /// Reads the sample to the front of the buffer, and where it is small and follows on the last one
-  /// a window of those behind it: a system call costs more than to copy a small image.
+  /// Reads the sample to the front of the buffer. If it is small and follows the last one, reads a
+  /// window of later samples, too: a system call costs more than copying a small image.
   void fetch(const PackIndex::Sample& sample, ReadBuffer& buffer) const {
     constexpr std::uint64_t kWindow = 1 << 17, kSmall = kWindow / 8, kGap = 1 << 14;
     const Shard& shard = open_[sample.shard];

@@ -16,7 +16,7 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr std::string_view kMagic = "SYNCPACK";
-constexpr int kFormat = 2;  // 1 had XXH64 of every image
+constexpr int kFormat = 2;  // 1 had the XXH64 of every image
 constexpr std::size_t kRecordBytes = 32;
 constexpr std::size_t kMostShards = 1 << 20;
 constexpr const char* kHint = "make the pack anew with syncnorm pack";
@@ -27,7 +27,7 @@ void put(std::string& bytes, T value) {
     bytes.push_back(static_cast<char>(static_cast<unsigned char>(value >> (8 * i))));
 }
 
-/// Takes numbers and texts off the front.
+/// Reads numbers and texts from the front of the bytes.
 class Reader {
  public:
   Reader(std::span<const std::uint8_t> bytes, const std::string& file)
@@ -59,7 +59,7 @@ class Reader {
   throw InputError(fmt::format("{}: {}; {}", file, what, kHint));
 }
 
-/// A plain name in the pack's own folder.
+/// Returns true for a plain file name in the pack's own folder.
 bool plain_name(const std::string& name) {
   return !name.empty() && name[0] != '.' && name.find('/') == std::string::npos &&
          name.find('\0') == std::string::npos;

@@ -1,10 +1,10 @@
-// The index of a pack: where every image of it is, what it shows and how its bytes sum up.
+// The index of a pack: location, label and checksum of every image.
 //
-// One file, pack.index, little-endian: the magic, the bytes of a JSON header, the header (format,
-// classes, shards with their bytes, samples of each split, the fingerprint of the folder that was
-// packed, which earlier packs lack), a record of 32 bytes for every sample
-// (shard u32, label u32, offset u64, length u64, XXH3 u64; training samples first, then test
-// samples, each in the order of the folder that was packed), and the XXH64 of all that.
+// One file, pack.index, little-endian: the magic; the bytes of a JSON header; the header (format,
+// classes, shards with their bytes, samples of each split, and the fingerprint of the packed
+// folder, which earlier packs lack); a record of 32 bytes per sample (shard u32, label u32, offset
+// u64, length u64, XXH3 u64; training samples first, then test samples, each in the order of the
+// packed folder); and the XXH64 of all that.
 #pragma once
 
 #include <cstdint>
@@ -31,17 +31,18 @@ struct PackIndex {
   std::vector<std::string> classes;
   std::vector<Shard> shards;
   std::vector<Sample> train, test;
-  std::string folder_fingerprint;  // of image_folder.h; "": not known
+  std::string folder_fingerprint;  // of image_folder.h; "": unknown
 };
 
-/// 16 hex digits: classes, and label, length and checksum of every image in order, in whatever
-/// shards.
+/// Returns 16 hex digits that depend on the classes, and on label, length and checksum of every
+/// image in order, but not on the shards.
 std::string content_fingerprint(const PackIndex& index);
 
 std::string pack_index_bytes(const PackIndex& index);
 
-/// Throws InputError, naming `file` and the field: another format or version, a damaged or short
-/// file, samples outside their shard, labels that are no class, names that leave the folder.
+/// Parses an index. Throws InputError, naming `file` and the field, for another format or version,
+/// a damaged or truncated file, samples outside their shard, invalid labels, and names outside the
+/// folder.
 PackIndex parse_pack_index(std::span<const std::uint8_t> bytes, const std::string& file);
 
 }  // namespace syncnorm

@@ -1,4 +1,4 @@
-// Writing a pack with libarchive; see pack.h.
+// Writes packs with libarchive; see pack.h.
 #include <archive.h>
 #include <archive_entry.h>
 #include <fcntl.h>
@@ -23,7 +23,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::uint64_t kBlock = 512;  // of tar
+constexpr std::uint64_t kBlock = 512;  // tar block, bytes
 
 std::uint64_t to_block(std::uint64_t bytes) { return (bytes + kBlock - 1) / kBlock * kBlock; }
 
@@ -40,8 +40,8 @@ void sync(const fs::path& path) {
   if (!good) cannot_write(path, std::strerror(error));
 }
 
-/// One tar file. An entry is a header of one block and its bytes, filled up to whole blocks: names
-/// are short, so ustar needs no more, and the place of every byte is known.
+/// One tar file. An entry is a header block and its bytes, padded to whole blocks. Names are short,
+/// so ustar needs nothing else, and the offset of every byte is known.
 class TarFile {
  public:
   explicit TarFile(fs::path path)
@@ -50,10 +50,10 @@ class TarFile {
     check(archive_write_open_filename(archive_.get(), path_.c_str()));
   }
 
-  /// Bytes that an entry of `size` takes.
+  /// Returns the bytes that an entry of `size` occupies.
   static std::uint64_t entry_bytes(std::uint64_t size) { return kBlock + to_block(size); }
 
-  /// Returns the offset of the content.
+  /// Adds an entry and returns the offset of its content.
   std::uint64_t add(const std::string& name, std::span<const std::uint8_t> content) {
     const std::unique_ptr<archive_entry, decltype(&archive_entry_free)> entry(archive_entry_new(),
                                                                               archive_entry_free);
@@ -73,7 +73,7 @@ class TarFile {
 
   std::uint64_t bytes() const { return bytes_; }
 
-  /// Ends and syncs the file; returns its size.
+  /// Completes and syncs the file; returns its size.
   std::uint64_t finish() {
     check(archive_write_close(archive_.get()));
     sync(path_);
@@ -96,7 +96,7 @@ class TarFile {
   std::uint64_t bytes_ = 0;
 };
 
-/// Writes splits to shards and notes where everything is.
+/// Writes splits to shards and records their locations.
 class Packer {
  public:
   Packer(fs::path folder, std::uint64_t shard_bytes)
@@ -172,7 +172,7 @@ void write_synced(const fs::path& path, const std::string& bytes) {
 PackSummary pack_image_folder(const fs::path& from, const fs::path& to, std::uint64_t shard_bytes) {
   std::error_code error;
   fs::path target = to;
-  if (!target.has_filename()) target = target.parent_path();  // a slash at the end
+  if (!target.has_filename()) target = target.parent_path();  // a trailing slash
   if (fs::exists(target, error))
     throw InputError(fmt::format("{}: exists; give a new folder, or remove it", target.string()));
   const FolderListing listing = list_image_folder(from);

@@ -1,7 +1,7 @@
-// The loops over pixels of resampling and of color changes, one table per instruction set, chosen
-// once at run time.
+// Pixel loops of resampling and of color changes: one table per instruction set, chosen once at run
+// time.
 //
-// Every sum has one order and nothing is fused, so all tables give the same bits.
+// Every sum has a fixed order and no operations are fused, so all tables give the same bits.
 #pragma once
 
 #include <cstddef>
@@ -10,26 +10,26 @@
 namespace syncnorm {
 
 /// Pixels are RGB, three bytes or floats each. Rounding to bytes is clamp(value + ½, 0, 255),
-/// cut off.
+/// truncated.
 struct PixelLoops {
-  /// out[i] = Σ weights[t] · rows[t][i] for i < values, t < taps in order; taps ≥ 1.
+  /// Computes out[i] = Σ weights[t] · rows[t][i] for i < values, t < taps in order; taps ≥ 1.
   void (*mix_rows)(const std::uint8_t* const* rows, const float* weights, int taps,
                    std::size_t values, float* out);
-  /// out[x] = Σ weights[x][t] · row[first[x] + t], pixel by pixel, rounded; [pixels, 3]. One float
-  /// behind the last pixel of `row` is read.
+  /// Computes out[x] = Σ weights[x][t] · row[first[x] + t] per channel, rounded; [pixels, 3]. Reads
+  /// one float past the last pixel of `row`.
   void (*mix_columns)(const float* row, const int* first, const float* weights, int taps,
                       int pixels, std::uint8_t* out);
-  /// Every one of `count` bytes becomes toward + factor · (byte − toward), rounded.
+  /// Replaces each of `count` bytes by toward + factor · (byte − toward), rounded.
   void (*blend)(std::uint8_t* bytes, std::size_t count, float toward, float factor);
   /// Adds the values of each channel of pixels[count, 3] to sums[3].
   void (*add_channels)(const std::uint8_t* pixels, std::size_t count, std::uint64_t* sums);
-  /// `blend` of every one of `count` pixels toward its own luma.
+  /// Blends each of `count` pixels toward its own luma.
   void (*saturate)(std::uint8_t* pixels, std::size_t count, float factor);
 };
 
 extern const PixelLoops pixel_loops_baseline, pixel_loops_avx2;
 
-/// The fastest table that this processor can run.
+/// Returns the fastest table for this processor.
 const PixelLoops& pixel_loops();
 
 /// 65536 times the luma of ITU-R BT.601 is red · kLuma[0] + green · kLuma[1] + blue · kLuma[2].

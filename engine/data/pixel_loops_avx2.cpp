@@ -19,7 +19,7 @@ inline void pack(const Floats* values, std::uint8_t* bytes) {
       _mm256_packs_epi32(_mm256_cvttps_epi32(values[0]), _mm256_cvttps_epi32(values[1]));
   const __m256i high =
       _mm256_packs_epi32(_mm256_cvttps_epi32(values[2]), _mm256_cvttps_epi32(values[3]));
-  // Packing goes by halves: the lower of all four vectors, then the upper.
+  // Packing works per 128-bit half: first the lower halves of all four vectors, then the upper.
   const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(bytes),
                       _mm256_permutevar8x32_epi32(_mm256_packus_epi16(low, high), order));

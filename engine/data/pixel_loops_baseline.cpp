@@ -1,4 +1,4 @@
-// The loops of pixel_loops_impl.h for any x86-64 processor, and the choice.
+// The loops of pixel_loops_impl.h for any x86-64 processor, and the selection of a table.
 #include <emmintrin.h>
 
 #include <cstdint>

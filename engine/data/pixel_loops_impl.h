@@ -1,9 +1,9 @@
-// The loops of pixel_loops.h. Included by the files that are each compiled for their own
-// instruction set; everything is in an unnamed namespace and nothing here calls the library, so
-// that no code compiled for AVX can be picked by the linker for the baseline. They define before:
+// The loops of pixel_loops.h, included by files that are each compiled for their own instruction
+// set. Everything is in an unnamed namespace and nothing calls the library, so that the linker
+// cannot pick code compiled for AVX for the baseline. The including file must first define:
 //   Floats                      a vector of floats
 //   unpack(bytes, Floats[4])    four vectors of the bytes' values
-//   pack(Floats[4], bytes)      back, cut off, and clamped to bytes
+//   pack(Floats[4], bytes)      the reverse, truncated and clamped to bytes
 #pragma once
 
 #include <emmintrin.h>
@@ -15,7 +15,7 @@ namespace {
 
 // ---- Resampling.
 
-/// Weighted sum of N rows, from zero (`first`) or added to `out`.
+/// Adds the weighted sum of N rows to `out`, or stores it (`first`).
 template <int N, bool first>
 void add_rows(const std::uint8_t* const* rows, const float* weights, std::size_t values,
               float* __restrict out) {
@@ -59,7 +59,7 @@ inline void mix_rows(const std::uint8_t* const* rows, const float* weights, int 
     done += add_some_rows<false>(rows + done, weights + done, taps - done, values, out);
 }
 
-/// One pixel; the fourth value has no meaning. N is `taps`, or 0 for any number of them.
+/// Returns one mixed pixel; the fourth value is undefined. N is `taps`, or 0 for any number.
 template <int N>
 inline __m128i mixed_pixel(const float* source, const float* weight, int taps) {
   __m128 sum = _mm_mul_ps(_mm_set1_ps(weight[0]), _mm_loadu_ps(source));
@@ -68,7 +68,7 @@ inline __m128i mixed_pixel(const float* source, const float* weight, int taps) {
   return _mm_cvttps_epi32(_mm_add_ps(sum, _mm_set1_ps(0.5f)));
 }
 
-/// Writes the three bytes of a pixel, and behind them one without meaning.
+/// Writes the three bytes of a pixel, and an undefined one after them.
 inline void store_pixel(__m128i bytes, std::uint8_t* out) {
   const int pixel = _mm_cvtsi128_si32(bytes);
   __builtin_memcpy(out, &pixel, sizeof pixel);
@@ -114,7 +114,7 @@ inline void mix_columns(const float* row, const int* first, const float* weights
 
 // ---- Colors.
 
-/// toward + factor · (value − toward)
+/// Returns toward + factor · (value − toward), rounded.
 inline std::uint8_t blended(std::uint8_t value, float toward, float factor) {
   const float shifted = toward + factor * (static_cast<float>(value) - toward) + 0.5f;
   const int whole = static_cast<int>(shifted);
@@ -138,7 +138,7 @@ inline void add_channels(const std::uint8_t* pixels, std::size_t count, std::uin
   const std::size_t values = 3 * count;
   std::size_t i = 0;
   while (i + kBlock <= values) {
-    std::uint16_t part[kBlock] = {};  // of 257 bytes at most, so that they fit
+    std::uint16_t part[kBlock] = {};  // sums of at most 257 bytes, which fit
     for (int blocks = 0; blocks < 257 && i + kBlock <= values; ++blocks, i += kBlock)
       for (std::size_t k = 0; k < kBlock; ++k)
         part[k] = static_cast<std::uint16_t>(part[k] + pixels[i + k]);

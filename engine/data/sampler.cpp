@@ -1,4 +1,4 @@
-// Permutations from counter-based random numbers; see sampler.h.
+// Makes permutations from counter-based random numbers; see sampler.h.
 #include "engine/data/sampler.h"
 
 #include <numeric>

@@ -19,15 +19,15 @@ namespace {
 
 constexpr double kHalfLogRatio = 0.14384103622589042;  // log(4/3) / 2
 
-/// e^x for |x| ≤ 1/4, from additions and products alone: libm's differs from processor to
-/// processor. Taylor's series; the first term left out is below 1e-17.
+/// Returns e^x for |x| ≤ 1/4, using only additions and products: libm's result depends on the
+/// processor. Taylor series; the first omitted term is below 1e-17.
 double small_exp(double x) {
   double sum = 1.0;
   for (int n = 11; n >= 1; --n) sum = 1.0 + sum * x / n;
   return sum;
 }
 
-/// The largest box in the middle whose ratio lies in 3/4..4/3.
+/// Returns the largest centered box with an aspect ratio in 3/4..4/3.
 Box center_box(int height, int width) {
   int h = height, w = width;
   if (3 * width > 4 * height) w = static_cast<int>(std::lround(height * 4.0 / 3.0));
@@ -60,7 +60,7 @@ bool asks_for(const Augmentation* augmentation, AugmentKind kind) {
   return std::find(kinds.begin(), kinds.end(), kind) != kinds.end();
 }
 
-/// The one after `sample` in the list, which is ascending and goes round.
+/// Returns the sample after `sample` in the ascending list; after the last comes the first.
 std::uint32_t next_of(std::span<const std::uint32_t> samples, std::uint32_t sample) {
   const auto next = std::upper_bound(samples.begin(), samples.end(), sample);
   return next == samples.end() ? samples.front() : *next;

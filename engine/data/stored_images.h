@@ -1,7 +1,7 @@
-// Encoded images on disk, and how one of them becomes the pixels that a model sees.
+// Encoded images on disk, and their conversion to the pixels that the model reads.
 //
-// What comes out for a sample depends on the files, (seed, epoch, sample index) and the
-// configuration alone, never on a rank, a thread or on what was read before.
+// The result for a sample depends only on the files, (seed, epoch, sample index) and the
+// configuration, never on a rank, a thread or earlier reads.
 #pragma once
 
 #include <cstdint>
@@ -18,24 +18,24 @@ namespace syncnorm {
 
 struct Augmentation;
 
-/// What a reader has read. Of one thread, and for the files of one split.
+/// The bytes that a reader has read, for the files of one split. Not thread-safe.
 struct ReadBuffer {
-  std::vector<std::uint8_t> bytes;  // working memory; `held` of them have a meaning
+  std::vector<std::uint8_t> bytes;  // working memory; the first `held` bytes are valid
   std::size_t held = 0;
-  // In a pack: where bytes[0] lies, and where the image that was read last ends.
+  // In a pack: the offset of bytes[0], and the end of the last image read.
   std::uint32_t shard = 0;
   std::uint64_t offset = 0, next = 0;
 };
 
-/// Where the encoded images of a split are: files of a folder, or places in a pack.
+/// The encoded images of a split: files of a folder, or entries of a pack.
 class ImageFiles {
  public:
   virtual ~ImageFiles() = default;
-  /// For people: the path, and within a pack the entry.
+  /// Returns a name for messages: the path, and in a pack the entry.
   virtual std::string name(std::uint32_t sample) const = 0;
-  /// The bytes of the sample, in `buffer` until the next call with it. Thread-safe. What is likely
-  /// to be asked for next may be read with it. Throws CorruptImageError for what was read,
-  /// ReadError (byte_reader.h) where it could not be.
+  /// Returns the bytes of the sample, valid in `buffer` until the next call with it. Thread-safe.
+  /// May read ahead. Throws CorruptImageError if the bytes read are wrong, ReadError
+  /// (byte_reader.h) if they could not be read.
   virtual std::span<const std::uint8_t> read(std::uint32_t sample, ReadBuffer& buffer) const = 0;
 };
 
@@ -45,46 +45,46 @@ struct StoredImages {
   ImagesConfig config;
 };
 
-/// An image that could not be used.
+/// An unusable image.
 struct CorruptImage {
   std::string path;
   std::string reason;
-  bool unreadable = false;  // nothing is known of its content: it stops the run, never skipped
+  bool unreadable = false;  // its content is unknown: it stops the run and is never skipped
   bool operator==(const CorruptImage&) const = default;
 };
 
-/// "path: reason; what would be right", of the first of `images` that is unreadable, else the
+/// Returns "path: reason; what to do" for the first unreadable image of `images`, or else for the
 /// first.
 std::string stop_text(const std::vector<CorruptImage>& images);
 
-/// What evaluation sees of an image of height × width: the shorter side is scaled to config.resize,
-/// and the center is cropped.
+/// Returns the crop for evaluation of an image of height × width: the shorter side is scaled to
+/// config.resize, and the center is cropped.
 Resize evaluation_crop(int height, int width, const ImagesConfig& config);
 
-/// random_resized_crop: a box with config.crop_area..1 of the area and a ratio of 3/4..4/3 (log
-/// uniform), scaled to size; after ten tries that do not fit the largest center box of such a
-/// ratio. Source: torchvision, RandomResizedCrop (Szegedy et al. 2015).
+/// Returns the crop of random_resized_crop: a box with config.crop_area..1 of the area and an
+/// aspect ratio of 3/4..4/3 (log uniform). After ten tries that do not fit, it is the largest
+/// centered box with such a ratio. Source: torchvision, RandomResizedCrop (Szegedy et al. 2015).
 Resize training_crop(int height, int width, const ImagesConfig& config, std::uint64_t seed,
                      std::int64_t epoch, std::uint32_t sample);
 
-/// color_jitter: each factor uniform in [1 − s, 1 + s].
+/// Returns the factors of color_jitter, each uniform in [1 − s, 1 + s].
 ColorFactors color_factors(const ImagesConfig& config, std::uint64_t seed, std::int64_t epoch,
                            std::uint32_t sample);
 
-/// Reads and decodes; keeps its working memory. Of one thread.
+/// Reads and decodes images; reuses its working memory. Not thread-safe.
 class ImageReader {
  public:
   /// `images` must outlive it.
   explicit ImageReader(const StoredImages& images) : images_(images) {}
 
   struct Result {
-    std::uint32_t sample = 0;  // whose image and label it is
+    std::uint32_t sample = 0;  // the sample whose image and label were used
     bool usable = true;        // false: the run must stop, and out is black
   };
-  /// Writes what the model sees of `sample` to out[height, width, 3], changed as `augmentation`
-  /// says at random, or as evaluation sees it when null. Every image that cannot be used is added
-  /// to `corrupt`; where it is to be skipped and was read, the next usable one of `samples`
-  /// (ascending, with `sample`; the first follows the last) takes its place, under the random
+  /// Writes the model's input for `sample` to out[height, width, 3], randomly changed according to
+  /// `augmentation`, or as evaluation needs it if null. Adds every unusable image to `corrupt`. If
+  /// such an image is readable and must be skipped, it is replaced by the next usable one of
+  /// `samples` (ascending, containing `sample`; the first follows the last), with the random
   /// numbers of `sample`.
   Result read(std::uint32_t sample, std::span<const std::uint32_t> samples,
               const Augmentation* augmentation, std::uint8_t* out,

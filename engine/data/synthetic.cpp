@@ -1,4 +1,4 @@
-// Gratings in fixed-point arithmetic; see synthetic.h.
+// Draws gratings in fixed-point arithmetic; see synthetic.h.
 #include "engine/data/synthetic.h"
 
 #include <fmt/format.h>
@@ -13,17 +13,18 @@
 namespace syncnorm {
 namespace {
 
-// Angles and phases are 32-bit fractions of a turn, which wrap as angles do.
+// Angles and phases are 32-bit fractions of a turn, so they wrap like angles.
 constexpr std::uint32_t kQuarterTurn = std::uint32_t{1} << 30;
 constexpr std::uint64_t kLabelOrder = ~std::uint64_t{0};  // stream index that no sample has
 
-/// A sine made of two parabolas (within 6%): `phase` in turns, result in [-4096, 4096].
+/// Returns a sine approximated by two parabolas (within 6%): `phase` in turns, result in [-4096,
+/// 4096].
 constexpr std::int32_t wave(std::uint32_t phase) {
   const std::int64_t x = static_cast<std::int32_t>(phase) >> 16;  // [-32768, 32768) is [-π, π)
   return static_cast<std::int32_t>((x * (32768 - (x < 0 ? -x : x))) >> 16);
 }
 
-/// floor(range · fraction) for a fraction of 2^32.
+/// Returns floor(range · fraction) for a fraction in units of 2^-32.
 constexpr std::uint32_t scaled(std::uint32_t range, std::uint32_t fraction) {
   return static_cast<std::uint32_t>((std::uint64_t{range} * fraction) >> 32);
 }
@@ -34,8 +35,9 @@ struct ClassTexture {
   std::uint32_t hue;
 };
 
-/// Spreads any number of classes evenly: multiples of the R3 sequence's constants (M. Roberts, "The
-/// unreasonable effectiveness of quasirandom sequences", 2018), as fractions of 2^32.
+/// Returns evenly distributed textures for any number of classes: multiples of the R3 sequence's
+/// constants (M. Roberts, "The unreasonable effectiveness of quasirandom sequences", 2018), as
+/// fractions of 2^32.
 constexpr ClassTexture texture_of(std::uint32_t label) {
   constexpr std::uint32_t kLowest = 0x16000000;  // 0.086 turns per pixel
   constexpr std::uint32_t kSpan = 0x30000000;    // up to 0.273
@@ -73,7 +75,7 @@ void draw_image(const SyntheticConfig& config, std::uint32_t label, RandomStream
         const std::int32_t noise =
             static_cast<std::int32_t>((bits & 0xFF) + ((bits >> 8) & 0xFF)) - 255;
         std::int32_t value = grating;
-        if (config.channels > 1) {  // hue: how much of the grating each channel shows, 1/4 to 1
+        if (config.channels > 1) {  // hue: share of the grating per channel, 1/4 to 1
           const auto turn = static_cast<std::uint32_t>((std::uint64_t{1} << 32) / config.channels);
           value =
               (value *

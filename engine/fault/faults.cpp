@@ -1,4 +1,4 @@
-// Parsing faults, and letting them happen.
+// Parses faults and triggers them.
 #include "engine/fault/faults.h"
 
 #include <algorithm>
@@ -81,7 +81,7 @@ bool read_number(std::string_view text, Number& number) {
   return error == std::errc() && rest == text.data() + text.size() && number >= 0;
 }
 
-/// Takes what stands before `mark` off `rest`; all of it when there is no mark.
+/// Removes the part before `mark` from `rest` and returns it; without a mark, the whole rest.
 std::string_view take(std::string_view& rest, char mark) {
   const std::size_t end = std::min(rest.find(mark), rest.size());
   const std::string_view part = rest.substr(0, end);
@@ -108,7 +108,7 @@ Fault parse_fault(const std::string& text) {
   return fault;
 }
 
-/// What the caller cannot do better itself.
+/// Performs the fault, or returns the effect that the caller must produce.
 FaultEffect happen(const Fault& fault) {
   std::fputs(fmt::format("syncnorm: fault {}\n", fault.text).c_str(), stderr);
   switch (fault.kind) {
@@ -122,7 +122,7 @@ FaultEffect happen(const Fault& fault) {
       std::raise(SIGSEGV);
       break;
     case FaultKind::exit:
-      std::_Exit(0);  // the worst of its kind: it looks like success
+      std::_Exit(0);  // the worst case: it looks like success
     case FaultKind::exception:
       throw std::runtime_error("fault " + fault.text);
     case FaultKind::slow:

@@ -1,7 +1,7 @@
-// Faults on demand: the one seam through which tests break a run.
+// Fault injection: the only interface through which tests break a run.
 //
-// A fault is `kind@rank:step[:place]`. Code that can be broken asks at its places what to do there;
-// a plain build has no faults and asks nobody (no_faults.cpp).
+// A fault is `kind@rank:step[:place]`. Code that can be broken asks at its fault points what to do.
+// A plain build has no faults and never asks (no_faults.cpp).
 #pragma once
 
 #include <cstdint>
@@ -11,18 +11,18 @@
 
 namespace syncnorm {
 
-/// `update` is when the parameters have their new values. `save` has a number for each write
-/// boundary, counted from 1 within one checkpoint.
+/// The point of a step at which a fault happens. `update` is right after the parameters were
+/// updated. `save` counts the write boundaries of a checkpoint from 1.
 enum class FaultPlace { forward, statistics, gradient, update, save, evaluation, shutdown };
 
-/// What the caller must do itself; all other kinds of faults happen inside Faults::at().
+/// Effects that the caller must produce; all other kinds of faults happen inside Faults::at().
 enum class FaultEffect {
   none,
   nan,          // one value becomes a nan
   skip,         // the collective is not started on this rank
-  flip,         // a bit is flipped: of the file, or of this rank's parameters
-  torn,         // half of the file is written, and no error is seen
-  short_write,  // the first write takes half of its bytes
+  flip,         // a bit of the file, or of this rank's parameters, is flipped
+  torn,         // half of the file is written, without an error
+  short_write,  // the first write accepts half of its bytes
   no_space,     // ENOSPC
   io_error,     // EIO
 };
@@ -30,13 +30,13 @@ enum class FaultEffect {
 class Faults {
  public:
   virtual ~Faults() = default;
-  /// This rank is at `place` of update `step` (the first is 1). A fault that is due there happens,
-  /// once in a process; it may not return, or throw. Thread-safe.
+  /// Reports that this rank is at `place` of update `step` (the first is 1). Triggers a fault that
+  /// is due there, once per process; it may end the process or throw. Thread-safe.
   virtual FaultEffect at(FaultPlace place, std::int64_t step, int boundary = 1) = 0;
 };
 
-/// The faults of `rank`, as given with --fault; null when there are none. Throws InputError for a
-/// fault that is not one, and in a build without them.
+/// Returns the faults of `rank` from the values of --fault; null if there are none. Throws
+/// InputError for an invalid fault, and for any fault in a build without them.
 std::unique_ptr<Faults> make_faults(const std::vector<std::string>& texts, int rank);
 
 }  // namespace syncnorm

@@ -1,4 +1,4 @@
-// What faults.h is in a plain build.
+// Implements faults.h in a plain build, without faults.
 #include "base/error.h"
 #include "engine/fault/faults.h"
 

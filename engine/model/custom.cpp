@@ -1,4 +1,4 @@
-// Turns each LayerSpec into a layer; the schema has already checked which fields a type takes.
+// Turns each LayerSpec into a layer. The schema has already checked which fields a type has.
 #include "engine/model/custom.h"
 
 #include <map>
@@ -11,7 +11,7 @@
 namespace syncnorm {
 namespace {
 
-/// The layer of a spec of any type but `add`, which has two inputs.
+/// Returns the layer of a spec of any type except `add`, which has two inputs.
 LayerKind layer_kind(const LayerSpec& s) {
   switch (s.type) {
     case LayerType::conv:

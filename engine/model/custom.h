@@ -7,8 +7,8 @@
 
 namespace syncnorm {
 
-/// Adds the layers in order. A layer reads the one before it, or `input`; `add` sums it and `from`.
-/// Throws InputError "file:line:column: layer 'name': ..." for what does not fit.
+/// Adds the layers in order. A layer reads the previous one, or `input`; `add` sums that and
+/// `from`. Throws InputError "file:line:column: layer 'name': ..." for a layer that does not fit.
 void add_custom_layers(GraphBuilder& builder, const std::vector<LayerSpec>& layers);
 
 }  // namespace syncnorm

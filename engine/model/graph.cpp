@@ -1,4 +1,4 @@
-// Shape inference and parameters of layers.
+// Infers shapes, and adds the parameters of layers.
 #include "engine/model/graph.h"
 
 #include <algorithm>
@@ -13,7 +13,8 @@
 namespace syncnorm {
 namespace {
 
-/// Output size of a window sliding over `size` values, or an error that names the layer.
+/// Returns the output size of a window sliding over `size` values. Throws InputError that names the
+/// layer.
 int window(const std::string& name, int size, int kernel, int stride, int padding) {
   if (size + 2 * padding < kernel)
     throw InputError(

@@ -1,7 +1,7 @@
-// A model as a small graph of layers: what is computed, with shapes, before anything is compiled.
+// A model as a small graph of layers with shapes, before anything is compiled.
 //
-// Layer i is also value i, its output. Layers stand in the order in which they run. Norm layers say
-// only where a normalization stands; which one is the experiment's `norm`.
+// The output of layer i is value i. Layers are in execution order. A norm layer is only the
+// position of a normalization; the experiment's `norm` determines its kind.
 #pragma once
 
 #include <string>
@@ -13,7 +13,7 @@
 
 namespace syncnorm {
 
-/// One sample of a value, channels last. A vector of features is 1×1×features.
+/// The shape of a value for one sample, channels last. A vector of features is 1×1×features.
 struct Shape {
   int height = 1, width = 1, channels = 1;
   int pixels() const { return height * width; }
@@ -60,8 +60,8 @@ struct Layer {
 
 enum class ParameterRole { weight, gain, bias, gamma, beta };
 
-/// One trained tensor, named and shaped as in PyTorch. Where weights are normalized, the role
-/// `weight` is v of torch.nn.utils.weight_norm and `gain` its g.
+/// A tensor of parameters, with name and shape as in PyTorch. With normalized weights, the role
+/// `weight` is v of torch.nn.utils.weight_norm, and `gain` its g.
 struct Parameter {
   std::string name;  // "layer1.0.conv1.weight"
   std::vector<int> shape;
@@ -78,18 +78,18 @@ struct Graph {
   std::vector<int> norms;             // indices of norm layers
   int output = 0;                     // the layer whose output is the logits
 
-  /// Index of the parameter of `layer` with `role`, or -1.
+  /// Returns the index of the parameter of `layer` with `role`, or -1.
   int parameter(int layer, ParameterRole role) const;
   int consumers(int value) const;
 };
 
-/// Adds layers one by one, with inferred shapes; every mistake is an InputError that names the
-/// layer.
+/// Adds layers one by one and infers their shapes. Throws InputError that names the layer for every
+/// mistake.
 class GraphBuilder {
  public:
   GraphBuilder(Shape input, const NormConfig& norm);
 
-  /// Adds a layer reading `input` (default: the last one) and returns its index.
+  /// Adds a layer that reads `input` (default: the last layer) and returns its index.
   int add(const std::string& name, LayerKind kind, int input = -1);
   int add_sum(const std::string& name, int a, int b);
 
@@ -99,7 +99,7 @@ class GraphBuilder {
   }
   const NormConfig& norm() const { return norm_; }
 
-  /// The finished graph; its last layer's output is the logits of `classes` classes.
+  /// Returns the finished graph; its last layer's output is the logits of `classes` classes.
   Graph finish(int classes);
 
  private:

@@ -1,4 +1,4 @@
-// Random starts, one Philox stream per parameter.
+// Random initial values, with one Philox stream per parameter.
 #include "engine/model/initialize.h"
 
 #include <algorithm>
@@ -24,7 +24,7 @@ double weight_std(const Parameter& parameter, const ModelConfig& config) {
   return 0.0;
 }
 
-/// The 2-norm of every row of the weight that stands beside this gain.
+/// Fills a gain with the 2-norms of the rows of its layer's weight.
 void fill_with_row_norms(const Graph& graph, const Parameter& gain, const ModelConfig& config,
                          std::uint64_t seed, std::span<float> values) {
   const int index = graph.parameter(gain.layer, ParameterRole::weight);

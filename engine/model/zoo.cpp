@@ -1,5 +1,6 @@
-// The zoo: each architecture is one short function; names and shapes are torchvision's where it has
-// the model. The CIFAR ResNets use three stages, projection shortcuts and the same names.
+// The model zoo. Each architecture is one short function, with torchvision's names and shapes if
+// torchvision has the model. The CIFAR ResNets use three stages, projection shortcuts and the same
+// names.
 #include "engine/model/zoo.h"
 
 #include <algorithm>
@@ -35,7 +36,7 @@ Activation activation_op(ActivationKind kind) {
   return Activation::relu;
 }
 
-/// A layer before a norm needs no bias of its own when the norm subtracts it and β replaces it.
+/// Returns true for a norm that makes a bias before it useless: it subtracts the bias and adds β.
 bool replaces_bias(const NormConfig& norm) {
   const NormTraits traits = norm.traits();
   return traits.subtracts_mean && traits.has_beta && norm.affine;
@@ -50,7 +51,7 @@ void activate(GraphBuilder& b, const ModelConfig& m, const std::string& name) {
     b.add(name, ActivationLayer{activation_op(m.activation)});
 }
 
-/// Norm and activation in the configured order; `norm: none` leaves the norm out.
+/// Adds norm and activation in the configured order; `norm: none` adds no norm.
 void norm_and_activation(GraphBuilder& b, const ModelConfig& m, const std::string& norm,
                          const std::string& activation) {
   const auto add_norm = [&] {
@@ -82,7 +83,8 @@ void mlp(GraphBuilder& b, const ModelConfig& m, int classes) {
   b.add("fc", LinearLayer{classes, true});
 }
 
-/// Three strided convolutions, normalized like those of larger networks: for studies of many runs.
+/// Adds three strided convolutions, normalized like those of larger networks: for studies of many
+/// runs.
 void convnet(GraphBuilder& b, const ModelConfig& m, int classes) {
   for (int i = 0; i < 3; ++i) {
     const std::string n = std::to_string(i + 1);
@@ -94,7 +96,8 @@ void convnet(GraphBuilder& b, const ModelConfig& m, int classes) {
   b.add("fc", LinearLayer{classes, true});
 }
 
-/// LeCun et al. 1998 as it is written today: max pooling, the configured activation.
+/// Adds the network of LeCun et al. 1998 in its modern form: max pooling, the configured
+/// activation.
 void lenet(GraphBuilder& b, const ModelConfig& m, int classes) {
   b.add("conv1", ConvLayer{6, 5, 1, 2, needs_bias(b, m)});
   norm_and_activation(b, m, "bn1", "act1");
@@ -111,8 +114,8 @@ void lenet(GraphBuilder& b, const ModelConfig& m, int classes) {
   b.add("fc3", LinearLayer{classes, true});
 }
 
-/// Simonyan & Zisserman 2015 for small images: one linear classifier; 0 stands for a max pool, left
-/// out where the map is already one pixel.
+/// Returns the network of Simonyan & Zisserman 2015 for small images, with one linear classifier. 0
+/// in `plan` is a max pool, which is omitted if the map is already one pixel.
 Maker vgg(const std::vector<int>& plan) {
   return [plan](GraphBuilder& b, const ModelConfig& m, int classes) {
     int number = 0;  // torchvision's numbering of `features`
@@ -140,7 +143,7 @@ Maker vgg(const std::vector<int>& plan) {
   };
 }
 
-/// Convolution without bias when a norm follows that replaces it, then the norm.
+/// Adds a convolution, without bias if the norm replaces it, and the norm.
 int conv_norm(GraphBuilder& b, const std::string& conv, const std::string& norm, ConvLayer layer,
               bool zero_gamma, int input) {
   layer.bias = !replaces_bias(b.norm());
@@ -148,7 +151,7 @@ int conv_norm(GraphBuilder& b, const std::string& conv, const std::string& norm,
   return b.norm().traits().layer ? b.add(norm, NormLayer{zero_gamma}) : index;
 }
 
-/// The shortcut of a block: the input itself, or a 1×1 projection where shapes differ.
+/// Returns the shortcut of a block: the input itself, or a 1×1 projection if shapes differ.
 int shortcut(GraphBuilder& b, const std::string& p, int input, int out, int stride) {
   if (stride == 1 && b.shape(input).channels == out) return input;
   return conv_norm(b, p + ".downsample.0", p + ".downsample.1", {out, 1, stride, 0}, false, input);
@@ -188,7 +191,7 @@ void residual_stages(GraphBuilder& b, const ModelConfig& m, Block block,
   b.add("fc", LinearLayer{classes, true});
 }
 
-/// He et al. 2016, section 4.2: depth 6n + 2 on small images.
+/// Returns the network of He et al. 2016, section 4.2: depth 6n + 2, for small images.
 Maker cifar_resnet(int n) {
   return [n](GraphBuilder& b, const ModelConfig& m, int classes) {
     conv_norm(b, "conv1", "bn1", {16, 3, 1, 1}, false, 0);
@@ -197,7 +200,8 @@ Maker cifar_resnet(int n) {
   };
 }
 
-/// He et al. 2016, table 1; in bottlenecks the 3×3 convolution has the stride, as in torchvision.
+/// Returns the network of He et al. 2016, table 1; the 3×3 convolution of a bottleneck has the
+/// stride, as in torchvision.
 Maker imagenet_resnet(Block block, const std::vector<int>& stages) {
   return [block, stages](GraphBuilder& b, const ModelConfig& m, int classes) {
     conv_norm(b, "conv1", "bn1", {64, 7, 2, 3}, false, 0);

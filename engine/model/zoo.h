@@ -5,8 +5,8 @@
 
 namespace syncnorm {
 
-/// Builds the experiment's model for images of `input` and `classes` classes. Throws InputError for
-/// a model that does not fit the images.
+/// Builds the experiment's model for images of shape `input` and `classes` classes. Throws
+/// InputError if the model does not fit the images.
 Graph build_model(const Experiment& experiment, Shape input, int classes);
 
 }  // namespace syncnorm

@@ -13,10 +13,10 @@
 namespace syncnorm {
 namespace {
 
-constexpr int kDroppedBits = 23 - 6;  // of the mantissa
-constexpr double kRanges = 32.0;      // of histogram_divergence
+constexpr int kDroppedBits = 23 - 6;  // low mantissa bits
+constexpr double kRanges = 32.0;      // number of ranges in histogram_divergence
 
-/// Sign and magnitude as an integer that grows with the value, in steps of one bin.
+/// Returns an integer that grows with the magnitude, in steps of one bin.
 std::uint32_t steps_of(float magnitude) {
   return std::bit_cast<std::uint32_t>(magnitude) >> kDroppedBits;
 }
@@ -116,7 +116,7 @@ double histogram_divergence(std::span<const double> before, std::span<const doub
     old_count = new_count = 0.0;
   }
   if (old_counts.empty()) return std::nan("");
-  old_counts.back() += old_count;  // what is left above the last old value
+  old_counts.back() += old_count;  // counts above the last old value
   new_counts.back() += new_count;
   const double added = 0.5 * static_cast<double>(old_counts.size());
   double sum = 0.0;

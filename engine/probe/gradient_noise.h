@@ -1,12 +1,12 @@
-// How much of a gradient is signal: what it would be over all images, against what it owes to those
-// that happened to be in the batch; after McCandlish et al. 2018, "An empirical model of
+// The signal-to-noise ratio of a gradient: the gradient over all images, compared with the random
+// part that comes from the choice of a batch. See McCandlish et al. 2018, "An empirical model of
 // large-batch training", section 2.2 and appendix A.
 //
-// Two halves of a batch have gradients of their own, g₁ and g₂, each of the mean loss over its
-// half. With 𝒢 the gradient over all images and Σ the covariance of single images' gradients,
-// E[g₁·g₂] = ‖𝒢‖² and E‖g₁ − g₂‖² = (1/n₁ + 1/n₂)·tr Σ: both are estimated without bias, from one
-// batch, and whatever the number of replicas. Normalization over the batch ties its images
-// together, so that their gradients are independent only as far as that allows.
+// The two halves of a batch have gradients g₁ and g₂, each of the mean loss over n₁ or n₂ images.
+// With 𝒢 the gradient over all images and Σ the covariance of single images' gradients, E[g₁·g₂] =
+// ‖𝒢‖² and E‖g₁ − g₂‖² = (1/n₁ + 1/n₂)·tr Σ. Both are thus estimated without bias from one batch,
+// for any number of replicas. Normalization over the batch couples its images, so their gradients
+// are then only approximately independent.
 #pragma once
 
 #include <span>
@@ -17,20 +17,21 @@
 namespace syncnorm {
 
 struct GradientNoise {
-  double signal = 0.0;  // estimate of ‖𝒢‖²; below 0 where noise drowns it
+  double signal = 0.0;  // estimate of ‖𝒢‖²; may be below 0 if noise dominates
   double noise = 0.0;   // estimate of tr Σ, per image
-  /// signal / (noise / n): of the gradient over all n images of the batch. n over it is
-  /// McCandlish's simple noise scale, in images: the batch at which signal and noise are equal.
+  /// signal / (noise / n), for the gradient over all n images of the batch. n divided by it is
+  /// McCandlish's simple noise scale, in images: the batch size at which signal and noise are
+  /// equal.
   double ratio = 0.0;
 };
 
-/// The gradient over one half of a batch, and how many images that is (at least 1).
+/// The gradient over one half of a batch, and its number of images (at least 1).
 struct HalfGradient {
   std::span<const float> gradient;
   double samples = 1.0;
 };
 
-/// One entry per layer, in order; a layer is the ranges of its parameters.
+/// Returns one entry per layer, in order; a layer is given by the ranges of its parameters.
 std::vector<GradientNoise> measure_gradient_noise(const HalfGradient& first,
                                                   const HalfGradient& second,
                                                   std::span<const std::vector<Range>> layers);

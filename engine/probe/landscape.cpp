@@ -29,7 +29,7 @@ Landscape measure_landscape(std::span<const float> x, const LossAndGradient& at_
   const double length = norm_of(at_x.gradient);
   std::vector<float> moved(x.begin(), x.end());
   for (const double alpha : steps) {
-    // Frozen parameters stand behind those that have a gradient, and stay.
+    // Frozen parameters come after those with a gradient, and do not move.
     for (std::size_t i = 0; i < at_x.gradient.size(); ++i)
       moved[i] = static_cast<float>(static_cast<double>(x[i]) -
                                     alpha * static_cast<double>(at_x.gradient[i]));
@@ -56,7 +56,7 @@ std::vector<CovariateShift> measure_covariate_shift(std::span<const float> befor
   std::vector<CovariateShift> shifts;
   std::vector<float> mixed(before.begin(), before.end());
   for (std::size_t i = 0; i < layers.size(); ++i) {
-    // Nothing stands before the first layer: its G' is its G.
+    // No layer precedes the first one: its G' equals its G.
     const std::vector<float> there =
         i == 0 ? std::vector<float>(gradient.begin(), gradient.end()) : evaluate(mixed).gradient;
     double g = 0.0, h = 0.0, both = 0.0, distance = 0.0;
@@ -67,7 +67,7 @@ std::vector<CovariateShift> measure_covariate_shift(std::span<const float> befor
         h += b * b;
         both += a * b;
         distance += (a - b) * (a - b);
-        mixed[p] = after[p];  // for the layers behind
+        mixed[p] = after[p];  // for later layers
       }
     }
     shifts.push_back({std::sqrt(g), std::sqrt(distance), both / (std::sqrt(g) * std::sqrt(h))});

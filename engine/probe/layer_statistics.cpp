@@ -10,7 +10,7 @@
 namespace syncnorm {
 namespace {
 
-/// Variance below this share of the mean square is rounding, and no scale to measure by.
+/// Variance below this share of the squared mean is rounding error, too small to divide by.
 constexpr double kTinyShare = 1e-12;
 
 }  // namespace

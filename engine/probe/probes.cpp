@@ -12,15 +12,15 @@
 namespace syncnorm {
 namespace {
 
-constexpr std::size_t kSums = 4;  // of a leaf: count, Σx, Σx², saturated values
+constexpr std::size_t kSums = 4;  // per leaf: count, Σx, Σx², saturated values
 constexpr std::size_t kHistogramBins = 32;
-constexpr std::size_t kSpreadScalars = 2;  // of a leaf, per norm: replicas, count per channel
+constexpr std::size_t kSpreadScalars = 2;  // per leaf and norm: replicas, count per channel
 
-/// A value within a twentieth of its function's range of a limit counts as saturated.
+/// A value is saturated if its distance to a limit is below a twentieth of the function's range.
 constexpr double kSigmoidLow = 0.05, kSigmoidHigh = 0.95;
 constexpr double kTanhLow = -0.9, kTanhHigh = 0.9;
 
-/// The layer whose values arrive at `value`, through pools, dropout and flattening.
+/// Returns the layer that produces `value`, skipping pools, dropout and flattening.
 const Layer& source_of(const Graph& graph, int value) {
   const Layer& layer = graph.layers[static_cast<std::size_t>(value)];
   const bool passes_on = std::holds_alternative<PoolLayer>(layer.kind) ||
@@ -29,7 +29,8 @@ const Layer& source_of(const Graph& graph, int value) {
   return passes_on ? source_of(graph, layer.inputs[0]) : layer;
 }
 
-/// The conv or linear layer that a layer's parameters count with: itself, or the one it reads from.
+/// Returns the conv or linear layer to which a layer's parameters belong: itself, or the one it
+/// reads from.
 const Layer& owner_of(const Graph& graph, int index) {
   const Layer& layer = graph.layers[static_cast<std::size_t>(index)];
   for (const Layer* at = &layer; !at->inputs.empty();
@@ -46,7 +47,7 @@ const Layer* find_layer(const Graph& graph, const std::string& name) {
   return found == graph.layers.end() ? nullptr : &*found;
 }
 
-/// Channels of the input of a convolution or linear layer; 0: the operation is neither.
+/// Returns the input channels of a convolution or linear layer; 0 for another operation.
 std::size_t input_channels(const Op& op) {
   if (const auto* conv = std::get_if<ConvForward>(&op))
     return static_cast<std::size_t>(conv->shape.channels);
@@ -55,8 +56,8 @@ std::size_t input_channels(const Op& op) {
   return 0;
 }
 
-/// Channels of the input of a normalization by statistics of the batch or of samples; 0: the
-/// operation is not where one begins.
+/// Returns the input channels of an operation that starts a norm over the batch or over samples; 0
+/// for another operation.
 std::size_t norm_channels(const Op& op) {
   if (const auto* moments = std::get_if<BatchMoments>(&op))
     return static_cast<std::size_t>(moments->channels);
@@ -65,7 +66,7 @@ std::size_t norm_channels(const Op& op) {
   return 0;
 }
 
-/// n, n·mean and M2 + n·mean² per channel, in two passes in f64.
+/// Returns n, n·mean and M2 + n·mean² per channel, computed in two passes in f64.
 std::vector<double> moments_of_channels(const std::vector<float>& values, std::size_t channels) {
   std::vector<double> sums(2 * channels + 1, 0.0), mean(channels, 0.0);
   const double n = sums[0] = static_cast<double>(values.size()) / static_cast<double>(channels);
@@ -243,7 +244,7 @@ void Probes::add_norm_values(const NormInput& input, int replica, Leaf& leaf) co
   add_replica(moments, replica_sums_in(sums + kSpreadScalars, input.channels));
 }
 
-/// The sum of all replicas' leaves, in tree order.
+/// Returns the sum of all replicas' leaves, in tree order.
 Probes::Leaf Probes::reduced(std::vector<Leaf>& leaves) {
   std::vector<double*> own;
   for (Leaf& leaf : leaves) own.push_back(leaf.data());
@@ -330,8 +331,9 @@ std::vector<CovariateShiftProbe> Probes::covariate_shift(std::span<const float> 
   return probes;
 }
 
-/// The gradient of the mean loss over every other sample of the global batch, `samples` in all,
-/// from place `which` on: without a label, the others have no loss.
+/// Returns the gradient of the mean loss over every other sample of the global batch, starting at
+/// position `which`; there are `samples` of them. The other samples have no label, and thus no
+/// loss.
 std::vector<float> Probes::gradient_of_half(std::int64_t which, double samples) {
   const auto count = static_cast<std::int64_t>(executor_.replicas().count) *
                      executor_.program().options.batch_per_replica;
@@ -348,7 +350,7 @@ std::vector<float> Probes::gradient_of_half(std::int64_t which, double samples) 
 
 std::vector<SignalToNoiseProbe> Probes::signal_to_noise() {
   const double first = std::ceil(samples_ / 2.0), second = samples_ - first;
-  if (second == 0.0) return {};  // one image has no halves
+  if (second == 0.0) return {};  // one image cannot be split
   set_parameters(before_);
   const std::vector<float> a = gradient_of_half(0, first), b = gradient_of_half(1, second);
   const std::vector<GradientNoise> found =

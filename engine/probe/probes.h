@@ -1,10 +1,10 @@
-// What `probes:` asks for: every N updates, how activations are distributed and what the update
-// does to them, how large gradients and updates are, and how the loss looks along its gradient.
+// The measurements of `probes:`: every N updates, the distribution of activations and its change by
+// the update, the size of gradients and updates, and the loss along its gradient.
 //
-// All of it is measured in passes of its own after a step, on the step's batch, at the parameters
-// before and behind the update and others made from them; then everything is put back, so training
-// keeps its bits. What is measured is added in tree order over the replicas: its bits do not depend
-// on the number of ranks either.
+// They run in separate passes after a step, on the step's batch, with the parameters before and
+// after the update and others derived from them. All state is then restored, so training stays
+// bit-identical. Results are added over replicas in tree order, so they do not depend on the number
+// of ranks.
 #pragma once
 
 #include <memory>
@@ -25,22 +25,23 @@ class Probes {
 
   bool due(std::int64_t step) const { return step % config_.every_steps == 0; }
 
-  /// Before a step: keeps the parameters.
+  /// Copies the parameters before a step.
   void remember();
 
-  /// Behind the update. `state`, `batch`, `samples` and `loss` are those of the step. Collective.
+  /// Measures after the update. `state`, `batch`, `samples` and `loss` are those of the step.
+  /// Collective.
   ProbeEvent measure(StepState state, const BatchView& batch, double samples, double loss);
 
  private:
-  /// The input of a convolution or linear layer that is no image.
+  /// The input of a convolution or linear layer, unless it is an image.
   struct Input {
     std::string layer;
     std::size_t instruction = 0;
     int tensor = -1;
     std::size_t channels = 0;
-    bool saturates = false, dies = false;  // by the activation function that makes it
-    double low = 0.0, high = 0.0;          // values beyond are saturated
-    std::size_t offset = 0;  // in a leaf: sums, bins, values that are not 0 by channel
+    bool saturates = false, dies = false;  // depending on the activation function that produces it
+    double low = 0.0, high = 0.0;          // values outside are saturated
+    std::size_t offset = 0;  // in a leaf: sums, bins, count of nonzero values per channel
   };
   /// The input of a norm layer.
   struct NormInput {
@@ -80,14 +81,14 @@ class Probes {
   Executor& executor_;
   Device& device_;
   Memory& memory_;
-  std::int64_t first_position_ = 0;  // of this rank's samples in the global batch
+  std::int64_t first_position_ = 0;  // of this rank's first sample in the global batch
   std::vector<Input> inputs_;
   std::vector<NormInput> norm_inputs_;
   std::vector<Layer> layers_;
   std::size_t leaf_size_ = 0;
   std::unique_ptr<Reduction<double>> reduction_;
 
-  std::vector<float> before_, gradient_;  // of the step
+  std::vector<float> before_, gradient_;  // for the step
   StepState state_;
   BatchView batch_;
   double samples_ = 1.0;

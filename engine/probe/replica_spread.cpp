@@ -9,8 +9,8 @@
 namespace syncnorm {
 namespace {
 
-/// Mean squared distance to `center` from sums over `n` values, relative to `scale2`. Rounding may
-/// take it below zero; the result is not negative.
+/// Returns the mean squared distance to `center` from sums over `n` values, divided by `scale2`.
+/// Negative values, which rounding can cause, become 0.
 double spread(double n, double sum, double square, double center, double scale2) {
   return std::max(0.0, square / n - 2.0 * center * sum / n + center * center) / scale2;
 }

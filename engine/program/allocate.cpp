@@ -1,5 +1,5 @@
-// Allocation: liveness analysis, then every arena tensor gets the lowest place that is free for its
-// whole life, largest tensors first.
+// Allocation: computes lifetimes, then gives every arena tensor the lowest offset that is free
+// during its whole lifetime, largest tensors first.
 #include <algorithm>
 #include <numeric>
 
@@ -32,7 +32,7 @@ std::size_t allocate(Program& program, int wave, int groups, int replicas) {
     Tensor& tensor = program.tensors[t];
     if (tensor.space != Space::arena || tensor.whole >= 0 || lives[t].first == SIZE_MAX) continue;
     if (tensor.persistent) lives[t] = {0, SIZE_MAX};
-    // Merged operations see all replicas as one batch, so copies must be adjacent then.
+    // Merged operations process all replicas as one batch, so copies must be adjacent.
     tensor.stride = program.options.merge_replicas ? tensor.bytes : align(tensor.bytes);
     const int copies = tensor.per == Per::once           ? 1
                        : tensor.per == Per::wave_replica ? wave

@@ -1,4 +1,4 @@
-// The backward pass, from the fused units, last to first.
+// Emits the backward pass from the fused units, last to first.
 #include "engine/program/norm/norm.h"
 
 namespace syncnorm {
@@ -78,7 +78,7 @@ class Backward {
 
   void emit(const Unit& unit, const ActivationLayer& layer) {
     const int dy = gradients_.of(unit), dx = gradients_.make(unit.input);
-    const bool from_input = layer.kind == Activation::gelu;  // the others' slopes follow from y
+    const bool from_input = layer.kind == Activation::gelu;  // the other slopes follow from y
     e_.emit(Pass::backward, e_.scope(), e_.name(unit),
             e_.stored(ActivationBackward{e_.samples(), e_.shape(unit.output).size(), layer.kind}),
             {.dy = dy,
@@ -115,7 +115,7 @@ class Backward {
   Emission& e_;
   Gradients gradients_;
   Emission::Saved* saved_ = nullptr;
-  std::size_t index_ = 0;  // of the unit
+  std::size_t index_ = 0;  // of the current unit
 };
 
 }  // namespace

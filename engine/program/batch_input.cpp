@@ -65,7 +65,7 @@ class DeviceInput final : public BatchInput {
   bool takes_stored_images() const override { return make_images_ != nullptr; }
 
  private:
-  /// Stored images arrive here while the step before runs; two are used in turns.
+  /// Buffers for stored images that arrive while the previous step runs; two are used in turn.
   struct Arrival {
     Buffer pixels, maps;
     std::unique_ptr<Event> there, taken;
@@ -84,7 +84,7 @@ class DeviceInput final : public BatchInput {
     }
   }
 
-  /// The copies run beside the step before, on a queue of their own.
+  /// Copies the stored images on a queue of its own, concurrently with the previous step.
   const float* take_stored(const BatchView& batch) {
     Arrival& arrival = arrivals_[next_arrival_++ % arrivals_.size()];
     const Queue before = device_.use_queue(Queue::input);

@@ -1,4 +1,4 @@
-// The compiler reads as its list of passes.
+// The compiler: runs its passes in order.
 #include "engine/program/compile.h"
 
 #include <cassert>
@@ -20,7 +20,8 @@ void add_parameter_tensors(Emission& e) {
   }
 }
 
-/// Everything outside the arena: parameters by layout, batches and running statistics by stride.
+/// Assigns offsets outside the arena: parameters by layout, batches and running statistics by
+/// stride.
 void place_outside_arena(Emission& e) {
   Program& program = e.program;
   for (std::size_t p = 0; p < program.parameter_offset.size(); ++p)
@@ -44,7 +45,7 @@ Program compile_program(const Graph& graph, Device& device, const ProgramOptions
   std::vector<int> alias;
   Emission emission{graph, device, program, {}, {}, {}, {}, {}, {}, {}, -1};
   emission.units = lower(graph, options, alias);
-  // Noise stands behind the norm itself.
+  // Noise comes directly after the norm, so nothing can be fused with it.
   if (options.norm.traits().absorbs_activation && !options.norm.noise) fuse(graph, emission.units);
   emission.messages = share(graph, options, emission.units);
   add_parameter_tensors(emission);

@@ -1,5 +1,5 @@
-// From a graph to a program: lower, fuse, emit forward and backward, schedule. Placement-dependent
-// allocation follows in the executor.
+// Compiles a graph to a program: lowers, fuses, emits the forward and backward pass, schedules. The
+// executor then allocates memory, which depends on the placement.
 #pragma once
 
 #include <span>
@@ -10,13 +10,13 @@
 
 namespace syncnorm {
 
-/// Compiles `graph` for one step as `options` say. `layout`: places of the parameters in the flat
-/// buffer (in floats), for programs that share them with an earlier one; empty: this program
-/// decides (training only). Throws InputError where the model cannot be computed.
+/// Compiles `graph` for one step. `layout` is the offset of each parameter in the flat buffer, in
+/// floats, for programs that share the buffer with an earlier one; if empty, this program decides
+/// (training only). Throws InputError when the model cannot be computed.
 Program compile_program(const Graph& graph, Device& device, const ProgramOptions& options,
                         std::span<const std::size_t> layout = {});
 
-/// The rank-independent parts as text: what ranks compare before the first step.
+/// Returns the rank-independent parts as text, which ranks compare before the first step.
 std::string program_text(const Program& program);
 
 }  // namespace syncnorm

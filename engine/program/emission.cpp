@@ -1,4 +1,4 @@
-// Helpers of the emitting passes: tensors, instructions, and the shapes that operations take.
+// Helpers of the emitting passes: adding tensors and instructions, and shapes of operations.
 #include <fmt/format.h>
 
 #include "engine/program/passes.h"
@@ -110,7 +110,7 @@ int Emission::emit_statistics_reduction(Pass pass, const std::string& names, int
     instruction.pass = pass;
     instruction.layer = names;
     instruction.reduction = index;
-    // The leaves are read until the wait is over.
+    // The wait has the leaves as arguments because they are read until it is over.
     instruction.args = {leaf, spec.result};
     instruction.first_output = 1;
     program.instructions.push_back(std::move(instruction));

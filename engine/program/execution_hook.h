@@ -1,5 +1,5 @@
-// Who looks at a step while it runs, or breaks it on purpose: the flight recorder, probes of
-// layers, measurements and faults. An executor calls its hooks in the order in which they were
+// Hooks that observe a step while it runs, or break it on purpose: the flight recorder, layer
+// probes, measurements and faults. An executor calls its hooks in the order in which they were
 // added.
 #pragma once
 
@@ -15,17 +15,18 @@ class Executor;
 class ExecutionHook {
  public:
   virtual ~ExecutionHook() = default;
-  /// Before instruction `index` of the executor's program is run. false: it is left out.
+  /// Called before instruction `index` of the executor's program runs. Returns false to skip it.
   virtual bool before(Executor& executor, std::size_t index, const StepState& state);
-  /// A compute instruction with the scope replica or group has run for a local replica, or for the
-  /// group that begins with it; what it read and wrote is still there.
+  /// Called after a compute instruction of scope replica or group has run for a local replica, or
+  /// for the group that begins with that replica. Its inputs and outputs are still in memory.
   virtual void ran(Executor& executor, std::size_t index, int replica);
-  /// Training passes (not Executor::run_forward): `index` is behind, for all replicas that are
-  /// computed together; also where it was left out, or belongs to the last wave only.
+  /// Called in training passes (not in Executor::run_forward) after instruction `index` has run for
+  /// all replicas of the wave, even if it was skipped or runs only in the last wave.
   virtual void after(Executor& executor, std::size_t index, const StepState& state);
-  /// The host waits for a step that was queued.
+  /// Called while the host waits for a queued step.
   virtual void waiting(Executor& executor, std::int64_t step);
-  /// True: it must be called in every step, so none may be replayed from a recording.
+  /// Returns true for a hook that must be called in every step; steps then cannot be replayed from
+  /// a recording.
   virtual bool in_every_step() const { return false; }
 };
 

@@ -1,4 +1,4 @@
-// Set-up of an executor: kernels, reductions, memory. Running is in run.cpp.
+// Set-up of an executor: kernels, reductions, memory. run.cpp runs it.
 #include "engine/program/executor.h"
 
 #include <algorithm>

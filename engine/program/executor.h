@@ -1,8 +1,8 @@
-// Runs a program: repeats each instruction for this rank's replicas, folds and starts reductions,
-// makes them progress in between, and measures what they leave exposed.
+// Runs a program: repeats each instruction for this rank's replicas, folds gradients, starts
+// reductions, drives their progress, and measures how much of their time is exposed.
 //
 // A step allocates nothing. Several executors (training, a smaller last batch, evaluation) may
-// share one Memory: they run one at a time.
+// share one Memory, since they run one at a time.
 #pragma once
 
 #include <array>
@@ -24,48 +24,51 @@ namespace syncnorm {
 class Executor {
  public:
   /// `comm` is the world for training and a self communicator for evaluation. `groups` may be null
-  /// where the program has no statistics reductions. On a device with memory of its own, `comm` and
-  /// the groups' communicators queue on it (queued_reduction.h). `force_reductions`: they do so for
-  /// a single rank, too. Collective over `comm`.
+  /// if the program has no statistics reductions. On a device with its own memory, the collectives
+  /// of `comm` and of the groups are queued on the device (queued_reduction.h); `force_reductions`
+  /// queues them for a single rank, too. Collective over `comm`.
   Executor(Program program, Device& device, Communicator& comm, const Placement& placement,
            const StatisticsGroups* groups, ReductionAlgorithm algorithm, Memory& memory,
            bool force_reductions = false);
 
-  /// Runs the whole program. `prepare`: also the instructions that only parameters feed (weights
-  /// packed, running statistics converted).
+  /// Runs the whole program. `prepare` includes the instructions that depend only on parameters
+  /// (packing weights, converting running statistics).
   void run(const StepState& state, const BatchView& batch, bool prepare = true) {
     load(batch);
     run_loaded(state, prepare);
   }
-  /// The same in two parts: queues taking the batch, which must stay until that is done; queues
-  /// the rest, which can be recorded (Device::begin_recording) and then replayed on other batches.
+  /// Run run() in two parts: load() queues the batch, which must stay unchanged until it has been
+  /// taken; run_loaded() queues the rest, which can be recorded (Device::begin_recording) and
+  /// replayed on other batches.
   void load(const BatchView& batch);
   void run_loaded(const StepState& state, bool prepare = true);
-  /// Calls `hook`, which must outlive it or be removed, from now on.
+  /// Adds a hook. It must outlive the executor or be removed.
   void add_hook(ExecutionHook& hook) { hooks_.push_back(&hook); }
   void remove_hook(ExecutionHook& hook) { std::erase(hooks_, &hook); }
-  /// True where no hook must be called in every step.
+  /// Returns true if no hook must be called in every step.
   bool can_be_recorded() const;
 
-  /// The reduced loss values of the last run: Σ loss, correct, votes, 0. Evaluation: of this call.
+  /// Returns the loss values of the last run: Σ loss, correct, votes to stop, 0. They are reduced
+  /// over all ranks in training, and this rank's own in evaluation.
   std::array<double, kLossValues> loss() const;
-  /// Where they are, on the device.
+  /// Returns the device address of the loss values.
   const double* loss_values() const;
 
-  /// To be called while the host waits for a step that was queued; calls the hooks. Throws
-  /// PeerLostError when a communicator has failed.
+  /// Calls the hooks while the host waits for a queued step. Throws PeerLostError when a
+  /// communicator has failed.
   void follow(std::int64_t step);
-  /// After a PeerLostError: ends the reductions that hang on the device.
+  /// Ends the reductions that hang on the device after a PeerLostError.
   void give_up();
-  /// The reduction that the device has started and not finished, as ", in ..."; "" for none.
+  /// Returns the reduction that the device has started but not finished, as ", in ..."; "" for
+  /// none.
   std::string where() const;
 
-  /// Runs the forward pass alone, leaving the running statistics as they are, and shows `see` each
-  /// compute instruction once it has run for a local replica, while its arguments are still there.
-  /// Collective like run(). Changes no state but the arena and the packed weights.
+  /// Runs the forward pass alone without updating running statistics, and calls `see` after each
+  /// compute instruction for every local replica, while its arguments are still in memory.
+  /// Collective like run(). Changes no state except the arena and the packed weights.
   using SeeFunction = std::function<void(std::size_t instruction, int replica)>;
   void run_forward(StepState state, const BatchView& batch, const SeeFunction& see);
-  /// The layer and operation of an instruction.
+  /// Returns the layer and operation of an instruction.
   std::string instruction_name(int index) const;
 
   const Program& program() const { return program_; }
@@ -73,21 +76,21 @@ class Executor {
   const LocalReplicas& replicas() const { return replicas_; }
   const TensorMemory& tensors() const { return tensors_; }
   BatchInput& input() { return *input_; }
-  /// True: steps and reductions are queued on a device with memory of its own, and run beside the
-  /// host. False: run() returns when they are done.
+  /// Returns true if steps and reductions are queued on a device with its own memory and run
+  /// asynchronously. Otherwise run() returns when they are done.
   bool queued() const { return queued_; }
   void clear_arena() { device_.zero(memory_.arena.data(), memory_.arena.bytes()); }
-  /// The reductions and their costs; by index in program().reductions.
+  /// The reductions and their costs, indexed as program().reductions.
   Reductions& reductions() { return reductions_; }
   const Reductions& reductions() const { return reductions_; }
-  /// Only the convolutions and linear layers of a step, back to back, on what its tensors hold: the
-  /// limit that a step's time is compared with.
+  /// Runs only the convolutions and linear layers of a step, back to back, on whatever their
+  /// tensors hold: a lower bound to which a step's time is compared.
   void run_limit(const StepState& state, const BatchView& batch);
 
  private:
   struct Step {
-    std::vector<Kernel*> kernels;  // per local replica; one entry for once, group and merged
-    std::vector<Kernel*> merges;   // of gradients in slots of the fold, per output; or empty
+    std::vector<Kernel*> kernels;  // per local replica; one entry for scopes once, group and merged
+    std::vector<Kernel*> merges;   // add gradients of fold slots, per output; may be empty
   };
   void compile_kernels();
   void reserve();

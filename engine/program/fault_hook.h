@@ -1,4 +1,4 @@
-// Where a step can be broken on purpose: the first operation that makes activations, and the first
+// Injects faults into a step: at the first instruction that makes activations, and at the first
 // reduction of a kind.
 #pragma once
 
@@ -18,7 +18,7 @@ class FaultHook final : public ExecutionHook {
 
  private:
   Faults& faults_;
-  std::size_t forward_ = 0;  // the instruction behind which the place `forward` is
+  std::size_t forward_ = 0;  // the instruction after which the fault point `forward` lies
 };
 
 }  // namespace syncnorm

@@ -1,4 +1,4 @@
-// Tells the flight recorder of every instruction, so that the watchdog sees progress.
+// Reports every instruction to the flight recorder, so that the watchdog sees progress.
 #pragma once
 
 #include <vector>
@@ -11,11 +11,11 @@ namespace syncnorm {
 
 class FlightHook final : public ExecutionHook {
  public:
-  /// For `executor` alone, whose instructions it names. `recorder` must outlive it.
+  /// The hook serves only `executor`, whose instructions it names. `recorder` must outlive it.
   FlightHook(FlightRecorder& recorder, const Executor& executor);
 
   bool before(Executor& executor, std::size_t index, const StepState& state) override;
-  /// Queued reductions: what the device has started and finished since the last call.
+  /// Records which queued reductions the device has started and finished since the last call.
   void waiting(Executor& executor, std::int64_t step) override;
 
  private:

@@ -163,7 +163,8 @@ void emit_loss(Emission& e, int logits) {
 
 void emit_forward(Emission& e) {
   Forward(e).run();
-  // Dropout in front of nothing, or a flatten of a vector, leaves the logits to an earlier value.
+  // A last layer without a unit (unused dropout, flatten of a vector) leaves the logits in an
+  // earlier value.
   if (e.program.options.mode != ProgramMode::statistics)
     emit_loss(e, e.value_in(e.units.back().output, Storage::f32));
 }

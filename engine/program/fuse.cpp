@@ -1,5 +1,5 @@
-// Fusion: a norm takes in the residual add and the ReLU behind it, so that forward and backward
-// touch their tensors once. Forward and backward are both emitted from the fused unit.
+// Fusion: a norm absorbs the residual add and the ReLU after it, so that forward and backward pass
+// read and write their tensors once. Both passes are emitted from the fused unit.
 #include <algorithm>
 
 #include "engine/program/passes.h"
@@ -39,7 +39,8 @@ void fuse(const Graph& graph, std::vector<Unit>& units) {
     if (next < units.size() && is<AddLayer>(graph, units[next])) {
       const int other =
           units[next].input == units[i].output ? units[next].residual : units[next].input;
-      // The other summand must be computed by now: of two norms that meet, the later one fuses.
+      // The other summand must already be computed: of two norms whose outputs are added, the later
+      // one fuses.
       const bool ready =
           other == 0 || std::any_of(units.begin(), units.begin() + static_cast<long>(i),
                                     [&](const Unit& n) { return n.output == other; });

@@ -32,7 +32,7 @@ std::vector<int> Gradients::gathered(const Unit& unit, std::size_t most) {
 }
 
 int Gradients::like(int v, const std::string& suffix) {
-  // Operations on activations write gradients as they read activations, that of an image too.
+  // Gradients have the storage in which operations read the activation; images are converted, too.
   return e_.add_values(e_.layer(v).name + suffix, v,
                        v == 0 ? e_.program.options.storage : e_.storage(v));
 }

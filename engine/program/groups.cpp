@@ -1,5 +1,5 @@
-// Communicators of groups that span ranks are made in ascending order of groups: a rank shares at
-// most its first group with ranks below and its last with ranks above, so the order cannot
+// Communicators of groups that span ranks are made in ascending order of groups. A rank shares at
+// most its first group with lower ranks and its last with higher ranks, so this order cannot
 // deadlock.
 #include "engine/program/groups.h"
 

@@ -1,4 +1,4 @@
-// Which replicas share normalization statistics, seen from one rank.
+// The groups of replicas that share normalization statistics, as one rank sees them.
 #pragma once
 
 #include <memory>
@@ -10,14 +10,14 @@ namespace syncnorm {
 
 /// One group of replicas of which this rank hosts some.
 struct LocalGroup {
-  Interval members;              // all of its replicas, global indices
-  Interval local;                // those hosted here, global indices
-  Communicator* comm = nullptr;  // of the ranks that host the group
-  std::vector<Interval> blocks;  // leaves of each of those ranks, counted from members.begin
+  Interval members;              // all replicas of the group, global indices
+  Interval local;                // those on this rank, global indices
+  Communicator* comm = nullptr;  // the ranks that host the group
+  std::vector<Interval> blocks;  // leaves of each of those ranks, relative to members.begin
 };
 
-/// All groups of `size` consecutive replicas that touch this rank, ascending. A group inside one
-/// rank communicates with nobody. Collective over `world`: every rank makes it at the same point.
+/// All groups of `size` consecutive replicas that have a replica on this rank, ascending. A group
+/// within one rank does not communicate. The constructor is collective over `world`.
 class StatisticsGroups {
  public:
   StatisticsGroups(Communicator& world, const Placement& placement, int size);

@@ -1,4 +1,5 @@
-// Lowering: graph layers to units, and the check that batch normalization is defined everywhere.
+// Lowering: turns graph layers into units, and checks that batch normalization is defined
+// everywhere.
 #include <algorithm>
 
 #include <fmt/format.h>
@@ -9,7 +10,8 @@
 namespace syncnorm {
 namespace {
 
-/// The variance of one value is zero and its unbiased estimate undefined: refuse it from shapes.
+/// Refuses, from shapes alone, a norm over one value: its variance is zero, its unbiased estimate
+/// undefined.
 void check_values_per_channel(const Graph& graph, const ProgramOptions& options, int layer) {
   if (options.mode == ProgramMode::evaluation || options.norm.traits().one_value) return;
   const Layer& norm = graph.layers[static_cast<std::size_t>(layer)];

@@ -12,7 +12,7 @@
 namespace syncnorm {
 namespace {
 
-/// What is not finite among some values, and the range of the others.
+/// Counts the values that are not finite, and the range of the others.
 struct Census {
   std::size_t total = 0, bad = 0;
   double lowest = std::numeric_limits<double>::infinity(), highest = -lowest;
@@ -49,7 +49,7 @@ Census census(const std::vector<std::byte>& data, char element) {
   return found;
 }
 
-/// What is wrong with an instruction's output of one replica; "" if nothing.
+/// Describes the nonfinite values in an instruction's output for one replica; "" for none.
 std::string nonfinite_output(const Executor& executor, const Instruction& instruction,
                              int replica) {
   for (std::size_t a = static_cast<std::size_t>(instruction.first_output);

@@ -1,8 +1,9 @@
-// Overlap in the forward pass: what does not depend on a statistics reduction runs before its wait.
+// Overlap in the forward pass: instructions that do not depend on a statistics reduction run before
+// its wait.
 //
-// In a residual block that is the convolution of the projection shortcut, which runs under the
+// In a residual block this is the convolution of the projection shortcut, which runs under the
 // first norm's reduction; with parallel branches it is the other branch, up to its own next
-// reduction. Weights that have to be packed before the next reduction are packed here as well.
+// reduction. Weights needed before the next reduction are packed here, too.
 #include <algorithm>
 #include <set>
 
@@ -24,7 +25,7 @@ class Overlap {
   }
 
  private:
-  /// A part of a tensor stands for the whole.
+  /// Returns the tensor of which `tensor` is a view, or itself.
   int whole(int tensor) const {
     const int w = program_.tensors[static_cast<std::size_t>(tensor)].whole;
     return w < 0 ? tensor : w;
@@ -53,13 +54,13 @@ class Overlap {
       if (instruction.args[a] >= 0) tensors.insert(whole(instruction.args[a]));
   }
 
-  /// Moves independent instructions in front of the wait at `at`, up to one start of another
-  /// reduction, and returns how many.
+  /// Moves independent instructions before the wait at `at`, up to one start of another reduction.
+  /// Returns their number.
   std::size_t hoist(std::size_t at, std::set<int>& started) {
     std::set<int> blocked, read;
     add_outputs(list_[at], blocked);
     std::vector<std::size_t> moved, packs;
-    bool far = false;  // behind the next reduction
+    bool far = false;  // past the next reduction
     for (std::size_t k = at + 1; k < list_.size(); ++k) {
       const Instruction& instruction = list_[k];
       const bool start = instruction.kind == InstructionKind::reduce_start;
@@ -70,7 +71,7 @@ class Overlap {
         continue;
       }
       if (instruction.pass == Pass::prepare && far) {
-        packs.push_back(k);  // moved with its reader or not at all
+        packs.push_back(k);  // moves only together with its reader
         continue;
       }
       moved.push_back(k);

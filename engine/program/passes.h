@@ -8,7 +8,7 @@
 
 namespace syncnorm {
 
-/// An operation on values (outputs of graph layers) before it becomes instructions.
+/// One or several fused layers before they become instructions. A value is the output of a layer.
 struct Unit {
   int layer = 0;      // the graph layer that names it and holds its parameters
   int input = -1;     // value
@@ -18,39 +18,42 @@ struct Unit {
   int message = -1;   // norm: the message of its statistics, see share()
 };
 
-/// Batch norms that send their sums together; the reduction stands where the last one's are ready.
+/// Batch norms that send their sums together, in a reduction that starts when the last sums are
+/// ready.
 struct Message {
   std::vector<std::size_t> units;  // ascending
-  int leaf = -1, result = -1;      // of the forward pass: the sums of all of them
+  int leaf = -1, result = -1;      // sums of all units, in the forward pass
 };
 
-/// lower.cpp: one unit per layer that computes something. A flatten of a 1×1 map is the same value
-/// (`alias[v]` is the value that stands for v). Checks that every batch norm has enough values.
+/// lower.cpp: makes one unit per layer that computes something. A layer that does not, such as the
+/// flatten of a 1×1 map, shares the value of its input: `alias[v]` replaces v. Throws InputError if
+/// a batch norm has one value per channel.
 std::vector<Unit> lower(const Graph& graph, const ProgramOptions& options, std::vector<int>& alias);
 
-/// fuse.cpp: norm + residual add + ReLU become one unit where nothing else reads what is between.
+/// fuse.cpp: fuses norm + residual add + ReLU into one unit if nothing else reads the values
+/// between.
 void fuse(const Graph& graph, std::vector<Unit>& units);
 
-/// share.cpp: gives every batch norm a message, and one message to those whose sums are ready
-/// together.
+/// share.cpp: gives every batch norm a message; norms whose sums are ready together share one.
 std::vector<Message> share(const Graph& graph, const ProgramOptions& options,
                            std::vector<Unit>& units);
 
-/// What the emitting passes share: the program that grows, and which tensor holds which value.
+/// State of the emitting passes: the growing program, and the tensor of each value.
 struct Emission {
   const Graph& graph;
   Device& device;
   Program& program;
   std::vector<Unit> units;
   std::vector<int> value;             // tensor of each value, or -1
-  std::vector<int> converted;         // the same in the other storage, where something reads it
-  std::vector<int> parameter_tensor;  // of each graph parameter
+  std::vector<int> converted;         // the same in the other storage, if something reads it
+  std::vector<int> parameter_tensor;  // per graph parameter
   std::vector<int> gradient_tensor;
 
   std::vector<Message> messages;
 
-  // Kept by the forward pass for the backward one, per unit. Of a batch norm: its own sums, those
-  // of the group, the correction of batch renormalization, the totals of an L1 or L∞ deviation.
+  // Tensors that the forward pass keeps for the backward pass, per unit. Batch norm has: its own
+  // sums (`moments`), the group's (`total`), the correction of batch renormalization, the totals of
+  // an L1 or L∞ deviation.
   struct Saved {
     int running_mean = -1, running_var = -1;
     int mean = -1, inv_std = -1, moments = -1, total = -1, correction = -1;
@@ -64,23 +67,24 @@ struct Emission {
 
   int add_tensor(std::string name, std::size_t bytes, Per per, Space space = Space::arena,
                  char element = 'f');
-  /// One that never shares its place in the arena.
+  /// Adds an arena tensor that never shares its memory.
   int add_persistent(std::string name, std::size_t bytes, Per per, char element);
-  /// A part of tensor `whole`, from byte `within`; it has no place of its own.
+  /// Adds a view of tensor `whole` that starts at byte `within`; it has no memory of its own.
   int add_view(int whole, std::string name, std::size_t bytes, std::size_t within);
-  /// A tensor for the samples of a replica of `v` or of its gradient.
+  /// Adds a tensor for value `v` of one replica's samples, or for its gradient.
   int add_values(std::string name, int v, Storage storage);
-  /// How value `v` is stored.
+  /// Returns the storage of value `v`.
   Storage storage(int v) const;
-  /// The tensor of value `v` as it is stored in `wanted`; forward pass: converts it at first use.
+  /// Returns the tensor of value `v` in storage `wanted`; the forward pass converts it at first
+  /// use.
   int value_in(int v, Storage wanted);
   int stored_value(int v) { return v < 0 ? -1 : value_in(v, program.options.storage); }
-  /// The tensors that a unit reads, and a new one for what it writes, as activations are stored.
+  /// The tensors that a unit reads, and a new one for its output, in the storage of activations.
   int input(const Unit& unit) { return stored_value(unit.input); }
   int residual(const Unit& unit) { return stored_value(unit.residual); }
   int output(const Unit& unit);
   int sample_ids();
-  /// `op` on activations as this program stores them.
+  /// Returns `op` for the storage of this program's activations.
   template <class ActivationOp>
   ActivationOp stored(ActivationOp op) const {
     op.storage = program.options.storage;
@@ -93,21 +97,21 @@ struct Emission {
     const auto list = tensor_list<O>(operands);
     return append(pass, scope, layer, op, {list.begin(), list.end()}, kInputs<O>);
   }
-  /// Sums `leaf` over the replicas that share statistics: a start and a wait, or nothing at all.
-  /// Returns the tensor that holds the sum.
+  /// Emits the sum of `leaf` over the replicas that share statistics: a start and a wait, or
+  /// nothing if each replica has its own. Returns the tensor of the sum.
   int emit_statistics_reduction(Pass pass, const std::string& layer, int leaf, std::size_t count,
                                 Combine combine = Combine::sum);
-  bool batch_statistics() const;  // are taken by this program
+  bool batch_statistics() const;  // true if this program computes them
   const Layer& layer(int v) const { return graph.layers[static_cast<std::size_t>(v)]; }
   const Shape& shape(int v) const { return layer(v).shape; }
   const std::string& name(const Unit& unit) const { return layer(unit.layer).name; }
   int parameter(const Unit& unit, ParameterRole role) const;
   int parameter_gradient(const Unit& unit, ParameterRole role) const;
-  Scope scope() const;  // of operations that know no replicas
+  Scope scope() const;  // of operations that may merge replicas
   int samples() const;
   ConvShape conv_shape(const Unit& unit) const;
   PoolShape pool_shape(const Unit& unit) const;
-  bool trained(int parameter) const;  // a graph parameter that gets a gradient
+  bool trained(int parameter) const;  // true if the graph parameter gets a gradient
 
  private:
   Instruction& append(Pass pass, Scope scope, const std::string& layer, const Op& op,
@@ -117,16 +121,17 @@ struct Emission {
 void emit_forward(Emission& emission);   // forward.cpp
 void emit_backward(Emission& emission);  // backward.cpp
 
-/// overlap.cpp: moves what does not depend on a forward statistics reduction in front of its wait.
+/// overlap.cpp: moves instructions that do not depend on a forward statistics reduction before its
+/// wait.
 void overlap_forward(Program& program);
 
-/// schedule.cpp: moves weight gradients under statistics reductions, lays the parameters out in the
-/// order in which their gradients become complete, and starts each bucket behind its last gradient.
+/// schedule.cpp: moves weight gradients under statistics reductions, lays out the parameters in the
+/// order in which their gradients are complete, and starts each bucket after its last gradient.
 void schedule(Emission& emission);
 
-/// allocate.cpp: gives arena tensors places for `wave` replicas and `groups` groups computed
-/// together, out of `replicas` local replicas; tensors whose lives overlap do not. Returns the
-/// size.
+/// allocate.cpp: assigns offsets to arena tensors for `wave` replicas and `groups` groups computed
+/// together, out of `replicas` local replicas; tensors with overlapping lifetimes do not overlap.
+/// Returns the size of the arena in bytes.
 std::size_t allocate(Program& program, int wave, int groups, int replicas);
 
 }  // namespace syncnorm

@@ -1,4 +1,4 @@
-// Formatting of instructions.
+// Formats instructions as text.
 #include "engine/program/plan_text.h"
 
 #include <algorithm>

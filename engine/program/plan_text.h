@@ -1,4 +1,4 @@
-// The compiled step as a page of text: `syncnorm plan`.
+// The text that `syncnorm plan` prints: the compiled step.
 #pragma once
 
 #include <string>
@@ -7,8 +7,8 @@
 
 namespace syncnorm {
 
-/// Every instruction with its shapes, the bytes it reads and writes per replica, and the reductions
-/// in flight while it runs; then the memory.
+/// Returns every instruction with its shapes, the bytes it reads and writes per replica, and the
+/// reductions in flight while it runs; then the memory.
 std::string plan_text(const Executor& executor, const Memory& memory);
 
 }  // namespace syncnorm

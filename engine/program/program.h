@@ -1,9 +1,9 @@
-// A training step (or an evaluation) as a flat list of instructions over named tensors.
+// A training step or an evaluation as a flat list of instructions over named tensors.
 //
-// The list is the same on every rank; only how many replicas each instruction is repeated for, and
-// so the size of the arena, depends on the placement. Instructions name tensors by index, tensors
-// live in spaces, and a space gets its base address when the program is run: the same program can
-// run on the live parameters or on a copy.
+// The list is the same on every rank. Only the number of replicas for which an instruction is
+// repeated, and thus the size of the arena, depends on the placement. Instructions refer to tensors
+// by index, tensors lie in spaces, and a space gets its base address when the program runs: the
+// same program can run on the live parameters or on a copy.
 #pragma once
 
 #include <cstddef>
@@ -17,10 +17,10 @@
 namespace syncnorm {
 
 enum class Space {
-  arena,      // activations, gradients of activations, statistics: placed by allocate.cpp
+  arena,      // activations, their gradients, statistics; offsets from allocate.cpp
   packed,     // convolution weights in the device's layout
   parameter,  // f32, flat
-  gradient,   // f32, flat, one copy per stack place of the fold plan
+  gradient,   // f32, flat, one copy per slot of the fold plan
   running,    // running statistics, one set per group of replicas
   averaged,   // running statistics for evaluation, one set
   image,      // the batch
@@ -28,26 +28,26 @@ enum class Space {
   sample_id,
 };
 
-/// What a tensor has one copy of; `replica` and `group` persist, `wave_*` live within one pass over
-/// the replicas that are computed together.
+/// Number of copies of a tensor. `replica` and `group` copies persist; `wave_*` copies live during
+/// one pass over the replicas that are computed together.
 enum class Per { once, wave_replica, wave_group, replica, group };
 
 struct Tensor {
   std::string name;
   Space space = Space::arena;
-  std::size_t bytes = 0;  // of one copy
+  std::size_t bytes = 0;  // per copy
   Per per = Per::wave_replica;
   std::size_t offset = 0;   // in the space, bytes
   std::size_t stride = 0;   // from one copy to the next, bytes
-  bool persistent = false;  // arena: never shares its place
+  bool persistent = false;  // arena: never shares its memory
   char element = 'f';       // 'f' f32, 'h' bf16, 'd' f64, 'o' other
-  int whole = -1;           // arena: the tensor that this one is a part of,
-  std::size_t within = 0;   // from this byte
+  int whole = -1;           // arena: the tensor of which this one is a view,
+  std::size_t within = 0;   // starting at this byte
 };
 
 enum class InstructionKind { compute, reduce_start, reduce_wait };
-/// How often a compute instruction runs: once per program, for each replica, each group of replicas
-/// that share statistics, or once for all samples of the rank's replicas together.
+/// Repetition of a compute instruction: once per program, for each replica, for each group of
+/// replicas that share statistics, or once for the samples of all the rank's replicas together.
 enum class Scope { once, replica, group, merged };
 enum class Pass { prepare, forward, backward };
 
@@ -58,7 +58,7 @@ struct Instruction {
   std::string layer;
   Op op;                    // for a full replica
   std::vector<int> args;    // tensor indices in the order of ops.h; -1: absent
-  int first_output = 0;     // args from here on are written
+  int first_output = 0;     // args from this index on are written
   int reduction = -1;       // reduce_start, reduce_wait
   bool deferrable = false;  // wgrad: may run later, under a reduction
 };
@@ -75,30 +75,28 @@ struct ReductionSpec {
   Combine combine = Combine::sum;
 };
 
-/// One running pair: where the statistics of a norm layer lie in `running` and `averaged`, in
-/// floats.
+/// Offsets of a norm layer's running mean and variance in `running` and `averaged`, in floats.
 struct RunningSlot {
   int layer = 0;
   int channels = 0;
   std::size_t mean = 0, variance = 0;
-  int totals = -1;  // mode statistics: f64 [2C+1] per group, the sums of all batches so far
+  int totals = -1;  // mode statistics: f64 [2C+1] per group, the sums over all batches so far
 };
 
-/// `statistics`: the forward pass alone, with the batch's statistics, which are added up over the
-/// batches that are run (RunningSlot::totals).
+/// `statistics` runs only the forward pass, with batch statistics, and sums them over the batches
+/// (RunningSlot::totals).
 enum class ProgramMode { training, evaluation, statistics };
 
 struct ProgramOptions {
   ProgramMode mode = ProgramMode::training;
   int replicas = 1;
   int batch_per_replica = 1;
-  int global_samples = 1;            // the gradient is the mean over these
-  std::vector<int> replica_samples;  // of every replica, for a smaller last batch; empty: all full
+  int global_samples = 1;            // the gradient is the mean over these samples
+  std::vector<int> replica_samples;  // per replica, for a smaller last batch; empty: all full
   NormConfig norm;
   double label_smoothing = 0.0;
   bool merge_replicas = false;  // reduction: fastest
-  // How activations and their gradients are stored. Images, the inputs of linear layers and logits
-  // are f32.
+  // Storage of activations and their gradients. Images, inputs of linear layers and logits are f32.
   Storage storage = Storage::f32;
   std::size_t first_bucket_bytes = std::size_t{1} << 20;
   std::size_t bucket_bytes = std::size_t{25} << 20;
@@ -112,9 +110,9 @@ struct Program {
   std::vector<ReductionSpec> reductions;
   std::vector<std::size_t> parameter_offset;  // per graph parameter, in floats
   std::size_t parameter_floats = 0;
-  std::size_t trained_floats = 0;  // the first of them; the others are frozen
+  std::size_t trained_floats = 0;  // the first ones; the others are frozen
   std::vector<RunningSlot> running;
-  std::size_t running_floats = 0;  // of one set
+  std::size_t running_floats = 0;  // per set
   std::size_t packed_bytes = 0;
   int loss_reduction = -1;
   int loss_tensor = -1;  // f64 [4] per replica: Σ loss, correct, votes to stop, unused

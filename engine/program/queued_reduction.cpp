@@ -6,7 +6,7 @@
 namespace syncnorm {
 namespace {
 
-/// Calls go to `queue` while this lives.
+/// Directs calls to `queue` during its lifetime.
 class OnQueue {
  public:
   OnQueue(Device& device, Queue queue) : device_(device), before_(device.use_queue(queue)) {}
@@ -117,7 +117,7 @@ class QueuedReduction final : public StepReduction {
     if (marks_ != nullptr) device_.write(&(marks_->*which), &number, sizeof number);
   }
 
-  /// One rank: its subtrees are the whole tree.
+  /// Folds without communication: a single rank has the whole tree.
   void fold_here(const void* inputs, void* result) {
     if (local_fold_ != nullptr)
       run(*local_fold_, inputs, result);
@@ -131,8 +131,8 @@ class QueuedReduction final : public StepReduction {
     run(*combine_fold_, received_.data(), result);
   }
 
-  /// Both collectives are queued at once, in the same order on every rank, so they need no
-  /// communicator of their own (as those of comm/reduction.h do).
+  /// Queues both collectives at once, in the same order on every rank. They therefore need no
+  /// communicators of their own, unlike those of comm/reduction.h.
   void exchange_slices(const T* subtrees, std::span<T> result) {
     const std::size_t own_subtrees = plan_.local.subtrees.size();
     if (own_subtrees > 1) subtrees = pack(subtrees);
@@ -142,7 +142,7 @@ class QueuedReduction final : public StepReduction {
     comm_.start_all_gather<T>(*request_, slice_.as<T>(), result, plan_.slice_counts);
   }
 
-  /// Slices of one destination lie together: for each rank, its slice of every subtree.
+  /// Packs the slices by destination: for each rank, its slice of every subtree.
   const T* pack(const T* subtrees) {
     T* to = packed_.as<T>().data();
     std::size_t at = 0;

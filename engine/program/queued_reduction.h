@@ -1,6 +1,6 @@
-// One sum over the leaves of a tree, every step, on a device: folds, copies and collectives are
-// queued on its communication queue, ordered with the compute queue by events, and the host waits
-// for nothing. The same order of additions, so the same bits, as comm/reduction.h.
+// One sum over the leaves of a tree, every step, on a device. Folds, copies and collectives are
+// queued on its communication queue and ordered with the compute queue by events; the host never
+// waits. The order of additions, and so every bit, is the same as in comm/reduction.h.
 #pragma once
 
 #include <memory>
@@ -14,21 +14,21 @@
 
 namespace syncnorm {
 
-/// What one reduction is made of.
+/// The parameters of one reduction.
 struct QueuedReductionOptions {
   std::vector<Interval> blocks;  // leaves of each rank of the communicator
   std::size_t count = 0;         // values per leaf
   ReductionAlgorithm algorithm = ReductionAlgorithm::tree;
   Combine combine = Combine::sum;
-  std::size_t stride = 0;  // between this rank's inputs, values
+  std::size_t stride = 0;  // from one of this rank's inputs to the next, values
   bool folded = false;     // the inputs are the plan's subtrees, not its leaves
-  bool forced = false;     // send even where there is only one rank: to measure what it costs
-  int number = 0;          // for the marks, from 1
+  bool forced = false;     // send even with only one rank, to measure the cost
+  int number = 0;          // the reduction's number in the marks, from 1
 };
 
-/// `comm`'s collectives must be queued on `device`'s communication queue (make_nccl_communicator);
-/// of a single rank nothing is asked, unless `forced`. `marks` may be null. All must outlive the
-/// reduction. T: float or double.
+/// Makes a reduction of T, float or double. `comm` must queue its collectives on the communication
+/// queue of `device` (make_nccl_communicator); with a single rank it is used only if `forced`.
+/// `marks` may be null. All must outlive the reduction.
 template <class T>
 std::unique_ptr<StepReduction> make_queued_reduction(Device& device, Communicator& comm,
                                                      const QueuedReductionOptions& options,

@@ -1,5 +1,4 @@
-// See reductions.h. The host's reductions are here, those of a device's queues in
-// queued_reduction.cpp.
+// See reductions.h. The host's reductions are here, queued ones in queued_reduction.cpp.
 #include "engine/program/reductions.h"
 
 #include "base/clock.h"
@@ -8,7 +7,7 @@
 namespace syncnorm {
 namespace {
 
-/// Carried out by the host, whose memory holds the leaves.
+/// A reduction computed by the host, whose memory holds the leaves.
 template <class T>
 class HostReduction final : public StepReduction {
  public:
@@ -37,7 +36,7 @@ class HostReduction final : public StepReduction {
 
  private:
   Reduction<T> reduction_;
-  bool folded_;  // the leaves are subtrees already
+  bool folded_;  // the leaves already are subtrees
   std::vector<T*> leaves_;
 };
 
@@ -100,7 +99,7 @@ void Reductions::wait(int index) {
   const auto begin = Clock::now();
   for (const auto& reduction : entries_[static_cast<std::size_t>(index)].by_group)
     reduction->wait();
-  progress();  // takes what has landed off the list
+  progress();  // removes completed reductions from the list
   add_exposed(index, begin);
 }
 

@@ -1,8 +1,8 @@
-// The reductions of a program on one rank: the sums over replicas that a step starts, makes
-// progress and waits for, and what each of them cost.
+// The reductions of a program on one rank: sums over replicas that a step starts, drives and waits
+// for, and their costs.
 //
-// Where a device has memory of its own, reductions are queued on it; elsewhere the host carries
-// them out. The constructor of Reductions asks once; StepReduction is the seam.
+// Reductions are queued on a device with its own memory; otherwise the host computes them. The
+// constructor of Reductions chooses once; StepReduction is the common interface.
 #pragma once
 
 #include <memory>
@@ -17,30 +17,30 @@
 
 namespace syncnorm {
 
-/// Where the device says how far its communication queue is: in the host's memory, so that it can
-/// be read while the device hangs.
+/// The progress of a device's communication queue. It lies in host memory, so that it can be read
+/// while the device hangs.
 struct ReductionMarks {
-  std::int32_t started = 0, finished = 0;  // number of the reduction, from 1, of the last one
+  std::int32_t started = 0, finished = 0;  // number of the last reduction, from 1
 };
 
-/// This rank's leaves of one reduction, or the subtrees they were folded into (gradients), and
-/// where the sum goes; in the device's memory. `result` may be `leaves`. Leaves are overwritten.
+/// The device addresses of one reduction: this rank's leaves, or the subtrees into which they were
+/// folded (gradients), and the result. `result` may equal `leaves`. Leaves are overwritten.
 struct ReductionBuffers {
   void* leaves = nullptr;
   std::size_t stride = 0;  // from one to the next, bytes
   void* result = nullptr;
 };
 
-/// One sum over the leaves of a tree, every step, in the tree's order of additions.
+/// A sum over the leaves of a tree, repeated every step, in the tree's order of additions.
 class StepReduction {
  public:
   virtual ~StepReduction() = default;
-  /// What the buffers holds is computed by what was run, or queued, before. Neither leaves nor
-  /// result may be touched until wait().
+  /// Starts the sum of what previously run or queued work writes into the buffers. Neither leaves
+  /// nor result may be touched until wait().
   virtual void start(const ReductionBuffers& buffers) = 0;
-  /// Whether it is complete; makes progress. A queued one progresses by itself: true.
+  /// Drives progress and returns true if complete. A queued reduction needs no driving: true.
   virtual bool test() = 0;
-  /// What is run, or queued, from now on finds the result.
+  /// Waits: work that is run or queued from now on sees the result.
   virtual void wait() = 0;
   /// Bytes that this rank sends.
   virtual std::size_t bytes_sent() const = 0;
@@ -56,9 +56,9 @@ struct ReductionTimes {
   double total() const { return statistics_forward + statistics_backward + gradient + loss; }
 };
 
-/// Cost of one reduction of the program on this rank, since construction. In flight: from its
-/// start until it was seen to be complete (not measured where it is queued); exposed: spent in
-/// starting and waiting.
+/// Seconds that one reduction of the program cost on this rank, since construction. `in_flight` is
+/// from its start until it was seen to be complete (not measured for queued ones); `exposed` is
+/// spent in starting and waiting.
 struct ReductionTiming {
   double in_flight = 0.0, exposed = 0.0;
 };
@@ -67,21 +67,22 @@ class Reductions {
  public:
   struct Options {
     ReductionAlgorithm algorithm = ReductionAlgorithm::tree;
-    bool forced = false;  // queued: send even where there is only one rank
-    bool queued = false;  // on the device; else the host carries them out
+    bool forced = false;  // queued: send even with only one rank
+    bool queued = false;  // on the device; otherwise the host computes them
   };
 
-  /// None, for a program that only this rank runs.
+  /// No reductions, for a program that only this rank runs.
   Reductions() = default;
-  /// `groups` may be null where no statistics cross replicas. Collective over `comm`. All must
-  /// outlive it.
+  /// `groups` may be null if no statistics cross replicas. Collective over `comm`. All references
+  /// must outlive this.
   Reductions(const Program& program, Device& device, Communicator& comm, const Placement& placement,
              const StatisticsGroups* groups, const Options& options);
 
-  /// How this rank's replicas fold their gradients before start().
+  /// Returns the plan by which this rank's replicas fold their gradients before start().
   const FoldPlan& gradient_plan() const { return gradient_plan_; }
 
-  /// Starts a reduction for every local group of replicas; buffers(g) is that of group g.
+  /// Starts a reduction for every local group of replicas; buffers(g) returns the buffers of group
+  /// g.
   template <class Buffers>
   void start(int index, const Buffers& buffers) {
     const auto begin = Clock::now();
@@ -93,10 +94,10 @@ class Reductions {
     if (!overlap_) wait(index);
   }
   void wait(int index);
-  /// Lets what is in flight go on.
+  /// Drives the reductions in flight.
   void progress();
 
-  /// false: every reduction is waited for where it starts, to measure what overlap is worth. All
+  /// false: waits for every reduction right after its start, to measure the benefit of overlap. All
   /// ranks must agree.
   void set_overlap(bool overlap) { overlap_ = overlap; }
   bool overlaps() const { return overlap_; }
@@ -105,7 +106,8 @@ class Reductions {
   const std::vector<ReductionTiming>& timings() const { return timings_; }  // by index
   std::size_t bytes_sent(int index) const;
 
-  /// Queued ones: how far the device is, null elsewhere; see StepReduction for the others.
+  /// Returns the progress of queued reductions, or null; check() and give_up() are as in
+  /// StepReduction.
   const volatile ReductionMarks* marks() const;
   void check() const;
   void give_up() const;
@@ -113,8 +115,8 @@ class Reductions {
  private:
   struct Entry {
     ReductionKind kind = ReductionKind::loss;
-    std::vector<std::unique_ptr<StepReduction>> by_group;  // a single one of gradients and losses
-    int in_flight = 0;                                     // of the above
+    std::vector<std::unique_ptr<StepReduction>> by_group;  // one entry for gradients and losses
+    int in_flight = 0;                                     // number of them
     Clock::time_point started;
   };
   struct InFlight {
@@ -134,7 +136,7 @@ class Reductions {
   std::vector<InFlight> in_flight_;
   std::vector<ReductionTiming> timings_;
   ReductionTimes times_;
-  Buffer marks_;  // ReductionMarks of a device with queues
+  Buffer marks_;  // ReductionMarks, for a device with queues
 };
 
 }  // namespace syncnorm

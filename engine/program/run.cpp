@@ -1,4 +1,4 @@
-// Running a program, instruction by instruction.
+// Runs a program, instruction by instruction.
 #include <algorithm>
 
 #include <fmt/format.h>
@@ -143,8 +143,8 @@ void Executor::merge_gradients(std::size_t index, int replica, const StepState& 
   }
 }
 
-/// Statistics are summed over the replicas of a group, losses over all, and gradients are folded
-/// over this rank's replicas by then.
+/// Sums statistics over the replicas of a group, and losses over all. Gradients were already folded
+/// over this rank's replicas.
 void Executor::start_reduction(int index) {
   const ReductionSpec& spec = program_.reductions[static_cast<std::size_t>(index)];
   reductions_.start(index, [&](int group) -> ReductionBuffers {

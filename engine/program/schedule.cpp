@@ -1,8 +1,8 @@
-// Scheduling: what runs under which reduction, and when each gradient bucket leaves.
+// Scheduling: decides what runs under which reduction, and when each gradient bucket is sent.
 //
 // A statistics reduction of the backward pass starts as soon as its sums are ready. The weight
-// gradients of the layers above do not depend on it, so they are held back until it has started and
-// run before it is waited for. All ranks start reductions in this one order.
+// gradients of the layers above do not depend on it, so they are postponed until it has started,
+// and run before its wait. All ranks start reductions in this one order.
 #include <algorithm>
 
 #include <fmt/format.h>
@@ -18,7 +18,7 @@ bool starts_backward_statistics(const Program& program, const Instruction& instr
              ReductionKind::backward_statistics;
 }
 
-/// Moves deferrable instructions behind the next start of a backward statistics reduction.
+/// Moves deferrable instructions after the next start of a backward statistics reduction.
 void defer_weight_gradients(Program& program) {
   std::vector<Instruction>& list = program.instructions;
   long last_start = -1;
@@ -39,8 +39,8 @@ void defer_weight_gradients(Program& program) {
   list = std::move(ordered);
 }
 
-/// Gives every parameter its place in the flat buffers, in the order of the last write to its
-/// gradient, so that buckets are contiguous and leave early.
+/// Assigns parameters to the flat buffers in the order of the last write to their gradients, so
+/// that buckets are contiguous and start early.
 void lay_out_parameters(Emission& e) {
   Program& program = e.program;
   std::vector<int> parameter_of(program.tensors.size(), -1);
@@ -61,7 +61,7 @@ void lay_out_parameters(Emission& e) {
   program.trained_floats = at;
   for (std::size_t p = 0; p < program.parameter_offset.size(); ++p) {
     if (program.parameter_offset[p] != kNowhere) continue;
-    program.parameter_offset[p] = at;  // frozen: behind the others
+    program.parameter_offset[p] = at;  // frozen parameters come last
     at += program.parameter_counts[p];
   }
   program.parameter_floats = at;
@@ -72,9 +72,9 @@ struct Bucket {
   std::size_t ready = 0;           // index of the last instruction that writes into it
 };
 
-/// Size of the bucket that begins where `left` of `total` bytes are left: a third of them, within
-/// limits, so that most of the gradient travels while the rest is computed and the last bucket,
-/// which nothing can hide, is small.
+/// Returns the size of the bucket at which `left` of `total` bytes remain: a third of them, within
+/// limits. Most of the gradient is then sent during computation, and the last bucket, which nothing
+/// hides, is small.
 std::size_t bucket_bytes(std::size_t total, std::size_t left, std::size_t most) {
   constexpr std::size_t kLeast = std::size_t{64} << 10;
   return std::min(most, std::max({left / 3, total / 32, kLeast}));

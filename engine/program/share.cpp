@@ -1,9 +1,9 @@
 // Sharing: batch norms whose sums are ready together send them in one message.
 //
-// Where the outputs of two norms meet in a sum (the last norm of a residual block and the one of
-// its projection shortcut), the later norm took in the sum (fuse.cpp) and so needs the earlier
-// one's output, but its statistics do not. The earlier norm then waits for the later one's sums, in
-// both directions, and nothing is lost: what stands between them does not read its output.
+// If the outputs of two norms are added (the last norm of a residual block and the norm of its
+// projection shortcut), the later norm is fused with the addition (fuse.cpp) and needs the output
+// of the earlier one, but its statistics do not. The earlier norm then waits for the later one's
+// sums in both passes, at no cost: nothing between them reads its output.
 #include <algorithm>
 
 #include "engine/program/passes.h"
@@ -11,7 +11,7 @@
 namespace syncnorm {
 namespace {
 
-/// Whether the value `wanted` is computed from `from`, by units before `end`.
+/// Returns true if the value `wanted` is computed from `from` by units before `end`.
 bool depends_on(const std::vector<Unit>& units, std::size_t end, int wanted, int from) {
   std::vector<int> reached = {from};
   const auto is_reached = [&](int value) {

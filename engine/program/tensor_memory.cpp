@@ -31,7 +31,8 @@ LocalReplicas::LocalReplicas(const Program& program, Interval own, int group_siz
 std::byte* TensorMemory::at(int index, int replica) const {
   const Tensor& t = tensor(index);
   std::byte* base = nullptr;
-  // Batches are only read; kernels take one kind of pointer for all arguments.
+  // Casts away const: batches are only read, but kernels take one type of pointer for all
+  // arguments.
   const auto batch = [](const auto* data) {
     return reinterpret_cast<std::byte*>(
         const_cast<std::remove_const_t<std::remove_pointer_t<decltype(data)>>*>(data));

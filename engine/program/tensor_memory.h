@@ -1,8 +1,8 @@
-// Where the tensors of a program lie in memory, for the replicas of one rank.
+// Addresses of a program's tensors, for the replicas of one rank.
 //
-// A tensor lives in a space (arena, parameters, ...); each space is a buffer. TensorMemory are kept
-// once, per replica or per group of replicas, and some only for the replicas that are computed
-// together.
+// A tensor lies in a space (arena, parameters, ...), and each space is a buffer. A tensor has one
+// copy, or one per replica or group of replicas; some have copies only for the replicas that are
+// computed together.
 #pragma once
 
 #include <cstddef>
@@ -17,7 +17,7 @@
 
 namespace syncnorm {
 
-/// The buffers behind the spaces of a program. Sizes only grow.
+/// The buffers of a program's spaces. Sizes only grow.
 struct Memory {
   Mirror parameters;
   Mirror running;  // one set per local group
@@ -29,58 +29,58 @@ struct Memory {
 };
 
 /// Pointers to the batch of this rank's replicas, laid out [local replicas][batch_per_replica]...,
-/// in the host's memory, for the time of a run.
+/// in host memory, valid during a run.
 struct BatchView {
   const float* images = nullptr;
   const std::int32_t* labels = nullptr;
   const std::uint32_t* sample_ids = nullptr;
-  // Instead of images, after BatchInput::make_images() on a device with memory of its own.
+  // Replaces images after BatchInput::make_images() on a device with its own memory.
   const std::uint8_t* pixels = nullptr;
   const ImageMap* maps = nullptr;
 };
 
-/// The replicas of one rank. Those that are computed together are a wave.
+/// The replicas of one rank. A wave is the replicas that are computed together.
 struct LocalReplicas {
-  /// `own`: this rank's replicas; `group_size`: how many replicas share statistics.
+  /// `own` are this rank's replicas; `group_size` replicas share statistics.
   LocalReplicas(const Program& program, Interval own, int group_size);
 
   int group_of(int replica) const { return groups_of[static_cast<std::size_t>(replica)]; }
-  /// The end of the wave that begins with local replica `first`.
+  /// Returns the end of the wave that begins with local replica `first`.
   int wave_end(int first) const { return std::min(first + wave, count); }
 
   int count = 1;
   int wave = 1;
   int groups_in_wave = 1;
-  std::vector<int> samples;       // of each replica
-  std::vector<int> groups_of;     // index of each replica's local group
+  std::vector<int> samples;       // per replica
+  std::vector<int> groups_of;     // index of the local group, per replica
   std::vector<Interval> members;  // replicas of each local group
 };
 
-/// Addresses and values of tensors. Reading a tensor that is not persistent gives what its memory
-/// holds now. All that the constructor takes must outlive this.
+/// Addresses and values of tensors. Reading a tensor that is not persistent returns what its memory
+/// holds now. Everything passed to the constructor must outlive this.
 class TensorMemory {
  public:
-  /// `fold`: how this rank's replicas add their gradients.
+  /// `fold` is the plan by which this rank's replicas add their gradients.
   TensorMemory(const Program& program, Device& device, const Memory& memory,
                const LocalReplicas& replicas, const FoldPlan& fold)
       : program_(program), device_(device), memory_(memory), replicas_(replicas), fold_(fold) {}
 
   void set_batch(const BatchView& batch) { batch_ = batch; }
-  /// Sets the first local replica of the wave that is computed.
+  /// Sets the current wave by its first local replica.
   void set_wave(int first) { wave_ = first; }
   int wave() const { return wave_; }
 
   std::byte* at(int tensor, int replica) const;
-  /// Value `offset` of the flat gradient in slot `slot` of the fold.
+  /// Returns the address of value `offset` of the flat gradient in slot `slot` of the fold.
   float* gradient(std::size_t slot, std::size_t offset) const;
 
   std::vector<std::byte> bytes(int tensor, int replica) const;
-  /// The values of an f64 tensor.
+  /// Returns the values of an f64 tensor.
   std::vector<double> doubles(int tensor, int replica) const;
-  /// The values of an f32 or bf16 tensor.
+  /// Returns the values of an f32 or bf16 tensor.
   std::vector<float> floats(int tensor, int replica) const;
   void zero(int tensor, int replica) const;
-  /// Makes the first value a nan: of a tensor of the present wave, or of what a reduction adds up.
+  /// Sets the first value of a tensor of the current wave, or of a reduction's leaf, to nan.
   void put_nan(int tensor) const;
   void put_nan(const ReductionSpec& reduction) const;
 
@@ -94,7 +94,7 @@ class TensorMemory {
   const Memory& memory_;
   const LocalReplicas& replicas_;
   const FoldPlan& fold_;
-  BatchView batch_;  // where kernels find it
+  BatchView batch_;  // as kernels read it
   int wave_ = 0;
 };
 

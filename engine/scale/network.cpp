@@ -72,11 +72,11 @@ std::string Network::description() const {
 
 const std::vector<Network>& network_profiles() {
   static const std::vector<Network> profiles = {
-      // Kernel TCP between machines on one switch, a rank a machine.
+      // Kernel TCP between machines on one switch, one rank per machine.
       {"ethernet25", {15e-6, 25.0 * kGbit}, {0.5e-6, 80.0 * kGbit}, 1, 3e-6, 30.0 * kGbit},
-      // Verbs between machines on one fabric, a rank a machine.
+      // Verbs between machines on one fabric, one rank per machine.
       {"infiniband200", {1.5e-6, 200.0 * kGbit}, {0.5e-6, 80.0 * kGbit}, 1, 0.3e-6},
-      // Eight GPUs on NVLink, each with an adapter of its own between nodes.
+      // Eight GPUs per node on NVLink, each with its own adapter to other nodes.
       {"nvlink_infiniband", {4e-6, 200.0 * kGbit}, {3e-6, 2400.0 * kGbit}, 8, 0.5e-6},
   };
   return profiles;

@@ -8,7 +8,7 @@
 namespace syncnorm {
 namespace {
 
-/// `bytes` to each of the others in one go.
+/// Returns the messages that send `bytes` to each other rank at once.
 Messages to_all_others(double bytes, const Network& network, int ranks) {
   Messages m;
   m.count = ranks - 1;
@@ -20,7 +20,7 @@ Messages to_all_others(double bytes, const Network& network, int ranks) {
   return m;
 }
 
-/// A round of the ranks that have most to do in it.
+/// Returns the rounds of pairwise exchanges; each is that of the rank with the most work.
 std::vector<Messages> in_pairs(const StepSchedule::Sum& sum, const Network& network, int ranks,
                                bool halving) {
   std::vector<Messages> rounds;
@@ -35,13 +35,13 @@ std::vector<Messages> in_pairs(const StepSchedule::Sum& sum, const Network& netw
     return rounds;
   }
   for (int bit = 1; bit < ranks; bit *= 2) {
-    const int behind = ranks % (2 * bit) - bit;  // ranks of the last subtree, if it is not whole
+    const int behind = ranks % (2 * bit) - bit;  // ranks of the last subtree, if it is not complete
     add(bit, behind > 0 ? (bit + behind - 1) / behind : 1, sum.count);
   }
   return rounds;
 }
 
-/// One rank that runs a schedule.
+/// The timeline of one rank that runs a schedule.
 class Timeline {
  public:
   Timeline(const StepSchedule& schedule, const Network& network, int ranks, int group,
@@ -72,7 +72,7 @@ class Timeline {
   struct Flight {
     std::vector<Messages> rounds;
     std::size_t round = 0;
-    double arrives = 0.0;  // of this round
+    double arrives = 0.0;  // of the current round
     bool in_flight = false;
   };
   static bool is_statistics(const StepSchedule::Sum& sum) {
@@ -86,7 +86,7 @@ class Timeline {
     link_free_ = std::max(now_, link_free_) + m.transfer;
     f.arrives = link_free_ + m.latency;
   }
-  /// Takes what has arrived and begins the next round.
+  /// Receives the current round and starts the next one.
   void receive(Flight& f) {
     const Messages& m = f.rounds[f.round];
     now_ = std::max(now_, f.arrives) + network_.held(m.count, m.bytes);
@@ -150,8 +150,8 @@ std::vector<Messages> rounds_of(const StepSchedule::Sum& sum, const Network& net
   const bool sliced =
       bytes > ReductionPlan::kLargeBytes && sum.count >= static_cast<std::size_t>(ranks);
   const bool power_of_two = std::has_single_bit(static_cast<unsigned>(ranks));
-  // An engine's own sum is taken to go in pairs always; the ranks over a power of two cost a round
-  // on the way in and one on the way out.
+  // Models an engine's own sum as pairwise exchanges. Ranks beyond a power of two cost one more
+  // round before and one after.
   if (algorithm == ReductionAlgorithm::engine) {
     const auto floor = static_cast<int>(std::bit_floor(static_cast<unsigned>(ranks)));
     std::vector<Messages> rounds = in_pairs(sum, network, floor, sliced);

@@ -1,11 +1,11 @@
-// What a step takes on more ranks than there are here: the compiled program's instructions with the
-// times that they take on this machine, and reductions as comm/reduction.h does them, message by
-// message, on a network of network.h.
+// Predicts the time of a step on more ranks than are available: the instructions of the compiled
+// program with their times on this machine, and reductions as comm/reduction.h does them, message
+// by message, on a network of network.h.
 //
-// All ranks do the same at the same time, so one of them is followed: instructions run one after
-// another, a reduction's next round starts when the rank has seen the end of the one before,
-// between two instructions or in its wait. What this leaves out: ranks that are late, links that
-// are shared with others, and the additions of a reduction.
+// All ranks do the same at the same time, so only one is simulated. Instructions run one after
+// another. The next round of a reduction starts when the rank notices the end of the previous one,
+// between two instructions or in its wait. Not modelled: late ranks, links shared with other jobs,
+// and the additions of a reduction.
 #pragma once
 
 #include <string>
@@ -21,7 +21,7 @@ namespace syncnorm {
 struct StepSchedule {
   struct Item {
     InstructionKind kind = InstructionKind::compute;
-    double seconds = 0.0;  // of computing, or of starting a reduction
+    double seconds = 0.0;  // for computing, or for starting a reduction
     int reduction = -1;
   };
   struct Sum {
@@ -35,30 +35,30 @@ struct StepSchedule {
   double computing() const;
 };
 
-/// The schedule of a rank with `replicas` replicas, from a program that was measured on one rank
-/// with `measured` of them: `seconds[i]` for instruction i, `update` for the rest of the step.
+/// Returns the schedule of a rank with `replicas` replicas, from measurements on one rank with
+/// `measured` replicas: `seconds[i]` for instruction i, `update` for the rest of the step.
 StepSchedule schedule_of(const Program& program, const std::vector<double>& seconds, double update,
                          int measured, int replicas);
 
 struct StepPrediction {
   double step = 0.0;        // seconds
-  double statistics = 0.0;  // of which in starting and waiting for sums of statistics,
-  double gradients = 0.0;   // and for all others
+  double statistics = 0.0;  // of which starting and waiting for statistics reductions,
+  double gradients = 0.0;   // and for all other reductions
 };
 
-/// On `ranks` ranks; statistics are shared by `group` consecutive ones (1: not at all), which must
-/// divide them.
+/// Predicts a step on `ranks` ranks. `group` consecutive ranks share statistics (1: none); it must
+/// divide `ranks`.
 StepPrediction predict(const StepSchedule& schedule, const Network& network, int ranks, int group,
                        ReductionAlgorithm algorithm);
 
-/// The messages of one reduction as one rank sees them.
+/// The messages of one round of a reduction on one rank.
 struct Messages {
   int count = 0;          // sent, and as many received
-  double bytes = 0.0;     // of all of them
+  double bytes = 0.0;     // of all messages together
   double transfer = 0.0;  // seconds on the rank's link
-  double latency = 0.0;   // of the slowest
+  double latency = 0.0;   // of the slowest message
 };
-/// Round by round, over `ranks` consecutive ranks with one subtree each.
+/// Returns the rounds of a reduction over `ranks` consecutive ranks with one subtree each.
 std::vector<Messages> rounds_of(const StepSchedule::Sum& sum, const Network& network, int ranks,
                                 ReductionAlgorithm algorithm);
 

@@ -1,4 +1,4 @@
-// Whole-or-nothing folders, and reading them with suspicion.
+// Writes checkpoint folders atomically, and reads them without trusting their content.
 #include "engine/state/checkpoint.h"
 
 #include <zlib.h>
@@ -28,7 +28,7 @@ constexpr const char* kManifest = "manifest.json";
 
 std::string checksum(const std::string& bytes) {
   uLong crc = crc32(0L, Z_NULL, 0);
-  // zlib takes 32-bit lengths.
+  // zlib takes 32-bit lengths, so long files are hashed in parts.
   constexpr std::size_t kMost = std::size_t{1} << 30;
   for (std::size_t at = 0; at < bytes.size(); at += kMost)
     crc = crc32(crc, reinterpret_cast<const Bytef*>(bytes.data() + at),
@@ -73,7 +73,7 @@ Json manifest_of(const Checkpoint& c) {
   return manifest;
 }
 
-/// Returns the bytes written.
+/// Writes all files and the manifest; returns the number of bytes.
 std::int64_t write_files(CheckpointFiles& disk, const fs::path& folder,
                          const Checkpoint& checkpoint) {
   disk.create_folder(folder);
@@ -88,8 +88,8 @@ std::int64_t write_files(CheckpointFiles& disk, const fs::path& folder,
   return bytes + static_cast<std::int64_t>(manifest.size());
 }
 
-/// Makes `temporary` visible as `target`. A folder of this step can only be one that a resumed run
-/// made again: it is moved aside first, so that a whole one is there at every moment.
+/// Makes `temporary` visible as `target`. An existing folder of this step was written before a
+/// resume. It is moved aside first, so that a complete folder exists at every moment.
 void replace(CheckpointFiles& disk, const fs::path& temporary, const fs::path& target) {
   std::error_code error;
   const fs::path old = target.parent_path() / fmt::format(".{}.old", target.filename().string());
@@ -100,7 +100,7 @@ void replace(CheckpointFiles& disk, const fs::path& temporary, const fs::path& t
   fs::remove_all(old, error);
 }
 
-/// -1 for names that are not step-N.
+/// Returns N of a name step-N; -1 for other names.
 std::int64_t step_of(const std::string& name) {
   constexpr std::string_view kPrefix = "step-";
   if (name.rfind(kPrefix, 0) != 0) return -1;
@@ -110,7 +110,7 @@ std::int64_t step_of(const std::string& name) {
   return error == std::errc() && rest == end ? step : -1;
 }
 
-/// Whether a file of that name lies in its folder, and is not hidden.
+/// Returns true for the name of a file directly in its folder that is not hidden.
 bool is_plain_name(const std::string& name) {
   constexpr std::string_view kNot("/\0", 2);
   return !name.empty() && name[0] != '.' && name.find_first_of(kNot) == std::string::npos;
@@ -186,7 +186,7 @@ std::pair<fs::path, std::int64_t> CheckpointFolder::save(const Checkpoint& check
     bytes = write_files(disk, temporary, checkpoint);
     replace(disk, temporary, target);
   } catch (...) {
-    fs::remove_all(temporary, error);  // a full disk needs the room
+    fs::remove_all(temporary, error);  // frees space in case the disk is full
     throw;
   }
   prune(checkpoint.best_step);
@@ -217,9 +217,9 @@ void CheckpointFolder::prune(std::int64_t best_step) const {
     try {
       if (Json::parse(read_file(folder / kManifest)).value("last", false)) continue;
     } catch (const UnreadableError&) {
-      continue;  // nobody knows what it is worth
+      continue;  // it may be valuable
     } catch (const std::exception&) {
-      // Damaged: worth nothing, so it goes like any old one.
+      // Damaged: useless, so it is removed like any old one.
     }
     fs::remove_all(folder, error);
   }

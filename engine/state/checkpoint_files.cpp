@@ -22,7 +22,7 @@ namespace fs = std::filesystem;
       fmt::format("{}: cannot {}: {}", path.string(), action, std::strerror(error)));
 }
 
-/// A file descriptor that is closed however its scope is left.
+/// Closes a file descriptor when its scope ends.
 class Descriptor {
  public:
   Descriptor(const fs::path& path, int flags) : fd_(open(path.c_str(), flags | O_CLOEXEC, 0644)) {}

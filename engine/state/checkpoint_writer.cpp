@@ -45,7 +45,7 @@ void CheckpointWriter::work() {
     changed_.wait(lock, [this] { return next_.has_value() || leaving_; });
     if (!next_.has_value()) return;
     lock.unlock();
-    CheckpointOutcome outcome = write(*next_);  // nobody else touches it while it is there
+    CheckpointOutcome outcome = write(*next_);  // no other thread touches it while it is set
     lock.lock();
     outcomes_.push_back(std::move(outcome));
     next_.reset();
@@ -53,7 +53,7 @@ void CheckpointWriter::work() {
   }
 }
 
-/// Whatever is wrong with the disk, training can go on without this checkpoint.
+/// Catches every error of the disk: training continues without this checkpoint.
 CheckpointOutcome CheckpointWriter::write(const Checkpoint& checkpoint) {
   const auto begin = Clock::now();
   CheckpointOutcome outcome;

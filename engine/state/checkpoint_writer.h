@@ -1,4 +1,4 @@
-// Checkpoints written beside training: a thread that takes one snapshot after the other.
+// Writes checkpoints concurrently with training: a thread writes one snapshot after another.
 #pragma once
 
 #include <condition_variable>
@@ -16,23 +16,23 @@ struct CheckpointOutcome {
   std::int64_t step = 0;
   std::string path;  // folder
   std::int64_t bytes = 0;
-  double seconds = 0.0;  // of writing
-  std::string problem;   // why it was not written; empty: it was
+  double seconds = 0.0;  // for writing
+  std::string problem;   // why it was not written; empty on success
 };
 
 class CheckpointWriter {
  public:
   explicit CheckpointWriter(CheckpointFolder folder);
-  /// Ends when what was submitted is written.
+  /// Waits until everything submitted is written.
   ~CheckpointWriter();
   CheckpointWriter(const CheckpointWriter&) = delete;
   CheckpointWriter& operator=(const CheckpointWriter&) = delete;
 
-  /// Waits until the snapshot before is written, then returns at once.
+  /// Submits a snapshot; first waits until the previous one is written.
   void submit(Checkpoint checkpoint);
-  /// What has come of the snapshots since the last call, in order.
+  /// Returns the outcomes of snapshots written since the last call, in order.
   std::vector<CheckpointOutcome> finished();
-  /// The same, after all of them are written.
+  /// Waits until all snapshots are written, then returns as finished().
   std::vector<CheckpointOutcome> drain();
 
  private:
@@ -42,7 +42,7 @@ class CheckpointWriter {
   CheckpointFolder folder_;
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::optional<Checkpoint> next_;  // being written, too
+  std::optional<Checkpoint> next_;  // waiting, or being written
   std::vector<CheckpointOutcome> outcomes_;
   bool leaving_ = false;
   std::thread thread_;  // last: it uses all of the above

@@ -1,4 +1,4 @@
-// Choosing and checking a checkpoint on rank 0, and handing it to all ranks.
+// Chooses and checks a checkpoint on rank 0, and sends it to all ranks.
 #include "engine/state/resume.h"
 
 #include <filesystem>
@@ -17,19 +17,20 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// Schedules that stretch with the length of the run must not change it on resume.
+/// Returns true for schedules that depend on the length of the run, which must not change on
+/// resume.
 bool length_matters(const Experiment& experiment) {
   return experiment.schedule.kind == ScheduleKind::cosine ||
          experiment.schedule.kind == ScheduleKind::polynomial;
 }
 
-/// Forms of one data set, whose fingerprints tell whether they are.
+/// Returns true for a folder and a pack; fingerprints then tell whether they hold the same data.
 bool are_folder_and_pack(const std::string& before, const std::string& now) {
   return (before == "image_folder" && now == "packed") ||
          (before == "packed" && now == "image_folder");
 }
 
-/// A folder and a pack of it are the same data.
+/// Returns true for the same data set; a folder and a pack of it are the same.
 bool same_data(const Checkpoint& checkpoint, const Dataset& dataset) {
   const auto same = [](const std::string& a, const std::string& b) { return !a.empty() && a == b; };
   return checkpoint.data_fingerprint == dataset.fingerprint ||
@@ -62,7 +63,7 @@ void check_config(const Checkpoint& checkpoint, const LoadedExperiment& loaded,
   }
 }
 
-/// A checkpoint that the user chose: there may be others.
+/// Reads a checkpoint that the user chose; an error suggests choosing another.
 Checkpoint read_named(const fs::path& folder) {
   try {
     return read_checkpoint(folder);

@@ -1,4 +1,4 @@
-// Where a run begins: fresh, or from a checkpoint that fits it.
+// Decides where a run begins: fresh, or from a compatible checkpoint.
 #pragma once
 
 #include <optional>
@@ -16,9 +16,10 @@ struct ResumePoint {
   std::string folder;
 };
 
-/// `resume` is "" (a used run folder is refused), "auto" (the newest valid checkpoint, fresh if
-/// there is none) or a checkpoint folder. Rank 0 reads, all ranks get the same. Throws InputError
-/// or CheckpointError, the same on every rank.
+/// Returns the point from which to resume, if any. `resume` is "" (a used run folder is an error),
+/// "auto" (the newest valid checkpoint, or a fresh start if there is none) or a checkpoint folder.
+/// Rank 0 reads; all ranks get the same result. Throws InputError or CheckpointError, the same on
+/// every rank.
 std::optional<ResumePoint> find_resume_point(Communicator& comm, const LoadedExperiment& loaded,
                                              const Dataset& dataset, const std::string& resume,
                                              const CheckpointFolder& checkpoints);

@@ -1,4 +1,4 @@
-// A POSIX lock: it also works over NFS, and says which process has it.
+// A POSIX lock, which also works over NFS and reports the process that holds it.
 #include "engine/state/run_lock.h"
 
 #include <fcntl.h>

@@ -1,18 +1,18 @@
-// A run folder belongs to one live run.
+// The lock of a run folder, which only one process may use at a time.
 #pragma once
 
 #include <filesystem>
 
 namespace syncnorm {
 
-/// Makes the folder where it is not there. Throws InputError.
+/// Creates the folder if it does not exist. Throws InputError.
 void create_run_folder(const std::filesystem::path& run_dir);
 
-/// Held by rank 0 while it trains; it ends with the process, however that ends. A file system
-/// without locks is trusted.
+/// The lock that rank 0 holds while it trains. The system releases it when the process ends, for
+/// whatever reason. On a file system without locks it is assumed to be free.
 class RunLock {
  public:
-  /// `run_dir` must exist. Throws InputError when another process has it, naming the process.
+  /// Takes the lock; `run_dir` must exist. Throws InputError that names the process that holds it.
   explicit RunLock(const std::filesystem::path& run_dir);
   ~RunLock();
   RunLock(const RunLock&) = delete;

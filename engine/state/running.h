@@ -1,8 +1,8 @@
-// Running statistics over all groups of replicas: their mean for evaluation, all of them for
+// Running statistics of all groups of replicas: their mean for evaluation, all of them for
 // checkpoints.
 //
-// Every rank holds the pairs of the groups it hosts a replica of; a group spanning ranks has equal
-// copies, of which the rank with the group's first replica speaks for it.
+// Every rank holds the pairs of the groups that have a replica on it. The ranks of a group hold
+// equal copies; the rank with the group's first replica contributes its copy.
 #pragma once
 
 #include <memory>
@@ -21,25 +21,25 @@ class RunningStatistics {
   int groups() const { return groups_; }
   std::size_t floats() const { return floats_; }  // of one group's set
 
-  /// Mean 0 and variance 1 everywhere, as PyTorch starts.
+  /// Sets mean 0 and variance 1, as PyTorch does.
   void initialize();
 
-  /// memory.averaged = unweighted mean over groups, in tree order. Collective.
+  /// Sets memory.averaged to the unweighted mean over groups, in tree order. Collective.
   void average();
 
-  /// The sets of all groups, in order, on every rank: [groups][floats]. Collective.
+  /// Returns the sets of all groups, in order, on every rank: [groups][floats]. Collective.
   std::vector<float> gather_all();
 
-  /// Takes this rank's groups out of the sets of all groups.
+  /// Copies this rank's groups from the sets of all groups.
   void scatter(const std::vector<float>& all);
 
-  /// Gives every group the pairs in memory.averaged.
+  /// Copies the pairs in memory.averaged to every group.
   void spread_averaged();
 
-  /// Takes what was written to local_set() to the device.
+  /// Copies to the device what was written to local_set().
   void push();
 
-  /// The local groups, and where the pairs of one lie on the host: [floats].
+  /// The range of local groups, and the host address of one group's pairs: [floats].
   int first_local() const { return own_replicas_.begin / group_size_; }
   int last_local() const { return (own_replicas_.end - 1) / group_size_; }
   float* local_set(int group) const;
@@ -47,13 +47,13 @@ class RunningStatistics {
  private:
   std::vector<RunningSlot> slots_;
   std::size_t floats_;
-  bool frozen_;  // constants in memory.averaged, the same for all replicas
+  bool frozen_;  // constants in memory.averaged, equal for all replicas
   int group_size_;
   int groups_;
   Communicator& comm_;
   Memory& memory_;
   Interval own_replicas_;
-  std::vector<Interval> spoken_for_;  // groups by rank
+  std::vector<Interval> spoken_for_;  // the groups that each rank contributes
   std::unique_ptr<Reduction<double>> reduction_;
 };
 

@@ -1,4 +1,4 @@
-// Writing and checking safetensors files.
+// Writes and checks safetensors files.
 #include "engine/state/safetensors.h"
 
 #include <algorithm>
@@ -14,13 +14,13 @@ namespace syncnorm {
 namespace {
 
 using Json = nlohmann::json;
-using OrderedJson = nlohmann::ordered_json;  // linear in the names for each: not for reading
+using OrderedJson = nlohmann::ordered_json;  // keeps order, but look-up is linear: not for reading
 constexpr const char* kMetadata = "__metadata__";
 constexpr std::uint64_t kLengthBytes = 8;
 constexpr std::uint64_t kMostHeaderBytes = 100'000'000;
 
 std::uint64_t dtype_size(const std::string& dtype) {
-  // All types of the format, since a file may hold more than what is used of it.
+  // Contains all types of the format, since a file may hold tensors that are not used.
   const auto is_one_of = [&](std::initializer_list<std::string_view> names) {
     return std::find(names.begin(), names.end(), dtype) != names.end();
   };
@@ -35,7 +35,7 @@ std::uint64_t dtype_size(const std::string& dtype) {
   throw CheckpointError(fmt::format("{}: {}; this is not a usable safetensors file", file, what));
 }
 
-/// Parses the header; a repeated name is an error rather than the last one winning.
+/// Parses the header; a repeated name is an error, where JSON would use the last one.
 Json parse_header(std::string_view text, const std::string& file) {
   std::set<std::string> names;
   const auto check_key = [&](int depth, Json::parse_event_t event, Json& parsed) {
@@ -60,7 +60,7 @@ void check_metadata(const Json& metadata, const std::string& file) {
 
 using Offsets = std::pair<std::uint64_t, std::uint64_t>;
 
-/// To sort by; what is no offset is refused later.
+/// Returns the offsets as a sort key; malformed ones are rejected later.
 Offsets offsets_of(const Json& entry) {
   const auto found = entry.find("data_offsets");
   if (found == entry.end() || !found->is_array() || found->size() != 2) return {};
@@ -153,8 +153,8 @@ std::vector<TensorView> parse_safetensors(std::string_view file, const std::stri
     fail(name, "the header is not a JSON object from its first byte");
   const std::string_view data = file.substr(kLengthBytes + length);
 
-  // The format orders tensors by offset, not by their place in the header; an empty tensor comes
-  // before the one that begins where it does.
+  // The format orders tensors by offset, not by position in the header. An empty tensor precedes
+  // the one that begins at the same offset.
   std::vector<std::pair<Offsets, Json::const_iterator>> order;
   for (auto entry = header.begin(); entry != header.end(); ++entry) {
     if (entry.key() == kMetadata)

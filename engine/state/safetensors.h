@@ -1,7 +1,8 @@
-// The safetensors format: a JSON header that names tensors, then their bytes.
+// The safetensors format: a JSON header with the names of tensors, then their bytes.
 //
-// The reader is as strict as the format's own: offsets must be contiguous from 0 to the end, sizes
-// must match shapes, and nothing may overflow. See github.com/huggingface/safetensors, "Format".
+// The reader is as strict as the reference implementation: offsets must be contiguous from 0 to the
+// end, sizes must match shapes, and nothing may overflow. See github.com/huggingface/safetensors,
+// "Format".
 #pragma once
 
 #include <cstdint>
@@ -12,7 +13,7 @@
 
 namespace syncnorm {
 
-/// A named tensor, row-major, little-endian. dtype is a name of the format, such as "F32".
+/// A named tensor, row-major, little-endian. `dtype` is a type name of the format, such as "F32".
 struct TensorView {
   std::string name;
   std::string dtype;
@@ -23,11 +24,11 @@ struct TensorView {
   std::vector<T> values() const;
 };
 
-/// The file's bytes for `tensors`, in the given order.
+/// Returns the bytes of a file with `tensors`, in the given order.
 std::string write_safetensors(std::span<const TensorView> tensors);
 
-/// The tensors of a file; their bytes point into `file`. `name` stands for it in errors. Throws
-/// CheckpointError for anything that is not a well-formed file.
+/// Returns the tensors of a file; their bytes point into `file`. Errors refer to the file as
+/// `name`. Throws CheckpointError unless the file is well-formed.
 std::vector<TensorView> parse_safetensors(std::string_view file, const std::string& name);
 
 }  // namespace syncnorm

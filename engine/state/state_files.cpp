@@ -1,4 +1,5 @@
-// Names and shapes are checked against the model before anything is copied.
+// Converts training state to and from files. Names and shapes are checked against the model before
+// anything is copied.
 #include "engine/state/state_files.h"
 
 #include <algorithm>
@@ -26,7 +27,7 @@ std::vector<std::int64_t> shape_of(const Parameter& parameter) {
   return {parameter.shape.begin(), parameter.shape.end()};
 }
 
-/// One tensor that a file must hold, and where its values live.
+/// A tensor that a file must contain, and the address of its values in memory.
 struct Place {
   std::string name;
   std::vector<std::int64_t> shape;
@@ -91,16 +92,16 @@ std::vector<TensorView> views(const std::vector<Place>& places) {
 
 constexpr std::string_view kBatchCount = ".num_batches_tracked";
 
-/// What may be in a file beside the tensors that are wanted.
+/// Tensors that a file may contain besides the wanted ones.
 enum class Beside {
-  nothing,  // the file is our own
-  others,   // tensors of layers that the model does not have: another program's file
+  nothing,  // none: the file is our own
+  others,   // tensors of layers that the model does not have: the file of another program
 };
 
 std::string layer_of(const std::string& tensor) { return tensor.substr(0, tensor.rfind('.')); }
 
-/// Refuses, or names in `notes`, the tensors that have no place. One of a layer that the model has
-/// is a sign of another norm, and never passed over.
+/// Rejects unused tensors, or lists them in `notes`. A tensor of a layer that the model has
+/// indicates another norm, and is always rejected.
 void look_at_unused(const std::vector<TensorView>& tensors, const std::vector<Place>& places,
                     Beside beside, const std::string& name, std::vector<std::string>& notes) {
   std::set<std::string> wanted, layers;
@@ -127,8 +128,8 @@ void look_at_unused(const std::vector<TensorView>& tensors, const std::vector<Pl
       unused.size() > named ? ", ..." : ""));
 }
 
-/// Copies the tensors of `file` to their places. PyTorch's batch counters are read past, and so is
-/// what `unread` names. Returns what the user should know.
+/// Copies the tensors of `file` to `places`. Skips PyTorch's batch counters and the tensors in
+/// `unread`. Returns notes for the user.
 std::vector<std::string> fill(const std::vector<Place>& places, const std::string& file,
                               const std::string& name, Beside beside,
                               const std::vector<std::string>& unread = {}) {

@@ -19,8 +19,8 @@ namespace {
 
 constexpr const char* kModel = "model.safetensors";
 
-/// PyTorch's own files: a zip archive with a pickle inside, or a bare pickle. What begins like one
-/// by chance is a safetensors file when the length of its header fits.
+/// Detects PyTorch's own files: a zip archive with a pickle inside, or a bare pickle. A file with
+/// the same first bytes is a safetensors file if its header length fits.
 bool is_pickle(const std::string& bytes) {
   std::uint64_t header = 0;
   if (bytes.size() >= sizeof header) std::memcpy(&header, bytes.data(), sizeof header);
@@ -38,7 +38,8 @@ bool begins_with_word(const std::string& bytes, std::string_view word) {
              [](char a, char b) { return a == std::tolower(static_cast<unsigned char>(b)); });
 }
 
-/// What the first bytes say it is, and what to do; empty: it may be a safetensors file.
+/// Describes what the first bytes show the file to be, and what to do; "" for a possible
+/// safetensors file.
 std::string what_else_it_is(const std::string& bytes) {
   if (bytes.empty()) return "this is an empty file; save or download it again";
   if (is_pickle(bytes))
@@ -62,7 +63,7 @@ std::string what_else_it_is(const std::string& bytes) {
       {"\x93NUMPY", "a NumPy array; write the weights with safetensors.numpy.save_file"}};
   for (const auto& [magic, what] : kMagic)
     if (bytes.starts_with(magic)) return fmt::format("this is {}", what);
-  // A safetensors file begins with a length of 8 bytes, the last ones of which are 0.
+  // A safetensors file begins with a length of 8 bytes, the last of which are 0.
   const std::string_view begin = std::string_view(bytes).substr(0, 8);
   if (std::ranges::all_of(begin, [](char c) {
         return (c >= ' ' && c <= '~') || c == '\n' || c == '\r' || c == '\t';
@@ -96,7 +97,7 @@ std::vector<float> converted(const TensorView& tensor, Convert convert) {
   return values;
 }
 
-/// The wrapper's part at the beginning of a name; "" where there is none.
+/// Returns the wrapper's prefix of a name, or "".
 std::string_view wrapper_of(std::string_view name) {
   for (const std::string_view wrapper :
        {"module.", "_orig_mod.", "model.", "state_dict.", "net.", "ema."})
@@ -104,7 +105,8 @@ std::string_view wrapper_of(std::string_view name) {
   return "";
 }
 
-/// What averaging puts beside the weights (torch.optim.swa_utils); it has no prefix.
+/// The name of the counter that averaging adds to the weights (torch.optim.swa_utils); it has no
+/// prefix.
 constexpr std::string_view kAverageCount = "n_averaged";
 
 }  // namespace

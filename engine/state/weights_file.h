@@ -1,4 +1,4 @@
-// Weights that other programs wrote, as PyTorch's users save them, made fit for a model.
+// Reads weights as PyTorch's users save them, and adapts them to a model.
 #pragma once
 
 #include <string>
@@ -8,25 +8,25 @@
 
 namespace syncnorm {
 
-/// The bytes of model.safetensors, from a checkpoint folder (verified) or a file. Throws
-/// CheckpointError for what cannot be read, and by name for what is no safetensors file: a pickle,
-/// a pointer of Git LFS, a web page, an index of several files, an archive.
+/// Returns the bytes of model.safetensors, from a checkpoint folder (verified) or a file. Throws
+/// CheckpointError for anything unreadable, and says what a file is that is not safetensors: a
+/// pickle, a pointer of Git LFS, a web page, an index of several files, an archive.
 std::string read_weights(const std::string& path);
 
-/// Whether a tensor of this type can be one of a model: F32, F16, BF16, F64.
+/// Returns true for types that a model's tensor can have: F32, F16, BF16, F64.
 bool is_floating(const std::string& dtype);
 
-/// The values in f32, rounded to nearest. The tensor's type must be one of the above.
+/// Returns the values in f32, rounded to nearest. The type must satisfy is_floating().
 std::vector<float> values_in_f32(const TensorView& tensor);
 
-/// Throws CheckpointError, naming the tensor, when a value is not finite, or negative in a running
+/// Throws CheckpointError, naming the tensor, if a value is not finite, or is negative in a running
 /// variance.
 void check_values(const std::string& tensor, const std::vector<float>& values,
                   const std::string& file);
 
-/// Takes the prefix from all names that wrappers put before all of them ("module." of
-/// DistributedDataParallel, "_orig_mod." of torch.compile, "model." of trainers), if the names that
-/// the model wants are there without it. Returns the prefix; empty: there is none.
+/// Removes the prefix that wrappers put before all names ("module." of DistributedDataParallel,
+/// "_orig_mod." of torch.compile, "model." of trainers), if names that the model wants exist
+/// without it. Returns the prefix, or "".
 std::string strip_prefix(std::vector<TensorView>& tensors, const std::vector<std::string>& wanted);
 
 }  // namespace syncnorm

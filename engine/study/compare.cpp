@@ -1,5 +1,5 @@
-// See compare.h. A run's folder is its only memory: config.yaml says what it is, summary.json how
-// it ended.
+// See compare.h. The state of a run is only in its folder: config.yaml is its configuration,
+// summary.json its outcome.
 #include "engine/study/compare.h"
 
 #include <algorithm>
@@ -22,8 +22,8 @@ namespace fs = std::filesystem;
 
 constexpr const char* kHint = "move it away, or choose another run_dir";
 
-/// A setting of the run in a folder that is not that of the study, in words; "" when it is the same
-/// run, wherever the folder was when it began.
+/// Describes a setting in which the run in a folder differs from the study's run; "" for the same
+/// run. run_dir is ignored, since the folder may have been moved.
 std::string setting_that_differs(const fs::path& config, const StudyRun& run) {
   if (read_text_file(config, kHint) == run.loaded.yaml) return "";
   LoadedExperiment there;
@@ -52,8 +52,8 @@ nlohmann::json summary_of(const StudyRun& run) {
   return summary.is_object() ? summary : nlohmann::json::object();
 }
 
-/// "done": nothing to do; "auto": it was begun; "": fresh. Refuses a folder of another
-/// configuration.
+/// Returns "done" if there is nothing to do, "auto" for a run to resume, "" for a new one. Throws
+/// InputError for a folder with another configuration.
 std::string state_of(const StudyRun& run) {
   const fs::path folder = run.loaded.experiment.run_dir;
   if (!fs::exists(folder / "config.yaml")) return "";
@@ -136,7 +136,7 @@ std::string label_of(const Variant& variant) {
   return text.empty() ? "(base)" : text;
 }
 
-/// One line of the table: what is known of a variant, as far as it was run.
+/// A row of the table: the results of a variant so far.
 struct Row {
   std::string setting, accuracy, loss = "-", rate = "-", share = "-", chosen, difference, predicted;
 };
@@ -178,10 +178,10 @@ Row row_of(const Variant& variant, const std::vector<RunResult>& results) {
 struct Column {
   const char* title;
   std::string Row::*text;
-  bool right;  // aligned
+  bool right;  // alignment
 };
 
-/// A column whose cells are all empty is left out.
+/// Returns the columns that have a cell that is not empty.
 std::vector<Column> columns_of(const std::vector<Row>& rows) {
   std::vector<Column> columns = {
       {"setting", &Row::setting, false},         {"chosen", &Row::chosen, false},
@@ -195,7 +195,7 @@ std::vector<Column> columns_of(const std::vector<Row>& rows) {
   return columns;
 }
 
-/// Width of a UTF-8 text, in characters.
+/// Returns the width of a UTF-8 text, in characters.
 std::size_t width_of(const std::string& text) {
   return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) {
     return (static_cast<unsigned char>(c) & 0xC0u) != 0x80u;
@@ -211,7 +211,8 @@ std::string padded(const std::string& text, std::size_t width, bool right) {
 
 std::string study_table(const std::vector<RunResult>& results,
                         const std::vector<std::string>& best_of) {
-  constexpr std::size_t kLeastWidth = 16;  // of the accuracy: the table keeps its shape as it fills
+  // Of the accuracy column, so that the layout stays the same as results arrive.
+  constexpr std::size_t kLeastWidth = 16;
   std::vector<Row> rows;
   for (const Variant& variant : variants_of(results, best_of))
     rows.push_back(row_of(variant, results));

@@ -1,4 +1,4 @@
-// Running a study: its experiments one after another, and the table that compares them.
+// Runs a study, one experiment after another, and makes the table that compares them.
 #pragma once
 
 #include <functional>
@@ -12,35 +12,36 @@
 
 namespace syncnorm {
 
-/// What a finished run left in its summary.json; numbers that are not there are nan.
+/// The results in a finished run's summary.json; missing numbers are nan.
 struct RunResult {
   StudyOutcome outcome;
   double final_loss = 0.0;
   double samples_per_second = 0.0;
   double reduction_share = 0.0;
-  // Seconds of a step on the cluster that was asked for; nan: not predicted.
+  // Predicted seconds of a step on the requested cluster; nan if not predicted.
   double predicted_step = std::numeric_limits<double>::quiet_NaN();
 };
 
-/// Trains one experiment; `resume` as for `syncnorm train`.
+/// Trains one experiment; `resume` is as for `syncnorm train`.
 using TrainFunction =
     std::function<void(const LoadedExperiment& loaded, const std::string& resume)>;
 using SayFunction = std::function<void(const std::string& line)>;
 
-/// Trains the runs with index i where i % parts == part, in order. A run that is done with the same
-/// configuration is skipped, one that was begun goes on, one that diverges is a result. Collective.
+/// Trains the runs i with i % parts == part, in order. Skips a run that is done with the same
+/// configuration, resumes one that was started, and accepts divergence as a result. Collective.
 void run_study(const Study& study, int part, int parts, Communicator& comm,
                const TrainFunction& train, const SayFunction& say);
 
-/// The results so far, of all runs.
+/// Returns the results so far, of all runs.
 std::vector<RunResult> study_results(const Study& study);
 
-/// A Markdown table: one row per variant, mean ± sample standard deviation over seeds; the values
-/// chosen by `best_of` and the paired difference to the reference where there are any.
+/// Returns a Markdown table with one row per variant: mean ± sample standard deviation over seeds,
+/// and, if there are any, the values chosen by `best_of` and the paired difference to the
+/// reference.
 std::string study_table(const std::vector<RunResult>& results,
                         const std::vector<std::string>& best_of = {});
 
-/// study.json: which runs belong to the study, for its report, and what is known of its variants.
+/// Returns study.json, for the report: the runs of the study, and the results of its variants.
 std::string study_json(const Study& study, const std::vector<RunResult>& results);
 
 }  // namespace syncnorm

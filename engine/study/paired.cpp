@@ -8,7 +8,7 @@
 namespace syncnorm {
 namespace {
 
-/// The same share, of the angle arctan(t/√degrees): a finite sum for whole degrees.
+/// Returns student_share() for the angle arctan(t/√degrees): a finite sum for integer degrees.
 double share_of_angle(double angle, int degrees) {
   const double sine = std::sin(angle), cosine = std::cos(angle);
   const bool odd = degrees % 2 != 0;

@@ -14,7 +14,7 @@ double mean_of(const Values& values) {
   return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
 }
 
-/// What a batch norm divides by, before eps; the standard deviation is the biased one.
+/// Returns the divisor of a batch norm, before eps; the standard deviation is the biased one.
 double deviation_of(const Values& values, double mean, const NormConfig& norm) {
   double squares = 0.0, sum = 0.0, largest = 0.0;
   for (const double v : values) {
@@ -57,7 +57,7 @@ TraceLayer trace_layer(const Values& input, double weight, const NormConfig& nor
   return layer;
 }
 
-/// Lines of the table: a label, the values of a batch, their mean and their deviation.
+/// The lines of the table: a label, the values of a batch, their mean and their deviation.
 class Table {
  public:
   Table(const TraceExample& example, int digits) : norm_(example.norm), digits_(digits) {}

@@ -1,5 +1,5 @@
-// The YAML file of a trace: lists of numbers, and the part of `norm` that one value per layer has a
-// use for, read by the experiments' own schema.
+// Reads the YAML file of a trace: lists of numbers, and the keys of `norm` that apply to one value
+// per layer, with the schema of experiments.
 #include <algorithm>
 #include <array>
 #include <string_view>

@@ -21,13 +21,13 @@ bool contains(const std::vector<std::string>& paths, const std::string& path) {
   return std::find(paths.begin(), paths.end(), path) != paths.end();
 }
 
-/// The runs of a variant that have the same values of the keys that are chosen.
+/// The runs of a variant with the same values of the best_of keys.
 struct Candidate {
   StudySettings chosen;
   std::vector<std::size_t> runs;
 };
 
-/// Its mean validation accuracy; -1: no run has ended.
+/// Returns its mean validation accuracy; -1 if no run has ended.
 double score_of(const Candidate& candidate, const std::vector<StudyOutcome>& outcomes) {
   double sum = 0.0;
   int ended = 0;
@@ -69,7 +69,7 @@ std::vector<Candidate> candidates_of(const Variant& variant,
   return candidates;
 }
 
-/// Whether `settings` has everything that `reference` has, but for `key`.
+/// Returns true if `settings` has every setting of `reference`, except that `key` may differ.
 bool fits(const StudySettings& reference, const StudySettings& settings, const std::string& key) {
   return std::all_of(reference.begin(), reference.end(), [&](const auto& setting) {
     const std::string* own = find(settings, setting.first);
@@ -93,7 +93,7 @@ void find_references(std::vector<Variant>& variants) {
   }
 }
 
-/// The seed of a run that is done and was tested, or null.
+/// Returns the seed of a run that is done and was tested, or null.
 const std::string* tested_seed(const StudyOutcome& outcome) {
   const bool tested = outcome.status == "done" && std::isfinite(outcome.accuracy);
   return tested ? find(outcome.settings, kSeed) : nullptr;

@@ -1,7 +1,7 @@
-// What a study compares: its variants, each with the runs of its seeds, the values that best_of
-// chose for it, and how it differs from the variant it is measured against.
+// The variants that a study compares: each with the runs of its seeds, the values chosen by
+// best_of, and the difference to its reference.
 //
-// The same rules make the table of `syncnorm compare`, study.json and the report.
+// The table of `syncnorm compare`, study.json and the report all use these rules.
 #pragma once
 
 #include <cstddef>
@@ -16,37 +16,38 @@ namespace syncnorm {
 
 using StudySettings = std::vector<std::pair<std::string, std::string>>;  // key path, value
 
-/// A run of a study, as far as it came.
+/// The state and results of a run.
 struct StudyOutcome {
   StudySettings settings;
-  std::string status;                // "done", "diverged", or another word: not finished
-  double accuracy = 0.0;             // on the test set; nan: not known
-  double validation_accuracy = 0.0;  // of the last evaluation; nan: not known
+  std::string status;                // "done", "diverged", or another word for not finished
+  double accuracy = 0.0;             // on the test set; nan: unknown
+  double validation_accuracy = 0.0;  // of the last evaluation; nan: unknown
 };
 
 struct Variant {
-  StudySettings settings;  // without the seed and the keys of best_of
-  StudySettings chosen;    // values of the keys of best_of; empty: nothing to choose from yet
-  std::vector<std::size_t> runs;  // of the chosen values; of all, where none are chosen
-  int reference = -1;             // index of the variant it is measured against, or -1
-  /// Difference in test accuracy, in [−1, 1], over the seeds that both have done.
+  StudySettings settings;         // except the seed and the keys of best_of
+  StudySettings chosen;           // values of the keys of best_of; empty: none chosen yet
+  std::vector<std::size_t> runs;  // with the chosen values; all runs if none are chosen
+  int reference = -1;             // index of the variant with which it is compared, or -1
+  /// Difference in test accuracy, in [−1, 1], over the seeds that are done in both.
   std::optional<PairedDifference> difference;
 };
 
-/// In the order of the runs. `best_of`: key paths whose values are chosen, for every variant alone:
-/// those with the highest mean validation accuracy over the seeds that ended, the first of equal
-/// ones; a diverged run counts as 0, values of which no run has ended are not chosen. The test
-/// accuracy has no part in it.
+/// Groups runs into variants, in the order of the runs. `best_of` are key paths whose values are
+/// chosen per variant: those with the highest mean validation accuracy over the finished seeds, the
+/// first ones if equal. A diverged run counts as 0; values without a finished run are not chosen.
+/// The test accuracy has no influence.
 ///
 /// The reference of a variant has the first value of the first key that the study varies, and
-/// otherwise the same settings, as far as it has them; variants with that first value have none.
+/// otherwise the same settings, for all keys that the reference has. Variants with that first value
+/// have no reference.
 std::vector<Variant> make_variants(const std::vector<StudyOutcome>& outcomes,
                                    const std::vector<std::string>& best_of);
 
-/// "norm=bn, batch_per_replica=2", or "" of none.
+/// Returns, for example, "norm=bn, batch_per_replica=2"; "" for no settings.
 std::string settings_text(const StudySettings& settings);
 
-/// "+1.20 ± 0.40", in points of a percent, or "" where there is none.
+/// Returns, for example, "+1.20 ± 0.40", in percentage points; "" if there is no difference.
 std::string difference_text(const Variant& variant);
 
 }  // namespace syncnorm

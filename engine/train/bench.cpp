@@ -1,4 +1,4 @@
-// Rounds of steps in turns, and what each reduction cost in them.
+// Measures rounds of steps, alternating between kinds, and the cost of each reduction in them.
 #include "engine/train/bench.h"
 
 #include <algorithm>
@@ -13,7 +13,7 @@
 namespace syncnorm {
 namespace {
 
-/// Seconds of every instruction, over all local replicas, while it lives; waits included.
+/// Hook that adds up the seconds of every instruction over all local replicas, including waits.
 class InstructionSeconds final : public ExecutionHook {
  public:
   explicit InstructionSeconds(Executor& executor)
@@ -39,11 +39,11 @@ class InstructionSeconds final : public ExecutionHook {
  private:
   Executor& executor_;
   std::vector<double> seconds_;
-  std::size_t running_ = 0;  // others are left to a later wave
+  std::size_t running_ = 0;  // others are postponed to a later wave
   Clock::time_point begin_;
 };
 
-/// Steps of a fresh start, whose results nobody keeps.
+/// Runs steps from a fresh start and discards the results.
 class BenchLoop {
  public:
   BenchLoop(Setup& setup, std::int64_t steps)
@@ -54,14 +54,14 @@ class BenchLoop {
 
   const Batch& current_batch() const { return loop_.current_batch(); }
 
-  /// Seconds of the next step.
+  /// Runs the next step and returns its seconds.
   double one_step() {
     loop_.start(step_++);
     return finish();
   }
 
-  /// Seconds of a step: on the CPU the median of `count`, on a device with queues their mean, for a
-  /// step there has no end of its own.
+  /// Returns the seconds of a step: on the CPU the median of `count` steps; on a device with queues
+  /// their mean, since steps overlap there.
   double timed_steps(int count) {
     std::vector<double> seconds;
     const auto begin = Clock::now();
@@ -92,7 +92,7 @@ class BenchLoop {
   std::int64_t step_ = 0;
 };
 
-/// Per-step costs of all reductions over the rounds of one kind of step.
+/// Per-step costs of all reductions, by round of one kind of step.
 class Costs {
  public:
   explicit Costs(const Executor& executor)
@@ -117,7 +117,7 @@ class Costs {
   std::vector<std::vector<double>> in_flight_, exposed_;  // [reduction][round]
 };
 
-/// Mean over ranks, element by element.
+/// Returns the element-wise mean over ranks.
 std::vector<double> mean_over_ranks(Communicator& comm, const std::vector<double>& values) {
   std::string text;
   for (const double value : values) text += fmt::format("{} ", value);
@@ -208,7 +208,7 @@ StepBench bench_steps(Setup& setup, const BenchOptions& options) {
       setup, 3 * options.warmup + std::int64_t{kinds} * options.rounds * options.steps_per_round);
   Executor& executor = *setup.full;
   for (int step = 0; step < options.warmup; ++step) loop.one_step();
-  if (executor.queued())  // both kinds of step are recorded before they are measured
+  if (executor.queued())  // both kinds of step must be recorded before they are measured
     for (const bool overlap : {false, true}) {
       executor.reductions().set_overlap(overlap);
       loop.timed_steps(options.warmup);

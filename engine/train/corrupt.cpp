@@ -10,7 +10,7 @@
 namespace syncnorm {
 namespace {
 
-/// JSON text that can be sent and logged: bytes of a file's name that are not UTF-8 are replaced.
+/// Returns JSON that can be sent and logged: bytes of file names that are not UTF-8 are replaced.
 std::string json_text(const nlohmann::json& json) {
   return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }

@@ -1,6 +1,6 @@
-// Images that cannot be used: each is named once, they are counted over all ranks at the end, or
-// they stop the run, on all ranks behind the same step. One that cannot be read is not corrupt: it
-// stops the run whatever the policy.
+// Corrupt images. The policy is to skip them (each is reported once, and they are counted over all
+// ranks at the end) or to stop the run on all ranks after the same step. An image that cannot be
+// read is not corrupt: it stops the run under either policy.
 #pragma once
 
 #include <map>
@@ -17,9 +17,9 @@ class CorruptImages {
  public:
   explicit CorruptImages(CorruptPolicy policy) : policy_(policy) {}
 
-  /// Images that this rank met; names those that are skipped.
+  /// Collects images that this rank met; reports those that are skipped.
   void note(const std::vector<CorruptImage>& images);
-  /// The images that any rank met, each once. Collective.
+  /// Returns the images that any rank met, each once. Collective.
   std::vector<CorruptImage> on_all_ranks(Communicator& comm) const;
 
  private:
@@ -27,7 +27,7 @@ class CorruptImages {
   std::map<std::string, std::string> found_;  // path to reason
 };
 
-/// Why the run stops, from the ranks whose batch cannot be used. Collective.
+/// Returns why the run stops, from the first rank whose batch is unusable. Collective.
 std::string unusable_on_any_rank(Communicator& comm, const Batch& batch);
 
 }  // namespace syncnorm

@@ -19,7 +19,8 @@ const char* text_of(double value) {
   return std::isnan(value) ? "nan" : (value > 0 ? "inf" : "-inf");  // a nan may be "-nan"
 }
 
-/// Not for adversaries: four lanes of multiply and mix, as fast as memory.
+/// Returns a hash that is not cryptographic: four lanes of multiply and mix, limited by memory
+/// speed.
 std::uint64_t hash_of(std::span<const std::byte> bytes) {
   constexpr std::size_t kLanes = 4;
   constexpr std::uint64_t kPrime = 0x9E3779B97F4A7C15;
@@ -38,8 +39,8 @@ std::uint64_t hash_of(std::span<const std::byte> bytes) {
   return hash;
 }
 
-/// Which ranks have other texts than most, in words; "" when all are equal. Without a majority
-/// nobody can say who is right.
+/// Describes the ranks whose text differs from the majority's; "" if all are equal. Without a
+/// majority no rank is named.
 std::string who_differs(const std::vector<std::string>& texts) {
   const auto count = [&](const std::string& text) {
     return static_cast<std::size_t>(std::count(texts.begin(), texts.end(), text));
@@ -75,7 +76,7 @@ std::string where_forward(Setup& setup, const StepState& state, const StepDone& 
                      first.values);
 }
 
-/// The backward pass runs from the last layer to the first.
+/// Searches from the last layer to the first, as the backward pass runs.
 std::string where_backward(const Setup& setup) {
   const Program& program = setup.full->program();
   for (std::size_t p = setup.graph.parameters.size(); p-- > 0;) {
@@ -98,7 +99,7 @@ std::string where_backward(const Setup& setup) {
 std::string why_diverged(Setup& setup, StepLoop& loop, const StepDone& step) {
   const auto updates = static_cast<std::int64_t>(step.state.step);
   setup.record(FlightKind::mark, "a search for what is not finite", updates + 1);
-  loop.abandon();  // no update was made since
+  loop.abandon();  // nothing was updated since the step
   setup.steps->go_on();
   StepState state;
   state.seed = step.state.seed;

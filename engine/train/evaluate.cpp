@@ -1,5 +1,5 @@
-// Chunks are dealt to ranks in contiguous blocks; their sums meet in one gather and are added in
-// order.
+// Each rank evaluates a contiguous block of chunks. One gather collects the sums of all chunks,
+// which are added in order.
 #include "engine/train/evaluate.h"
 
 #include <algorithm>
@@ -12,7 +12,7 @@
 namespace syncnorm {
 namespace {
 
-constexpr std::size_t kValues = 2;  // Σ loss and number correct of a chunk
+constexpr std::size_t kValues = 2;  // Σ loss and number of correct samples per chunk
 
 }  // namespace
 
@@ -52,7 +52,7 @@ std::vector<double> Evaluator::sums_of(Interval own, const EvalChunks& chunks,
     if (!found.usable) throw InputError(stop_text(found.corrupt));
     corrupt.insert(corrupt.end(), found.corrupt.begin(), found.corrupt.end());
     std::fill(batch.labels.begin() + static_cast<std::ptrdiff_t>(parts[i].size()),
-              batch.labels.end(), -1);  // unused
+              batch.labels.end(), -1);  // padding
     executor_->run({}, {batch.images, batch.labels.data(), nullptr}, i == 0);
     const auto loss = executor_->loss();
     sums.insert(sums.end(), loss.begin(), loss.begin() + kValues);

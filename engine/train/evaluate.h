@@ -1,4 +1,4 @@
-// Evaluation: loss and accuracy over a list of samples, the same bits on any number of ranks.
+// Evaluation: loss and accuracy over a list of samples, bit-identical for any number of ranks.
 #pragma once
 
 #include <memory>
@@ -13,33 +13,33 @@
 
 namespace syncnorm {
 
-/// Samples per chunk. Chunks are computed whole on one rank and summed in their order.
+/// Samples per chunk. One rank computes a whole chunk; chunks are summed in order.
 inline constexpr int kEvaluationChunk = 50;
 
 struct EvaluationResult {
   double loss = 0.0;                  // mean
   double accuracy = 0.0;              // share of correct samples
-  std::vector<CorruptImage> corrupt;  // that this rank met, and skipped
+  std::vector<CorruptImage> corrupt;  // skipped by this rank
 };
 
 class Evaluator {
  public:
-  /// `layout`: places of the parameters in memory.parameters.
+  /// `layout` is the offset of each parameter in memory.parameters.
   Evaluator(const Graph& graph, const Experiment& experiment, std::span<const std::size_t> layout,
             const Dataset& dataset, Device& device, Communicator& comm, Memory& memory);
 
-  /// Evaluates `samples` (indices into `images`) with memory.parameters and memory.averaged.
-  /// `step` is for the recorder. Collective. Throws InputError on all ranks for an image on disk
-  /// that must stop the run.
+  /// Evaluates `samples` (indices into `images`) with memory.parameters and memory.averaged. `step`
+  /// is only for the flight recorder. Collective. Throws InputError on all ranks for an image on
+  /// disk that must stop the run.
   EvaluationResult run(const ImageSet& images, std::span<const std::uint32_t> samples,
                        std::int64_t step = 0);
 
-  /// Told of every operation, and of the reduction of the sums. May be null.
+  /// Sets the recorder for every operation and for the reduction of the sums. May be null.
   void set_recorder(FlightRecorder* recorder);
   const Program& program() const { return executor_->program(); }
 
  private:
-  /// The sums of chunks [own.begin, own.end).
+  /// Returns the sums of chunks [own.begin, own.end).
   std::vector<double> sums_of(Interval own, const EvalChunks& chunks, const ImageSet& images,
                               std::span<const std::uint32_t> samples,
                               std::vector<CorruptImage>& corrupt);
@@ -49,8 +49,8 @@ class Evaluator {
   NormalizationTable normalization_;
   std::unique_ptr<Executor> executor_;
   FlightRecorder* recorder_ = nullptr;
-  std::unique_ptr<FlightHook> flight_;  // of the recorder
-  Buffer images_;                       // of EvalFeed
+  std::unique_ptr<FlightHook> flight_;  // for the recorder
+  Buffer images_;                       // for EvalFeed
 };
 
 }  // namespace syncnorm

@@ -1,8 +1,8 @@
-// What a run tells those who watch it. The engine knows none of them: the run log, the console and
-// metrics are observers in monitoring/.
+// Events of a run, and the interfaces that receive them. The engine knows no observer: the run log,
+// the console and metrics are observers in monitoring/.
 //
-// The events of Observer come on rank 0, those of RankObserver on every rank, in order, from the
-// training thread; an observer must not block it. All seconds are wall time on the rank that tells.
+// Observer is called on rank 0, RankObserver on every rank, in order, by the training thread, which
+// an observer must not block. All seconds are wall time on the rank of the observer.
 #pragma once
 
 #include <array>
@@ -26,7 +26,7 @@ struct StartEvent {
   int ranks = 1;
   int replicas = 1;
   int batch_per_replica = 1;
-  std::int64_t first_step = 0;  // updates already done (resumed), else 0
+  std::int64_t first_step = 0;  // updates already done: 0, or those before the resume
   std::int64_t total_steps = 0;
   std::int64_t steps_per_epoch = 1;
   std::string dataset;  // its name
@@ -35,17 +35,17 @@ struct StartEvent {
   std::int64_t parameters = 0;       // trained values
   std::int64_t arena_bytes = 0;      // on rank 0
   std::string config_yaml;           // the resolved configuration
-  std::vector<std::string> choices;  // of the device, for operations (Device::choices)
+  std::vector<std::string> choices;  // of the device, per operation (Device::choices)
 };
 
 struct StepEvent {
-  std::int64_t step = 0;   // updates completed, the first is 1
-  std::int64_t epoch = 0;  // counted from 1: the epoch that the step belongs to
+  std::int64_t step = 0;   // updates completed; the first is 1
+  std::int64_t epoch = 0;  // of the step, from 1
   double loss = 0.0;       // mean over the global batch, before the update
   double accuracy = 0.0;   // of the global batch, before the update
   double lr = 0.0;
   std::int64_t samples = 0;        // of this global batch
-  double seconds = 0.0;            // of this step, with waiting for data
+  double seconds = 0.0;            // of this step, including waiting for data
   double gradient_norm = -1.0;     // global 2-norm before clipping; negative: not computed
   double data_seconds = 0.0;       // of `seconds`, spent waiting for data
   double reduction_seconds = 0.0;  // of `seconds`, spent in exposed reductions
@@ -60,7 +60,7 @@ struct EvalEvent {
   double seconds = 0.0;
 };
 
-/// The state after `step` will be saved; what was told so far must outlive this process.
+/// The state after `step` will be saved; anything received so far must be made durable.
 struct SnapshotEvent {
   std::int64_t step = 0;
 };
@@ -69,10 +69,10 @@ struct CheckpointEvent {
   std::int64_t step = 0;
   std::string path;  // folder
   std::int64_t bytes = 0;
-  double seconds = 0.0;  // of writing, beside training
+  double seconds = 0.0;  // of writing, concurrent with training
 };
 
-/// A checkpoint that could not be written; the run goes on.
+/// A checkpoint that could not be written; the run continues.
 struct CheckpointFailedEvent {
   std::int64_t step = 0;
   std::string message;
@@ -91,8 +91,8 @@ struct EndEvent {
   double samples_per_second = 0.0;  // median step of this launch
   double reduction_share = 0.0;     // of step time, in exposed reductions
   double data_share = 0.0;          // of step time, waiting for data
-  double evaluation_seconds = 0.0;  // of this launch, beside the steps
-  // In which training waited for checkpoints.
+  double evaluation_seconds = 0.0;  // in this launch, not part of the steps
+  // Seconds that training waited for checkpoints.
   double checkpoint_seconds = 0.0;
   double final_loss = 0.0;  // mean over the last steps, at most 100
   double test_loss = 0.0;
@@ -100,8 +100,8 @@ struct EndEvent {
   double validation_accuracy = -1.0;  // last evaluation; negative: no such split
   double best_validation_accuracy = -1.0;
   std::int64_t best_step = -1;  // of the best validation accuracy
-  bool reads_files = false;     // trains on images on disk
-  /// Path and reason of every image that could not be used in this launch, on any rank; each once.
+  bool reads_files = false;     // trains on image files
+  /// Path and reason of every unusable image in this launch, on any rank; each once.
   std::vector<std::pair<std::string, std::string>> corrupt;
 };
 
@@ -111,7 +111,7 @@ class Observer {
   virtual void on_start(const StartEvent&) {}
   virtual void on_resume(const ResumeEvent&) {}
   virtual void on_step(const StepEvent&) {}
-  virtual void on_probe(const ProbeEvent&) {}  // behind its step
+  virtual void on_probe(const ProbeEvent&) {}  // after its step
   virtual void on_eval(const EvalEvent&) {}
   virtual void on_snapshot(const SnapshotEvent&) {}
   virtual void on_checkpoint(const CheckpointEvent&) {}
@@ -119,7 +119,7 @@ class Observer {
   virtual void on_end(const EndEvent&) {}
 };
 
-/// What reductions are for; the index of PhaseSums.
+/// Purpose of a reduction; index of PhaseSums.
 enum class Phase { forward_statistics, backward_statistics, gradient, loss };
 inline constexpr std::size_t kPhases = 4;
 using PhaseSums = std::array<double, kPhases>;
@@ -129,30 +129,31 @@ struct RankStartEvent {
   std::vector<LayerInfo> layers;  // empty: not sampled
 };
 
-/// A step as one rank saw it.
+/// A step as one rank measured it.
 struct RankStepEvent {
   std::int64_t step = 0;           // as in StepEvent
-  double seconds = 0.0;            // with waiting for data
+  double seconds = 0.0;            // including waiting for data
   double data_seconds = 0.0;       // waiting for data
-  PhaseSums exposed{};             // seconds in starting and waiting for reductions
-  PhaseSums in_flight{};           // seconds from their starts until they were seen complete
+  PhaseSums exposed{};             // seconds starting and waiting for reductions
+  PhaseSums in_flight{};           // seconds from start until seen complete
   PhaseSums bytes{};               // sent by this rank
   bool gradient_measured = false;  // in this step
   double gradient_norm = 0.0;      // global 2-norm before clipping, when measured
 
   double exposed_seconds() const { return exposed[0] + exposed[1] + exposed[2] + exposed[3]; }
-  /// Time before the collectives: what a slow rank has more of than the others.
+  /// Returns the seconds outside the collectives, which are larger on a slow rank.
   double work_seconds() const { return seconds - exposed_seconds(); }
 };
 
 class RankObserver {
  public:
   virtual ~RankObserver() = default;
-  /// Before Observer::on_start, and so before the run folder is written; the only call that may
-  /// communicate, and throw, the same on every rank.
+  /// Called before Observer::on_start, and so before the run folder is written. Only this call may
+  /// communicate, and throw the same error on every rank.
   virtual void on_rank_start(const RankStartEvent&) {}
   virtual void on_rank_step(const RankStepEvent&) {}
-  /// One entry per layer of RankStartEvent, valid during the call. After the step's on_rank_step.
+  /// Passes one entry per layer of RankStartEvent, valid during the call. Called after the step's
+  /// on_rank_step.
   virtual void on_layers(std::int64_t step, std::span<const LayerSums>) { (void)step; }
 };
 

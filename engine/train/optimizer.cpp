@@ -1,4 +1,4 @@
-// Stretches of parameters with and without weight decay, and the update over them.
+// Divides the parameters into stretches with and without weight decay, and updates them.
 #include "engine/train/optimizer.h"
 
 #include <algorithm>
@@ -19,7 +19,7 @@ Op update_op(const OptimizerConfig& c, std::size_t count, double decay) {
 Optimizer::Optimizer(const Graph& graph, const Program& program, const OptimizerConfig& config,
                      Device& device)
     : config_(config), device_(&device), count_(program.trained_floats) {
-  // Frozen parameters have a place in the state files too; it stays zero.
+  // The state files contain frozen parameters, too; their state stays zero.
   const std::size_t bytes = program.parameter_floats * sizeof(float);
   first_ = Mirror(device, bytes);
   if (config.kind != OptimizerKind::sgd) second_ = Mirror(device, bytes);

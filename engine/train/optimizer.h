@@ -1,5 +1,5 @@
 // The optimizer: state in flat buffers with the parameters' layout, one fused pass per stretch of
-// parameters that are treated alike.
+// parameters with the same hyperparameters.
 #pragma once
 
 #include <memory>
@@ -17,17 +17,17 @@ class Optimizer {
   Optimizer(const Graph& graph, const Program& program, const OptimizerConfig& config,
             Device& device);
 
-  /// Queues updating `memory.parameters` from the reduced gradient in place 0 of
-  /// `memory.gradients`. Where the gradient's norm or `loss[0]`, on the device, is not finite,
-  /// nothing is updated, from then on until go_on().
+  /// Queues the update of `memory.parameters` from the reduced gradient in slot 0 of
+  /// `memory.gradients`. If the gradient norm or `loss[0]`, both on the device, is not finite, no
+  /// parameter is updated from then on until go_on().
   void update(const Memory& memory, const StepState& state, const double* loss);
   void go_on();
-  /// The gradient's squared global 2-norm that update() took, on the device.
+  /// Returns the squared global 2-norm of the gradient that update() computed, on the device.
   const double* squared_norm() const { return norm_.device<double>(); }
-  /// The gradient's global 2-norm, now.
+  /// Computes the gradient's global 2-norm now.
   double gradient_norm(const Memory& memory);
 
-  /// The vectors that a checkpoint keeps: "momentum", or "exp_avg" and "exp_avg_sq".
+  /// Returns the vectors that a checkpoint saves: "momentum", or "exp_avg" and "exp_avg_sq".
   std::vector<OptimizerVector> state();
   std::size_t bytes() const;
 
@@ -43,7 +43,7 @@ class Optimizer {
   std::size_t count_ = 0;
   Mirror first_, second_;
   Mirror norm_;
-  Buffer factor_;  // of GradientFactor
+  Buffer factor_;  // for GradientFactor
   std::unique_ptr<Kernel> sum_of_squares_, gradient_factor_;
   std::vector<Stretch> stretches_;
 };

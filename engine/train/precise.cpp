@@ -61,12 +61,12 @@ void PreciseStatistics::run(std::int64_t step) {
     const EvalBatch& batch = feed.next();
     found_.add(batch.found);
     executor_->run(state, {batch.images, batch.labels.data(), ids.data()}, &ids == &batches[0]);
-    device_.synchronize();  // a later batch takes this one's place
+    device_.synchronize();  // a later batch overwrites this one
   }
   take_pairs();
 }
 
-/// This rank's part of each batch: its replicas' samples lie one after another.
+/// Returns this rank's part of each batch; its replicas' samples are contiguous.
 std::vector<EvalFeed::Samples> PreciseStatistics::own_batches() const {
   std::vector<EvalFeed::Samples> batches;
   for (std::int64_t batch = 0; batch < batches_; ++batch) {

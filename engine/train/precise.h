@@ -1,9 +1,9 @@
-// PreciseBN (Wu & Johnson 2021): the running statistics taken anew, with the weights as they are,
-// over a fixed set of training samples, instead of an average over the steps of training.
+// PreciseBN (Wu & Johnson 2021): recomputes the running statistics with the current weights over a
+// fixed set of training samples, instead of averaging over the training steps.
 //
-// The forward pass runs with the batch's own statistics, as in training; the sums of all batches
-// (count, Σx, Σx² about zero, in f64) are added in order, so a group's pair is exactly the mean and
-// the unbiased variance of everything it saw, whatever the number of ranks.
+// The forward pass uses batch statistics, as in training. The sums of all batches (count, Σx, Σx²
+// about zero, in f64) are added in order, so a group's pair is exactly the mean and unbiased
+// variance of everything it saw, for any number of ranks.
 #pragma once
 
 #include <memory>
@@ -21,18 +21,20 @@ namespace syncnorm {
 
 class PreciseStatistics {
  public:
-  /// Takes norm.precise_samples of `samples` (indices into the training images), rounded up to
-  /// whole global batches, from the start of the first epoch's order, without augmentation.
-  /// There must be one global batch at least (load_dataset checks that). Collective over `comm`.
+  /// Uses the first norm.precise_samples of `samples` (indices into the training images), rounded
+  /// up to whole global batches, in the order of the first epoch, without augmentation. Requires at
+  /// least one global batch (load_dataset checks this). Collective over `comm`.
   PreciseStatistics(const Graph& graph, ProgramOptions options, std::span<const std::size_t> layout,
                     const Dataset& dataset, const std::vector<std::uint32_t>& samples,
                     const Experiment& experiment, Device& device, Communicator& comm,
                     const Placement& placement, const StatisticsGroups* groups,
                     ReductionAlgorithm algorithm, Memory& memory, RunningStatistics& running);
 
-  /// Replaces the running pairs of all groups. `step` (updates done) keys dropout. Collective.
+  /// Replaces the running pairs of all groups. `step` (updates done) is the dropout key.
+  /// Collective.
   void run(std::int64_t step);
-  /// What this rank met in run(); when `usable` is false, an image was to stop the run.
+  /// Returns the corrupt images that this rank met in run(); `usable` is false if one must stop the
+  /// run.
   const CorruptFindings& found() const { return found_; }
   const Executor& executor() const { return *executor_; }
   void add_hook(ExecutionHook& hook) { executor_->add_hook(hook); }
@@ -53,7 +55,7 @@ class PreciseStatistics {
   Device& device_;
   RunningStatistics& running_;
   std::unique_ptr<Executor> executor_;
-  Buffer images_;  // of EvalFeed
+  Buffer images_;  // for EvalFeed
 };
 
 }  // namespace syncnorm

@@ -4,7 +4,7 @@
 namespace syncnorm {
 namespace {
 
-/// Phase has the order of ReductionKind.
+/// Returns the phase of a reduction: Phase has the order of ReductionKind.
 std::size_t phase_of(const ReductionSpec& spec) { return static_cast<std::size_t>(spec.kind); }
 static_assert(static_cast<int>(ReductionKind::loss) == static_cast<int>(Phase::loss) &&
               static_cast<int>(ReductionKind::gradient) == static_cast<int>(Phase::gradient) &&

@@ -1,4 +1,4 @@
-// What a launch has done so far: times, losses, evaluations, the best one. The end event is made of
+// The record of a launch: times, losses, evaluations, and the best one. The end event is made from
 // it.
 #pragma once
 
@@ -10,7 +10,7 @@ namespace syncnorm {
 
 class RunRecord {
  public:
-  /// Room for `steps` steps, so that a step allocates nothing.
+  /// Reserves memory for `steps` steps, so that a step allocates nothing.
   void reserve(std::int64_t steps);
 
   void add(const StepEvent& step);
@@ -18,12 +18,12 @@ class RunRecord {
   void add_evaluation_seconds(double seconds) { evaluation_seconds_ += seconds; }
   void add_checkpoint_seconds(double seconds) { checkpoint_seconds_ += seconds; }
 
-  /// The evaluation of the best validation accuracy; -1 before any.
+  /// Returns the step with the best validation accuracy; -1 before the first evaluation.
   std::int64_t best_step() const { return best_step_; }
   double best_accuracy() const { return best_accuracy_; }
   void set_best(std::int64_t step, double accuracy);
 
-  /// Everything but status, message, step and images.
+  /// Returns the end event without status, message, step and images.
   EndEvent end() const;
 
  private:

@@ -49,7 +49,7 @@ Checkpoint Saver::snapshot(std::int64_t step, bool last) const {
 
 void Saver::save(std::int64_t step, bool last) {
   const auto begin = Clock::now();
-  compare_parameters(setup_, step);  // wrong ones must not be kept
+  compare_parameters(setup_, step);  // wrong parameters must not be saved
   setup_.record(FlightKind::mark, "a checkpoint", step);
   setup_.running->average();
   const std::vector<float> all = setup_.running->gather_all();
@@ -79,7 +79,7 @@ void Saver::save_and_wait(std::int64_t step, bool last) {
                           "checkpoint before with --resume auto");
 }
 
-/// Returns why the last of them was not written; empty: it was.
+/// Reports the outcomes; returns why the last checkpoint was not written, or "".
 std::string Saver::tell(const std::vector<CheckpointOutcome>& outcomes) {
   for (const CheckpointOutcome& outcome : outcomes)
     if (outcome.problem.empty())

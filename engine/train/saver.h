@@ -1,4 +1,4 @@
-// Saving a run: its folder and lock, and checkpoints written beside training.
+// Saves a run: its folder and lock, and checkpoints, which are written concurrently with training.
 #pragma once
 
 #include <memory>
@@ -22,17 +22,18 @@ class Saver {
   std::int64_t saved_step() const { return saved_step_; }  // -1: none
   void restored(std::int64_t step) { saved_step_ = step; }
 
-  /// Rank 0, where the folder is there already: locks it and removes what an interrupted save left.
+  /// On rank 0, if the folder exists: locks it and removes the remains of an interrupted save.
   void lock_used_folder();
-  /// Rank 0: makes the folder where it is not there, and starts to write to it.
+  /// On rank 0: creates the folder if needed, and starts the writer.
   void take_folder();
   bool has_folder() const { return writer_ != nullptr; }
 
-  /// Takes a snapshot of the state after `step`; it is written beside training. Collective.
+  /// Takes a snapshot of the state after `step`, which is written concurrently. Collective.
   void save(std::int64_t step, bool last);
-  /// Before training ends: tries twice, and throws CheckpointError on every rank. Collective.
+  /// Saves before training ends: tries twice, then throws CheckpointError on every rank.
+  /// Collective.
   void save_and_wait(std::int64_t step, bool last);
-  /// Rank 0: tells of the checkpoints written since the last call, or of all once they are.
+  /// On rank 0: report the checkpoints written since the last call; drain() first waits for all.
   void tell_finished() { tell(writer_->finished()); }
   void drain() { tell(writer_->drain()); }
 

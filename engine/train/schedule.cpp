@@ -1,4 +1,4 @@
-// Schedules as plain functions of the step.
+// Learning rate schedules, as functions of the step.
 #include "engine/train/schedule.h"
 
 #include <algorithm>

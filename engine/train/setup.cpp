@@ -126,7 +126,8 @@ void Setup::build_programs() {
 }
 
 void Setup::prepare(Executor& executor) {
-  // A reduction that a fault leaves out was not started: the record must not say so.
+  // Fault hooks come before the flight recorder's, which must not record a reduction that a fault
+  // skips.
   if (options.faults != nullptr) {
     hooks.push_back(std::make_unique<FaultHook>(*options.faults, executor.program()));
     executor.add_hook(*hooks.back());
@@ -161,7 +162,7 @@ void Setup::build_workers() {
         std::make_unique<Probes>(graph, experiment.probes, *full, device, comm, placement, memory);
   optimizer = std::make_unique<Optimizer>(graph, program, experiment.optimizer, device);
   steps = std::make_unique<Steps>(device, *optimizer, memory, full->queued(), options.record_steps);
-  constexpr std::size_t kScratch = std::size_t{48} << 20;  // bytes, of libraries
+  constexpr std::size_t kScratch = std::size_t{48} << 20;  // bytes, for libraries
   constexpr std::size_t kCopies = 3;                       // of the state, while it is saved
   agree(comm, [&] {
     require_spare_memory(kScratch + kCopies * program.parameter_floats * sizeof(float));
@@ -169,7 +170,7 @@ void Setup::build_workers() {
 }
 
 void Setup::compare_ranks() {
-  std::string config;  // without what may differ from host to host
+  std::string config;  // excludes values that may differ from host to host
   for (const ResolvedValue& value : loaded.values)
     if (value.path != "data.path") config += value.path + ": " + value.value + "\n";
   compare_fingerprints(comm, {{"configuration", config},

@@ -11,7 +11,8 @@
 namespace syncnorm {
 namespace {
 
-/// A rank's vote when a batch has an image that must stop the run: more than all votes to stop.
+/// Vote of a rank whose batch contains an image that must stop the run; larger than all stop votes
+/// together.
 constexpr double kUnusableVote = 0x1p20;
 
 }  // namespace
@@ -120,7 +121,7 @@ void StepLoop::abandon() {
   in_flight_.clear();
 }
 
-/// The lowest bit of the first parameter, as a memory that fails might.
+/// Flips the lowest bit of the first parameter, to simulate faulty memory.
 void StepLoop::flip_parameter() {
   Mirror& parameters = setup_.memory.parameters;
   parameters.pull();

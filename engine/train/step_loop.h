@@ -1,5 +1,5 @@
-// Steps one after another: batches from the loader, a step started as soon as the device can take
-// it, results in order.
+// Runs steps one after another: takes batches from the loader, starts each step as soon as the
+// device accepts it, and returns results in order.
 #pragma once
 
 #include <memory>
@@ -12,26 +12,26 @@
 
 namespace syncnorm {
 
-/// The batch as an executor takes it.
+/// Returns the batch in the form that an executor takes.
 inline BatchView view_of(const Batch& batch) {
   return {batch.images, batch.labels.data(), batch.sample_ids.data(), batch.pixels, batch.maps};
 }
 
-/// A step that is done. Its batch stays until the next step is started.
+/// A finished step. Its batch stays valid until the next step is started.
 struct StepDone {
   enum class Outcome {
     good,
-    unusable,    // a rank's batch holds an image that must stop the run
+    unusable,    // a rank's batch contains an image that must stop the run
     not_finite,  // loss or gradient; nothing was updated
   };
   Outcome outcome = Outcome::good;
-  StepEvent event;  // good
+  StepEvent event;  // only if good
   StepState state;
   const Batch* batch = nullptr;
   Executor* executor = nullptr;
   double loss = 0.0;    // mean over the global batch
   bool stop = false;    // a rank was asked to stop
-  bool probed = false;  // setup.probes remembers what was before it
+  bool probed = false;  // setup.probes remembers the state before it
 };
 
 class StepLoop {
@@ -42,21 +42,22 @@ class StepLoop {
 
   RankReport& rank_report() { return rank_report_; }
 
-  /// Loads the batches of steps [first, last) from now on.
+  /// Starts loading the batches of steps [first, last).
   void load(std::int64_t first, std::int64_t last);
   const Batch& current_batch() const { return loader_->current(); }
 
-  /// Starts `step`, counted from 0. At most most_in_flight() may be started and not finished.
+  /// Starts `step`, counted from 0. At most most_in_flight() steps may be in flight.
   void start(std::int64_t step);
   int in_flight() const { return static_cast<int>(in_flight_.size()); }
   int most_in_flight() const { return setup_.steps->most_in_flight(); }
-  /// Whether the newest step is sampled or probed, so that it must be finished before another
+  /// Returns true if the newest step is sampled or probed; it must then finish before another
   /// starts.
   bool newest_is_looked_at() const { return in_flight_.back().sampled || in_flight_.back().probed; }
 
-  /// The oldest step in flight. What is not good stays in flight until abandon().
+  /// Finishes the oldest step in flight. A step whose outcome is not good stays in flight until
+  /// abandon().
   StepDone finish();
-  /// Waits for all steps in flight and forgets them.
+  /// Waits for all steps in flight and discards them.
   void abandon();
 
  private:
@@ -77,10 +78,10 @@ class StepLoop {
   Setup& setup_;
   CorruptImages& corrupt_;
   RankReport rank_report_;
-  Buffer image_memory_;  // of loader_, where a device copies from it
+  Buffer image_memory_;  // of loader_, if a device copies from it
   std::unique_ptr<Loader> loader_;
-  std::vector<StepInFlight> in_flight_;  // the oldest first
-  Clock::time_point finished_;           // the last step
+  std::vector<StepInFlight> in_flight_;  // oldest first
+  Clock::time_point finished_;           // time of the last finish
 };
 
 }  // namespace syncnorm

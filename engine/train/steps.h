@@ -1,6 +1,6 @@
-// Starts training steps and hands back their results: on the CPU at once; on a device with queues
-// one step later, so that it never waits for the host, and from the third step on as one recording
-// that is replayed.
+// Starts training steps and returns their results. On the CPU a result is ready at once. On a
+// device with queues it comes one step later, so that the device never waits for the host; from the
+// third step on, steps are replayed from a recording.
 #pragma once
 
 #include <array>
@@ -16,32 +16,31 @@
 namespace syncnorm {
 
 struct StepResult {
-  std::array<double, kLossValues> loss{};  // Σ loss, correct, votes, 0
+  std::array<double, kLossValues> loss{};  // Σ loss, correct, votes to stop, 0
   double gradient_norm = 0.0;              // before clipping; nothing is updated if not finite
 };
 
 class Steps {
  public:
-  /// All must outlive it. `queued`: as Executor::queued(). `record`: steps are recorded where the
-  /// device can and nothing looks into them (Executor::can_be_recorded); that must be the same on
-  /// all ranks.
+  /// All must outlive this. `queued` is Executor::queued(). `record`: record steps if the device
+  /// can and no hook prevents it (Executor::can_be_recorded); must be the same on all ranks.
   Steps(Device& device, Optimizer& optimizer, const Memory& memory, bool queued, bool record);
 
-  /// Steps that may be in flight: started, and not finished.
+  /// Returns the number of steps that may be in flight: started, not finished.
   int most_in_flight() const { return queued_ ? 2 : 1; }
   int in_flight() const { return static_cast<int>(in_flight_.size()); }
 
-  /// Runs or queues one step of `executor` and the update behind it. The batch must stay until
+  /// Runs or queues one step of `executor` and its update. The batch must stay valid until
   /// finish().
   void start(Executor& executor, const StepState& state, const BatchView& batch);
-  /// The result of the oldest step in flight. Throws PeerLostError after `deadline` seconds without
-  /// it.
+  /// Returns the result of the oldest step in flight. Throws PeerLostError if it takes longer than
+  /// `deadline` seconds.
   StepResult finish(double deadline);
-  /// After a result that is not finite, no update is made until this is called.
+  /// Allows updates again; after a result that is not finite none is made until this is called.
   void go_on() { optimizer_.go_on(); }
 
  private:
-  static constexpr int kWarmUp = 2;  // steps before one is recorded: libraries settle in them
+  static constexpr int kWarmUp = 2;  // steps before recording, in which libraries initialize
 
   struct Recorded {
     int runs = 0;
@@ -67,8 +66,8 @@ class Steps {
   const bool queued_, record_;
   std::array<Slot, 2> slots_;
   std::size_t next_slot_ = 0;
-  std::vector<InFlight> in_flight_;                                // the oldest first
-  std::map<std::pair<const Executor*, bool>, Recorded> recorded_;  // by whether it overlaps
+  std::vector<InFlight> in_flight_;                                // oldest first
+  std::map<std::pair<const Executor*, bool>, Recorded> recorded_;  // key: executor, overlap
 };
 
 }  // namespace syncnorm

@@ -1,4 +1,4 @@
-// Training, read top down: start or resume, step, what follows a step, the end.
+// Training, from top to bottom: start or resume, steps, work after a step, end.
 #include "engine/train/trainer.h"
 
 #include <numeric>
@@ -36,7 +36,7 @@ EndEvent Trainer::run() {
   record_.reserve(last - first);
   for (std::int64_t step = first; step < last; ++step) {
     loop_.start(step);
-    // What is known after this step may be needed before the next is started.
+    // Work after this step may need its result before the next step is started.
     const bool looked_at = loop_.newest_is_looked_at() || step + 1 == last || work_is_due(step + 1);
     finish_steps(looked_at ? 0 : static_cast<std::size_t>(loop_.most_in_flight()) - 1);
   }
@@ -140,8 +140,8 @@ void Trainer::restore(const Checkpoint& checkpoint) {
 
 // ---- Steps.
 
-/// Finishes the oldest steps in flight until `left` are. A stop is agreed on in one step and
-/// carried out behind the last that was started.
+/// Finishes the oldest steps until `left` are in flight. An agreed stop takes effect after the last
+/// step that was started.
 void Trainer::finish_steps(std::size_t left) {
   while (static_cast<std::size_t>(loop_.in_flight()) > left ||
          (stop_agreed_ && loop_.in_flight() > 0)) {
@@ -168,7 +168,7 @@ void Trainer::fail(const StepDone& step) {
   throw DivergedError(message);
 }
 
-/// What the probes find in the step that was just done, on its batch, which is still there.
+/// Measures the probes of the finished step, on its batch, which is still in memory.
 void Trainer::probe(const StepDone& step) {
   ProbeEvent event = setup_.probes->measure(step.state, view_of(*step.batch),
                                             static_cast<double>(step.event.samples), step.loss);
@@ -185,7 +185,7 @@ bool Trainer::work_is_due(std::int64_t step) const {
          due(step, checkpoint.every_epochs, checkpoint.every_steps);
 }
 
-/// Whether what is done every so many epochs or steps is due after `step`.
+/// Returns true if work that recurs every `every_epochs` or `every_steps` is due after `step`.
 bool Trainer::due(std::int64_t step, int every_epochs, int every_steps) const {
   const bool epoch_end = step % setup_.length.steps_per_epoch == 0;
   const std::int64_t epochs = step / setup_.length.steps_per_epoch;
@@ -258,14 +258,14 @@ EndEvent Trainer::finish(std::int64_t step, const std::string& status, const std
   setup_.meet_fault(FaultPlace::shutdown, step);
   if (setup_.root()) saver_.drain();
   EndEvent end = record_.end();
-  for (const CorruptImage& image : corrupt_.on_all_ranks(setup_.comm))  // and all are there
+  for (const CorruptImage& image : corrupt_.on_all_ranks(setup_.comm))  // waits for all ranks
     end.corrupt.emplace_back(image.path, image.reason);
   end.reads_files = setup_.dataset.train.stored != nullptr;
   setup_.record(FlightKind::rest, "telling of the end", step);
   end.status = status;
   end.message = message;
   end.step = step;
-  // Nobody leaves before it is told.
+  // No rank may return before the event has been delivered.
   agree(setup_.comm, [&] { setup_.notify(&Observer::on_end, end); });
   return end;
 }

@@ -1,4 +1,4 @@
-// The trainer: one experiment from start or checkpoint to its end, on all ranks together.
+// The trainer: runs one experiment to its end, from a fresh start or a checkpoint, on all ranks.
 #pragma once
 
 #include <optional>
@@ -16,12 +16,12 @@ class Trainer {
   Trainer(const LoadedExperiment& loaded, const Dataset& dataset, Device& device,
           Communicator& comm, TrainerOptions options);
 
-  /// Reads what run() would begin with, a checkpoint or weights, and throws as it would; nothing is
-  /// written. Collective.
+  /// Reads the checkpoint or weights from which run() would start, and throws as run() would;
+  /// writes nothing. Collective.
   void check_start();
 
-  /// Trains to the end. Throws DivergedError, or Error with ExitCode::stopped after a checkpoint
-  /// that a stop request asked for; both on every rank.
+  /// Trains to the end. Throws DivergedError, or Error with ExitCode::stopped after saving the
+  /// checkpoint of a stop request; both on every rank.
   EndEvent run();
 
  private:

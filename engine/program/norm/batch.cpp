@@ -1,6 +1,6 @@
-// Batch norm with the batch's own statistics: sums, a reduction over the replicas that share them,
-// and what follows from the total, in both directions. Norms whose sums are ready together travel
-// in one message (share.cpp): its instructions stand where the last of them has its sums.
+// Batch norm with batch statistics: sums, a reduction over the replicas that share them, and the
+// computations on the total, in both directions. Norms whose sums are ready together share one
+// message (share.cpp), whose instructions stand where the last norm has its sums.
 #include "engine/program/norm/norm.h"
 
 namespace syncnorm {
@@ -49,7 +49,7 @@ void emit_message(Emission& e, Message& message) {
   }
 }
 
-/// The batch's statistics, added to those of the batches before; nothing else is changed.
+/// Adds the batch's statistics to the totals over batches; changes nothing else.
 void emit_totals(Emission& e, std::size_t n) {
   const Unit& unit = e.units[n];
   const Emission::Saved& saved = e.saved[n];
@@ -87,7 +87,7 @@ int emit_deviation_part(Emission& e, std::size_t n, DeviationPart part, int larg
                                      maximum ? Combine::max : Combine::sum);
 }
 
-/// L1 and L∞ take the mean first, then one or two reductions more.
+/// Emits the deviation of L1 and L∞: after the mean, one or two more reductions.
 void emit_deviation(Emission& e, std::size_t n) {
   const Unit& unit = e.units[n];
   Emission::Saved& saved = e.saved[n];
@@ -157,13 +157,13 @@ void forward(Emission& e, std::size_t n) {
 
 // ---- Backward.
 
-/// A unit of the message, between the first half of its backward pass and the second.
+/// A unit of the message between the two halves of its backward pass.
 struct Half {
   std::size_t unit = 0;
   BatchBackward tensors;
 };
 
-/// Sums of one norm; into `leaf` from byte `at` on where its input's gradient is needed.
+/// Emits the sums of one norm; into `leaf` from byte `at` if the gradient of its input is needed.
 Half emit_sums(Emission& e, Gradients& gradients, std::size_t n, int leaf, std::size_t at) {
   const Unit& unit = e.units[n];
   const std::vector<int> dy = norm_gradient(e, gradients, n);
@@ -184,7 +184,7 @@ Half emit_sums(Emission& e, Gradients& gradients, std::size_t n, int leaf, std::
   return half;
 }
 
-/// All norms of the message, where the reverse pass meets its last one.
+/// Emits all norms of the message when the backward pass reaches its last unit.
 void backward(Emission& e, Gradients& gradients, std::size_t n) {
   const Message& message = e.messages[static_cast<std::size_t>(e.units[n].message)];
   if (n != message.units.back()) return;

@@ -1,5 +1,5 @@
-// Batch norm whose statistics are constants: forward as in evaluation, and only the masked
-// gradient, scaled, goes on.
+// Batch norm with constant statistics: the forward pass is that of evaluation, and the backward
+// pass only masks and scales the gradient.
 #include "engine/program/norm/norm.h"
 
 namespace syncnorm {
@@ -19,7 +19,7 @@ void backward(Emission& e, Gradients& gradients, std::size_t n) {
   if (dy.size() > 1 || gradients.needed(unit.residual)) {
     if (dy.size() > 1) tensors.dy2 = dy[1];
     tensors.g = gradients.like(unit.output, " masked gradient");
-    // Nobody reads the sums; the kernel writes them always.
+    // The kernel always writes the sums, though nothing reads them.
     tensors.sums =
         e.add_tensor(e.name(unit) + " gradient sums",
                      2 * static_cast<std::size_t>(norm_channels(e, unit)) * sizeof(double),

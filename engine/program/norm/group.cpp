@@ -45,7 +45,7 @@ void backward(Emission& e, Gradients& gradients, std::size_t n) {
   const std::vector<int> dy = norm_gradient(e, gradients, n);
   const bool keeps = dy.size() > 1 || gradients.needed(unit.residual);
   const int g = keeps ? gradients.like(unit.output, " masked gradient") : kAbsent;
-  // The kernel writes dx always; a norm on the images themselves has no use for it.
+  // The kernel always writes dx; a norm directly on the images does not use it.
   const int dx = gradients.make(unit.input);
   e.emit(Pass::backward, Scope::replica, e.name(unit),
          e.stored(GroupNormBackward{e.samples(), norm_pixels(e, unit), norm_channels(e, unit),

@@ -1,4 +1,4 @@
-// Noise behind a norm (kernels/ops/pointwise.h, NormNoise).
+// Noise after a norm (kernels/ops/pointwise.h, NormNoise).
 #include "engine/program/norm/norm.h"
 
 namespace syncnorm {

@@ -1,4 +1,4 @@
-// Which family a kind of norm belongs to, and what the families share.
+// Maps kinds of norm to families, and contains helpers that families share.
 #include "engine/program/norm/norm.h"
 
 namespace syncnorm {
@@ -50,7 +50,7 @@ void emit_from_running(Emission& e, std::size_t n) {
   const Unit& unit = e.units[n];
   Emission::Saved& saved = e.saved[n];
   const std::size_t vector = sizeof(float) * static_cast<std::size_t>(norm_channels(e, unit));
-  // Read by every chunk of an evaluation, so they must not share their places.
+  // Persistent: every chunk of an evaluation reads them.
   saved.mean = e.add_persistent(e.name(unit) + " mean", 2 * vector, Per::once, 'f');
   saved.inv_std = e.add_persistent(e.name(unit) + " inv_std", vector, Per::once, 'f');
   e.emit(Pass::prepare, Scope::once, e.name(unit),

@@ -1,9 +1,9 @@
-// Emission of normalization layers. A family of norms is a file here, with its forward and its
-// backward pass together; family_of() says which kinds belong to which. What others ask about a
-// kind stands in engine/config/norm_traits.h.
+// Emission of normalization layers. Each family of norms is one file here that contains its forward
+// and backward pass; family_of() maps kinds to families. Other properties of a kind are in
+// engine/config/norm_traits.h.
 //
-// To add a norm: its kind and traits there, its operations in kernels/ops/, a file here and a case
-// in family_of(). CONTRIBUTING.md lists every step.
+// A new norm needs: its kind and traits there, its operations in kernels/ops/, and a file and a
+// case in family_of() here. CONTRIBUTING.md lists every step.
 #pragma once
 
 #include "engine/program/gradients.h"
@@ -11,9 +11,9 @@
 
 namespace syncnorm {
 
-/// How the norms of a family are emitted. `unit` is an index of Emission::units.
+/// The emission functions of a family. `unit` is an index of Emission::units.
 struct NormFamily {
-  /// Gives the value of the unit a tensor, and fills Emission::saved.
+  /// Assigns a tensor to the unit's value, and fills Emission::saved.
   void (*forward)(Emission& emission, std::size_t unit);
   /// Contributes to the gradients of the unit's input and residual.
   void (*backward)(Emission& emission, Gradients& gradients, std::size_t unit);
@@ -30,49 +30,51 @@ extern const NormFamily kGroupNorms;   // group.cpp: statistics within a sample
 int norm_channels(const Emission& emission, const Unit& unit);
 int norm_pixels(const Emission& emission, const Unit& unit);
 
-/// The unit's running pair, as the program's mode reads it. Fills `saved`.
+/// Adds the tensors of the unit's running mean and variance, as the program's mode uses them. Fills
+/// `saved`.
 void add_running_pair(Emission& emission, const Unit& unit, Emission::Saved& saved);
 
-/// Mean and inverse deviation from the running pair, once, for all that follows.
+/// Emits mean and inverse deviation from the running pair, once for all batches.
 void emit_from_running(Emission& emission, std::size_t unit);
 
-/// y from the saved statistics, and the noise behind it.
+/// Emits y from the saved statistics, and the noise after it.
 void emit_normalize(Emission& emission, std::size_t unit);
 
-/// The gradient of what the norm gave, in at most two tensors: behind noise it passes that first.
+/// Returns the gradient of the norm's output before any noise, in at most two tensors.
 std::vector<int> norm_gradient(Emission& emission, Gradients& gradients, std::size_t unit);
 
-/// With a residual the ReLU's input cannot be recomputed from x alone: its output tells. -1: no
-/// need.
+/// Returns the output as the ReLU mask for a norm with a residual, whose ReLU input cannot be
+/// recomputed from x alone; -1 if no mask is needed.
 int relu_mask(Emission& emission, const Unit& unit);
 
-/// Tensors of one unit's backward pass, in the batch family and the frozen one.
+/// Tensors of one unit's backward pass, in the batch and frozen families.
 struct BatchBackward {
-  int dy = kAbsent, dy2 = kAbsent;  // the gradient of what the norm gave, in one or two tensors
-  int g = kAbsent;                  // their sum behind the ReLU, where others read it
-  int sums = kAbsent;               // of g and g·x̂, this replica's
+  int dy = kAbsent, dy2 = kAbsent;  // gradient of the norm's output, in one or two tensors
+  int g = kAbsent;                  // their sum after the ReLU mask, if others read it
+  int sums = kAbsent;               // sums of g and g·x̂ of this replica
   int total = kAbsent;              // the same of all replicas that share statistics
   int dx = kAbsent;
 };
-/// Writes g and the sums. `frozen`: γ, β and the statistics are constants.
+/// Emits g and the sums. `frozen`: γ, β and the statistics are constants.
 void emit_gradient_sums(Emission& emission, std::size_t unit, const BatchBackward& tensors,
                         bool frozen);
-/// Writes dx.
+/// Emits dx.
 void emit_input_gradient(Emission& emission, std::size_t unit, const BatchBackward& tensors,
                          bool frozen);
 
 // noise.cpp
 
-/// Where the norm has noise, the value of the unit becomes what the noise makes of its tensor.
+/// Emits the noise, if the norm has any, and makes its output the value of the unit.
 void emit_noise(Emission& emission, std::size_t unit);
-/// The gradient before the noise.
+/// Emits the backward pass of the noise; returns the gradient before it.
 int emit_noise_backward(Emission& emission, Gradients& gradients, std::size_t unit);
 
-// weights.cpp: what a conv or linear layer computes with where it is not a parameter itself.
+// weights.cpp: weights of conv and linear layers that are computed from parameters.
 
 /// Fills `saved` and returns the tensor of the weight.
 int emit_weight(Emission& emission, const Unit& unit, Emission::Saved& saved);
-/// The tensor for the gradient of that weight, and what follows the instruction that wrote it.
+/// Returns the tensor for the gradient of that weight; emit_weight_backward() emits what follows
+/// the instruction that wrote it.
 int weight_gradient(Emission& emission, const Unit& unit, const Emission::Saved& saved);
 void emit_weight_backward(Emission& emission, const Unit& unit, const Emission::Saved& saved,
                           int gradient);

@@ -1,6 +1,6 @@
-// Weights that are not parameters themselves: normalized or standardized ones are computed once per
-// step, and their gradient is carried on to the parameters behind every wgrad. That is linear in
-// the gradient, so it may be done replica by replica, before gradients are added up.
+// Weights that are computed from parameters. Normalized or standardized weights are computed once
+// per step, and after every wgrad their gradient is propagated to the parameters. This is linear in
+// the gradient, so it can be done per replica before gradients are added.
 #include "engine/program/norm/norm.h"
 
 namespace syncnorm {
@@ -51,8 +51,8 @@ int emit_weight(Emission& e, const Unit& unit, Emission::Saved& saved) {
     e.program.tensors.back().persistent = persistent;
     return tensor;
   };
-  // Computed once for all waves of a step, all chunks of an evaluation. A convolution's own is
-  // packed at once and not read again.
+  // Persistent, since computed once for all waves of a step or all chunks of an evaluation. The
+  // weight of a convolution is packed at once and not read again.
   const int weight =
       add(" weight", parameter_of(e, unit).count() * sizeof(float), 'f', !is_conv(e, unit));
   saved.weight_mean = standardize ? add(" weight mean", vector, 'd', true) : -1;
