@@ -57,6 +57,8 @@ class ObservedCommunicator final : public Communicator {
     auto& r = static_cast<ObservedRequest&>(request);
     return inner_.test(*r.inner) && Clock::now() >= r.ready;
   }
+  void poll() override { inner_.poll(); }
+  void give_up() override { inner_.give_up(); }
   std::vector<std::string> all_gather_text(const std::string& text) override {
     return inner_.all_gather_text(text);
   }

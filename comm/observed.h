@@ -26,8 +26,8 @@ struct ObservedOptions {
   double delay = 0.0;  // seconds between a start and the earliest completion
 };
 
-/// Forwards to `inner`, which must outlive it; poll() and give_up() do nothing. Subgroups are
-/// observed in the same way. Texts of the control plane are not reported.
+/// Forwards to `inner`, which must outlive it. Subgroups are observed in the same way. Texts of the
+/// control plane are not reported.
 std::unique_ptr<Communicator> make_observed_communicator(Communicator& inner,
                                                          ObservedOptions options);
 

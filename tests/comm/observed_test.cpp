@@ -5,6 +5,8 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <cstdlib>
+#include <stdexcept>
 #include <vector>
 
 namespace syncnorm::test {
@@ -72,6 +74,36 @@ TEST(Observed, TakesTheDeadlineOver) {
   EXPECT_EQ(comm->deadline(), 7.0);
   comm->set_deadline(3.0);
   EXPECT_EQ(comm->subgroup({0, 1})->deadline(), 3.0);
+}
+
+/// A communicator whose peers are gone.
+class Lost final : public Communicator {
+ public:
+  int given_up = 0;
+  int rank() const override { return 0; }
+  int size() const override { return 1; }
+  std::string description() const override { return "lost"; }
+  std::unique_ptr<Communicator> subgroup(Interval) override { return std::make_unique<Lost>(); }
+  std::unique_ptr<Request> make_request() override { return nullptr; }
+  bool test(Request&) override { return false; }
+  void poll() override { throw std::runtime_error("a peer is lost"); }
+  void give_up() override { ++given_up; }
+  std::vector<std::string> all_gather_text(const std::string& text) override { return {text}; }
+  [[noreturn]] void abort(int exit_code) override { std::_Exit(exit_code); }
+
+ private:
+  void do_all_gather(Request&, const void*, void*, std::span<const int>, DataType) override {}
+  void do_all_to_all(Request&, const void*, std::span<const int>, void*, std::span<const int>,
+                     DataType) override {}
+  void do_all_reduce(Request&, const void*, void*, int, DataType, Combine) override {}
+};
+
+TEST(Observed, TellsOfALostPeerAndGivesUp) {
+  Lost lost;
+  const auto comm = make_observed_communicator(lost, {});
+  EXPECT_THROW(comm->poll(), std::runtime_error);
+  comm->give_up();
+  EXPECT_EQ(lost.given_up, 1);
 }
 
 }  // namespace
