@@ -84,7 +84,7 @@ FlightRecord read_record(const fs::path& path) {
 }
 
 /// Returns the position of an event in training.
-std::pair<std::int64_t, int> place(const FlightEvent& event) {
+std::pair<std::int64_t, int> position(const FlightEvent& event) {
   return {event.step, event.instruction};
 }
 
@@ -95,7 +95,7 @@ bool took_part(const FlightRecord& record, const FlightEvent& wait) {
     return event.kind == FlightKind::start && event.step == wait.step && event.name == wait.name;
   };
   if (std::any_of(record.events.begin(), record.events.end(), is_start)) return true;
-  return !record.events.empty() && place(record.events.front()) > place(wait);
+  return !record.events.empty() && position(record.events.front()) > position(wait);
 }
 
 std::string ranks_text(const std::vector<int>& ranks) {
@@ -117,7 +117,7 @@ const FlightEvent* earliest_wait(const std::vector<FlightRecord>& records) {
   for (const FlightRecord& record : records) {
     if (record.events.empty() || record.events.back().kind != FlightKind::wait) continue;
     const FlightEvent& event = record.events.back();
-    if (earliest == nullptr || place(event) < place(*earliest)) earliest = &event;
+    if (earliest == nullptr || position(event) < position(*earliest)) earliest = &event;
   }
   return earliest;
 }

@@ -28,64 +28,64 @@ std::vector<std::int64_t> shape_of(const Parameter& parameter) {
 }
 
 /// A tensor that a file must contain, and the address of its values in memory.
-struct Place {
+struct NamedTensor {
   std::string name;
   std::vector<std::int64_t> shape;
   float* values = nullptr;
   std::size_t count = 0;
 };
 
-std::vector<Place> parameter_places(const Graph& graph, const Program& program, float* flat,
-                                    const std::string& prefix) {
-  std::vector<Place> places;
+std::vector<NamedTensor> parameter_tensors(const Graph& graph, const Program& program, float* flat,
+                                           const std::string& prefix) {
+  std::vector<NamedTensor> named;
   for (std::size_t p = 0; p < graph.parameters.size(); ++p)
-    places.push_back({prefix + graph.parameters[p].name, shape_of(graph.parameters[p]),
-                      flat + program.parameter_offset[p], graph.parameters[p].count()});
-  return places;
+    named.push_back({prefix + graph.parameters[p].name, shape_of(graph.parameters[p]),
+                     flat + program.parameter_offset[p], graph.parameters[p].count()});
+  return named;
 }
 
-std::vector<Place> running_places(const Graph& graph, const Program& program, float* set,
-                                  const std::string& prefix) {
-  std::vector<Place> places;
+std::vector<NamedTensor> running_tensors(const Graph& graph, const Program& program, float* set,
+                                         const std::string& prefix) {
+  std::vector<NamedTensor> named;
   for (const RunningSlot& slot : program.running) {
     const std::string layer = prefix + graph.layers[static_cast<std::size_t>(slot.layer)].name;
     const auto count = static_cast<std::size_t>(slot.channels);
-    places.push_back({layer + ".running_mean", {slot.channels}, set + slot.mean, count});
-    places.push_back({layer + ".running_var", {slot.channels}, set + slot.variance, count});
+    named.push_back({layer + ".running_mean", {slot.channels}, set + slot.mean, count});
+    named.push_back({layer + ".running_var", {slot.channels}, set + slot.variance, count});
   }
-  return places;
+  return named;
 }
 
-std::vector<Place> model_places(const Graph& graph, const Program& program, Memory& memory) {
-  std::vector<Place> places =
-      parameter_places(graph, program, memory.parameters.host<float>().data(), "");
-  for (Place& place : running_places(graph, program, memory.averaged.host<float>().data(), ""))
-    places.push_back(std::move(place));
-  return places;
+std::vector<NamedTensor> model_tensors(const Graph& graph, const Program& program, Memory& memory) {
+  std::vector<NamedTensor> named =
+      parameter_tensors(graph, program, memory.parameters.host<float>().data(), "");
+  for (NamedTensor& one : running_tensors(graph, program, memory.averaged.host<float>().data(), ""))
+    named.push_back(std::move(one));
+  return named;
 }
 
-std::vector<Place> optimizer_places(const TrainingState& s) {
-  std::vector<Place> places;
+std::vector<NamedTensor> optimizer_tensors(const TrainingState& s) {
+  std::vector<NamedTensor> named;
   for (const OptimizerVector& vector : s.optimizer)
-    for (Place& place : parameter_places(s.graph, s.program, vector.values.host<float>().data(),
-                                         vector.name + "."))
-      places.push_back(std::move(place));
-  return places;
+    for (NamedTensor& one : parameter_tensors(
+             s.graph, s.program, vector.values.host<float>().data(), vector.name + "."))
+      named.push_back(std::move(one));
+  return named;
 }
 
-std::vector<Place> statistics_places(const TrainingState& s, std::vector<float>& all) {
-  std::vector<Place> places;
+std::vector<NamedTensor> statistics_tensors(const TrainingState& s, std::vector<float>& all) {
+  std::vector<NamedTensor> named;
   for (int g = 0; g < s.running.groups(); ++g)
-    for (Place& place : running_places(
+    for (NamedTensor& one : running_tensors(
              s.graph, s.program, all.data() + static_cast<std::size_t>(g) * s.running.floats(),
              fmt::format("group{}.", g)))
-      places.push_back(std::move(place));
-  return places;
+      named.push_back(std::move(one));
+  return named;
 }
 
-std::vector<TensorView> views(const std::vector<Place>& places) {
+std::vector<TensorView> views(const std::vector<NamedTensor>& named) {
   std::vector<TensorView> tensors;
-  for (const Place& p : places)
+  for (const NamedTensor& p : named)
     tensors.push_back({p.name, "F32", p.shape, bytes_of(p.values, p.count)});
   return tensors;
 }
@@ -102,42 +102,42 @@ std::string layer_of(const std::string& tensor) { return tensor.substr(0, tensor
 
 /// Rejects unused tensors, or lists them in `notes`. A tensor of a layer that the model has
 /// indicates another norm, and is always rejected.
-void look_at_unused(const std::vector<TensorView>& tensors, const std::vector<Place>& places,
+void look_at_unused(const std::vector<TensorView>& tensors, const std::vector<NamedTensor>& named,
                     Beside beside, const std::string& name, std::vector<std::string>& notes) {
   std::set<std::string> wanted, layers;
-  for (const Place& place : places) {
-    wanted.insert(place.name);
-    layers.insert(layer_of(place.name));
+  for (const NamedTensor& one : named) {
+    wanted.insert(one.name);
+    layers.insert(layer_of(one.name));
   }
   std::vector<std::string> unused;
   for (const TensorView& tensor : tensors) {
     if (wanted.contains(tensor.name)) continue;
     if (beside == Beside::nothing || layers.contains(layer_of(tensor.name)))
       throw CheckpointError(fmt::format(
-          "{}: tensor '{}' has no place in the model; the file is of another model or norm", name,
+          "{}: tensor '{}' is not part of the model; the file is of another model or norm", name,
           tensor.name));
     unused.push_back(tensor.name);
   }
   constexpr std::size_t kNamed = 5;
   if (unused.empty()) return;
-  const std::size_t named = std::min(kNamed, unused.size());
+  const std::size_t listed = std::min(kNamed, unused.size());
   notes.push_back(fmt::format(
-      "{} tensor{} without a place in the model: not used: {}{}", unused.size(),
+      "ignored {} tensor{} that the model does not have: {}{}", unused.size(),
       unused.size() == 1 ? "" : "s",
-      fmt::join(unused.begin(), unused.begin() + static_cast<std::ptrdiff_t>(named), ", "),
-      unused.size() > named ? ", ..." : ""));
+      fmt::join(unused.begin(), unused.begin() + static_cast<std::ptrdiff_t>(listed), ", "),
+      unused.size() > listed ? ", ..." : ""));
 }
 
-/// Copies the tensors of `file` to `places`. Skips PyTorch's batch counters and the tensors in
+/// Copies the tensors of `file` to `named`. Skips PyTorch's batch counters and the tensors in
 /// `unread`. Returns notes for the user.
-std::vector<std::string> fill(const std::vector<Place>& places, const std::string& file,
+std::vector<std::string> fill(const std::vector<NamedTensor>& named, const std::string& file,
                               const std::string& name, Beside beside,
                               const std::vector<std::string>& unread = {}) {
   std::vector<std::string> notes;
   std::vector<TensorView> tensors = parse_safetensors(file, name);
   if (beside == Beside::others) {
     std::vector<std::string> wanted;
-    for (const Place& place : places) wanted.push_back(place.name);
+    for (const NamedTensor& one : named) wanted.push_back(one.name);
     if (const std::string prefix = strip_prefix(tensors, wanted); !prefix.empty())
       notes.push_back(fmt::format("all names there begin with '{}', which is left out", prefix));
   }
@@ -146,29 +146,29 @@ std::vector<std::string> fill(const std::vector<Place>& places, const std::strin
            std::find(unread.begin(), unread.end(), t.name) != unread.end();
   });
   std::vector<std::vector<float>> values;
-  for (const Place& place : places) {
+  for (const NamedTensor& one : named) {
     const auto found = std::find_if(tensors.begin(), tensors.end(),
-                                    [&](const TensorView& t) { return t.name == place.name; });
+                                    [&](const TensorView& t) { return t.name == one.name; });
     if (found == tensors.end()) {
       const auto longer = std::find_if(tensors.begin(), tensors.end(), [&](const TensorView& t) {
-        return t.name.ends_with("." + place.name);
+        return t.name.ends_with("." + one.name);
       });
       throw CheckpointError(fmt::format(
-          "{}: tensor '{}' is missing{}; the file is of another model or norm", name, place.name,
+          "{}: tensor '{}' is missing{}; the file is of another model or norm", name, one.name,
           longer == tensors.end() ? "" : fmt::format(", but there is '{}'", longer->name)));
     }
     const bool is_usable =
         beside == Beside::nothing ? found->dtype == "F32" : is_floating(found->dtype);
-    if (!is_usable || found->shape != place.shape)
-      throw CheckpointError(
-          fmt::format("{}: tensor '{}' is {} [{}], but the model needs F32 [{}]", name, place.name,
-                      found->dtype, fmt::join(found->shape, ", "), fmt::join(place.shape, ", ")));
+    if (!is_usable || found->shape != one.shape)
+      throw CheckpointError(fmt::format("{}: tensor '{}' is {} [{}], but the model needs F32 [{}]",
+                                        name, one.name, found->dtype, fmt::join(found->shape, ", "),
+                                        fmt::join(one.shape, ", ")));
     values.push_back(values_in_f32(*found));
-    check_values(place.name, values.back(), name);
+    check_values(one.name, values.back(), name);
   }
-  look_at_unused(tensors, places, beside, name, notes);
-  for (std::size_t i = 0; i < places.size(); ++i)
-    std::copy(values[i].begin(), values[i].end(), places[i].values);
+  look_at_unused(tensors, named, beside, name, notes);
+  for (std::size_t i = 0; i < named.size(); ++i)
+    std::copy(values[i].begin(), values[i].end(), named[i].values);
   return notes;
 }
 
@@ -187,7 +187,7 @@ std::map<std::string, std::string> state_to_files(const TrainingState& s, std::i
   s.memory.parameters.pull();
   s.memory.averaged.pull();
   for (const OptimizerVector& vector : s.optimizer) vector.values.pull();
-  std::vector<TensorView> model = views(model_places(s.graph, s.program, s.memory));
+  std::vector<TensorView> model = views(model_tensors(s.graph, s.program, s.memory));
   const std::string_view count(reinterpret_cast<const char*>(&step), sizeof step);
   for (const RunningSlot& slot : s.program.running)
     model.push_back(
@@ -196,24 +196,25 @@ std::map<std::string, std::string> state_to_files(const TrainingState& s, std::i
          {},
          count});
   files[kModel] = write_safetensors(model);
-  files[kOptimizer] = write_safetensors(views(optimizer_places(s)));
+  files[kOptimizer] = write_safetensors(views(optimizer_tensors(s)));
   if (s.running.groups() > 1 && s.running.floats() > 0) {
     std::vector<float> all = all_running;
-    files[kStatistics] = write_safetensors(views(statistics_places(s, all)));
+    files[kStatistics] = write_safetensors(views(statistics_tensors(s, all)));
   }
   return files;
 }
 
 void state_from_files(const TrainingState& s, const std::map<std::string, std::string>& files) {
-  fill(model_places(s.graph, s.program, s.memory), file_of(files, kModel), kModel, Beside::nothing);
+  fill(model_tensors(s.graph, s.program, s.memory), file_of(files, kModel), kModel,
+       Beside::nothing);
   s.memory.parameters.push();
   s.memory.averaged.push();
-  fill(optimizer_places(s), file_of(files, kOptimizer), kOptimizer, Beside::nothing);
+  fill(optimizer_tensors(s), file_of(files, kOptimizer), kOptimizer, Beside::nothing);
   for (const OptimizerVector& vector : s.optimizer) vector.values.push();
   if (s.running.floats() == 0) return;
   std::vector<float> all(static_cast<std::size_t>(s.running.groups()) * s.running.floats());
   if (s.running.groups() > 1) {
-    fill(statistics_places(s, all), file_of(files, kStatistics), kStatistics, Beside::nothing);
+    fill(statistics_tensors(s, all), file_of(files, kStatistics), kStatistics, Beside::nothing);
   } else {
     const auto averaged = s.memory.averaged.host<float>();
     all.assign(averaged.begin(), averaged.begin() + static_cast<long>(s.running.floats()));
@@ -224,9 +225,9 @@ void state_from_files(const TrainingState& s, const std::map<std::string, std::s
 std::vector<std::string> start_from_file(const Graph& graph, const Program& program, Memory& memory,
                                          const std::string& file, const std::string& name) {
   std::vector<TensorView> tensors = parse_safetensors(file, name);
-  std::vector<Place> places = model_places(graph, program, memory);
+  std::vector<NamedTensor> named = model_tensors(graph, program, memory);
   std::vector<std::string> wanted;
-  for (const Place& place : places) wanted.push_back(place.name);
+  for (const NamedTensor& one : named) wanted.push_back(one.name);
   strip_prefix(tensors, wanted);
   std::vector<std::string> kept;
   for (const Parameter& parameter : graph.parameters) {
@@ -240,8 +241,8 @@ std::vector<std::string> start_from_file(const Graph& graph, const Program& prog
   const auto is_kept = [&](const std::string& tensor) {
     return std::find(kept.begin(), kept.end(), tensor) != kept.end();
   };
-  std::erase_if(places, [&](const Place& place) { return is_kept(place.name); });
-  std::vector<std::string> notes = fill(places, file, name, Beside::others, kept);
+  std::erase_if(named, [&](const NamedTensor& one) { return is_kept(one.name); });
+  std::vector<std::string> notes = fill(named, file, name, Beside::others, kept);
   if (!kept.empty())
     notes.push_back(fmt::format("{} of another shape there start anew", fmt::join(kept, ", ")));
   memory.parameters.push();
@@ -252,7 +253,7 @@ std::vector<std::string> start_from_file(const Graph& graph, const Program& prog
 std::vector<std::string> model_from_file(const Graph& graph, const Program& program, Memory& memory,
                                          const std::string& file, const std::string& name) {
   std::vector<std::string> notes =
-      fill(model_places(graph, program, memory), file, name, Beside::others);
+      fill(model_tensors(graph, program, memory), file, name, Beside::others);
   memory.parameters.push();
   memory.averaged.push();
   return notes;

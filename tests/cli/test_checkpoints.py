@@ -160,7 +160,7 @@ class Checkpoints(harness.TestCase):
                               "norm"),
                 ("data.synthetic.classes=5",
                  "tensor 'fc.weight' is F32 [4, 64], but the model needs F32 [5, 64]"),
-                ("norm=gn", "tensor 'bn1.running_mean' has no place in the model; the file is of "
+                ("norm=gn", "tensor 'bn1.running_mean' is not part of the model; the file is of "
                             "another model or norm")]:
             self.refused(harness.run("eval", experiment, override, "--weights", weights),
                          re.escape(f"{weights}: {said}"))

@@ -110,7 +110,7 @@ class Weights(harness.TestCase):
         more = {f"extra{i}.weight": numpy.zeros(2, "<i4") for i in range(7)}
         out, said = self.accepted({**self.tensors, **more})
         self.assertEqual(out, expected)
-        self.assertIn("7 tensors without a place in the model: not used: extra0.weight, extra1.weight, "
+        self.assertIn("ignored 7 tensors that the model does not have: extra0.weight, extra1.weight, "
                       "extra2.weight, extra3.weight, extra4.weight, ...", said)
 
     def test_values_that_cannot_be(self):
