@@ -14,7 +14,7 @@ bool FlightHook::before(Executor& executor, std::size_t index, const StepState& 
   const InstructionKind instruction = executor.program().instructions[index].kind;
   FlightKind kind = FlightKind::run;
   if (instruction != InstructionKind::compute) {
-    if (executor.reductions().queued()) return true;  // see waiting()
+    if (executor.queued()) return true;  // see waiting()
     kind = instruction == InstructionKind::reduce_start ? FlightKind::start : FlightKind::wait;
   }
   recorder_.record(kind, names_[index], static_cast<std::int64_t>(state.step) + 1,
