@@ -51,6 +51,9 @@ const char* value_text(DeviationPart part) {
   return "?";
 }
 
+const char* value_text(PointwiseFunction function) {
+  return function == PointwiseFunction::tanh ? "tanh" : "erf";
+}
 const char* value_text(PoolKind kind) { return kind == PoolKind::max ? "max" : "average"; }
 const char* value_text(Storage storage) { return storage == Storage::f32 ? "f32" : "bf16"; }
 

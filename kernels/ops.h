@@ -21,6 +21,7 @@
 #include "kernels/ops/group_norm.h"
 #include "kernels/ops/linear.h"
 #include "kernels/ops/pointwise.h"
+#include "kernels/ops/pointwise_norm.h"
 #include "kernels/ops/update.h"
 
 namespace syncnorm {
@@ -30,9 +31,10 @@ using Op =
                  LinearWgrad, WeightNormalize, WeightNormalizeBackward, PoolForward, PoolBackward,
                  BatchMoments, BatchFinalize, BatchDeviation, BatchFinalizeDeviation, Accumulate,
                  BatchFromRunning, BatchNormalize, BatchGradientSums, BatchInputGradient,
-                 GroupNormForward, GroupNormBackward, ActivationForward, ActivationBackward, Add,
-                 Dropout, NormNoise, ToChannelsFirst, Convert, SoftmaxCrossEntropy, SgdUpdate,
-                 AdamUpdate, SumOfSquares, GradientFactor, TreeFold, MakeImages>;
+                 GroupNormForward, GroupNormBackward, PointwiseNormForward, PointwiseNormBackward,
+                 ActivationForward, ActivationBackward, Add, Dropout, NormNoise, ToChannelsFirst,
+                 Convert, SoftmaxCrossEntropy, SgdUpdate, AdamUpdate, SumOfSquares, GradientFactor,
+                 TreeFold, MakeImages>;
 
 /// The largest number of operands of any operation.
 template <class>

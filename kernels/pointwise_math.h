@@ -1,8 +1,9 @@
-// Formulas of pointwise operations, for host and device code: activations, their slopes, dropout,
-// noise, softmax cross-entropy of one class, and Adam's update of one value.
+// Formulas of pointwise operations, for host and device code: activations, their slopes, pointwise
+// norms, dropout, noise, softmax cross-entropy of one class, and Adam's update of one value.
 #pragma once
 
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 
 #include "base/host_device.h"
@@ -16,6 +17,7 @@ constexpr float kSeluAlpha = 1.6732632423543772f;
 constexpr double kAlphaPrime = -1.7580993408473766;  // SELU at −∞: −kSeluScale·kSeluAlpha
 constexpr float kInverseSqrt2 = 0.70710678118654752f;
 constexpr float kInverseSqrt2Pi = 0.39894228040143268f;
+constexpr float kTwoInverseSqrtPi = 1.1283791670955126f;
 
 SYNCNORM_HOST_DEVICE inline float activate(Activation kind, float x) {
   switch (kind) {
@@ -57,6 +59,32 @@ SYNCNORM_HOST_DEVICE inline float slope_from_output(Activation kind, float y) {
 SYNCNORM_HOST_DEVICE inline float gelu_slope(float x) {
   return 0.5f * (1.0f + std::erf(x * kInverseSqrt2)) +
          x * kInverseSqrt2Pi * std::exp(-0.5f * x * x);
+}
+
+/// One channel of a pointwise norm. Forward and backward call the same functions, so that a
+/// recomputed ReLU mask equals the forward pass's.
+struct PointwiseNormLine {
+  float alpha, shift, gamma, beta;
+
+  SYNCNORM_HOST_DEVICE float inner(float x) const { return alpha * x + shift; }
+  SYNCNORM_HOST_DEVICE float outer(float f) const { return gamma * f + beta; }
+};
+
+/// From the operands of a kernel.
+template <class Operands>
+SYNCNORM_HOST_DEVICE inline PointwiseNormLine pointwise_norm_line(const Operands& a,
+                                                                  std::size_t c) {
+  return {a.alpha[0], a.shift != nullptr ? a.shift[0] : 0.0f,
+          a.gamma != nullptr ? a.gamma[c] : 1.0f, a.beta != nullptr ? a.beta[c] : 0.0f};
+}
+
+SYNCNORM_HOST_DEVICE inline float pointwise_value(PointwiseFunction function, float z) {
+  return function == PointwiseFunction::tanh ? std::tanh(z) : std::erf(z);
+}
+
+/// df/dz at z, where f is the value.
+SYNCNORM_HOST_DEVICE inline float pointwise_slope(PointwiseFunction function, float z, float f) {
+  return function == PointwiseFunction::tanh ? 1.0f - f * f : kTwoInverseSqrtPi * std::exp(-z * z);
 }
 
 /// Dropout of one value: scale·x + shift where it is kept, else `dropped`.

@@ -66,6 +66,12 @@ auto with_storage(Storage storage, const Body& body) {
                                  : body.template operator()<BFloat16>();
 }
 
+/// A stored value as a float, and back.
+inline float read(float value) { return value; }
+inline float read(BFloat16 value) { return to_float(value); }
+inline void write(float& place, float value) { place = value; }
+inline void write(BFloat16& place, float value) { place = to_bfloat16(value); }
+
 /// Specialized for every operation in the file of its kind.
 template <class O>
 KernelPtr compile(Context&, const O&);

@@ -12,11 +12,6 @@ std::size_t values(int samples, int size) {
   return static_cast<std::size_t>(samples) * static_cast<std::size_t>(size);
 }
 
-float read(float value) { return value; }
-float read(BFloat16 value) { return to_float(value); }
-void write(float& place, float value) { place = value; }
-void write(BFloat16& place, float value) { place = to_bfloat16(value); }
-
 template <class S>
 KernelPtr make_activation(Context& context, const ActivationForward& op) {
   const auto& loops = context.loops.of<S>();

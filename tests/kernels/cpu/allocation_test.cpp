@@ -42,6 +42,8 @@ std::vector<Op> all_operations() {
           BatchInputGradient{3, 7, 33, true},
           GroupNormForward{3, 7, 33, 11, 1e-5, true},
           GroupNormBackward{3, 7, 33, 11, true},
+          PointwiseNormForward{3, 7, 33, PointwiseFunction::erf, true},
+          PointwiseNormBackward{3, 7, 33, PointwiseFunction::erf, true},
           ActivationForward{3, 37, Activation::relu},
           ActivationForward{3, 37, Activation::gelu},
           ActivationBackward{3, 37, Activation::relu},

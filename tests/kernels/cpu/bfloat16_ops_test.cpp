@@ -210,6 +210,25 @@ TEST_P(BFloat16Test, GroupNorm) {
       }
 }
 
+TEST_P(BFloat16Test, PointwiseNorm) {
+  for (const int channels : {1, 8, 33, 40})
+    for (const PointwiseFunction f : {PointwiseFunction::tanh, PointwiseFunction::erf})
+      for (const bool relu : {false, true}) {
+        const auto c = static_cast<std::size_t>(channels);
+        const std::size_t n = kSamples * kPixels * c;
+        const Slot sum = written(1, Element::f32), sums = written(c, Element::f32);
+        for (const Slot& other : {kAbsent, read(n)}) {
+          expect_rounded_f32(
+              PointwiseNormForward{kSamples, kPixels, channels, f, relu},
+              {read(n), vector(1), vector(1, 0.0f), vector(c), vector(c, 0.0f), other, written(n)});
+          for (const Slot& y : {kAbsent, read(n)})
+            expect_rounded_f32(PointwiseNormBackward{kSamples, kPixels, channels, f, relu},
+                               {read(n), other, read(n), vector(1), vector(1, 0.0f), vector(c),
+                                vector(c, 0.0f), y, written(n), sum, sum, sums, sums, kAbsent});
+        }
+      }
+}
+
 TEST_P(BFloat16Test, PointwiseOperations) {
   constexpr std::size_t n = 3 * 37;
   for (const Activation kind : {Activation::relu, Activation::sigmoid, Activation::tanh,

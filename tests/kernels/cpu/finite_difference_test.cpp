@@ -165,6 +165,46 @@ TEST_P(FiniteDifferenceTest, Normalization) {
     }
 }
 
+TEST_P(FiniteDifferenceTest, PointwiseNorms) {
+  constexpr std::size_t n = 3 * 6 * 9;
+  for (const PointwiseFunction function : {PointwiseFunction::tanh, PointwiseFunction::erf})
+    for (const bool relu : {false, true}) {
+      SCOPED_TRACE(op_text(PointwiseNormForward{3, 6, 9, function, relu}));
+      struct Inputs {
+        std::vector<float> x, alpha, shift, gamma, beta, residual;
+      } in{random_normal(n, 1, 0.5f),       {0.7f}, {0.2f},
+           random_normal(9, 2, 1.0f, 0.3f), {},     random_normal(n, 3, 0.0f, 0.3f)};
+      // Far on either side of ReLU's kink, channel by channel.
+      for (std::size_t c = 0; c < 9; ++c) in.beta.push_back(c % 2 == 0 ? 5.0f : -5.0f);
+      const auto w = random_normal(n, 4);
+      const auto y = [&](const Inputs& i) {
+        const Floats out = floats(n);
+        run(PointwiseNormForward{3, 6, 9, function, relu},
+            {floats(i.x), floats(i.alpha), floats(i.shift), floats(i.gamma), floats(i.beta),
+             floats(i.residual), out});
+        return out.values();
+      };
+      const Floats dx = floats(n), dalpha = floats(1u), dshift = floats(1u), dgamma = floats(9u),
+                   dbeta = floats(9u), g = floats(n);
+      run(PointwiseNormBackward{3, 6, 9, function, relu},
+          {floats(w), nullptr, floats(in.x), floats(in.alpha), floats(in.shift), floats(in.gamma),
+           floats(in.beta), floats(y(in)), dx, dalpha, dshift, dgamma, dbeta, g});
+      const auto forward = [&](std::vector<float> Inputs::*field) {
+        return [&, field](const std::vector<float>& v) {
+          Inputs changed = in;
+          changed.*field = v;
+          return y(changed);
+        };
+      };
+      expect_gradient("x", forward(&Inputs::x), in.x, w, dx.values());
+      expect_gradient("alpha", forward(&Inputs::alpha), in.alpha, w, dalpha.values());
+      expect_gradient("shift", forward(&Inputs::shift), in.shift, w, dshift.values());
+      expect_gradient("gamma", forward(&Inputs::gamma), in.gamma, w, dgamma.values());
+      expect_gradient("beta", forward(&Inputs::beta), in.beta, w, dbeta.values());
+      expect_gradient("residual", forward(&Inputs::residual), in.residual, w, g.values());
+    }
+}
+
 TEST_P(FiniteDifferenceTest, Activations) {
   for (const Activation kind : {Activation::relu, Activation::sigmoid, Activation::tanh,
                                 Activation::elu, Activation::selu, Activation::gelu}) {
