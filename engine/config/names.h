@@ -25,9 +25,9 @@ inline constexpr Choice<Precision> kPrecisions[] = {{"f32", Precision::f32},
 inline constexpr Choice<ReductionMode> kReductionModes[] = {
     {"reproducible", ReductionMode::reproducible}, {"fastest", ReductionMode::fastest}};
 inline constexpr Choice<NormKind> kNormKinds[] = {
-    {"none", NormKind::none},    {"batch", NormKind::batch},       {"group", NormKind::group},
-    {"layer", NormKind::layer},  {"instance", NormKind::instance}, {"rms", NormKind::rms},
-    {"frozen", NormKind::frozen}};
+    {"none", NormKind::none},   {"batch", NormKind::batch},       {"group", NormKind::group},
+    {"layer", NormKind::layer}, {"instance", NormKind::instance}, {"rms", NormKind::rms},
+    {"dyt", NormKind::dyt},     {"derf", NormKind::derf},         {"frozen", NormKind::frozen}};
 inline constexpr Choice<WeightsKind> kWeightsKinds[] = {
     {"plain", WeightsKind::plain},
     {"normalized", WeightsKind::normalized},

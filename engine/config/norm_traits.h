@@ -4,7 +4,7 @@
 
 namespace syncnorm {
 
-enum class NormKind { none, batch, group, layer, instance, rms, frozen };
+enum class NormKind { none, batch, group, layer, instance, rms, dyt, derf, frozen };
 
 template <class T>
 class Answer {
@@ -27,6 +27,9 @@ enum class StatisticsOver {
 /// Number of channel groups with separate statistics: one, norm.groups, or one per channel.
 enum class ChannelGroups { one, configured, each };
 
+/// The numbers that a layer learns besides γ and β, whatever norm.affine says.
+enum class LayerScalars { none, alpha, alpha_and_shift };
+
 struct NormTraits {
   Answer<bool> layer;  // there is a layer at all
   Answer<StatisticsOver> statistics;
@@ -36,6 +39,7 @@ struct NormTraits {
   Answer<ChannelGroups> groups;
   Answer<bool> trains_affine;  // γ and β are trained (with norm.affine)
   Answer<bool> one_value;      // is defined for a single value per channel
+  Answer<LayerScalars> scalars;
 };
 
 constexpr NormTraits traits_of(NormKind kind) {
@@ -48,7 +52,8 @@ constexpr NormTraits traits_of(NormKind kind) {
               .absorbs_activation = false,
               .groups = ChannelGroups::one,
               .trains_affine = false,
-              .one_value = true};
+              .one_value = true,
+              .scalars = LayerScalars::none};
     case NormKind::batch:
       return {.layer = true,
               .statistics = StatisticsOver::batch,
@@ -57,7 +62,8 @@ constexpr NormTraits traits_of(NormKind kind) {
               .absorbs_activation = true,
               .groups = ChannelGroups::each,
               .trains_affine = true,
-              .one_value = false};
+              .one_value = false,
+              .scalars = LayerScalars::none};
     case NormKind::group:
       return {.layer = true,
               .statistics = StatisticsOver::sample,
@@ -66,7 +72,8 @@ constexpr NormTraits traits_of(NormKind kind) {
               .absorbs_activation = true,
               .groups = ChannelGroups::configured,
               .trains_affine = true,
-              .one_value = true};
+              .one_value = true,
+              .scalars = LayerScalars::none};
     case NormKind::layer:
       return {.layer = true,
               .statistics = StatisticsOver::sample,
@@ -75,7 +82,8 @@ constexpr NormTraits traits_of(NormKind kind) {
               .absorbs_activation = true,
               .groups = ChannelGroups::one,
               .trains_affine = true,
-              .one_value = true};
+              .one_value = true,
+              .scalars = LayerScalars::none};
     case NormKind::instance:
       return {.layer = true,
               .statistics = StatisticsOver::sample,
@@ -84,7 +92,8 @@ constexpr NormTraits traits_of(NormKind kind) {
               .absorbs_activation = true,
               .groups = ChannelGroups::each,
               .trains_affine = true,
-              .one_value = true};
+              .one_value = true,
+              .scalars = LayerScalars::none};
     case NormKind::rms:
       return {.layer = true,
               .statistics = StatisticsOver::sample,
@@ -93,7 +102,28 @@ constexpr NormTraits traits_of(NormKind kind) {
               .absorbs_activation = true,
               .groups = ChannelGroups::one,
               .trains_affine = true,
-              .one_value = true};
+              .one_value = true,
+              .scalars = LayerScalars::none};
+    case NormKind::dyt:
+      return {.layer = true,
+              .statistics = StatisticsOver::nothing,
+              .subtracts_mean = false,
+              .has_beta = true,
+              .absorbs_activation = true,
+              .groups = ChannelGroups::one,
+              .trains_affine = true,
+              .one_value = true,
+              .scalars = LayerScalars::alpha};
+    case NormKind::derf:
+      return {.layer = true,
+              .statistics = StatisticsOver::nothing,
+              .subtracts_mean = false,
+              .has_beta = true,
+              .absorbs_activation = true,
+              .groups = ChannelGroups::one,
+              .trains_affine = true,
+              .one_value = true,
+              .scalars = LayerScalars::alpha_and_shift};
     case NormKind::frozen:
       return {.layer = true,
               .statistics = StatisticsOver::running,
@@ -102,7 +132,8 @@ constexpr NormTraits traits_of(NormKind kind) {
               .absorbs_activation = true,
               .groups = ChannelGroups::each,
               .trains_affine = false,
-              .one_value = true};
+              .one_value = true,
+              .scalars = LayerScalars::none};
   }
   __builtin_unreachable();
 }

@@ -84,9 +84,10 @@ std::string exclusive_partner(const std::string& path) {
 }
 
 std::vector<NormShortForm> norm_short_forms() {
-  return {{"bn", "batch", "1"},     {"syncbn", "batch", "all"}, {"gn", "group", ""},
-          {"ln", "layer", ""},      {"in", "instance", ""},     {"rms", "rms", ""},
-          {"frozen", "frozen", ""}, {"none", "none", ""}};
+  return {{"bn", "batch", "1"}, {"syncbn", "batch", "all"}, {"gn", "group", ""},
+          {"ln", "layer", ""},  {"in", "instance", ""},     {"rms", "rms", ""},
+          {"dyt", "dyt", ""},   {"derf", "derf", ""},       {"frozen", "frozen", ""},
+          {"none", "none", ""}};
 }
 
 std::string leaf_of(const std::string& path) {

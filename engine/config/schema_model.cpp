@@ -113,7 +113,7 @@ Rows norm_rows() {
           "group: groups of channels; must divide every layer's channels"),
       switch_key(
           "norm.affine", [](auto& e) -> auto& { return e.norm.affine; },
-          "learn γ and β per channel; rms: γ alone"),
+          "learn γ and β per channel; rms: γ alone; dyt, derf: their scalars are learned anyway"),
       choice_key(
           "norm.deviation", [](auto& e) -> auto& { return e.norm.deviation; },
           "batch: the deviation that divides; l2: standard deviation; l1: mean absolute deviation; "

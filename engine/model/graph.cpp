@@ -160,6 +160,9 @@ void GraphBuilder::add_parameters(int index) {
           ConfigKey{"norm.groups"},
           fmt::format("{} does not divide the {} channels of layer '{}'; use one of {}",
                       norm_.groups, channels, layer.name, divisors_text(channels)));
+    const LayerScalars scalars = norm_.traits().scalars;
+    if (scalars != LayerScalars::none) push(".alpha", {1}, ParameterRole::alpha, 1, 1);
+    if (scalars == LayerScalars::alpha_and_shift) push(".shift", {1}, ParameterRole::shift, 1, 1);
     if (norm_.affine) {
       push(".weight", {channels}, ParameterRole::gamma, 1, 1);
       if (norm_.traits().has_beta) push(".bias", {channels}, ParameterRole::beta, 1, 1);

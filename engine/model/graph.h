@@ -58,7 +58,7 @@ struct Layer {
   Shape shape;  // of the output
 };
 
-enum class ParameterRole { weight, gain, bias, gamma, beta };
+enum class ParameterRole { weight, gain, bias, gamma, beta, alpha, shift };
 
 /// A tensor of parameters, with name and shape as in PyTorch. With normalized weights, the role
 /// `weight` is v of torch.nn.utils.weight_norm, and `gain` its g.

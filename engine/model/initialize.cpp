@@ -60,8 +60,12 @@ void initialize_parameter(const Graph& graph, int index, const ModelConfig& conf
       std::fill(values.begin(), values.end(), std::get<NormLayer>(kind).zero_gamma ? 0.0f : 1.0f);
       break;
     }
+    case ParameterRole::alpha:  // Zhu et al. 2025 and Chen et al. 2025
+      std::fill(values.begin(), values.end(), 0.5f);
+      break;
     case ParameterRole::bias:
     case ParameterRole::beta:
+    case ParameterRole::shift:
       std::fill(values.begin(), values.end(), 0.0f);
       break;
   }

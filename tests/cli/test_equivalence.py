@@ -92,7 +92,7 @@ class Equivalence(harness.TestCase):
         self.assertGreater(self.losses_differ(other, b), 1e-2)
 
     def test_norms_of_one_sample_do_not_see_replicas(self):
-        for kind in ("group", "layer", "instance", "rms", "none"):
+        for kind in ("group", "layer", "instance", "rms", "dyt", "derf", "none"):
             with self.subTest(norm=kind):
                 norm = {**STEPS, "norm": {"kind": kind, "groups": 4}, "steps": 10, "optimizer.lr": 0.02}
                 pair = {f"{kind}-split": {**norm, **SPLIT}, f"{kind}-whole": {**norm, **WHOLE}}

@@ -13,7 +13,7 @@ NAMED = {"wn": {"kind": "batch", "weights": "normalized"},
          "l1": {"kind": "batch", "deviation": "l1"},
          "linf": {"kind": "batch", "deviation": "linf"},
          "renorm": {"kind": "batch", "renormalize": True, "r_max": 1.5, "d_max": 0.5}}
-NORMS = ["bn", "syncbn", "gn", "ln", "in", "rms", "none", *NAMED]
+NORMS = ["bn", "syncbn", "gn", "ln", "in", "rms", "dyt", "derf", "none", *NAMED]
 RANKS = [1, 2, 3, 4, 7, 8]
 
 # An epoch is 16 + 16 + 5 samples: in its last step two replicas are full, one has a single sample
@@ -64,7 +64,7 @@ class SameBits(harness.TestCase):
 
     def test_norms(self):
         counts = {"bn": [2, 7], "syncbn": [1, 3, 8], "gn": [4, 7], "ln": [3], "in": [2], "rms": [3],
-                  "none": [8], "wn": [3], "ws": [7], "l1": [2, 3], "linf": [3, 7],
+                  "dyt": [3], "derf": [2], "none": [8], "wn": [3], "ws": [7], "l1": [2, 3], "linf": [3, 7],
                   "renorm": [3]}
         for norm in NORMS:
             with self.subTest(norm=norm):

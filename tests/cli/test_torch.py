@@ -38,6 +38,7 @@ MEAN, DEVIATION = 0.28604, 0.35302  # of the training images, scaled to [0, 1]
 
 class RmsNorm(nn.Module):
     """Over C, H and W of a sample; PyTorch 1.13 has none. Without a beta a bias before it stays."""
+    keeps_bias = True
 
     def __init__(self, channels):
         super().__init__()
@@ -48,10 +49,42 @@ class RmsNorm(nn.Module):
         return x * scale * self.weight[:, None, None]
 
 
+class Dyt(nn.Module):
+    """Zhu et al. 2025."""
+    keeps_bias = True
+
+    def __init__(self, channels):
+        super().__init__()
+        self.alpha = nn.Parameter(torch.full((1,), 0.5))
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def function(self, x):
+        return torch.tanh(self.alpha * x)
+
+    def forward(self, x):
+        return self.function(x) * self.weight[:, None, None] + self.bias[:, None, None]
+
+
+class Derf(Dyt):
+    """Chen et al. 2025."""
+
+    def __init__(self, channels):
+        super().__init__(channels)
+        self.shift = nn.Parameter(torch.zeros(1))
+
+    def function(self, x):
+        return torch.erf(self.alpha * x + self.shift)
+
+
+def keeps_bias(norm):
+    return getattr(norm, "keeps_bias", False)
+
+
 class BasicBlock(nn.Module):
     def __init__(self, inputs, width, stride, norm):
         super().__init__()
-        bias = norm is RmsNorm
+        bias = keeps_bias(norm)
         self.conv1 = nn.Conv2d(inputs, width, 3, stride, 1, bias=bias)
         self.bn1 = norm(width)
         self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=bias)
@@ -94,7 +127,7 @@ class ResNet(nn.Module):
     def __init__(self, stages, norm, imagenet=False, block=BasicBlock, channels=1, classes=10):
         super().__init__()
         width = 64 if imagenet else 16
-        bias = norm is RmsNorm
+        bias = keeps_bias(norm)
         self.conv1 = (nn.Conv2d(channels, width, 7, 2, 3, bias=bias) if imagenet
                       else nn.Conv2d(channels, width, 3, 1, 1, bias=bias))
         self.bn1 = norm(width)
@@ -199,7 +232,7 @@ def standardize_weights(model):
 # Settings, the module, and what is done to the model's weights.
 NORMS = {"syncbn": ("syncbn", nn.BatchNorm2d, None), "ln": ("ln", layer_norm, None),
          "gn": ({"kind": "group", "groups": 8}, group_norm, None),
-         "rms": ("rms", RmsNorm, None),
+         "rms": ("rms", RmsNorm, None), "dyt": ("dyt", Dyt, None), "derf": ("derf", Derf, None),
          "renorm": ({"kind": "batch", "renormalize": True, "r_max": 1.2, "d_max": 0.3},
                     BatchRenorm2d, None),
          "l1": ({"kind": "batch", "deviation": "l1"}, L1Norm2d, None),
@@ -233,9 +266,10 @@ def load(model, path):
     return model.double()
 
 
-def train(model, steps, lr=LR, decay=DECAY):
-    """Momentum SGD whose weight decay spares norms, gains and biases; returns the losses."""
-    decays = {name: p.dim() > 1 and not name.endswith("_g") for name, p in model.named_parameters()}
+def train(model, steps, lr=LR, decay=DECAY, decay_all=False):
+    """Momentum SGD whose weight decay spares norms, gains and biases, or none; returns the losses."""
+    decays = {name: decay_all or (p.dim() > 1 and not name.endswith("_g"))
+              for name, p in model.named_parameters()}
     decayed = [p for name, p in model.named_parameters() if decays[name]]
     spared = [p for name, p in model.named_parameters() if not decays[name]]
     optimizer = torch.optim.SGD([{"params": decayed, "weight_decay": decay},
@@ -288,7 +322,7 @@ class Torch(harness.TestCase):
         if change_weights is not None:
             change_weights(model)
         load(model, run.checkpoint(0) / "model.safetensors")
-        losses = train(model, STEPS)
+        losses = train(model, STEPS, decay_all=changes.get("optimizer.decay_norm_and_bias", False))
         self.assertEqual(len(run.losses), STEPS)
         for step, (ours, theirs) in enumerate(zip(run.losses, losses), 1):
             self.assertAlmostEqual(ours, theirs, delta=1e-4 * theirs, msg=f"loss of step {step}")
@@ -330,6 +364,12 @@ class Torch(harness.TestCase):
 
     def test_small_resnet_with_rms_norm(self):
         self.evaluates_alike(*self.three_steps("resnet8", "rms"))
+
+    def test_small_resnet_with_dyt(self):
+        self.evaluates_alike(*self.three_steps("resnet8", "dyt", ranks=3))
+
+    def test_small_resnet_with_derf_and_decay_of_all_parameters(self):
+        self.three_steps("resnet8", "derf", **{"optimizer.decay_norm_and_bias": True})
 
     def test_small_resnet_with_normalized_weights(self):
         self.evaluates_alike(*self.three_steps("resnet8", "wn", ranks=3))

@@ -195,7 +195,7 @@ class Zoo(harness.TestCase):
     @full
     def test_every_model_with_every_norm(self):
         for model in ALL:
-            for norm in ("bn", "syncbn", "gn", "ln", "in", "rms", "none"):
+            for norm in ("bn", "syncbn", "gn", "ln", "in", "rms", "dyt", "derf", "none"):
                 if norm == "gn" and model == "lenet":
                     continue  # four groups do not divide six channels
                 if norm == "in" and model in ("mlp", "lenet", *VGGS, *IMAGENET):

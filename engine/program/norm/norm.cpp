@@ -14,6 +14,9 @@ const NormFamily& family_of(NormKind kind) {
     case NormKind::instance:
     case NormKind::rms:
       return kGroupNorms;
+    case NormKind::dyt:
+    case NormKind::derf:
+      return kPointwiseNorms;
     case NormKind::none:  // has no layer
       break;
   }

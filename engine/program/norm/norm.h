@@ -21,9 +21,10 @@ struct NormFamily {
 
 const NormFamily& family_of(NormKind kind);
 
-extern const NormFamily kBatchNorms;   // batch.cpp: statistics over samples, shared by replicas
-extern const NormFamily kFrozenNorms;  // frozen.cpp: statistics are constants
-extern const NormFamily kGroupNorms;   // group.cpp: statistics within a sample
+extern const NormFamily kBatchNorms;      // batch.cpp: statistics over samples, shared by replicas
+extern const NormFamily kFrozenNorms;     // frozen.cpp: statistics are constants
+extern const NormFamily kGroupNorms;      // group.cpp: statistics within a sample
+extern const NormFamily kPointwiseNorms;  // pointwise.cpp: a function of each value
 
 // Helpers of the families, in norm.cpp.
 

@@ -120,9 +120,9 @@ TEST(BadConfig, UnknownAndMisplacedKeys) {
       {"data: [1]\n",
        "a.yaml:1:7: data: expected a map of keys, got a list; write `data: {dataset: ...}`"},
       {"norm: bm\n",
-       "a.yaml:1:7: norm: 'bm' is no short form; give bn, syncbn, gn, ln, in, rms, frozen or none, "
-       "or "
-       "write `norm: {kind: ...}`"},
+       "a.yaml:1:7: norm: 'bm' is no short form; give bn, syncbn, gn, ln, in, rms, dyt, derf, "
+       "frozen "
+       "or none, or write `norm: {kind: ...}`"},
       {"norm: [bn]\n",
        "a.yaml:1:7: norm: expected a map of keys, got a list; write `norm: {kind: ...}`"},
   });

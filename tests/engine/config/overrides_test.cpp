@@ -50,6 +50,8 @@ TEST(Overrides, NormShortFormsLeaveTheOtherKeys) {
   EXPECT_EQ(norm("ln").kind, NormKind::layer);
   EXPECT_EQ(norm("in").kind, NormKind::instance);
   EXPECT_EQ(norm("rms").kind, NormKind::rms);
+  EXPECT_EQ(norm("dyt").kind, NormKind::dyt);
+  EXPECT_EQ(norm("derf").kind, NormKind::derf);
   EXPECT_EQ(norm("none").kind, NormKind::none);
 }
 

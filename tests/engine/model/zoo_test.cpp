@@ -80,6 +80,23 @@ TEST(Zoo, RmsNormHasNoBetaAndLeavesTheBias) {
   EXPECT_EQ(shape_of(graph, "layer2.0.bn2.bias"), std::vector<int>{});
 }
 
+// One α and one s per layer; without a mean to subtract, the convolution keeps its bias.
+TEST(Zoo, PointwiseNormsHaveTheirScalars) {
+  const auto graph = [](const std::string& norm) {
+    return model("model: {architecture: resnet8}\nnorm: " + norm, {28, 28, 1}, 10);
+  };
+  for (const char* norm : {"dyt", "derf", "{kind: derf, affine: false}"}) {
+    const Graph own = graph(norm);
+    const bool derf = std::string(norm) != "dyt", affine = norm[0] != '{';
+    const std::vector<int> none, one = {1}, channels = {32};
+    EXPECT_EQ(shape_of(own, "conv1.bias"), (std::vector<int>{16})) << norm;
+    EXPECT_EQ(shape_of(own, "layer2.0.bn2.alpha"), one) << norm;
+    EXPECT_EQ(shape_of(own, "layer2.0.bn2.shift"), derf ? one : none) << norm;
+    EXPECT_EQ(shape_of(own, "layer2.0.bn2.weight"), affine ? channels : none) << norm;
+    EXPECT_EQ(shape_of(own, "layer2.0.bn2.bias"), affine ? channels : none) << norm;
+  }
+}
+
 // torch.nn.utils.weight_norm replaces `weight` by `weight_g` and `weight_v`.
 TEST(Zoo, NormalizedWeightsHaveTorchsNamesAndShapes) {
   const Graph graph = model("model: {architecture: lenet}\nnorm: {kind: none, weights: normalized}",
@@ -240,6 +257,22 @@ TEST(Initialize, ZeroGammaIsOnlyInTheLastNormOfABlock) {
     initialize_parameter(graph, static_cast<int>(p), e.model, 1, values);
     const bool last = graph.parameters[p].name.find(".bn2.") != std::string::npos;
     EXPECT_EQ(values[0], last ? 0.0f : 1.0f) << graph.parameters[p].name;
+  }
+}
+
+TEST(Initialize, PointwiseNormsBeginWithHalfTheirInput) {
+  const Experiment e =
+      parse_experiment_text("model: {architecture: resnet8}\nnorm: derf", "test.yaml").experiment;
+  const Graph graph = build_model(e, {28, 28, 1}, 10);
+  const int layer = graph.norms.front();
+  for (const auto& [role, expected] : {std::pair{ParameterRole::alpha, 0.5f},
+                                       {ParameterRole::shift, 0.0f},
+                                       {ParameterRole::gamma, 1.0f},
+                                       {ParameterRole::beta, 0.0f}}) {
+    const int p = graph.parameter(layer, role);
+    std::vector<float> values(graph.parameters[static_cast<std::size_t>(p)].count(), -1.0f);
+    initialize_parameter(graph, p, e.model, 1, values);
+    EXPECT_EQ(values, std::vector<float>(values.size(), expected));
   }
 }
 

@@ -75,7 +75,7 @@ TEST(Collectives, SyncBatchNormSendsOneMessageEachWay) {
 }
 
 TEST(Collectives, OtherNormsSendNothingButGradientsAndTheLoss) {
-  for (const char* norm : {"bn", "gn", "ln", "in", "rms", "frozen", "none",
+  for (const char* norm : {"bn", "gn", "ln", "in", "rms", "dyt", "derf", "frozen", "none",
                            "{kind: batch, deviation: l1, synced_replicas: 1}"}) {
     Counted counted;
     Workbench setup(resnet(norm), {8, 8, 1}, 5, {}, counted.comm.get());

@@ -119,7 +119,7 @@ TEST(Reductions, OneEachWayWithTheFewestValues) {
 }
 
 TEST(Reductions, LocalNormsReduceNoStatistics) {
-  for (const char* norm : {"bn", "gn", "ln", "in", "rms", "none"}) {
+  for (const char* norm : {"bn", "gn", "ln", "in", "rms", "dyt", "derf", "none"}) {
     const Workbench setup(resnet(norm));
     EXPECT_TRUE(statistics(setup.executor->program()).empty()) << norm;
   }
