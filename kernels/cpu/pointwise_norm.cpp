@@ -1,6 +1,6 @@
 // Pointwise norms (DyT, Derf) on the CPU. The function is computed value by value with the math
-// library, so that a result does not depend on its place in memory; the sums over columns are those
-// of the other norms.
+// library, so that a result does not depend on its position in memory. The loops of the other norms
+// add up the columns.
 #include <algorithm>
 #include <vector>
 

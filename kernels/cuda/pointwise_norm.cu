@@ -57,7 +57,7 @@ struct Forward {
   }
 };
 
-/// What both reductions of the backward pass read, and how they learn g.
+/// Inputs of both reductions of the backward pass, and the computation of g.
 template <class T>
 struct Gradient {
   PointwiseFunction function;
