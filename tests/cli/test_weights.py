@@ -46,7 +46,7 @@ class Weights(harness.TestCase):
         averaged = {"module." + name: value for name, value in self.tensors.items()}
         out, said = self.accepted({**averaged, "n_averaged": numpy.array(3)})
         self.assertEqual(out, expected)
-        self.assertIn("not used: n_averaged", said)
+        self.assertIn("does not have: n_averaged", said)
 
     def test_weights_beyond_the_range(self):
         """A result that is no number is none."""
