@@ -26,17 +26,16 @@ std::string printable(std::string_view text, bool one_line) {
   out.reserve(text.size());
   while (!text.empty()) {
     const Utf8Character c = first_character(text);
-    if (c.bytes == 0)
-      out += escaped("\\x%02x", c.code);
-    else if (c.code == '\n' || c.code == '\t')
+    const bool valid = c.bytes > 0;
+    if (valid && (c.code == '\n' || c.code == '\t'))
       out += !one_line ? std::string(1, text[0]) : c.code == '\n' ? "\\n" : "\\t";
-    else if (is_control(c.code))
+    else if (!valid || is_control(c.code))
       out += escaped("\\x%02x", c.code);
     else if (moves_letters(c.code))
       out += escaped("\\u%04x", c.code);
     else
       out += text.substr(0, c.bytes);
-    text.remove_prefix(c.bytes == 0 ? 1 : c.bytes);
+    text.remove_prefix(valid ? c.bytes : 1);
   }
   return out;
 }
