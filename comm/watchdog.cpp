@@ -18,6 +18,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 
 #include <fmt/format.h>
 
@@ -65,7 +66,7 @@ void take_stack(int, siginfo_t*, void* interrupted) {
   if (pointer >= stack_begin && pointer < stack_end) {
     stack_depth.store(backtrace(stack_frames.data(), static_cast<int>(stack_frames.size())));
   } else {
-    stack_frames[0] = reinterpret_cast<void*>(registers[REG_RIP]);
+    std::memcpy(stack_frames.data(), &registers[REG_RIP], sizeof stack_frames[0]);
     stack_depth.store(1);
   }
 }
