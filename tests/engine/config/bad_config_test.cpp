@@ -42,6 +42,8 @@ TEST(BadConfig, Structure) {
        "a.yaml:3:3: optimizer.lr:0.1: has no value; put a space after the colon: `lr: 0.1`"},
       {"optimizer: {lr:0.1}\n",
        "a.yaml:1:13: optimizer.lr:0.1: has no value; put a space after the colon: `lr: 0.1`"},
+      {"optimizer: {lr: 0,1}\n",
+       "a.yaml:1:19: optimizer.1: has no value; write decimal numbers with a point, such as 0.1"},
       {"name: a\n  seed:1\n",
        "a.yaml:1:7: name: the value 'a seed:1' runs over several lines; put a space after the "
        "colon: `seed: 1`"},
