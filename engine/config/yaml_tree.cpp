@@ -148,7 +148,8 @@ void TreeBuilder::OnNull(const YAML::Mark& mark, YAML::anchor_t) {
   const bool in_map = frame.node.kind == NodeKind::map;
   std::string hint = in_map ? colon_hint(frame.key) : "";
   // `{lr: 0,1}` reads as lr: 0 and a key 1.
-  if (in_map && frame.key.find_first_not_of("0123456789") == std::string::npos)
+  if (in_map && !frame.key.empty() &&
+      frame.key.find_first_not_of("0123456789") == std::string::npos)
     hint = "write decimal numbers with a point, such as 0.1";
   if (!frame.leave_out) {
     problems_.add(in_map ? frame.key_position : position(mark), path(),
