@@ -155,7 +155,7 @@ rank_started=syncnorm-rank-started
 rank_ready=syncnorm-rank-ready
 never_began='MPI_INIT failed|before MPI_INIT completed|requested component was not found|error occurred in MPI_Init'
 never_began+='|File size limit exceeded' # the program ignores that signal from its start on
-rank_ended='MPI_ABORT was invoked|Primary job +terminated normally, but|mpirun (noticed|detected) that'
+rank_ended='MPI_ABORT was invoked|lost communication with a remote daemon|Primary job +terminated normally, but|mpirun (noticed|detected) that'
 
 # Passes errors on. When a rank gives up, mpirun ends the others and waits for that, which is
 # forever if a host was lost or if it cannot write; so it gets only `patience` seconds. Returns 0
@@ -229,7 +229,7 @@ run_job() {
     # mpirun forwards USR2 while the job runs; before and after that, USR2 must not kill it.
     trap '' USR2
     # Nor may USR2 kill a rank, until its program handles signals itself.
-    local first="trap '' USR2; echo $rank_started >&2; exec env SYNCNORM_READY=$rank_ready \"\$@\""
+    local first="trap '' USR2; echo $rank_started >&2; export SYNCNORM_READY=$rank_ready; exec \"\$@\""
     exec mpirun "${options[@]}" /bin/sh -c "$first" sh "$@"
   ) </dev/null >&"$out_to" 2>&"$err_to" {out_from}<&- {out_to}>&- {err_from}<&- {err_to}>&- &
   job=$!
@@ -287,7 +287,7 @@ run_job() {
       return 0
     fi
     refused=yes
-    say "mpirun ended with $code before a rank was started, and says why above; $(mpirun_settings)"
+    say "mpirun ended with $code before a rank could begin, and says why above; $(mpirun_settings)"
   fi
   code=$(known_code "$code")
 }

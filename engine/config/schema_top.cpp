@@ -113,7 +113,8 @@ Rows optimizer_rows() {
       switch_key(
           "optimizer.decay_norm_and_bias",
           [](auto& e) -> auto& { return e.optimizer.decay_norm_and_bias; },
-          "apply weight decay to γ, β, biases and the gains g of normalized weights too"),
+          "apply weight decay to all parameters: also to biases, to those of norms, and to the "
+          "gains g of normalized weights"),
       number_key(
           "optimizer.beta1", [](auto& e) -> auto& { return e.optimizer.beta1; }, kBelowOne,
           "adam, adamw: decay of the mean of gradients"),

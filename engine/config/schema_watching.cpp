@@ -136,7 +136,7 @@ Rows probes_rows() {
       switch_key(
           "probes.replica_spread", [](auto& e) -> auto& { return e.probes.replica_spread; },
           "distance of each replica's statistics from those of all replicas, at the input of every "
-          "norm; a forward pass, or none with `activations`"),
+          "norm that is not frozen; a forward pass, or none with `activations`"),
   });
 }
 

@@ -55,6 +55,7 @@ class TreeBuilder : public YAML::EventHandler {
     int seen_items = 0;            // list: items so far, including those left out
     bool has_key = false;          // map: a key was read, but not its value
     bool leave_out = false;        // map: the next value is a duplicate
+    bool flow = false;             // map: in braces
     std::string key;
     Position key_position;
     std::map<std::string, Position> keys;
@@ -148,7 +149,7 @@ void TreeBuilder::OnNull(const YAML::Mark& mark, YAML::anchor_t) {
   const bool in_map = frame.node.kind == NodeKind::map;
   std::string hint = in_map ? colon_hint(frame.key) : "";
   // `{lr: 0,1}` reads as lr: 0 and a key 1.
-  if (in_map && !frame.key.empty() &&
+  if (in_map && frame.flow && !frame.key.empty() &&
       frame.key.find_first_not_of("0123456789") == std::string::npos)
     hint = "write decimal numbers with a point, such as 0.1";
   if (!frame.leave_out) {
@@ -266,8 +267,9 @@ void TreeBuilder::OnSequenceStart(const YAML::Mark& mark, const std::string& tag
 }
 
 void TreeBuilder::OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
-                             YAML::EmitterStyle::value) {
+                             YAML::EmitterStyle::value style) {
   open(NodeKind::map, mark, tag, anchor);
+  frames_.back().flow = style == YAML::EmitterStyle::Flow;
 }
 
 void TreeBuilder::open(NodeKind kind, const YAML::Mark& mark, const std::string& tag,

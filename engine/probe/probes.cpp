@@ -56,13 +56,15 @@ std::size_t input_channels(const Op& op) {
   return 0;
 }
 
-/// Returns the input channels of an operation that starts a norm over the batch or over samples; 0
-/// for another operation.
+/// Returns the input channels of an operation that starts a norm, except a frozen one; 0 for
+/// another operation.
 std::size_t norm_channels(const Op& op) {
   if (const auto* moments = std::get_if<BatchMoments>(&op))
     return static_cast<std::size_t>(moments->channels);
   if (const auto* group = std::get_if<GroupNormForward>(&op))
     return static_cast<std::size_t>(group->channels);
+  if (const auto* pointwise = std::get_if<PointwiseNormForward>(&op))
+    return static_cast<std::size_t>(pointwise->channels);
   return 0;
 }
 

@@ -1,6 +1,7 @@
 // See batch_input.h.
 #include "engine/program/batch_input.h"
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 

@@ -2,7 +2,6 @@
 #include "engine/program/executor.h"
 
 #include <algorithm>
-#include <cassert>
 #include <numeric>
 
 #include <fmt/format.h>

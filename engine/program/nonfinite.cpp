@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <span>
+#include <vector>
 
 #include <fmt/format.h>
 
@@ -33,7 +35,7 @@ struct Census {
   }
 };
 
-Census census(const std::vector<std::byte>& data, char element) {
+Census census(std::span<const std::byte> data, char element) {
   Census found;
   const auto take = [&]<class T>(const T* values, auto widen) {
     for (std::size_t i = 0; i < data.size() / sizeof(T); ++i) found.take(widen(values[i]));
@@ -58,8 +60,14 @@ std::string nonfinite_output(const Executor& executor, const Instruction& instru
     const Tensor& tensor =
         executor.program().tensors[static_cast<std::size_t>(instruction.args[a])];
     if (tensor.space != Space::arena) continue;
-    const Census found =
-        census(executor.tensors().bytes(instruction.args[a], replica), tensor.element);
+    std::vector<std::byte> copy;
+    std::span<const std::byte> data = {executor.tensors().at(instruction.args[a], replica),
+                                       tensor.bytes};
+    if (executor.queued()) {
+      copy = executor.tensors().bytes(instruction.args[a], replica);
+      data = copy;
+    }
+    const Census found = census(data, tensor.element);
     if (found.bad > 0) return found.text();
   }
   return "";

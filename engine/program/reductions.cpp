@@ -45,9 +45,9 @@ class HostReduction final : public StepReduction {
 Reductions::Reductions(const Program& program, Device& device, Communicator& comm,
                        const Placement& placement, const StatisticsGroups* groups,
                        const Options& options)
-    : timings_(program.reductions.size()) {
+    : queued_(options.queued), timings_(program.reductions.size()) {
   const std::vector<Interval> blocks = placement.blocks();
-  if (options.queued) marks_ = device.allocate_pinned(sizeof(ReductionMarks));
+  if (queued_) marks_ = device.allocate_pinned(sizeof(ReductionMarks));
   auto* marks = reinterpret_cast<ReductionMarks*>(marks_.data());
   for (const ReductionSpec& spec : program.reductions) {
     const bool gradient = spec.kind == ReductionKind::gradient;
@@ -58,7 +58,7 @@ Reductions::Reductions(const Program& program, Device& device, Communicator& com
                            .local;
     const auto make = [&](Communicator& ranks,
                           const std::vector<Interval>& leaves) -> std::unique_ptr<StepReduction> {
-      if (!options.queued) {
+      if (!queued_) {
         if (gradient)
           return std::make_unique<HostReduction<float>>(ranks, leaves, spec, options.algorithm,
                                                         true);

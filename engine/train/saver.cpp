@@ -12,8 +12,6 @@
 #include "engine/train/divergence.h"
 
 namespace syncnorm {
-namespace {}  // namespace
-
 Saver::Saver(Setup& setup, RunRecord& record)
     : setup_(setup),
       record_(record),

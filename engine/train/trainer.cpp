@@ -15,8 +15,6 @@
 #include "engine/train/divergence.h"
 
 namespace syncnorm {
-namespace {}  // namespace
-
 Trainer::Trainer(const LoadedExperiment& loaded, const Dataset& dataset, Device& device,
                  Communicator& comm, TrainerOptions options)
     : setup_(loaded, dataset, device, comm, std::move(options)),

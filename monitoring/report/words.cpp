@@ -53,10 +53,10 @@ void warn_of_outcomes(const StudyData& study, std::vector<std::string>& warnings
                                      plural(static_cast<double>(setting.runs.size()), "run"),
                                      what));
   }
-  if (missing > 0) warnings.push_back(fmt::format("{} of {} runs have not started.", missing, all));
+  if (missing > 0) warnings.push_back(fmt::format("Not started: {} of {} runs.", missing, all));
   if (unfinished > 0)
-    warnings.push_back(fmt::format("{} of {} runs are still running, or ended without a summary.",
-                                   unfinished, all));
+    warnings.push_back(
+        fmt::format("Still running, or ended without a summary: {} of {} runs.", unfinished, all));
 }
 
 /// Describes the largest distance of single replicas' means from those of all at the last probe,
@@ -123,8 +123,8 @@ void warn_of_lost_steps(const Setting& setting, std::vector<std::string>& warnin
     if (const double done = number_of(run.summary, "step"); done > all) all = done;
     const double lost = all - static_cast<double>(run.steps.size());
     if (lost > 0.0)
-      warnings.push_back(fmt::format("{}{:g} of {} are missing from the log.", before(setting),
-                                     lost, plural(all, "update")));
+      warnings.push_back(
+          fmt::format("{}the log lacks {:g} of {}.", before(setting), lost, plural(all, "update")));
   }
 }
 
@@ -147,7 +147,7 @@ void warn_of_share(const StudyData& study, const char* key, double most, const s
   if (found.size() > kManySettings) {
     const auto [least, largest] = std::minmax_element(found.begin(), found.end());
     text =
-        fmt::format("{:.0f}% to {:.0f}% in {} of {} settings, most{}", 100.0 * least->first,
+        fmt::format("{:.0f}% to {:.0f}% in {} of {} settings, the largest{}", 100.0 * least->first,
                     100.0 * largest->first, found.size(), study.settings.size(), largest->second);
   }
   warnings.push_back(fmt::format("Share of training time spent waiting for {}: {}.", what, text));
@@ -220,15 +220,14 @@ std::vector<std::string> values_of(const StudyData& study, const std::string& pa
 
 std::vector<std::string> warnings_of(const StudyData& study) {
   std::vector<std::string> warnings;
-  for (const Setting& setting : study.settings) {
-    warn_of_lost_steps(setting, warnings);
-    warn_of_few_images(setting, warnings);
-  }
+  for (const Setting& setting : study.settings) warn_of_few_images(setting, warnings);
   if (!warnings.empty())
     warnings.push_back(
-        "Wu & He 2018 measured it with ResNet-50 on ImageNet: BatchNorm's error was 24.2% with 16 "
+        "Wu & He 2018 measured the effect with ResNet-50 on ImageNet: BatchNorm's error was 24.2% "
+        "with 16 "
         "images per GPU, 24.8% with 8, 27.3% with 4 and 34.7% with 2.");
   for (const Setting& setting : study.settings) {
+    warn_of_lost_steps(setting, warnings);
     warn_of_gap(setting, warnings);
     tell_of_probes(setting, warnings);
   }

@@ -105,7 +105,7 @@ class Answers(harness.TestCase):
         self.refused(f"{self.hosts}:1: ", "byte order mark")
 
     def test_what_mpirun_refuses(self):
-        self.refused("launch/hosts: mpirun ended with", "before a rank was started", "OMPI_MCA_rmaps",
+        self.refused("launch/hosts: mpirun ended with", "before a rank could begin", "OMPI_MCA_rmaps",
                      OMPI_MCA_rmaps="rank_file")
 
     def test_another_mpi_comes_first(self):

@@ -50,7 +50,7 @@ class Output(harness.TestCase):
         self.assertEqual(harness.run("inspect", harness.Run(self.folder / "run").checkpoint(3000)).code, 0)
         told = harness.run("report", self.folder / "run")
         self.assertEqual(told.code, 0, told.err)
-        self.assertIn(f"{lost} of 3000 updates are missing from the log",
+        self.assertIn(f"the log lacks {lost} of 3000 updates",
                       (self.folder / "run" / "report.html").read_text())
 
     def test_a_limit_on_files_does_not_kill(self):

@@ -133,7 +133,7 @@ class Data(Report):
 
     def test_a_share_in_many_settings_is_told_as_a_range(self):
         for count, expected in ((4, r": 20% with one=0; 30% with one=1; .*; 50% with one=3\."),
-                                (5, r": 20% to 60% in 5 of 5 settings, most with one=4\.")):
+                                (5, r": 20% to 60% in 5 of 5 settings, the largest with one=4\.")):
             folder = self.folder / str(count)
             runs = []
             for i in range(count):
@@ -203,7 +203,7 @@ class Data(Report):
         data = page_data(self.report(self.folder / "study"))
         self.assertRegex(" ".join(data["warnings"]),
                          r"optimizer.lr=1(\.0)?e\+?30: 1 of 1 run diverged at update \d+\.")
-        self.assertIn("1 of 2 runs have not started.", data["warnings"])
+        self.assertIn("Not started: 1 of 2 runs.", data["warnings"])
 
     def test_a_folder_of_runs_is_compared_by_their_names(self):
         (self.folder / "a").mkdir()

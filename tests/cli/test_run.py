@@ -232,7 +232,7 @@ class LaunchRun(harness.TestCase):
         result = harness.finish(self.launch("--restarts", 3, 2, "train", "a.yaml", program=program,
                                             env={"OMPI_MCA_rmaps_ppr_n_pernode": "1"}))
         self.assertEqual(result.code, 2, result.err)
-        self.assertIn("launch/run: mpirun ended with 1 before a rank was started", result.err)
+        self.assertIn("launch/run: mpirun ended with 1 before a rank could begin", result.err)
         self.assertIn("OMPI_MCA_rmaps_ppr_n_pernode: change or remove", result.err)
         self.assertNotIn("restart", result.err)
         self.assertFalse((self.folder / "starts").exists())
@@ -345,7 +345,7 @@ class LaunchRun(harness.TestCase):
         for ready, code in (("", 2), ("echo syncnorm-rank-ready >&2", 70)):
             result = self.with_mpirun(f"echo syncnorm-rank-started >&2\n{ready}\necho {lost} >&2\nexit 1")
             self.assertEqual(result.code, code, result.err)
-            self.assertEqual("before a rank was started" in result.err, code == 2, result.err)
+            self.assertEqual("before a rank could begin" in result.err, code == 2, result.err)
             self.assertNotIn("syncnorm-rank", result.err)
 
     def test_mpirun_outlives_a_late_signal(self):

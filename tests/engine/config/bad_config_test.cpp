@@ -44,6 +44,7 @@ TEST(BadConfig, Structure) {
        "a.yaml:1:13: optimizer.lr:0.1: has no value; put a space after the colon: `lr: 0.1`"},
       {"optimizer: {lr: 0,1}\n",
        "a.yaml:1:19: optimizer.1: has no value; write decimal numbers with a point, such as 0.1"},
+      {"optimizer:\n  5:\n", "a.yaml:2:3: optimizer.5: has no value; give it one, or remove it"},
       {"name: a\n  seed:1\n",
        "a.yaml:1:7: name: the value 'a seed:1' runs over several lines; put a space after the "
        "colon: `seed: 1`"},

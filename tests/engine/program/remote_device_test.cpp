@@ -41,6 +41,21 @@ TEST(RemoteDevice, EveryNorm) {
       expect_same_bits(every_layer_yaml(norm, std::string("reduction: ") + reduction + "\n"));
 }
 
+TEST(RemoteDevice, TheTimeInFlightOfQueuedReductionsIsNotMeasured) {
+  const std::string yaml = every_layer_yaml("syncbn");
+  Workbench here(yaml),
+      there(yaml, {8, 8, 3}, 5, {}, nullptr, std::make_unique<RemoteDevice>(make_cpu_device()));
+  const auto in_flight = [](Workbench& setup) {
+    setup.step();
+    double seconds = 0.0;
+    for (const ReductionTiming& timing : setup.executor->reductions().timings())
+      seconds += timing.in_flight;
+    return seconds;
+  };
+  EXPECT_GT(in_flight(here), 0.0);
+  EXPECT_EQ(in_flight(there), 0.0);
+}
+
 TEST(RemoteDevice, GradientsOfManyReplicasAreFoldedThere) {
   expect_same_bits(
       "replicas: 7\nbatch_per_replica: 2\nsteps: 1\nnorm: bn\nmodel: {architecture: resnet8}\n");
