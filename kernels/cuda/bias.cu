@@ -35,21 +35,20 @@ template <class T, int V>
 struct ColumnSums {
   static constexpr int kWidth = V, kUnroll = 4;
   struct Line {};
+  using Partial = TwoSums<V>;
   const T* x;
   float* sums;
 
   template <int U>
-  __device__ void take(std::size_t at, std::size_t step, const Line (&)[V],
-                       double (&totals)[2][V]) const {
+  __device__ void take(std::size_t at, std::size_t step, const Line (&)[V], int,
+                       Partial& partial) const {
     float values[U][V];
 #pragma unroll
     for (int u = 0; u < U; ++u) load(x + at + u * step, values[u]);
 #pragma unroll
     for (int v = 0; v < V; ++v) {
-      float sum = values[0][v];
 #pragma unroll
-      for (int u = 1; u < U; ++u) sum += values[u][v];
-      totals[0][v] += sum;
+      for (int u = 0; u < U; ++u) partial.first[v] += values[u][v];
     }
   }
   __device__ static double combine(double a, double b) { return a + b; }

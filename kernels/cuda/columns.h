@@ -3,9 +3,9 @@
 //
 // A block of threads is `across` vectors of V channels wide and `down` rows deep. It processes one
 // chunk of rows, kUnroll rows per thread at a time, so that enough bytes are in flight. A reduction
-// has two phases: each block sums its chunk, in float over a few rows and in double beyond, then a
-// small kernel adds the chunks. The order of every sum depends only on the shape; there are no
-// atomics.
+// has two phases: each block sums its chunk, then a small kernel adds the chunks. A thread sums in
+// float, and adds that to its sums in double every kFoldRows rows: conversions to double are a
+// GPU's slowest arithmetic. The order of every sum depends only on the shape; there are no atomics.
 //
 // A Body defines the computation on the values; its members are listed at the kernels.
 #pragma once
@@ -23,6 +23,7 @@
 namespace syncnorm::cuda {
 
 constexpr int kThreads = 256;
+constexpr int kFoldRows = 32;
 
 /// [samples, rows, channels]: statistics are per sample and channel. Batch norm is one sample.
 struct Columns {
@@ -136,10 +137,25 @@ __device__ __forceinline__ void share_lines(const Body& body, int channels,
   }
 }
 
-/// First phase of a reduction. Body: kWidth, kUnroll; Line and line(sample, channel);
-/// take<U>(offset, step, lines, totals); combine(a, b); finish(sample, channel, a, b). Two totals
-/// per channel start at 0. With a single chunk there is no second phase, and the block calls
-/// finish() itself.
+/// The Partial of reductions that add: two sums per channel.
+template <int V>
+struct TwoSums {
+  float first[V], second[V];
+
+  __device__ void fold(int, double (&totals)[2][V]) const {
+#pragma unroll
+    for (int v = 0; v < V; ++v) {
+      totals[0][v] += first[v];
+      totals[1][v] += second[v];
+    }
+  }
+};
+
+/// First phase of a reduction. Body: kWidth, kUnroll; Line and line(sample, channel); Partial, a
+/// thread's sums in float, such as TwoSums; take<U>(offset, step, lines, rows, partial), where
+/// `rows` are in `partial` already; combine(a, b); finish(sample, channel, a, b). Two totals per
+/// channel start at 0. With a single chunk there is no second phase, and the block calls finish()
+/// itself.
 template <class Body>
 __global__ void __launch_bounds__(kThreads, 2)
     reduce_columns(Body body, Columns shape, std::size_t chunk_rows, double* partial) {
@@ -150,9 +166,19 @@ __global__ void __launch_bounds__(kThreads, 2)
   typename Body::Line lines[V] = {};
   share_lines(body, shape.channels, lines);
   if (c < shape.channels) {
+    typename Body::Partial sums{};
+    int rows = 0;
+    const auto fold = [&] {
+      sums.fold(rows, totals);
+      sums = {};
+      rows = 0;
+    };
     for_rows<Body::kUnroll>(shape, chunk_rows, c, [&]<int U>(std::size_t at, std::size_t step) {
-      body.template take<U>(at, step, lines, totals);
+      body.template take<U>(at, step, lines, rows, sums);
+      rows += U;
+      if (rows >= kFoldRows) fold();
     });
+    if (rows > 0) fold();
   }
   combine_down<Body>(totals[0]);
   combine_down<Body>(totals[1]);

@@ -11,6 +11,7 @@ struct GradientSums {
   struct Line {
     float mean, scale, shift;
   };
+  using Partial = TwoSums<V>;
   const T* dy;
   const T* dy2;
   const T* x;
@@ -32,8 +33,8 @@ struct GradientSums {
   }
 
   template <int U>
-  __device__ void take(std::size_t at, std::size_t step, const Line (&k)[V],
-                       double (&totals)[2][V]) const {
+  __device__ void take(std::size_t at, std::size_t step, const Line (&k)[V], int,
+                       Partial& partial) const {
     float values[U][V], gradient[U][V], other[U][V];
 #pragma unroll
     for (int u = 0; u < U; ++u) load(dy + at + u * step, gradient[u]);
@@ -66,23 +67,15 @@ struct GradientSums {
     }
     if (g != nullptr) {
 #pragma unroll
-      for (int u = 0; u < U; ++u) {
-        store(g + at + u * step, gradient[u]);
-        // Sums the stored values, so that dx sums to zero.
-#pragma unroll
-        for (int v = 0; v < V; ++v) gradient[u][v] = as_float(as_stored<T>(gradient[u][v]));
-      }
+      for (int u = 0; u < U; ++u) store_rounded(g + at + u * step, gradient[u]);
     }
 #pragma unroll
     for (int v = 0; v < V; ++v) {
-      float first = 0.0f, second = 0.0f;
 #pragma unroll
       for (int u = 0; u < U; ++u) {
-        first += gradient[u][v];
-        second = fmaf(gradient[u][v], values[u][v] - k[v].mean, second);
+        partial.first[v] += gradient[u][v];
+        partial.second[v] = fmaf(gradient[u][v], values[u][v] - k[v].mean, partial.second[v]);
       }
-      totals[0][v] += first;
-      totals[1][v] += second;
     }
   }
 

@@ -7,7 +7,7 @@ namespace {
 
 template <class T, int V, Deviation kDeviation>
 struct InputGradient {
-  static constexpr int kWidth = V, kUnroll = V == 8 ? 2 : 4;
+  static constexpr int kWidth = V, kUnroll = 4;
   struct Line {
     float mean, scale, shift, a, b, d;
     float rest, largest;  // for the deviations that need them

@@ -23,10 +23,32 @@ struct alignas(sizeof(T) * V) Pack {
 
 __device__ __forceinline__ float as_float(float value) { return value; }
 __device__ __forceinline__ float as_float(BFloat16 value) { return to_float(value); }
+/// Rounds as to_bfloat16() does. The GPU's instruction rounds two values at once; a nan becomes its
+/// canonical nan.
+__device__ __forceinline__ BFloat16 narrowed(float value) {
+#ifdef __CUDA_ARCH__
+  std::uint16_t bits;
+  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(bits) : "f"(value));
+  return static_cast<BFloat16>(bits);
+#else
+  return to_bfloat16(value);
+#endif
+}
+__device__ __forceinline__ void narrow_two(const float* from, BFloat16* to) {
+#ifdef __CUDA_ARCH__
+  std::uint32_t bits;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(bits) : "f"(from[1]), "f"(from[0]));
+  *reinterpret_cast<std::uint32_t*>(to) = bits;
+#else
+  to[0] = to_bfloat16(from[0]);
+  to[1] = to_bfloat16(from[1]);
+#endif
+}
+
 template <class T>
 __device__ __forceinline__ T as_stored(float value) {
   if constexpr (sizeof(T) == 2)
-    return to_bfloat16(value);
+    return narrowed(value);
   else
     return value;
 }
@@ -39,11 +61,30 @@ __device__ __forceinline__ void load(const T* from, float (&values)[V]) {
 }
 
 template <class T, int V>
-__device__ __forceinline__ void store(T* to, const float (&values)[V]) {
+__device__ __forceinline__ Pack<T, V> packed(const float (&values)[V]) {
   Pack<T, V> pack;
+  if constexpr (sizeof(T) == 2 && V % 2 == 0) {
 #pragma unroll
-  for (int v = 0; v < V; ++v) pack.value[v] = as_stored<T>(values[v]);
+    for (int v = 0; v < V; v += 2) narrow_two(values + v, pack.value + v);
+  } else {
+#pragma unroll
+    for (int v = 0; v < V; ++v) pack.value[v] = as_stored<T>(values[v]);
+  }
+  return pack;
+}
+
+template <class T, int V>
+__device__ __forceinline__ void store(T* to, const float (&values)[V]) {
+  *reinterpret_cast<Pack<T, V>*>(to) = packed<T>(values);
+}
+
+/// Stores, and replaces the values by what was stored: sums of them agree with what others read.
+template <class T, int V>
+__device__ __forceinline__ void store_rounded(T* to, float (&values)[V]) {
+  const Pack<T, V> pack = packed<T>(values);
   *reinterpret_cast<Pack<T, V>*>(to) = pack;
+#pragma unroll
+  for (int v = 0; v < V; ++v) values[v] = as_float(pack.value[v]);
 }
 
 /// Returns true when all non-null pointers are 16-byte aligned.

@@ -6,39 +6,45 @@ namespace {
 
 __device__ __forceinline__ double larger(double a, double b) { return b > a ? b : a; }
 
-/// A thread sums a tile's rows in float about their own mean, and only then in double about zero:
-/// even for a mean of 10⁴ standard deviations, a double holds eight digits of the variance.
+/// A thread sums in float about the first of its rows, and in double about zero: even for a mean of
+/// 10⁴ standard deviations, a double holds eight digits of the variance.
 template <class T, int V>
 struct Moments {
-  static constexpr int kWidth = V, kUnroll = V == 8 ? 4 : 8;
+  static constexpr int kWidth = V, kUnroll = 8;
   struct Line {};
+  struct Partial {
+    float middle[V], first[V], second[V];
+
+    __device__ void fold(int rows, double (&totals)[2][V]) const {
+      const double n = rows;
+#pragma unroll
+      for (int v = 0; v < V; ++v) {
+        const double m = middle[v], d1 = first[v];
+        totals[0][v] += fma(m, n, d1);
+        totals[1][v] += fma(m, fma(m, n, 2.0 * d1), static_cast<double>(second[v]));
+      }
+    }
+  };
   const T* x;
   double* sums;
   double* count;
   Columns shape;
 
   template <int U>
-  __device__ void take(std::size_t at, std::size_t step, const Line (&)[V],
-                       double (&totals)[2][V]) const {
+  __device__ void take(std::size_t at, std::size_t step, const Line (&)[V], int rows,
+                       Partial& partial) const {
     float values[U][V];
 #pragma unroll
     for (int u = 0; u < U; ++u) load(x + at + u * step, values[u]);
 #pragma unroll
     for (int v = 0; v < V; ++v) {
-      float sum = values[0][v];
-#pragma unroll
-      for (int u = 1; u < U; ++u) sum += values[u][v];
-      const float middle = sum * (1.0f / U);
-      float first = 0.0f, second = 0.0f;
+      if (rows == 0) partial.middle[v] = values[0][v];
 #pragma unroll
       for (int u = 0; u < U; ++u) {
-        const float d = values[u][v] - middle;
-        first += d;
-        second = fmaf(d, d, second);
+        const float d = values[u][v] - partial.middle[v];
+        partial.first[v] += d;
+        partial.second[v] = fmaf(d, d, partial.second[v]);
       }
-      const double m = middle, d1 = first;
-      totals[0][v] += fma(m, U, d1);
-      totals[1][v] += fma(m, fma(m, U, 2.0 * d1), static_cast<double>(second));
     }
   }
   __device__ static double combine(double a, double b) { return a + b; }
@@ -56,6 +62,17 @@ struct Deviations {
   struct Line {
     float mean, rest, largest;
   };
+  struct Partial {
+    float first[V], second[V];
+
+    __device__ void fold(int, double (&totals)[2][V]) const {
+#pragma unroll
+      for (int v = 0; v < V; ++v) {
+        totals[0][v] = combine(totals[0][v], static_cast<double>(first[v]));
+        totals[1][v] = combine(totals[1][v], static_cast<double>(second[v]));
+      }
+    }
+  };
   const T* x;
   const float* mean;
   const double* largest;
@@ -68,14 +85,14 @@ struct Deviations {
   }
 
   template <int U>
-  __device__ void take(std::size_t at, std::size_t step, const Line (&k)[V],
-                       double (&totals)[2][V]) const {
+  __device__ void take(std::size_t at, std::size_t step, const Line (&k)[V], int,
+                       Partial& partial) const {
     float values[U][V];
 #pragma unroll
     for (int u = 0; u < U; ++u) load(x + at + u * step, values[u]);
 #pragma unroll
     for (int v = 0; v < V; ++v) {
-      float first = 0.0f, second = 0.0f;
+      float &first = partial.first[v], &second = partial.second[v];
 #pragma unroll
       for (int u = 0; u < U; ++u) {
         const float d = values[u][v] - k[v].mean - k[v].rest;
@@ -90,8 +107,6 @@ struct Deviations {
           second += size == k[v].largest ? sign : 0.0f;
         }
       }
-      totals[0][v] = combine(totals[0][v], static_cast<double>(first));
-      totals[1][v] = combine(totals[1][v], static_cast<double>(second));
     }
   }
   __device__ static double combine(double a, double b) {

@@ -97,6 +97,7 @@ template <class T, int V>
 struct ScalarSums {
   static constexpr int kWidth = V, kUnroll = 1;
   using Line = PointwiseNormLine;
+  using Partial = TwoSums<V>;
   Gradient<T> gradient;
   T* dx;
   T* kept;
@@ -108,17 +109,16 @@ struct ScalarSums {
   }
 
   template <int U>
-  __device__ void take(std::size_t at, std::size_t, const Line (&k)[V],
-                       double (&totals)[2][V]) const {
+  __device__ void take(std::size_t at, std::size_t, const Line (&k)[V], int,
+                       Partial& partial) const {
     float x[V], f[V], g[V];
     gradient.read(at, k, x, f, g);
-    if (kept != nullptr) store(kept + at, g);
+    if (kept != nullptr) store_rounded(kept + at, g);
 #pragma unroll
     for (int v = 0; v < V; ++v) {
-      if (kept != nullptr) g[v] = as_float(as_stored<T>(g[v]));
       const float d = g[v] * pointwise_slope(gradient.function, k[v].inner(x[v]), f[v]);
-      totals[0][v] += d;
-      totals[1][v] += static_cast<double>(d) * x[v];
+      partial.first[v] += d;
+      partial.second[v] = fmaf(d, x[v], partial.second[v]);
       g[v] = k[v].alpha * k[v].gamma * d;
     }
     store(dx + at, g);
@@ -136,6 +136,7 @@ template <class T, int V>
 struct ChannelSums {
   static constexpr int kWidth = V, kUnroll = 1;
   using Line = PointwiseNormLine;
+  using Partial = TwoSums<V>;
   Gradient<T> gradient;
   float* dgamma;
   float* dbeta;
@@ -145,14 +146,14 @@ struct ChannelSums {
   }
 
   template <int U>
-  __device__ void take(std::size_t at, std::size_t, const Line (&k)[V],
-                       double (&totals)[2][V]) const {
+  __device__ void take(std::size_t at, std::size_t, const Line (&k)[V], int,
+                       Partial& partial) const {
     float x[V], f[V], g[V];
     gradient.read(at, k, x, f, g);
 #pragma unroll
     for (int v = 0; v < V; ++v) {
-      totals[0][v] += g[v];
-      totals[1][v] += static_cast<double>(g[v]) * f[v];
+      partial.first[v] += g[v];
+      partial.second[v] = fmaf(g[v], f[v], partial.second[v]);
     }
   }
 
