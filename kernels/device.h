@@ -99,6 +99,11 @@ class Device {
   virtual void use_storage(Storage storage, bool emulate) = 0;
   virtual std::unique_ptr<Kernel> compile(const Op& op) = 0;
   virtual Buffer allocate(std::size_t bytes) = 0;
+  /// Returns true when convolutions read their weights [filters, k, k, channels], in the storage of
+  /// activations, as they lie in the parameters or a narrowed copy of them, and write gradients in
+  /// that layout, f32. Pointers to both must be 64-byte aligned. False: the weights and gradients
+  /// of parameters are [filters, channels, k, k], and convolutions read packed copies of weights.
+  virtual bool channels_last_weights() const { return false; }
   /// Size of the packed weights that `op` writes.
   virtual std::size_t packed_bytes(const ConvPack& op) = 0;
   /// Bytes that the forward pass keeps for the backward pass, per call; 0 for none.

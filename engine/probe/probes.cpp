@@ -163,6 +163,7 @@ std::vector<float> Probes::gradient() const {
   std::vector<float> values(executor_.program().trained_floats);
   device_.copy(values.data(), memory_.gradients.data(), values.size() * sizeof(float));
   device_.synchronize();
+  to_channels_first(executor_.program().weight_blocks, values);
   return values;
 }
 

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "engine/program/passes.h"
+#include "kernels/bfloat16.h"
 
 namespace syncnorm {
 namespace {
@@ -28,11 +29,24 @@ void place_outside_arena(Emission& e) {
     for (const int tensor : {e.parameter_tensor[p], e.gradient_tensor[p]})
       program.tensors[static_cast<std::size_t>(tensor)].offset =
           program.parameter_offset[p] * sizeof(float);
+  for (const auto& [tensor, parameter] : e.narrowed_weights)
+    program.tensors[static_cast<std::size_t>(tensor)].offset =
+        program.parameter_offset[static_cast<std::size_t>(parameter)] * sizeof(BFloat16);
   for (Tensor& tensor : program.tensors) {
     if (tensor.space == Space::running) tensor.stride = program.running_floats * sizeof(float);
     if (tensor.space == Space::image || tensor.space == Space::label ||
         tensor.space == Space::sample_id)
       tensor.stride = tensor.bytes;
+  }
+}
+
+/// Lists the weights of convolutions, which the device has channels last.
+void list_weight_blocks(const Graph& graph, Program& program) {
+  for (std::size_t p = 0; p < graph.parameters.size(); ++p) {
+    const std::vector<int>& shape = graph.parameters[p].shape;
+    if (graph.parameters[p].role == ParameterRole::weight && shape.size() == 4)
+      program.weight_blocks.push_back(
+          {program.parameter_offset[p], shape[0], shape[1], shape[2] * shape[3]});
   }
 }
 
@@ -43,7 +57,7 @@ Program compile_program(const Graph& graph, Device& device, const ProgramOptions
   Program program;
   program.options = options;
   std::vector<int> alias;
-  Emission emission{graph, device, program, {}, {}, {}, {}, {}, {}, {}, -1};
+  Emission emission{graph, device, program, {}, {}, {}, {}, {}, {}, {}, {}, -1};
   emission.units = lower(graph, options, alias);
   // Noise comes directly after the norm, so nothing can be fused with it.
   if (options.norm.traits().absorbs_activation && !options.norm.noise) fuse(graph, emission.units);
@@ -58,14 +72,16 @@ Program compile_program(const Graph& graph, Device& device, const ProgramOptions
   if (!layout.empty()) {
     program.parameter_offset.assign(layout.begin(), layout.end());
     program.parameter_floats = 0;
-    for (const std::size_t count : program.parameter_counts) program.parameter_floats += count;
     program.trained_floats = 0;
-    for (std::size_t p = 0; p < program.parameter_counts.size(); ++p)
-      if (emission.trained(static_cast<int>(p)))
-        program.trained_floats += program.parameter_counts[p];
+    for (std::size_t p = 0; p < program.parameter_counts.size(); ++p) {
+      const std::size_t padded = emission.padded(program.parameter_counts[p]);
+      program.parameter_floats += padded;
+      if (emission.trained(static_cast<int>(p))) program.trained_floats += padded;
+    }
   }
   assert(program.parameter_offset.size() == graph.parameters.size());
   place_outside_arena(emission);
+  if (device.channels_last_weights()) list_weight_blocks(graph, program);
   return program;
 }
 

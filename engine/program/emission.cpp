@@ -4,6 +4,11 @@
 #include "engine/program/passes.h"
 
 namespace syncnorm {
+namespace {
+
+constexpr std::size_t kAlignment = 64;  // of weights, in bytes
+
+}  // namespace
 
 int Emission::add_tensor(std::string tensor_name, std::size_t bytes, Per per, Space space,
                          char element) {
@@ -69,6 +74,11 @@ int Emission::output(const Unit& unit) {
   const int tensor = add_values(layer(unit.output).name, unit.output, storage(unit.output));
   value[static_cast<std::size_t>(unit.output)] = tensor;
   return tensor;
+}
+
+std::size_t Emission::padded(std::size_t count) const {
+  const std::size_t alignment = device.channels_last_weights() ? kAlignment / sizeof(float) : 1;
+  return (count + alignment - 1) / alignment * alignment;
 }
 
 int Emission::sample_ids() {

@@ -78,11 +78,12 @@ void Executor::compile_kernels() {
 }
 
 void Executor::reserve() {
-  const auto grow = [&]<class Memory>(Memory& memory, std::size_t bytes, const char* what) {
+  const auto grow = [&]<class Memory>(Memory& memory, std::size_t bytes, const char* what,
+                                      [[maybe_unused]] std::vector<WeightBlock> blocks = {}) {
     if (memory.bytes() >= bytes) return;
     try {
       if constexpr (std::is_same_v<Memory, Mirror>)
-        memory = Mirror(device_, bytes);
+        memory = Mirror(device_, bytes, std::move(blocks));
       else
         memory = device_.allocate(bytes);
     } catch (const InputError& error) {
@@ -90,7 +91,7 @@ void Executor::reserve() {
     }
   };
   const std::size_t flat = program_.parameter_floats * sizeof(float);
-  grow(memory_.parameters, flat, "parameters");
+  grow(memory_.parameters, flat, "parameters", program_.weight_blocks);
   grow(memory_.gradients, flat * static_cast<std::size_t>(reductions_.gradient_plan().slots),
        "gradients");
   memory_.gradient_slots = std::max(memory_.gradient_slots, reductions_.gradient_plan().slots);

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include "engine/program/norm/norm.h"
+#include "kernels/bfloat16.h"
 
 namespace syncnorm {
 namespace {
@@ -30,22 +31,52 @@ class Forward {
 
   int pack(const Unit& unit, bool for_dgrad) {
     const ConvPack op{e_.samples(), e_.conv_shape(unit), for_dgrad, options_.storage};
-    const std::size_t size = (e_.device.packed_bytes(op) + 63) / 64 * 64;
-    const int packed = e_.add_tensor(e_.name(unit) + (for_dgrad ? " packed for dgrad" : " packed"),
-                                     size, Per::once, Space::packed);
-    e_.program.tensors.back().offset = e_.program.packed_bytes;
-    e_.program.packed_bytes += size;
+    const int packed = add_packed(e_.name(unit) + (for_dgrad ? " packed for dgrad" : " packed"),
+                                  e_.device.packed_bytes(op), 'f');
     e_.emit(Pass::prepare, Scope::once, e_.name(unit), op,
             {.weight = saved_->weight, .packed = packed});
     return packed;
+  }
+
+  int add_packed(const std::string& name, std::size_t bytes, char element) {
+    const std::size_t size = (bytes + 63) / 64 * 64;
+    const int packed = e_.add_tensor(name, size, Per::once, Space::packed, element);
+    e_.program.tensors.back().offset = e_.program.packed_bytes;
+    e_.program.packed_bytes += size;
+    return packed;
+  }
+
+  /// Returns the weight as a convolution of a device with channels-last weights reads it: itself in
+  /// f32; in bf16 a copy, which for parameters is a part of the copy of all.
+  int weight_as_stored(const Unit& unit) {
+    if (options_.storage == Storage::f32) return saved_->weight;
+    if (computed_weight(*saved_)) return pack(unit, false);
+    if (e_.narrowed_weights.empty()) narrow_parameters();
+    const int parameter = e_.graph.parameter(unit.layer, ParameterRole::weight);
+    const std::size_t count = e_.graph.parameters[static_cast<std::size_t>(parameter)].count();
+    const int view = e_.add_tensor(e_.name(unit) + " weight in bf16", count * sizeof(BFloat16),
+                                   Per::once, Space::packed, 'h');
+    e_.narrowed_weights.emplace_back(view, parameter);
+    return view;
+  }
+
+  void narrow_parameters() {
+    std::size_t count = 0;
+    for (const Parameter& parameter : e_.graph.parameters) count += e_.padded(parameter.count());
+    const int all = e_.add_tensor("parameters", count * sizeof(float), Per::once, Space::parameter);
+    const int narrowed = add_packed("parameters in bf16", count * sizeof(BFloat16), 'h');
+    e_.emit(Pass::prepare, Scope::once, "parameters",
+            Convert{1, static_cast<int>(count), Storage::f32}, {.x = all, .y = narrowed});
   }
 
   void emit(const Unit&, const InputLayer&) {}
 
   void emit(const Unit& unit, const ConvLayer&) {
     saved_->weight = emit_weight(e_, unit, *saved_);
-    const int packed = pack(unit, false);
-    if (training() && unit.input != 0) saved_->packed_dgrad = pack(unit, true);
+    const bool read_directly = e_.device.channels_last_weights();
+    const int packed = read_directly ? weight_as_stored(unit) : pack(unit, false);
+    if (training() && unit.input != 0)
+      saved_->packed_dgrad = read_directly ? packed : pack(unit, true);
     const int x = e_.input(unit), y = e_.output(unit);
     e_.emit(Pass::forward, e_.scope(), e_.name(unit),
             e_.stored(ConvForward{e_.samples(), e_.conv_shape(unit)}),

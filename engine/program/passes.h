@@ -1,6 +1,7 @@
 // The passes that turn a graph into a program, in the order in which compile.cpp runs them.
 #pragma once
 
+#include <utility>
 #include <vector>
 
 #include "engine/program/program.h"
@@ -49,6 +50,10 @@ struct Emission {
   std::vector<int> parameter_tensor;  // per graph parameter
   std::vector<int> gradient_tensor;
 
+  // The bf16 copies of parameters that convolutions read (Device::channels_last_weights), and the
+  // parameters.
+  std::vector<std::pair<int, int>> narrowed_weights;
+
   std::vector<Message> messages;
 
   // Tensors that the forward pass keeps for the backward pass, per unit. Batch norm has: its own
@@ -84,6 +89,8 @@ struct Emission {
   int residual(const Unit& unit) { return stored_value(unit.residual); }
   int output(const Unit& unit);
   int sample_ids();
+  /// Returns the floats that a parameter occupies in the flat buffers, for the device's alignment.
+  std::size_t padded(std::size_t count) const;
   /// Returns `op` for the storage of this program's activations.
   template <class ActivationOp>
   ActivationOp stored(ActivationOp op) const {

@@ -13,6 +13,7 @@
 #include "comm/tree.h"
 #include "engine/model/graph.h"
 #include "kernels/ops.h"
+#include "kernels/weight_layout.h"
 
 namespace syncnorm {
 
@@ -114,6 +115,7 @@ struct Program {
   std::vector<RunningSlot> running;
   std::size_t running_floats = 0;  // per set
   std::size_t packed_bytes = 0;
+  std::vector<WeightBlock> weight_blocks;  // Device::channels_last_weights(); else empty
   int loss_reduction = -1;
   int loss_tensor = -1;  // f64 [4] per replica: Σ loss, correct, votes to stop, unused
   int logits_tensor = -1;

@@ -56,13 +56,13 @@ void lay_out_parameters(Emission& e) {
       const int p = tensor < 0 ? -1 : parameter_of[static_cast<std::size_t>(tensor)];
       if (p < 0) continue;
       program.parameter_offset[static_cast<std::size_t>(p)] = at;
-      at += program.parameter_counts[static_cast<std::size_t>(p)];
+      at += e.padded(program.parameter_counts[static_cast<std::size_t>(p)]);
     }
   program.trained_floats = at;
   for (std::size_t p = 0; p < program.parameter_offset.size(); ++p) {
     if (program.parameter_offset[p] != kNowhere) continue;
     program.parameter_offset[p] = at;  // frozen parameters come last
-    at += program.parameter_counts[p];
+    at += e.padded(program.parameter_counts[p]);
   }
   program.parameter_floats = at;
 }
@@ -91,7 +91,7 @@ std::vector<Bucket> cut_buckets(const Emission& e) {
          a < instruction.args.size(); ++a)
       for (std::size_t p = 0; p < e.gradient_tensor.size(); ++p)
         if (instruction.args[a] == e.gradient_tensor[p])
-          ends.emplace_back(program.parameter_offset[p] + program.parameter_counts[p], i);
+          ends.emplace_back(program.parameter_offset[p] + e.padded(program.parameter_counts[p]), i);
   }
   std::sort(ends.begin(), ends.end());
   std::vector<Bucket> buckets;

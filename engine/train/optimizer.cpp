@@ -21,8 +21,8 @@ Optimizer::Optimizer(const Graph& graph, const Program& program, const Optimizer
     : config_(config), device_(&device), count_(program.trained_floats) {
   // The state files contain frozen parameters, too; their state stays zero.
   const std::size_t bytes = program.parameter_floats * sizeof(float);
-  first_ = Mirror(device, bytes);
-  if (config.kind != OptimizerKind::sgd) second_ = Mirror(device, bytes);
+  first_ = Mirror(device, bytes, program.weight_blocks);
+  if (config.kind != OptimizerKind::sgd) second_ = Mirror(device, bytes, program.weight_blocks);
   norm_ = Mirror(device, sizeof(double));
   sum_of_squares_ = device.compile(SumOfSquares{1, count_});
   gradient_factor_ = device.compile(GradientFactor{1, config.clip_norm});
@@ -41,10 +41,11 @@ Optimizer::Optimizer(const Graph& graph, const Program& program, const Optimizer
            (config.decay_norm_and_bias || graph.parameters[p].role == ParameterRole::weight);
   };
   for (std::size_t i = 0; i < order.size();) {
+    const std::size_t begin = program.parameter_offset[order[i]];
     std::size_t j = i, count = 0;
     for (; j < order.size() && decays(order[j]) == decays(order[i]); ++j)
-      count += graph.parameters[order[j]].count();
-    Stretch stretch{program.parameter_offset[order[i]], count, nullptr};
+      count = program.parameter_offset[order[j]] + graph.parameters[order[j]].count() - begin;
+    Stretch stretch{begin, count, nullptr};
     stretch.kernel =
         device.compile(update_op(config, count, decays(order[i]) ? config.weight_decay : 0.0));
     stretches_.push_back(std::move(stretch));

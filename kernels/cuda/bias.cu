@@ -1,7 +1,8 @@
 // The bias of convolutions and linear layers: its addition to a matrix [rows, channels], and its
 // gradient, the sums of the columns.
+#include "kernels/cuda/bias.h"
+
 #include "kernels/cuda/columns.h"
-#include "kernels/cuda/layout.h"
 
 namespace syncnorm::cuda {
 namespace {

@@ -120,12 +120,13 @@ std::vector<cudnnBackendNumericalNote_t> numerical_notes(const Descriptor& confi
   return notes;
 }
 
-/// The engines that cuDNN proposes for a graph, best first.
+/// The engines that cuDNN proposes for a graph, best first; none where this mode of its heuristics
+/// cannot say, as mode A for some types.
 std::vector<Descriptor> proposals(const Descriptor& graph, cudnnBackendHeurMode_t mode) {
   Descriptor heuristics(CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR);
   heuristics.set(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, graph);
   heuristics.set(CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, 1, &mode);
-  heuristics.finalize("a list of engines");
+  if (cudnnBackendFinalize(heuristics.get()) != CUDNN_STATUS_SUCCESS) return {};
   std::int64_t count = 0;
   check(cudnnBackendGetAttribute(heuristics.get(), CUDNN_ATTR_ENGINEHEUR_RESULTS,
                                  CUDNN_TYPE_BACKEND_DESCRIPTOR, 0, &count, nullptr),
@@ -200,7 +201,7 @@ void ConvPlan::choose(const Descriptor& graph, Storage storage) {
   for (const cudnnBackendHeurMode_t mode : {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK})
     for (Descriptor& config : proposals(graph, mode))
       if (try_engine(std::move(config), storage)) return;
-  throw std::runtime_error(
+  throw NoEngineError(
       "cuDNN has no deterministic algorithm of this precision for this convolution");
 }
 

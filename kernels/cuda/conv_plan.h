@@ -8,6 +8,7 @@
 
 #include <array>
 #include <cstdint>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -39,6 +40,11 @@ class Descriptor {
   cudnnBackendDescriptor_t handle_ = nullptr;
 };
 
+/// cuDNN has no engine that is suitable for a convolution.
+struct NoEngineError : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
 enum class ConvPass { forward, dgrad, wgrad };
 
 /// The three tensors of a pass, named as in the forward pass: w is a gradient in wgrad, x in dgrad,
@@ -52,7 +58,7 @@ struct ConvPointers {
 class ConvPlan {
  public:
   /// x and y are NHWC and w is [filters, k, k, channels], all of `storage` except w in wgrad, which
-  /// is of `weight_storage`. Throws std::runtime_error when no engine is suitable.
+  /// is of `weight_storage`. Throws NoEngineError.
   ConvPlan(CudaLibraries& libraries, ConvPass pass, const ConvShape& shape, int samples,
            Storage storage, Storage weight_storage);
 

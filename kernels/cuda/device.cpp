@@ -112,6 +112,7 @@ class CudaDevice final : public Device {
     return std::visit([this](const auto& o) { return cuda::compile(context_, o); }, op);
   }
   Buffer allocate(std::size_t bytes) override { return allocate_device(bytes, context_.stream); }
+  bool channels_last_weights() const override { return true; }
   std::size_t packed_bytes(const ConvPack& op) override { return cuda::packed_bytes(op); }
   std::size_t workspace_bytes(const PoolForward& op) override { return cuda::workspace_bytes(op); }
 

@@ -6,7 +6,7 @@
 #include <memory>
 #include <stdexcept>
 
-#include "kernels/cuda/layout.h"
+#include "kernels/cuda/bias.h"
 #include "kernels/cuda/libraries.h"
 
 namespace syncnorm::cuda {

@@ -68,20 +68,6 @@ struct Sum {
   }
 };
 
-template <class From, class To, int kWide>
-struct Converted {
-  static constexpr int kWidth = kWide;
-  const From* x;
-  To* y;
-
-  template <int V>
-  __device__ void at(std::size_t i) const {
-    float value[V];
-    load(x + i, value);
-    store(y + i, value);
-  }
-};
-
 /// Applies dropout: a thread processes four values of one sample, one block of the random stream.
 template <class T>
 __global__ void __launch_bounds__(kThreads)
@@ -187,24 +173,6 @@ KernelPtr compile(Context& context, const NormNoise& op) {
         else
           run(static_cast<BFloat16*>(nullptr));
       });
-}
-
-template <>
-KernelPtr compile(Context& context, const Convert& op) {
-  return make_kernel<Convert>([op, &context](const auto& a, const StepState&) {
-    const std::size_t count = values(op.samples, op.size);
-    const bool wide = aligned(a.x, a.y);
-    const auto run = [&]<class From, class To>(const From* x, To* y) {
-      if (wide)
-        run_flat(context.stream, Converted<From, To, 4>{x, y}, count);
-      else
-        run_flat(context.stream, Converted<From, To, 1>{x, y}, count);
-    };
-    if (op.from == Storage::f32)
-      run(typed<float>(a.x), typed<BFloat16>(a.y));
-    else
-      run(typed<BFloat16>(a.x), typed<float>(a.y));
-  });
 }
 
 }  // namespace syncnorm::cuda

@@ -74,6 +74,8 @@ int emit_noise_backward(Emission& emission, Gradients& gradients, std::size_t un
 
 /// Fills `saved` and returns the tensor of the weight.
 int emit_weight(Emission& emission, const Unit& unit, Emission::Saved& saved);
+/// Returns true if that weight is computed; otherwise it is the parameter itself.
+inline bool computed_weight(const Emission::Saved& saved) { return saved.weight_scale >= 0; }
 /// Returns the tensor for the gradient of that weight; emit_weight_backward() emits what follows
 /// the instruction that wrote it.
 int weight_gradient(Emission& emission, const Unit& unit, const Emission::Saved& saved);

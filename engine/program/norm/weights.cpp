@@ -51,10 +51,10 @@ int emit_weight(Emission& e, const Unit& unit, Emission::Saved& saved) {
     e.program.tensors.back().persistent = persistent;
     return tensor;
   };
-  // Persistent, since computed once for all waves of a step or all chunks of an evaluation. The
-  // weight of a convolution is packed at once and not read again.
-  const int weight =
-      add(" weight", parameter_of(e, unit).count() * sizeof(float), 'f', !is_conv(e, unit));
+  // Persistent, since computed once for all waves of a step or all chunks of an evaluation. A
+  // weight that is packed is packed at once and not read again.
+  const bool packed = is_conv(e, unit) && !e.device.channels_last_weights();
+  const int weight = add(" weight", parameter_of(e, unit).count() * sizeof(float), 'f', !packed);
   saved.weight_mean = standardize ? add(" weight mean", vector, 'd', true) : -1;
   saved.weight_scale = add(" weight scale", vector, 'd', true);
   e.emit(Pass::prepare, Scope::once, name,
@@ -68,7 +68,7 @@ int emit_weight(Emission& e, const Unit& unit, Emission::Saved& saved) {
 }
 
 int weight_gradient(Emission& e, const Unit& unit, const Emission::Saved& saved) {
-  if (saved.weight_scale < 0) return e.parameter_gradient(unit, ParameterRole::weight);
+  if (!computed_weight(saved)) return e.parameter_gradient(unit, ParameterRole::weight);
   return e.add_tensor(e.name(unit) + " weight gradient",
                       parameter_of(e, unit).count() * sizeof(float),
                       e.scope() == Scope::merged ? Per::once : Per::wave_replica);
@@ -76,7 +76,7 @@ int weight_gradient(Emission& e, const Unit& unit, const Emission::Saved& saved)
 
 void emit_weight_backward(Emission& e, const Unit& unit, const Emission::Saved& saved,
                           int gradient) {
-  if (saved.weight_scale < 0) return;
+  if (!computed_weight(saved)) return;
   const Rows rows = rows_of(parameter_of(e, unit));
   e.emit(Pass::backward, e.scope(), e.name(unit),
          WeightNormalizeBackward{e.samples(), rows.outputs, rows.inputs, saved.weight_mean >= 0},

@@ -1,6 +1,7 @@
 // Programs on a device whose memory the host cannot touch give the bits that they give on the CPU.
 #include <gtest/gtest.h>
 
+#include <numeric>
 #include <set>
 
 #include "engine/program/nonfinite.h"
@@ -100,6 +101,25 @@ TEST(RemoteDevice, SaysForWhatItHasNoMemory) {
   }
   for (const char* what : {"parameters", "gradients", "packed weights", "activations"})
     EXPECT_TRUE(seen.contains(std::string("no memory for ") + what + ": the GPU is full")) << what;
+}
+
+TEST(RemoteDevice, AMirrorShowsTheHostPyTorchsLayoutOfWeights) {
+  RemoteDevice device(make_cpu_device());
+  const std::vector<WeightBlock> blocks = {{2, 3, 5, 4}, {70, 2, 3, 1}, {80, 4, 1, 9}};
+  std::vector<float> values(120);
+  std::iota(values.begin(), values.end(), 0.0f);
+  Mirror mirror(device, values.size() * sizeof(float), blocks);
+  std::copy(values.begin(), values.end(), mirror.host<float>().begin());
+  mirror.push();
+  EXPECT_TRUE(std::equal(values.begin(), values.end(), mirror.host<float>().begin()));
+  std::vector<float> there(values.size()), expected = values;
+  device.copy(there.data(), mirror.device<float>(), mirror.bytes());
+  device.synchronize();
+  to_channels_last(blocks, expected);
+  EXPECT_EQ(there, expected);
+  std::fill(mirror.host<float>().begin(), mirror.host<float>().end(), 0.0f);
+  mirror.pull();
+  EXPECT_TRUE(std::equal(values.begin(), values.end(), mirror.host<float>().begin()));
 }
 
 using RemoteDeviceDeathTest = ::testing::Test;

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "kernels/ops.h"
+#include "kernels/weight_layout.h"
 #include "tests/kernels/cpu/kernel_test.h"
 #include "tests/kernels/golden.h"
 
@@ -47,14 +48,20 @@ class ConvTest : public KernelTest {
   Result compute(int samples, const ConvShape& shape, const std::vector<float>& x,
                  const std::vector<float>& weight, const std::vector<float>& bias,
                  const std::vector<float>& dy) {
-    const Floats wx = floats(x), ww = floats(weight), wdy = floats(dy);
+    const WeightBlock block{0, shape.filters, shape.channels, shape.kernel * shape.kernel};
+    const bool channels_last = device_->channels_last_weights();
+    std::vector<float> weights = weight;
+    if (channels_last) to_channels_last({&block, 1}, weights);
+    const Floats wx = floats(x), ww = floats(weights), wdy = floats(dy);
     const Floats wb = shape.bias ? floats(bias) : Floats();
     const Floats y = floats(dy.size()), dx = floats(x.size()), dweight = floats(weight.size());
     const Floats dbias = shape.bias ? floats(static_cast<std::size_t>(shape.filters)) : Floats();
     run(ConvForward{samples, shape}, {wx, pack(shape, ww, false), wb, y});
     run(ConvDgrad{samples, shape}, {wdy, pack(shape, ww, true), dx});
     run(ConvWgrad{samples, shape}, {wx, wdy, dweight, dbias});
-    return {y.values(), dx.values(), dweight.values(), dbias.values()};
+    std::vector<float> gradient = dweight.values();
+    if (channels_last) to_channels_first({&block, 1}, gradient);
+    return {y.values(), dx.values(), gradient, dbias.values()};
   }
 };
 
