@@ -6,6 +6,7 @@
 // scratch memory.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -34,7 +35,25 @@ class Kernel {
   /// Runs on `args`, the operands in the order that kernels/ops/ lists them. All pointers are
   /// device memory.
   virtual void run(std::span<void* const> args, const StepState& state) = 0;
+  /// Prepares for run_repeated() of up to `count`, for which it may allocate.
+  virtual void expect_repeats(int count) { static_cast<void>(count); }
+  /// Runs `count` times, each time with operand a `strides[a]` bytes further: for one replica after
+  /// another, none of which reads what another one writes. Gives the bits of that many runs.
+  virtual void run_repeated(std::span<void* const> args, std::span<const std::size_t> strides,
+                            int count, const StepState& state);
 };
+
+inline void Kernel::run_repeated(std::span<void* const> args, std::span<const std::size_t> strides,
+                                 int count, const StepState& state) {
+  std::array<void*, kMostOperands> own{};
+  for (int i = 0; i < count; ++i) {
+    for (std::size_t a = 0; a < args.size(); ++a)
+      own[a] = args[a] == nullptr
+                   ? nullptr
+                   : static_cast<std::byte*>(args[a]) + static_cast<std::size_t>(i) * strides[a];
+    run({own.data(), args.size()}, state);
+  }
+}
 
 /// Device memory, 64-byte aligned and zeroed. Movable, freed on destruction.
 class Buffer {
@@ -99,6 +118,15 @@ class Device {
   virtual void use_storage(Storage storage, bool emulate) = 0;
   virtual std::unique_ptr<Kernel> compile(const Op& op) = 0;
   virtual Buffer allocate(std::size_t bytes) = 0;
+  /// Returns true when a call for many replicas takes less time than many calls: then a rank's
+  /// replicas are computed together where there is memory for it.
+  virtual bool batches_replicas() const { return false; }
+  /// Returns true when `op`, for one replica, gives the same bits on the samples of `replicas`
+  /// replicas in one call. May try it.
+  virtual bool merges(const Op& op, int replicas) {
+    static_cast<void>(op), static_cast<void>(replicas);
+    return false;
+  }
   /// Returns true when convolutions read their weights [filters, k, k, channels], in the storage of
   /// activations, as they lie in the parameters or a narrowed copy of them, and write gradients in
   /// that layout, f32. Pointers to both must be 64-byte aligned. False: the weights and gradients

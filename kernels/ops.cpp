@@ -94,6 +94,18 @@ std::string op_name(const Op& op) {
   return std::visit([]<class O>(const O&) { return O::kName; }, op);
 }
 
+bool per_sample(const Op& op) {
+  return std::visit(
+      []<class O>(const O&) {
+        constexpr auto kIs = []<class... Kinds>() { return (std::is_same_v<O, Kinds> || ...); };
+        return kIs.template operator()<PoolForward, PoolBackward, BatchNormalize,
+                                       BatchInputGradient, PointwiseNormForward, ActivationForward,
+                                       ActivationBackward, Add, Dropout, NormNoise,
+                                       ToChannelsFirst, Convert>();
+      },
+      op);
+}
+
 Storage storage_of(const Op& op) {
   return std::visit(
       [](const auto& o) {

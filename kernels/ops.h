@@ -54,6 +54,10 @@ inline Op with_samples(Op op, int samples) {
   return op;
 }
 
+/// Returns true when the results of a sample depend only on that sample and on operands that all
+/// samples share, by the same arithmetic for any number of samples. Sums in f64 are shared.
+bool per_sample(const Op& op);
+
 /// The storage of the operation's activations; f32 where it has no field for it.
 Storage storage_of(const Op& op);
 

@@ -20,12 +20,13 @@ Executor::Executor(Program program, Device& device, Communicator& comm, const Pl
       queued_(!device.host_memory()),
       replicas_(program_, placement.block(comm.rank()), groups != nullptr ? groups->size() : 1),
       tensors_(program_, device, memory, replicas_, reductions_.gradient_plan()) {
+  if (device.batches_replicas()) replicas_.compute_together(replicas_.count);
   arena_bytes_ = allocate(program_, replicas_.wave, replicas_.groups_in_wave, replicas_.count);
   if (program_.options.mode != ProgramMode::evaluation)
     reductions_ = Reductions(program_, device_, comm, placement, groups,
                              {algorithm, force_reductions, queued_});
-  compile_kernels();
   reserve();
+  compile_kernels();
   input_ = queued_ ? make_device_input(device_, program_, replicas_.count) : make_host_input();
 }
 
@@ -37,6 +38,9 @@ Kernel* Executor::kernel(const Op& op, int samples) {
 }
 
 void Executor::compile_kernels() {
+  const std::vector<int>& merges = reductions_.gradient_plan().merges;
+  const bool merges_gradients =
+      std::any_of(merges.begin(), merges.end(), [](int count) { return count > 0; });
   for (const Instruction& instruction : program_.instructions) {
     Step step;
     if (instruction.kind == InstructionKind::compute) {
@@ -44,8 +48,11 @@ void Executor::compile_kernels() {
       try {
         switch (instruction.scope) {
           case Scope::once:
-          case Scope::group:
             step.kernels.push_back(kernel(instruction.op, 1));
+            break;
+          case Scope::group:
+            step.kernels.assign(static_cast<std::size_t>(replicas_.count),
+                                kernel(instruction.op, 1));
             break;
           case Scope::merged:
             step.kernels.push_back(total > 0 ? kernel(instruction.op, total) : nullptr);
@@ -53,6 +60,9 @@ void Executor::compile_kernels() {
           case Scope::replica:
             for (const int samples : replicas_.samples)
               step.kernels.push_back(samples > 0 ? kernel(instruction.op, samples) : nullptr);
+            if (replicas_.wave > 1 && replicas_.equal_samples() &&
+                device_.merges(with_samples(instruction.op, replicas_.samples[0]), replicas_.wave))
+              step.merged = kernel(instruction.op, replicas_.wave * replicas_.samples[0]);
             break;
         }
       } catch (const Error&) {
@@ -62,7 +72,10 @@ void Executor::compile_kernels() {
                                              op_text(instruction.op), error.what()));
       }
     }
-    if (instruction.scope == Scope::replica && reductions_.gradient_plan().slots > 1)
+    if (device_.batches_replicas() && replicas_.wave > 1)
+      for (Kernel* kernel : step.kernels)
+        if (kernel != nullptr) kernel->expect_repeats(replicas_.wave);
+    if (instruction.scope == Scope::replica && merges_gradients)
       for (std::size_t a = static_cast<std::size_t>(instruction.first_output);
            a < instruction.args.size(); ++a) {
         const int index = instruction.args[a];
@@ -77,30 +90,51 @@ void Executor::compile_kernels() {
   }
 }
 
+namespace {
+
+/// Makes `memory` at least `bytes` large. Throws InputError that names it where it does not fit.
+template <class Memory>
+void grow(Device& device, Memory& memory, std::size_t bytes, const char* what,
+          [[maybe_unused]] const std::vector<WeightBlock>& blocks = {}) {
+  if (memory.bytes() >= bytes) return;
+  try {
+    if constexpr (std::is_same_v<Memory, Mirror>)
+      memory = Mirror(device, bytes, blocks);
+    else
+      memory = device.allocate(bytes);
+  } catch (const InputError& error) {
+    throw InputError(fmt::format("no memory for {}: {}", what, error.what()));
+  }
+}
+
+}  // namespace
+
 void Executor::reserve() {
-  const auto grow = [&]<class Memory>(Memory& memory, std::size_t bytes, const char* what,
-                                      [[maybe_unused]] std::vector<WeightBlock> blocks = {}) {
-    if (memory.bytes() >= bytes) return;
-    try {
-      if constexpr (std::is_same_v<Memory, Mirror>)
-        memory = Mirror(device_, bytes, std::move(blocks));
-      else
-        memory = device_.allocate(bytes);
-    } catch (const InputError& error) {
-      throw InputError(fmt::format("no memory for {}: {}", what, error.what()));
-    }
-  };
   const std::size_t flat = program_.parameter_floats * sizeof(float);
-  grow(memory_.parameters, flat, "parameters", program_.weight_blocks);
-  grow(memory_.gradients, flat * static_cast<std::size_t>(reductions_.gradient_plan().slots),
-       "gradients");
+  grow(device_, memory_.parameters, flat, "parameters", program_.weight_blocks);
+  grow(device_, memory_.gradients,
+       flat * static_cast<std::size_t>(reductions_.gradient_plan().slots), "gradients");
   memory_.gradient_slots = std::max(memory_.gradient_slots, reductions_.gradient_plan().slots);
   const std::size_t running = program_.running_floats * sizeof(float);
   if (program_.options.mode == ProgramMode::training)
-    grow(memory_.running, running * replicas_.members.size(), "running statistics");
-  grow(memory_.averaged, running, "running statistics");
-  grow(memory_.packed, program_.packed_bytes, "packed weights");
-  grow(memory_.arena, arena_bytes_, "activations");
+    grow(device_, memory_.running, running * replicas_.members.size(), "running statistics");
+  grow(device_, memory_.averaged, running, "running statistics");
+  grow(device_, memory_.packed, program_.packed_bytes, "packed weights");
+  reserve_arena();
+}
+
+/// Computes fewer replicas together where all do not fit, if they need not be.
+void Executor::reserve_arena() {
+  const int least = LocalReplicas::least_wave(program_, replicas_.count);
+  for (;;) {
+    try {
+      return grow(device_, memory_.arena, arena_bytes_, "activations");
+    } catch (const InputError&) {
+      if (replicas_.wave <= least) throw;
+      replicas_.compute_together((replicas_.wave + 1) / 2);
+      arena_bytes_ = allocate(program_, replicas_.wave, replicas_.groups_in_wave, replicas_.count);
+    }
+  }
 }
 
 std::string Executor::instruction_name(int index) const {

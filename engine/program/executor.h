@@ -89,15 +89,24 @@ class Executor {
 
  private:
   struct Step {
-    std::vector<Kernel*> kernels;  // per local replica; one entry for scopes once, group and merged
+    std::vector<Kernel*> kernels;  // per local replica; one entry for scopes once and merged
     std::vector<Kernel*> merges;   // add gradients of fold slots, per output; may be empty
+    Kernel* merged = nullptr;      // of all replicas of a wave in one call, if there is one
   };
   void compile_kernels();
   void reserve();
+  void reserve_arena();
   Kernel* kernel(const Op& op, int samples);
 
   void run_instruction(std::size_t index, const StepState& state, bool prepare);
   void call(const Instruction& instruction, Kernel* kernel, int replica, const StepState& state);
+  void call_for_replicas(std::size_t index, int first, int end, const StepState& state);
+  /// Calls the instruction's kernels for replica `first` and as many after it as one call can do.
+  /// Returns the first that it did not do. A replica without samples has no kernel to call.
+  int call_next(std::size_t index, int first, int end, const StepState& state);
+  int end_of_run(std::size_t index, int first, int end) const;
+  void call_repeated(std::size_t index, int first, int end, const StepState& state);
+  bool adjacent(const Instruction& instruction, std::span<const std::size_t> strides) const;
   void tell_ran(std::size_t index, int replica);
   void contribute_nothing(const Instruction& instruction, int replica);
   void merge_gradients(std::size_t index, int replica, const StepState& state);
@@ -111,7 +120,7 @@ class Executor {
   Device& device_;
   Memory& memory_;
   const bool queued_;
-  const LocalReplicas replicas_;
+  LocalReplicas replicas_;
   std::size_t arena_bytes_ = 0;
 
   std::map<std::string, std::unique_ptr<Kernel>> kernels_;

@@ -1,6 +1,9 @@
 // See reductions.h. The host's reductions are here, queued ones in queued_reduction.cpp.
 #include "engine/program/reductions.h"
 
+#include <algorithm>
+#include <numeric>
+
 #include "base/clock.h"
 #include "engine/program/queued_reduction.h"
 
@@ -40,6 +43,22 @@ class HostReduction final : public StepReduction {
   std::vector<T*> leaves_;
 };
 
+/// Returns true if each of this rank's replicas writes a gradient of its own, which the reduction
+/// folds: on a device that takes one launch for a bucket, and merging while gradients arrive one
+/// for every parameter and replica.
+bool has_slot_per_replica(const Program& program, const FoldPlan& plan) {
+  constexpr std::size_t kMostBytes = std::size_t{4} << 30;
+  return !program.options.merge_replicas &&
+         plan.slot.size() * program.parameter_floats * sizeof(float) <= kMostBytes;
+}
+
+FoldPlan slot_per_replica(FoldPlan plan) {
+  std::iota(plan.slot.begin(), plan.slot.end(), 0);
+  std::fill(plan.merges.begin(), plan.merges.end(), 0);
+  plan.slots = static_cast<int>(plan.slot.size());
+  return plan;
+}
+
 }  // namespace
 
 Reductions::Reductions(const Program& program, Device& device, Communicator& comm,
@@ -56,6 +75,8 @@ Reductions::Reductions(const Program& program, Device& device, Communicator& com
       gradient_plan_ = ReductionPlan(blocks, comm.rank(), spec.count, sizeof(float),
                                      options.algorithm, ReductionPlan::kLargeBytes)
                            .local;
+    const bool by_replica = queued_ && has_slot_per_replica(program, gradient_plan_);
+    if (gradient && by_replica) gradient_plan_ = slot_per_replica(gradient_plan_);
     const auto make = [&](Communicator& ranks,
                           const std::vector<Interval>& leaves) -> std::unique_ptr<StepReduction> {
       if (!queued_) {
@@ -72,7 +93,7 @@ Reductions::Reductions(const Program& program, Device& device, Communicator& com
       queued.combine = spec.combine;
       queued.forced = options.forced;
       queued.number = number;
-      queued.folded = gradient;
+      queued.folded = gradient && !by_replica;
       if (gradient) {
         queued.stride = program.parameter_floats;
         return make_queued_reduction<float>(device, ranks, queued, marks);

@@ -1,9 +1,6 @@
 // Runs a program, instruction by instruction.
 #include <algorithm>
 
-#include <fmt/format.h>
-
-#include "base/error.h"
 #include "engine/program/executor.h"
 
 namespace syncnorm {
@@ -73,6 +70,10 @@ void Executor::run_instruction(std::size_t index, const StepState& state, bool p
         contribute_nothing(instruction, 0);
       break;
     case Scope::group:
+      if (static_cast<int>(replicas_.members.size()) == replicas_.count) {
+        call_for_replicas(index, first, end, state);
+        break;
+      }
       for (int r = first; r < end; ++r)
         if (r == first || replicas_.group_of(r) != replicas_.group_of(r - 1)) {
           call(instruction, kernels[0], r, state);
@@ -80,31 +81,8 @@ void Executor::run_instruction(std::size_t index, const StepState& state, bool p
         }
       break;
     case Scope::replica:
-      for (int r = first; r < end; ++r) {
-        Kernel* kernel = kernels[static_cast<std::size_t>(r)];
-        if (kernel != nullptr)
-          call(instruction, kernel, r, state);
-        else
-          contribute_nothing(instruction, r);
-        merge_gradients(index, r, state);
-        tell_ran(index, r);
-      }
+      call_for_replicas(index, first, end, state);
       break;
-  }
-}
-
-void Executor::call(const Instruction& instruction, Kernel* kernel, int replica,
-                    const StepState& state) {
-  std::array<void*, kMostOperands> args;
-  for (std::size_t a = 0; a < instruction.args.size(); ++a)
-    args[a] = instruction.args[a] < 0 ? nullptr : tensors_.at(instruction.args[a], replica);
-  try {
-    kernel->run({args.data(), instruction.args.size()}, state);
-  } catch (const Error&) {
-    throw;
-  } catch (const std::exception& error) {
-    throw std::runtime_error(fmt::format("layer '{}', {}: {}", instruction.layer,
-                                         op_name(instruction.op), error.what()));
   }
 }
 
@@ -115,32 +93,6 @@ void Executor::tell_ran(std::size_t index, int replica) {
 bool Executor::can_be_recorded() const {
   return std::none_of(hooks_.begin(), hooks_.end(),
                       [](const ExecutionHook* hook) { return hook->in_every_step(); });
-}
-
-void Executor::contribute_nothing(const Instruction& instruction, int replica) {
-  for (std::size_t a = static_cast<std::size_t>(instruction.first_output);
-       a < instruction.args.size(); ++a) {
-    if (instruction.args[a] >= 0) tensors_.zero(instruction.args[a], replica);
-  }
-}
-
-void Executor::merge_gradients(std::size_t index, int replica, const StepState& state) {
-  const Instruction& instruction = program_.instructions[index];
-  const std::vector<Kernel*>& merges = steps_[index].merges;
-  for (std::size_t o = 0; o < merges.size(); ++o) {
-    if (merges[o] == nullptr) continue;
-    const int argument = instruction.args[static_cast<std::size_t>(instruction.first_output) + o];
-    const std::size_t offset =
-        program_.tensors[static_cast<std::size_t>(argument)].offset / sizeof(float);
-    auto top = static_cast<std::size_t>(
-        reductions_.gradient_plan().slot[static_cast<std::size_t>(replica)]);
-    for (int m = 0; m < reductions_.gradient_plan().merges[static_cast<std::size_t>(replica)];
-         ++m, --top) {
-      float* sum = tensors_.gradient(top - 1, offset);
-      merges[o]->run(pointer_list<Add>({.a = sum, .b = tensors_.gradient(top, offset), .sum = sum}),
-                     state);
-    }
-  }
 }
 
 /// Sums statistics over the replicas of a group, and losses over all. Gradients were already folded
@@ -189,9 +141,8 @@ void Executor::run_limit(const StepState& state, const BatchView& batch) {
         if (kernels[0] != nullptr) call(instruction, kernels[0], 0, state);
         continue;
       }
-      for (int r = tensors_.wave(); r < replicas_.wave_end(tensors_.wave()); ++r)
-        if (Kernel* kernel = kernels[static_cast<std::size_t>(r)]; kernel != nullptr)
-          call(instruction, kernel, r, state);
+      const int end = replicas_.wave_end(tensors_.wave());
+      for (int r = tensors_.wave(); r < end;) r = call_next(i, r, end, state);
     }
   });
 }

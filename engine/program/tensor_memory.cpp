@@ -23,9 +23,21 @@ LocalReplicas::LocalReplicas(const Program& program, Interval own, int group_siz
       members.push_back({r - own.begin, r - own.begin});
     members.back().end = r - own.begin + 1;
   }
-  const bool together = program.statistics_cross_replicas || options.merge_replicas;
-  wave = together ? count : 1;
-  groups_in_wave = together ? static_cast<int>(members.size()) : 1;
+  compute_together(least_wave(program, count));
+}
+
+int LocalReplicas::least_wave(const Program& program, int count) {
+  return program.statistics_cross_replicas || program.options.merge_replicas ? count : 1;
+}
+
+void LocalReplicas::compute_together(int replicas) {
+  wave = replicas;
+  groups_in_wave = replicas == count ? static_cast<int>(members.size()) : replicas;
+}
+
+bool LocalReplicas::equal_samples() const {
+  return count > 0 && samples[0] > 0 &&
+         std::all_of(samples.begin(), samples.end(), [&](int s) { return s == samples[0]; });
 }
 
 std::byte* TensorMemory::at(int index, int replica) const {

@@ -46,6 +46,12 @@ struct LocalReplicas {
   LocalReplicas(const Program& program, Interval own, int group_size);
 
   int group_of(int replica) const { return groups_of[static_cast<std::size_t>(replica)]; }
+  /// Returns the number of replicas that must be computed together.
+  static int least_wave(const Program& program, int count);
+  /// Makes a wave `replicas` replicas, all of them or any number where no group has two.
+  void compute_together(int replicas);
+  /// Returns true if every replica has the same number of samples, at least one.
+  bool equal_samples() const;
   /// Returns the end of the wave that begins with local replica `first`.
   int wave_end(int first) const { return std::min(first + wave, count); }
 

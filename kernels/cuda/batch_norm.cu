@@ -1,6 +1,7 @@
 // Batch normalization on CUDA, as the operations in kernels/ops/ divide it. norm_passes.h has the
 // passes over memory; this file has the per-channel arithmetic between them, one thread per
 // channel.
+#include "kernels/cuda/norm_kernel.h"
 #include "kernels/cuda/norm_passes.h"
 
 namespace syncnorm::cuda {
@@ -10,10 +11,22 @@ __device__ __forceinline__ int own_index() {
   return static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
 }
 
-__global__ void finalize(BatchFinalize op, PointersOf<BatchFinalize> a, const StepState* state) {
+/// One group of replicas per blockIdx.y.
+__global__ void finalize(BatchFinalize op, PointersOf<BatchFinalize> a,
+                         StridesOf<BatchFinalize> strides, const StepState* state) {
   const int c = own_index();
-  if (c < op.channels)
-    finalize_channel(op, a, state->update_running, static_cast<double>(state->step), c);
+  if (c >= op.channels) return;
+  const int group = static_cast<int>(blockIdx.y);
+  const auto of_group = [group]<class T>(T* pointer, std::size_t bytes) {
+    return advanced(pointer, group, bytes / sizeof(T));
+  };
+  a.sums = of_group(a.sums, strides.sums);
+  a.mean = of_group(a.mean, strides.mean);
+  a.inv_std = of_group(a.inv_std, strides.inv_std);
+  a.running_mean = of_group(a.running_mean, strides.running_mean);
+  a.running_var = of_group(a.running_var, strides.running_var);
+  a.correction = of_group(a.correction, strides.correction);
+  finalize_channel(op, a, state->update_running, static_cast<double>(state->step), c);
 }
 
 __global__ void finalize_deviation(BatchFinalizeDeviation op, PointersOf<BatchFinalizeDeviation> a,
@@ -36,36 +49,66 @@ __global__ void from_running(BatchFromRunning op, PointersOf<BatchFromRunning> a
 }
 
 template <class Op>
-Columns batch_shape(const Op& op) {
+Columns batch_shape(const Op& op, int replicas = 1) {
   return {1, static_cast<std::size_t>(op.samples) * static_cast<std::size_t>(op.pixels),
-          op.channels};
+          op.channels, replicas};
 }
 
-/// Launches `kernel` with one thread for each of `count` values.
+/// Launches `kernel` with one thread for each of `count` values, `rows` times (blockIdx.y).
 template <class... Parameters, class... Arguments>
-void launch_each(Context& context, void (*kernel)(Parameters...), int count,
+void launch_each(Context& context, void (*kernel)(Parameters...), int count, int rows,
                  const Arguments&... arguments) {
   constexpr int kBlock = 128;
-  launch(kernel, dim3(static_cast<unsigned>((count + kBlock - 1) / kBlock)), dim3(kBlock), 0,
-         context.stream, arguments...);
+  launch(kernel,
+         dim3(static_cast<unsigned>((count + kBlock - 1) / kBlock), static_cast<unsigned>(rows)),
+         dim3(kBlock), 0, context.stream, arguments...);
+}
+
+/// The strides of mean, inv_std and correction.
+template <class Strides>
+MatrixStrides vector_strides(const Strides& s) {
+  return {s.mean / sizeof(float), s.inv_std / sizeof(float), s.correction / sizeof(float)};
+}
+
+/// Makes a kernel that calls run_batch(context, op, operands, repeats). Vectors may have any
+/// strides.
+template <class Op, class Run>
+KernelPtr make_batch_kernel(Context& context, const Op& op, Run run_batch) {
+  return make_norm_kernel(
+      context, op,
+      [op](int count) { return partial_doubles(batch_shape(op, count)) * sizeof(double); },
+      [](const StridesOf<Op>&) { return true; },
+      [op, run_batch, &context](const PointersOf<Op>& a, const Repeats<Op>& repeats) {
+        run_batch(context, op, a, repeats);
+      });
 }
 
 }  // namespace
 
 template <>
 KernelPtr compile(Context& context, const BatchMoments& op) {
-  context.need_scratch(partial_doubles(batch_shape(op)) * sizeof(double));
-  return make_kernel<BatchMoments>([op, &context](const auto& a, const StepState&) {
-    run_moments(context, op.storage, batch_shape(op), {a.x, a.sums + 1, a.sums},
-                context.scratch<double>());
+  return make_batch_kernel(context, op, [](auto& c, const auto& o, const auto& a, const auto& r) {
+    MatrixStrides strides;
+    strides.sums = r.strides.sums / sizeof(double);
+    run_moments(c, o.storage, batch_shape(o, r.count), {a.x, a.sums + 1, strides, a.sums},
+                c.template scratch<double>());
   });
 }
 
 template <>
 KernelPtr compile(Context& context, const BatchFinalize& op) {
-  return make_kernel<BatchFinalize>([op, &context](const auto& a, const StepState& state) {
-    launch_each(context, finalize, op.channels, op, a, context.use(state));
-  });
+  struct Body {
+    Context& context;
+    BatchFinalize op;
+    void expect(int) const {}
+    bool together(std::span<void* const>, std::span<const std::size_t>) const { return true; }
+    void run(const PointersOf<BatchFinalize>& a, const StepState& state,
+             const Repeats<BatchFinalize>& repeats) const {
+      launch_each(context, finalize, op.channels, repeats.count, op, a, repeats.strides,
+                  context.use(state));
+    }
+  };
+  return make_repeating_kernel<BatchFinalize>(Body{context, op});
 }
 
 template <>
@@ -80,49 +123,57 @@ KernelPtr compile(Context& context, const BatchDeviation& op) {
 template <>
 KernelPtr compile(Context& context, const BatchFinalizeDeviation& op) {
   return make_kernel<BatchFinalizeDeviation>([op, &context](const auto& a, const StepState& state) {
-    launch_each(context, finalize_deviation, op.channels, op, a, context.use(state));
+    launch_each(context, finalize_deviation, op.channels, 1, op, a, context.use(state));
   });
 }
 
 template <>
 KernelPtr compile(Context& context, const Accumulate& op) {
   return make_kernel<Accumulate>([op, &context](const auto& a, const StepState&) {
-    launch_each(context, accumulate, op.count, op.count, a.sums, a.totals);
+    launch_each(context, accumulate, op.count, 1, op.count, a.sums, a.totals);
   });
 }
 
 template <>
 KernelPtr compile(Context& context, const BatchFromRunning& op) {
   return make_kernel<BatchFromRunning>([op, &context](const auto& a, const StepState&) {
-    launch_each(context, from_running, op.channels, op, a);
+    launch_each(context, from_running, op.channels, 1, op, a);
   });
 }
 
 template <>
 KernelPtr compile(Context& context, const BatchNormalize& op) {
-  return make_kernel<BatchNormalize>([op, &context](const auto& a, const StepState&) {
-    run_normalize(context, op.storage, batch_shape(op),
-                  {a.x, a.residual, a.y, norm_vectors(a), op.relu});
+  return make_batch_kernel(context, op, [](auto& c, const auto& o, const auto& a, const auto& r) {
+    run_normalize(c, o.storage, batch_shape(o, r.count),
+                  {a.x, a.residual, a.y, norm_vectors(a), vector_strides(r.strides), o.relu});
   });
 }
 
 template <>
 KernelPtr compile(Context& context, const BatchGradientSums& op) {
-  context.need_scratch(partial_doubles(batch_shape(op)) * sizeof(double));
-  return make_kernel<BatchGradientSums>([op, &context](const auto& a, const StepState&) {
+  return make_batch_kernel(context, op, [](auto& c, const auto& o, const auto& a, const auto& r) {
+    MatrixStrides strides = vector_strides(r.strides);
+    strides.sums = r.strides.sums / sizeof(double);
+    strides.dgamma = r.strides.dgamma / sizeof(float);
+    strides.dbeta = r.strides.dbeta / sizeof(float);
     run_gradient_sums(
-        context, op.storage, batch_shape(op),
-        {a.dy, a.dy2, a.x, a.y, a.g, norm_vectors(a), op.relu, a.sums, a.dgamma, a.dbeta},
-        context.scratch<double>());
+        c, o.storage, batch_shape(o, r.count),
+        {a.dy, a.dy2, a.x, a.y, a.g, norm_vectors(a), strides, o.relu, a.sums, a.dgamma, a.dbeta},
+        c.template scratch<double>());
   });
 }
 
 template <>
 KernelPtr compile(Context& context, const BatchInputGradient& op) {
-  return make_kernel<BatchInputGradient>([op, &context](const auto& a, const StepState&) {
+  return make_batch_kernel(context, op, [](auto& c, const auto& o, const auto& a, const auto& r) {
+    MatrixStrides strides = vector_strides(r.strides);
+    strides.gradient_sums = r.strides.gradient_sums / sizeof(double);
+    strides.count = r.strides.sums / sizeof(double);
+    strides.deviation = r.strides.deviation / sizeof(double);
+    strides.maxima = r.strides.maxima / sizeof(double);
     const GroupTotals totals{a.gradient_sums, 0.0, a.deviation, a.maxima};
-    run_input_gradient(context, op.storage, batch_shape(op),
-                       {op, a.g, a.x, a.dx, norm_vectors(a), totals, a.sums});
+    run_input_gradient(c, o.storage, batch_shape(o, r.count),
+                       {o, a.g, a.x, a.dx, norm_vectors(a), strides, totals, a.sums});
   });
 }
 

@@ -25,22 +25,27 @@ namespace syncnorm::cuda {
 constexpr int kThreads = 256;
 constexpr int kFoldRows = 32;
 
-/// [samples, rows, channels]: statistics are per sample and channel. Batch norm is one sample.
+/// [replicas, samples, rows, channels]: statistics are per replica, sample and channel. Batch norm
+/// is one sample; a call for many replicas has the bits of one call for each.
 struct Columns {
   int samples = 1;
   std::size_t rows = 0;
   int channels = 0;
+  int replicas = 1;
+
+  int matrices() const { return replicas * samples; }
 };
 
-/// The partition of a matrix into blocks. It depends on the shape, never on the device.
+/// The partition of a matrix into blocks. It depends on the shape of one replica, never on the
+/// device.
 struct Tiling {
   int across, down;  // threads of a block
   int column_blocks, chunks;
   std::size_t chunk_rows;
 
-  dim3 grid(int samples) const {
+  dim3 grid(int matrices) const {
     return {static_cast<unsigned>(column_blocks), static_cast<unsigned>(chunks),
-            static_cast<unsigned>(samples)};
+            static_cast<unsigned>(matrices)};
   }
   dim3 block() const { return {static_cast<unsigned>(across), static_cast<unsigned>(down)}; }
 };
@@ -72,7 +77,7 @@ inline std::size_t partial_doubles(const Columns& shape) {
     const Tiling t = tile(shape, width, kReductionBlocks, 4);
     most = std::max(most, static_cast<std::size_t>(t.chunks));
   }
-  return most * 2 * static_cast<std::size_t>(shape.samples) *
+  return most * 2 * static_cast<std::size_t>(shape.matrices()) *
          static_cast<std::size_t>(shape.channels);
 }
 
@@ -247,16 +252,17 @@ void run_finish(cudaStream_t stream, const Body& body, int samples, int channels
 template <class Body>
 void run_reduction(cudaStream_t stream, const Body& body, const Columns& shape, double* partial) {
   const Tiling t = tile(shape, Body::kWidth, kReductionBlocks, 4);
-  launch(reduce_columns<Body>, t.grid(shape.samples), t.block(), 0, stream, body, shape,
+  launch(reduce_columns<Body>, t.grid(shape.matrices()), t.block(), 0, stream, body, shape,
          t.chunk_rows, partial);
-  if (t.chunks > 1) run_finish(stream, body, shape.samples, shape.channels, t.chunks, partial);
+  if (t.chunks > 1) run_finish(stream, body, shape.matrices(), shape.channels, t.chunks, partial);
 }
 
 template <class Body>
 void run_map(cudaStream_t stream, const Body& body, const Columns& shape) {
   if (shape.rows == 0) return;
   const Tiling t = tile(shape, Body::kWidth, kMapBlocks, 2);
-  launch(map_columns<Body>, t.grid(shape.samples), t.block(), 0, stream, body, shape, t.chunk_rows);
+  launch(map_columns<Body>, t.grid(shape.matrices()), t.block(), 0, stream, body, shape,
+         t.chunk_rows);
 }
 
 }  // namespace syncnorm::cuda

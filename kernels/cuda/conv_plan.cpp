@@ -120,6 +120,24 @@ std::vector<cudnnBackendNumericalNote_t> numerical_notes(const Descriptor& confi
   return notes;
 }
 
+/// Returns the descriptors of `type` that an attribute holds, up to `most`.
+std::vector<Descriptor> descriptors(const Descriptor& of, cudnnBackendAttributeName_t attribute,
+                                    cudnnBackendDescriptorType_t type, std::int64_t most) {
+  std::vector<Descriptor> held;
+  std::vector<cudnnBackendDescriptor_t> handles;
+  for (std::int64_t i = 0; i < most; ++i) {
+    held.emplace_back(type);
+    handles.push_back(held.back().get());
+  }
+  std::int64_t count = 0;
+  if (most > 0)
+    check(cudnnBackendGetAttribute(of.get(), attribute, CUDNN_TYPE_BACKEND_DESCRIPTOR, most, &count,
+                                   handles.data()),
+          "could not list what a descriptor holds");
+  held.resize(static_cast<std::size_t>(count));
+  return held;
+}
+
 /// The engines that cuDNN proposes for a graph, best first; none where this mode of its heuristics
 /// cannot say, as mode A for some types.
 std::vector<Descriptor> proposals(const Descriptor& graph, cudnnBackendHeurMode_t mode) {
@@ -131,18 +149,40 @@ std::vector<Descriptor> proposals(const Descriptor& graph, cudnnBackendHeurMode_
   check(cudnnBackendGetAttribute(heuristics.get(), CUDNN_ATTR_ENGINEHEUR_RESULTS,
                                  CUDNN_TYPE_BACKEND_DESCRIPTOR, 0, &count, nullptr),
         "could not count the engines");
-  std::vector<Descriptor> configs;
-  std::vector<cudnnBackendDescriptor_t> handles;
-  for (std::int64_t i = 0; i < count; ++i) {
-    configs.emplace_back(CUDNN_BACKEND_ENGINECFG_DESCRIPTOR);
-    handles.push_back(configs.back().get());
+  return descriptors(heuristics, CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR,
+                     count);
+}
+
+std::int64_t engine_index(const Descriptor& config) {
+  const Descriptor engine = engine_of(config);
+  std::int64_t index = -1, count = 0;
+  check(cudnnBackendGetAttribute(engine.get(), CUDNN_ATTR_ENGINE_GLOBAL_INDEX, CUDNN_TYPE_INT64, 1,
+                                 &count, &index),
+        "could not ask for an engine's number");
+  return index;
+}
+
+/// The choices that make up an engine's configuration, as new descriptors.
+std::vector<Descriptor> settings(const Descriptor& config) {
+  std::vector<Descriptor> made;
+  // The number of choices cannot be asked for without room for them.
+  for (const Descriptor& knob :
+       descriptors(config, CUDNN_ATTR_ENGINECFG_KNOB_CHOICES, CUDNN_BACKEND_KNOB_CHOICE_DESCRIPTOR,
+                   CUDNN_KNOB_TYPE_COUNTS)) {
+    cudnnBackendKnobType_t type{};
+    std::int64_t value = 0, count = 0;
+    check(cudnnBackendGetAttribute(knob.get(), CUDNN_ATTR_KNOB_CHOICE_KNOB_TYPE,
+                                   CUDNN_TYPE_KNOB_TYPE, 1, &count, &type),
+          "could not ask for an engine's setting");
+    check(cudnnBackendGetAttribute(knob.get(), CUDNN_ATTR_KNOB_CHOICE_KNOB_VALUE, CUDNN_TYPE_INT64,
+                                   1, &count, &value),
+          "could not ask for an engine's setting");
+    Descriptor& copy = made.emplace_back(CUDNN_BACKEND_KNOB_CHOICE_DESCRIPTOR);
+    copy.set(CUDNN_ATTR_KNOB_CHOICE_KNOB_TYPE, CUDNN_TYPE_KNOB_TYPE, 1, &type);
+    copy.set(CUDNN_ATTR_KNOB_CHOICE_KNOB_VALUE, value);
+    copy.finalize("an engine's setting");
   }
-  if (count > 0)
-    check(cudnnBackendGetAttribute(heuristics.get(), CUDNN_ATTR_ENGINEHEUR_RESULTS,
-                                   CUDNN_TYPE_BACKEND_DESCRIPTOR, count, &count, handles.data()),
-          "could not list the engines");
-  configs.resize(static_cast<std::size_t>(count));
-  return configs;
+  return made;
 }
 
 }  // namespace
@@ -171,9 +211,39 @@ void Descriptor::set(cudnnBackendAttributeName_t name, const std::vector<std::in
 }
 void Descriptor::finalize(const char* what) { check(cudnnBackendFinalize(handle_), what); }
 
-ConvPlan::ConvPlan(CudaLibraries& libraries, ConvPass pass, const ConvShape& s, int samples,
+ConvPlan::ConvPlan(CudaLibraries& libraries, ConvPass pass, const ConvShape& shape, int samples,
                    Storage storage, Storage weight_storage)
-    : libraries_(&libraries) {
+    : ConvPlan(libraries, {pass, shape, storage, weight_storage}) {
+  const Descriptor operations = graph(samples);
+  for (const cudnnBackendHeurMode_t mode : {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK})
+    for (Descriptor& config : proposals(operations, mode))
+      if (is_exact(numerical_notes(config), storage) && finalize(std::move(config))) return;
+  throw NoEngineError(
+      "cuDNN has no deterministic algorithm of this precision for this convolution");
+}
+
+std::optional<ConvPlan> ConvPlan::for_samples(int samples) const {
+  const Descriptor operations = graph(samples);
+  Descriptor engine(CUDNN_BACKEND_ENGINE_DESCRIPTOR);
+  engine.set(CUDNN_ATTR_ENGINE_OPERATION_GRAPH, operations);
+  engine.set(CUDNN_ATTR_ENGINE_GLOBAL_INDEX, engine_index(config_));
+  if (cudnnBackendFinalize(engine.get()) != CUDNN_STATUS_SUCCESS) return std::nullopt;
+  Descriptor config(CUDNN_BACKEND_ENGINECFG_DESCRIPTOR);
+  config.set(CUDNN_ATTR_ENGINECFG_ENGINE, engine);
+  const std::vector<Descriptor> knobs = settings(config_);
+  std::vector<cudnnBackendDescriptor_t> handles;
+  for (const Descriptor& knob : knobs) handles.push_back(knob.get());
+  if (!handles.empty())
+    config.set(CUDNN_ATTR_ENGINECFG_KNOB_CHOICES, CUDNN_TYPE_BACKEND_DESCRIPTOR,
+               static_cast<std::int64_t>(handles.size()), handles.data());
+  if (cudnnBackendFinalize(config.get()) != CUDNN_STATUS_SUCCESS) return std::nullopt;
+  ConvPlan plan(*libraries_, problem_);
+  if (!plan.finalize(std::move(config))) return std::nullopt;
+  return plan;
+}
+
+Descriptor ConvPlan::graph(int samples) const {
+  const auto& [pass, s, storage, weight_storage] = problem_;
   const Descriptor x = channels_last(kX, storage, samples, s.channels, s.height, s.width);
   const Descriptor w = channels_last(kW, pass == ConvPass::wgrad ? weight_storage : storage,
                                      s.filters, s.channels, s.kernel, s.kernel);
@@ -190,23 +260,14 @@ ConvPlan::ConvPlan(CudaLibraries& libraries, ConvPass pass, const ConvShape& s, 
   operation.set(names.alpha, CUDNN_TYPE_FLOAT, 1, &one);
   operation.set(names.beta, CUDNN_TYPE_FLOAT, 1, &zero);
   operation.finalize("an operation");
-  Descriptor graph(CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
-  graph.set(CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, 1, &libraries.cudnn);
-  graph.set(CUDNN_ATTR_OPERATIONGRAPH_OPS, operation);
-  graph.finalize("a graph");
-  choose(graph, storage);
+  Descriptor operations(CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
+  operations.set(CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, 1, &libraries_->cudnn);
+  operations.set(CUDNN_ATTR_OPERATIONGRAPH_OPS, operation);
+  operations.finalize("a graph");
+  return operations;
 }
 
-void ConvPlan::choose(const Descriptor& graph, Storage storage) {
-  for (const cudnnBackendHeurMode_t mode : {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK})
-    for (Descriptor& config : proposals(graph, mode))
-      if (try_engine(std::move(config), storage)) return;
-  throw NoEngineError(
-      "cuDNN has no deterministic algorithm of this precision for this convolution");
-}
-
-bool ConvPlan::try_engine(Descriptor config, Storage storage) {
-  if (!is_exact(numerical_notes(config), storage)) return false;
+bool ConvPlan::finalize(Descriptor config) {
   Descriptor plan(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
   plan.set(CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, &libraries_->cudnn);
   plan.set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, config);
@@ -224,12 +285,7 @@ bool ConvPlan::try_engine(Descriptor config, Storage storage) {
 }
 
 std::string ConvPlan::engine() const {
-  const Descriptor engine = engine_of(config_);
-  std::int64_t index = -1, count = 0;
-  check(cudnnBackendGetAttribute(engine.get(), CUDNN_ATTR_ENGINE_GLOBAL_INDEX, CUDNN_TYPE_INT64, 1,
-                                 &count, &index),
-        "could not ask for an engine's number");
-  return "cuDNN engine " + std::to_string(index);
+  return "cuDNN engine " + std::to_string(engine_index(config_));
 }
 
 void ConvPlan::run(const ConvPointers& pointers, void* workspace) {

@@ -8,6 +8,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -62,16 +63,28 @@ class ConvPlan {
   ConvPlan(CudaLibraries& libraries, ConvPass pass, const ConvShape& shape, int samples,
            Storage storage, Storage weight_storage);
 
+  /// Makes the plan of the same engine, with the same settings, for another number of samples; none
+  /// where it cannot.
+  std::optional<ConvPlan> for_samples(int samples) const;
+
   std::size_t workspace_bytes() const { return workspace_bytes_; }
   /// The name of the chosen engine, such as "cuDNN engine 34".
   std::string engine() const;
   void run(const ConvPointers& pointers, void* workspace);
 
  private:
-  void choose(const Descriptor& graph, Storage storage);
-  bool try_engine(Descriptor config, Storage storage);
+  struct Problem {
+    ConvPass pass;
+    ConvShape shape;
+    Storage storage, weight_storage;
+  };
+  ConvPlan(CudaLibraries& libraries, const Problem& problem)
+      : libraries_(&libraries), problem_(problem) {}
+  Descriptor graph(int samples) const;
+  bool finalize(Descriptor config);
 
   CudaLibraries* libraries_;
+  Problem problem_;
   Descriptor config_, plan_, pack_;
   std::array<void*, 4> packed_{};  // the pointers in pack_
   std::size_t workspace_bytes_ = 0;

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "kernels/cuda/context.h"
+#include "kernels/cuda/conv_merge.h"
 #include "kernels/cuda/launch.h"
 
 namespace syncnorm::cuda {
@@ -112,6 +113,10 @@ class CudaDevice final : public Device {
     return std::visit([this](const auto& o) { return cuda::compile(context_, o); }, op);
   }
   Buffer allocate(std::size_t bytes) override { return allocate_device(bytes, context_.stream); }
+  bool batches_replicas() const override { return true; }
+  bool merges(const Op& op, int replicas) override {
+    return per_sample(op) || merges_convolution(context_, op, replicas);
+  }
   bool channels_last_weights() const override { return true; }
   std::size_t packed_bytes(const ConvPack& op) override { return cuda::packed_bytes(op); }
   std::size_t workspace_bytes(const PoolForward& op) override { return cuda::workspace_bytes(op); }

@@ -18,6 +18,7 @@ struct GradientSums {
   const T* y;
   T* g;
   NormVectors vectors;
+  MatrixStrides strides;
   double* sums;
   float* dgamma;
   float* dbeta;
@@ -25,7 +26,7 @@ struct GradientSums {
   bool relu;
 
   __device__ Line line(int sample, int c) const {
-    const NormVectors own = vectors_of(vectors, sample, channels);
+    const NormVectors own = vectors_of(vectors, strides, sample);
     const auto at = static_cast<std::size_t>(c);
     if (!relu || y != nullptr) return {own.mean[at], 0.0f, 0.0f};
     const AffineLine affine = affine_line(own, at, static_cast<std::size_t>(channels));
@@ -81,16 +82,17 @@ struct GradientSums {
 
   __device__ static double combine(double a, double b) { return a + b; }
   __device__ void finish(int sample, int c, double sum_g, double sum_gx) const {
-    const NormVectors own = vectors_of(vectors, sample, channels);
+    const NormVectors own = vectors_of(vectors, strides, sample);
     const double gx =
         gradient_sum_of_normalized(sum_g, sum_gx, own.mean[channels + c], own.inv_std[c]);
-    double* to = sums + static_cast<std::size_t>(sample) * 2 * channels + c;
+    double* to = advanced(sums, sample, strides.sums) + c;
     to[0] = sum_g;
     to[channels] = gx;
     if (dgamma != nullptr)
-      dgamma[c] = gamma_gradient(sum_g, gx, own.correction, static_cast<std::size_t>(c),
-                                 static_cast<std::size_t>(channels));
-    if (dbeta != nullptr) dbeta[c] = static_cast<float>(sum_g);
+      advanced(dgamma, sample, strides.dgamma)[c] =
+          gamma_gradient(sum_g, gx, own.correction, static_cast<std::size_t>(c),
+                         static_cast<std::size_t>(channels));
+    if (dbeta != nullptr) advanced(dbeta, sample, strides.dbeta)[c] = static_cast<float>(sum_g);
   }
 };
 
@@ -104,8 +106,8 @@ void run_gradient_sums(Context& context, Storage storage, const Columns& shape,
                      context.stream,
                      GradientSums<T, V>{static_cast<const T*>(p.dy), static_cast<const T*>(p.dy2),
                                         static_cast<const T*>(p.x), static_cast<const T*>(p.y),
-                                        static_cast<T*>(p.g), p.vectors, p.sums, p.dgamma, p.dbeta,
-                                        shape.channels, p.relu},
+                                        static_cast<T*>(p.g), p.vectors, p.strides, p.sums,
+                                        p.dgamma, p.dbeta, shape.channels, p.relu},
                      shape, partial);
                });
 }

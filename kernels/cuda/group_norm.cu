@@ -3,6 +3,7 @@
 // its channels, in an order that depends only on their number.
 #include <cassert>
 
+#include "kernels/cuda/norm_kernel.h"
 #include "kernels/cuda/norm_passes.h"
 
 namespace syncnorm::cuda {
@@ -78,41 +79,56 @@ __global__ void group_gradient_means(GroupNormBackward op, const double* sums, c
   to[1] = sum_gx / count;
 }
 
-/// dγ and dβ from the sums of all samples, which finish_columns adds like chunks.
+/// dγ and dβ of each replica from the sums of all its samples, which finish_columns adds like
+/// chunks.
 struct ParameterGradients {
   float* dgamma;
   float* dbeta;
+  MatrixStrides strides;
 
   __device__ static double combine(double a, double b) { return a + b; }
-  __device__ void finish(int, int c, double sum_g, double sum_gx) const {
-    if (dgamma != nullptr) dgamma[c] = static_cast<float>(sum_gx);
-    if (dbeta != nullptr) dbeta[c] = static_cast<float>(sum_g);
+  __device__ void finish(int replica, int c, double sum_g, double sum_gx) const {
+    if (dgamma != nullptr)
+      advanced(dgamma, replica, strides.dgamma)[c] = static_cast<float>(sum_gx);
+    if (dbeta != nullptr) advanced(dbeta, replica, strides.dbeta)[c] = static_cast<float>(sum_g);
   }
 };
 
 template <class Op>
-Columns sample_shape(const Op& op) {
-  return {op.samples, static_cast<std::size_t>(op.pixels), op.channels};
+Columns sample_shape(const Op& op, int replicas) {
+  return {op.samples, static_cast<std::size_t>(op.pixels), op.channels, replicas};
 }
 
 /// Layout of scratch: the sums of every sample, the means of every group, then the passes' partial
 /// sums.
 template <class Op>
 struct GroupScratch {
-  std::size_t sums, means, total;
-  explicit GroupScratch(const Op& op) {
-    const auto samples = static_cast<std::size_t>(op.samples);
+  std::size_t sums, means, bytes;
+  GroupScratch(const Op& op, int replicas) {
+    const std::size_t samples = values(op.samples, replicas);
     sums = samples * 2 * static_cast<std::size_t>(op.channels);
     means = samples * 2 * static_cast<std::size_t>(op.groups);
-    total = (sums + means + partial_doubles(sample_shape(op))) * sizeof(double);
+    bytes = (sums + means + partial_doubles(sample_shape(op, replicas))) * sizeof(double);
   }
 };
 
 template <class Op>
 dim3 warps(const Op& op) {
-  const std::size_t threads =
-      static_cast<std::size_t>(op.samples) * static_cast<std::size_t>(op.groups) * kWarp;
+  const std::size_t threads = values(op.samples, op.groups) * kWarp;
   return dim3(static_cast<unsigned>((threads + kThreads - 1) / kThreads));
+}
+
+/// Makes a kernel that calls run_group(operands, repeats). The vectors of all samples of all
+/// replicas must be adjacent.
+template <class Op, class Run>
+KernelPtr make_group_kernel(Context& context, const Op& op, Run run_group) {
+  return make_norm_kernel(
+      context, op, [op](int count) { return GroupScratch(op, count).bytes; },
+      [op](const StridesOf<Op>& strides) {
+        const std::size_t bytes = values(op.samples, op.channels) * sizeof(float);
+        return strides.mean == 2 * bytes && strides.inv_std == bytes;
+      },
+      std::move(run_group));
 }
 
 }  // namespace
@@ -120,41 +136,49 @@ dim3 warps(const Op& op) {
 template <>
 KernelPtr compile(Context& context, const GroupNormForward& op) {
   assert(op.channels % op.groups == 0);
-  const GroupScratch scratch(op);
-  context.need_scratch(scratch.total);
-  return make_kernel<GroupNormForward>([op, scratch, &context](const auto& a, const StepState&) {
+  return make_group_kernel(context, op, [op, &context](const auto& a, const auto& repeats) {
+    const Columns shape = sample_shape(op, repeats.count);
+    const GroupScratch scratch(op, repeats.count);
+    const MatrixStrides strides = sample_strides(op.channels);
+    GroupNormForward all = op;
+    all.samples = shape.matrices();
     auto* sums = context.scratch<double>();
-    run_moments(context, op.storage, sample_shape(op), {a.x, sums},
+    run_moments(context, op.storage, shape, {a.x, sums, strides},
                 sums + scratch.sums + scratch.means);
-    launch(group_statistics, warps(op), dim3(kThreads), 0, context.stream, op, sums, a.mean,
+    launch(group_statistics, warps(all), dim3(kThreads), 0, context.stream, all, sums, a.mean,
            a.inv_std);
-    run_normalize(context, op.storage, sample_shape(op),
-                  {a.x, a.residual, a.y, {a.mean, a.inv_std, a.gamma, a.beta}, op.relu});
+    const NormVectors vectors{a.mean, a.inv_std, a.gamma, a.beta};
+    run_normalize(context, op.storage, shape, {a.x, a.residual, a.y, vectors, strides, op.relu});
   });
 }
 
 template <>
 KernelPtr compile(Context& context, const GroupNormBackward& op) {
-  const GroupScratch scratch(op);
-  context.need_scratch(scratch.total);
-  return make_kernel<GroupNormBackward>([op, scratch, &context](const auto& a, const StepState&) {
+  return make_group_kernel(context, op, [op, &context](const auto& a, const auto& repeats) {
+    const Columns shape = sample_shape(op, repeats.count);
+    const GroupScratch scratch(op, repeats.count);
+    MatrixStrides strides = sample_strides(op.channels);
+    GroupNormBackward all = op;
+    all.samples = shape.matrices();
     const NormVectors vectors{a.mean, a.inv_std, a.gamma, a.beta};
     auto* sums = context.scratch<double>();
     auto *means = sums + scratch.sums, *partial = means + scratch.means;
-    run_gradient_sums(context, op.storage, sample_shape(op),
-                      {a.dy, a.dy2, a.x, a.y, a.g, vectors, op.relu, sums, nullptr, nullptr},
-                      partial);
-    launch(group_gradient_means, warps(op), dim3(kThreads), 0, context.stream, op, sums,
+    run_gradient_sums(
+        context, op.storage, shape,
+        {a.dy, a.dy2, a.x, a.y, a.g, vectors, strides, op.relu, sums, nullptr, nullptr}, partial);
+    launch(group_gradient_means, warps(all), dim3(kThreads), 0, context.stream, all, sums,
            vectors.gamma, means);
     BatchInputGradient line;
     line.channels = op.channels;
     line.relu = op.relu && a.g == nullptr;
-    run_input_gradient(
-        context, op.storage, sample_shape(op),
-        {line, a.g != nullptr ? a.g : a.dy, a.x, a.dx, vectors, {}, nullptr, means, op.groups});
-    if (a.dgamma != nullptr || a.dbeta != nullptr)
-      run_finish(context.stream, ParameterGradients{a.dgamma, a.dbeta}, 1, op.channels, op.samples,
-                 sums);
+    const void* g = a.g != nullptr ? a.g : a.dy;
+    run_input_gradient(context, op.storage, shape,
+                       {line, g, a.x, a.dx, vectors, strides, {}, nullptr, means, op.groups});
+    if (a.dgamma == nullptr && a.dbeta == nullptr) return;
+    strides.dgamma = repeats.strides.dgamma / sizeof(float);
+    strides.dbeta = repeats.strides.dbeta / sizeof(float);
+    run_finish(context.stream, ParameterGradients{a.dgamma, a.dbeta, strides}, repeats.count,
+               op.channels, op.samples, sums);
   });
 }
 

@@ -21,8 +21,11 @@ struct InputGradient {
                                    float& largest) const {
     if (pass.op.frozen) return {scale, 0.0f, 0.0f};
     if (pass.group_means == nullptr) {
-      GroupTotals totals = pass.totals;
-      totals.count = *pass.count;
+      const GroupTotals& all = pass.totals;
+      const GroupTotals totals{advanced(all.sums, sample, pass.strides.gradient_sums),
+                               *advanced(pass.count, sample, pass.strides.count),
+                               advanced(all.deviation, sample, pass.strides.deviation),
+                               advanced(all.maxima, sample, pass.strides.maxima)};
       return batch_gradient_line(pass.op, own, totals, c, largest);
     }
     const auto channels = static_cast<std::size_t>(pass.op.channels);
@@ -35,7 +38,7 @@ struct InputGradient {
   }
 
   __device__ Line line(int sample, int channel) const {
-    const NormVectors own = vectors_of(pass.vectors, sample, pass.op.channels);
+    const NormVectors own = vectors_of(pass.vectors, pass.strides, sample);
     const auto c = static_cast<std::size_t>(channel);
     const auto channels = static_cast<std::size_t>(pass.op.channels);
     AffineLine affine{};

@@ -5,6 +5,8 @@
 
 #include <fmt/format.h>
 
+#include "kernels/cuda/conv_plan.h"
+
 namespace syncnorm::cuda {
 
 void check(cudnnStatus_t status, const char* what) {
@@ -25,6 +27,7 @@ CudaLibraries::CudaLibraries(cudaStream_t stream) {
 }
 
 CudaLibraries::~CudaLibraries() {
+  merged.clear();  // plans end before the library
   if (cublas != nullptr) cublasLtDestroy(cublas);
   if (cudnn != nullptr) cudnnDestroy(cudnn);
 }

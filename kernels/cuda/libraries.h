@@ -4,12 +4,19 @@
 #include <cublasLt.h>
 #include <cudnn.h>
 
+#include <map>
+#include <memory>
+#include <string>
+
+#include "kernels/cuda/branches.h"
 #include "kernels/cuda/context.h"
 
 namespace syncnorm::cuda {
 
 /// Limit of an algorithm's workspace. It is fixed, so that the choice never depends on free memory.
 constexpr std::size_t kWorkspaceLimit = std::size_t{256} << 20;
+
+class ConvPlan;
 
 struct CudaLibraries final : Libraries {
   explicit CudaLibraries(cudaStream_t stream);
@@ -20,6 +27,8 @@ struct CudaLibraries final : Libraries {
 
   cudnnHandle_t cudnn = nullptr;
   cublasLtHandle_t cublas = nullptr;
+  Branches branches;
+  std::map<std::string, std::shared_ptr<ConvPlan>> merged;  // by op_text(), see conv_merge.h
 };
 
 inline CudaLibraries& libraries_of(Context& context) {

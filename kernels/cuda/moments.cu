@@ -26,8 +26,7 @@ struct Moments {
     }
   };
   const T* x;
-  double* sums;
-  double* count;
+  MomentsPass pass;
   Columns shape;
 
   template <int U>
@@ -49,10 +48,11 @@ struct Moments {
   }
   __device__ static double combine(double a, double b) { return a + b; }
   __device__ void finish(int sample, int c, double first, double second) const {
-    double* to = sums + static_cast<std::size_t>(sample) * 2 * shape.channels + c;
+    double* to = advanced(pass.sums, sample, pass.strides.sums) + c;
     to[0] = first;
     to[shape.channels] = second;
-    if (count != nullptr && c == 0) *count = static_cast<double>(shape.rows);
+    if (pass.count != nullptr && c == 0)
+      *advanced(pass.count, sample, pass.strides.sums) = static_cast<double>(shape.rows);
   }
 };
 
@@ -124,8 +124,7 @@ void run_moments(Context& context, Storage storage, const Columns& shape, const 
                  double* partial) {
   with_storage(
       storage, aligned(pass.x), static_cast<std::size_t>(shape.channels), [&]<class T, int V>() {
-        run_reduction(context.stream,
-                      Moments<T, V>{static_cast<const T*>(pass.x), pass.sums, pass.count, shape},
+        run_reduction(context.stream, Moments<T, V>{static_cast<const T*>(pass.x), pass, shape},
                       shape, partial);
       });
 }

@@ -1,8 +1,8 @@
 // The passes over memory of which batch and group normalization consist, for f32 and bf16 and any
 // number of channels. Each pass is in the `.cu` file of its name; the deviations are in moments.cu.
 //
-// For batch norm `shape` is one sample of all rows; for group norm it has the actual samples, and
-// then mean is [samples, 2, C] and inv_std [samples, C].
+// For batch norm `shape` is one sample of all rows, for each of its replicas; for group norm it has
+// the actual samples. Each of these matrices has vectors of its own, MatrixStrides apart.
 #pragma once
 
 #include "kernels/cuda/columns.h"
@@ -10,11 +10,35 @@
 
 namespace syncnorm::cuda {
 
-/// The vectors of one sample. Batch norm has one set for all samples and calls this with sample 0.
-__device__ __forceinline__ NormVectors vectors_of(const NormVectors& v, int sample, int channels) {
+/// The number of values from a vector of one matrix to that of the next.
+struct MatrixStrides {
+  std::size_t mean = 0, inv_std = 0, correction = 0;
+  std::size_t sums = 0, dgamma = 0, dbeta = 0;                          // of reductions
+  std::size_t gradient_sums = 0, count = 0, deviation = 0, maxima = 0;  // of the input gradient
+};
+
+/// The strides of group norm: mean [samples, 2, C], inv_std [samples, C], sums [samples, 2, C].
+inline MatrixStrides sample_strides(int channels) {
+  const auto c = static_cast<std::size_t>(channels);
+  MatrixStrides strides;
+  strides.mean = strides.sums = 2 * c;
+  strides.inv_std = c;
+  return strides;
+}
+
+/// Returns null where `p` is null.
+template <class T>
+__device__ __forceinline__ T* advanced(T* p, int matrix, std::size_t stride) {
+  return p == nullptr ? p : p + static_cast<std::size_t>(matrix) * stride;
+}
+
+/// The vectors of one matrix.
+__device__ __forceinline__ NormVectors vectors_of(const NormVectors& v,
+                                                  const MatrixStrides& strides, int matrix) {
   NormVectors out = v;
-  out.mean += static_cast<std::size_t>(sample) * 2 * static_cast<std::size_t>(channels);
-  out.inv_std += static_cast<std::size_t>(sample) * static_cast<std::size_t>(channels);
+  out.mean = advanced(v.mean, matrix, strides.mean);
+  out.inv_std = advanced(v.inv_std, matrix, strides.inv_std);
+  out.correction = advanced(v.correction, matrix, strides.correction);
   return out;
 }
 
@@ -24,10 +48,11 @@ __device__ __forceinline__ float on_line(float x, float mean, float scale, float
   return fmaf(x - mean, scale, shift);
 }
 
-/// x -> sums f64 [samples, 2, C]: Σx, Σx². `count`, where given, gets the number of rows.
+/// x -> sums f64 [2, C] of each matrix: Σx, Σx². `count`, where given, gets the number of rows.
 struct MomentsPass {
   const void* x;
   double* sums;
+  MatrixStrides strides;
   double* count = nullptr;
 };
 void run_moments(Context&, Storage, const Columns& shape, const MomentsPass&, double* partial);
@@ -48,11 +73,12 @@ struct NormalizePass {
   const void* residual;
   void* y;
   NormVectors vectors;
+  MatrixStrides strides;
   bool relu;
 };
 void run_normalize(Context&, Storage, const Columns& shape, const NormalizePass&);
 
-/// See BatchGradientSums; sums are [samples, 2, C].
+/// See BatchGradientSums; sums are [2, C] of each matrix.
 struct GradientSumsPass {
   const void* dy;
   const void* dy2;
@@ -60,6 +86,7 @@ struct GradientSumsPass {
   const void* y;
   void* g;
   NormVectors vectors;
+  MatrixStrides strides;
   bool relu;
   double* sums;
   float* dgamma;
@@ -76,6 +103,7 @@ struct InputGradientPass {
   const void* x;
   void* dx;
   NormVectors vectors;
+  MatrixStrides strides;
   GroupTotals totals;
   const double* count;
   const double* group_means = nullptr;

@@ -14,11 +14,12 @@ struct Normalize {
   const T* residual;
   T* y;
   NormVectors vectors;
+  MatrixStrides strides;
   int channels;
   bool relu;
 
   __device__ Line line(int sample, int c) const {
-    const NormVectors own = vectors_of(vectors, sample, channels);
+    const NormVectors own = vectors_of(vectors, strides, sample);
     const auto at = static_cast<std::size_t>(c);
     const AffineLine affine = affine_line(own, at, static_cast<std::size_t>(channels));
     return {own.mean[at], affine.scale, affine.shift};
@@ -51,14 +52,15 @@ struct Normalize {
 
 void run_normalize(Context& context, Storage storage, const Columns& shape,
                    const NormalizePass& pass) {
-  with_storage(
-      storage, aligned(pass.x, pass.residual, pass.y), static_cast<std::size_t>(shape.channels),
-      [&]<class T, int V>() {
-        run_map(context.stream,
-                Normalize<T, V>{static_cast<const T*>(pass.x), static_cast<const T*>(pass.residual),
-                                static_cast<T*>(pass.y), pass.vectors, shape.channels, pass.relu},
-                shape);
-      });
+  with_storage(storage, aligned(pass.x, pass.residual, pass.y),
+               static_cast<std::size_t>(shape.channels), [&]<class T, int V>() {
+                 run_map(
+                     context.stream,
+                     Normalize<T, V>{static_cast<const T*>(pass.x),
+                                     static_cast<const T*>(pass.residual), static_cast<T*>(pass.y),
+                                     pass.vectors, pass.strides, shape.channels, pass.relu},
+                     shape);
+               });
 }
 
 }  // namespace syncnorm::cuda

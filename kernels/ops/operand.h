@@ -101,6 +101,12 @@ struct Pointers {
   using Type = std::conditional_t<kAccess == Access::in, const Value<T>, Value<T>>*;
 };
 
+/// Bytes from an operand of one replica to that of the next.
+struct Strides {
+  template <Access, bool, class>
+  using Type = std::size_t;
+};
+
 template <class As, class T>
 using In = typename As::template Type<Access::in, false, T>;
 template <class As, class T>
@@ -118,6 +124,8 @@ template <class Op>
 using TensorsOf = typename Op::template Operands<Tensors>;
 template <class Op, class S = void>
 using PointersOf = typename Op::template Operands<Pointers<S>>;
+template <class Op>
+using StridesOf = typename Op::template Operands<Strides>;
 
 template <class Op>
 inline constexpr std::size_t kArity = sizeof(typename Op::template Operands<Described>) /
@@ -167,6 +175,16 @@ PointersOf<Op, S> named_pointers(std::span<void* const> list) {
   PointersOf<Op, S> pointers;
   std::memcpy(&pointers, list.data(), sizeof pointers);
   return pointers;
+}
+
+/// Names the strides of a kernel's operands.
+template <class Op>
+StridesOf<Op> named_strides(std::span<const std::size_t> list) {
+  static_assert(sizeof(StridesOf<Op>) == kArity<Op> * sizeof(std::size_t));
+  assert(list.size() == kArity<Op>);
+  StridesOf<Op> strides;
+  std::memcpy(&strides, list.data(), sizeof strides);
+  return strides;
 }
 
 /// Lists a kernel's pointers in order.

@@ -26,6 +26,12 @@ class EmulatedGpu final : public Device {
   std::unique_ptr<Kernel> compile(const Op& op) override {
     return std::visit([&](const auto& o) { return compile_one(o); }, op);
   }
+  bool batches_replicas() const override { return together; }
+  bool merges(const Op& op, int replicas) override {
+    // The CPU's convolutions give an image the same bits in any batch.
+    return cuda_->merges(op, replicas) || std::holds_alternative<ConvForward>(op) ||
+           std::holds_alternative<ConvDgrad>(op);
+  }
   bool channels_last_weights() const override { return cuda_->channels_last_weights(); }
   std::size_t packed_bytes(const ConvPack& op) override { return cuda_->packed_bytes(op); }
   std::size_t workspace_bytes(const PoolForward& op) override { return cuda_->workspace_bytes(op); }
@@ -59,6 +65,7 @@ class EmulatedGpu final : public Device {
   void set_state(const StepState& state) override { cuda_->set_state(state); }
 
   int replays = 0;
+  bool together = true;  // false: one replica after another
 
  private:
   using Pointers = std::vector<void*>;

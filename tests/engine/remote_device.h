@@ -53,6 +53,8 @@ class RemoteDevice final : public Device {
   }
   std::string description() const override { return inner_->description(); }
 
+  bool batches_replicas() const override { return true; }
+  bool merges(const Op& op, int) override { return per_sample(op); }
   bool host_memory() const override { return false; }
   Buffer allocate_pinned(std::size_t bytes) override {
     refuse_while_recording("allocate");

@@ -26,10 +26,10 @@ namespace fs = std::filesystem;
 
 class RemoteTraining : public ::testing::Test {
  protected:
-  enum class On { cpu, remote, emulated };
+  enum class On { cpu, remote, emulated, emulated_apart };
 
   /// Trains into the folder `name`: on the CPU, with its memory out of reach, or on the CUDA device
-  /// on the CPU.
+  /// on the CPU, with all replicas together or one after another.
   EndEvent train(const std::string& name, On on, const std::string& settings,
                  const TrainerOptions& options = {}) {
     const LoadedExperiment loaded = parse_experiment_text(
@@ -46,10 +46,13 @@ class RemoteTraining : public ::testing::Test {
       device.use_storage(activation_storage(precision), precision == Precision::bf16_emulated);
       return Trainer(loaded, dataset, device, *comm, options).run();
     };
-    if (on == On::emulated) {
+    if (on == On::emulated || on == On::emulated_apart) {
       EmulatedGpu device;
+      device.together = on == On::emulated;
+      const std::uint64_t before = emulation::launches();
       const EndEvent end = run(device);
       replays_ = device.replays;
+      launches_ = emulation::launches() - before;
       return end;
     }
     std::unique_ptr<Device> device = make_cpu_device();
@@ -78,7 +81,8 @@ class RemoteTraining : public ::testing::Test {
       "dataset: synthetic, augment: [random_crop, horizontal_flip, cutout], cutout_size: 3, "
       "crop_padding: 2, synthetic: {classes: 5, height: 8, width: 8, channels: 1, "
       "train_samples: 44, test_samples: 20}";
-  int replays_ = 0;  // of the last run, of recorded steps
+  int replays_ = 0;             // of the last run, of recorded steps
+  std::uint64_t launches_ = 0;  // of the last run on the emulated GPU
 };
 
 TEST_F(RemoteTraining, EndsWithTheBitsOfTheCpu) {
@@ -311,6 +315,22 @@ TEST_F(RemoteTraining, LossesInBf16OnTheEmulatedGpuAreTheCpus) {
   // Both round to bf16 in every layer; one rounding that falls the other way is 0.4%.
   for (std::size_t i = 0; i < 10; ++i)
     EXPECT_NEAR(here.losses.at(i), there.losses.at(i), 2e-2 * here.losses[i]) << i;
+}
+
+TEST_F(RemoteTraining, ReplicasTogetherHaveTheBitsOfOneAfterAnother) {
+  for (const char* norm : {"bn", "syncbn", "{kind: batch, synced_replicas: 2}", "gn", "dyt",
+                           "{kind: batch, deviation: l1, weights: standardized}"})
+    for (const char* more : {"", "precision: bf16\n"}) {
+      const std::string settings = std::string("steps: 7\nnorm: ") + norm + "\n" + more;
+      SCOPED_TRACE(settings);
+      train("apart", On::emulated_apart, settings);
+      const std::uint64_t launches_apart = launches_;
+      train("together", On::emulated, settings);
+      EXPECT_LT(launches_, launches_apart);
+      EXPECT_EQ(tensors("together", 7), tensors("apart", 7));
+      fs::remove_all(folder_ / "apart");
+      fs::remove_all(folder_ / "together");
+    }
 }
 
 TEST_F(RemoteTraining, ACheckpointGoesFromTheCpuToTheEmulatedGpuAndBack) {

@@ -3,6 +3,7 @@
 #include <stdexcept>
 
 #include "kernels/cuda/context.h"
+#include "kernels/cuda/conv_merge.h"
 
 namespace syncnorm::cuda {
 namespace {
@@ -18,6 +19,8 @@ KernelPtr refuse(const char* what) {
 }  // namespace
 
 std::unique_ptr<Libraries> make_libraries(cudaStream_t) { return std::make_unique<NoLibraries>(); }
+
+bool merges_convolution(Context&, const Op&, int) { return false; }
 
 template <>
 KernelPtr compile(Context&, const ConvForward&) {
