@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """PyTorch's training step on one GPU, for tests/gpu/run to compare: ResNet-20 or ResNet-50, channels
 last, bf16 by autocast, cross-entropy, SGD with momentum, eager or compiled with CUDA graphs. Random
-images that are on the device already, which is in the peer's favour. Prints one line of JSON."""
+images that are on the device already, which is in the peer's favour. Prints "ready" when everything is
+compiled; on a line of input measures, and prints one line of JSON."""
 import argparse
 import json
 import statistics
+import sys
 import time
 
 import torch
@@ -66,35 +68,49 @@ def main():
     parser.add_argument("--batch", type=int, required=True)
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     options = parser.parse_args()
-    torch.manual_seed(1)
-    model, size, classes = {"resnet20": resnet20, "resnet50": resnet50}[options.model]()
-    model = model.to("cuda", memory_format=torch.channels_last)
-    net = torch.compile(model, mode="reduce-overhead") if options.compile else model
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
-    images = torch.randn(options.batch, 3, size, size, device="cuda")
-    images = images.to(memory_format=torch.channels_last)
-    labels = torch.randint(classes, (options.batch,), device="cuda")
-
-    def step():
-        optimizer.zero_grad(set_to_none=True)
-        with torch.autocast("cuda", torch.bfloat16):
-            loss = functional.cross_entropy(net(images), labels)
-        loss.backward()
-        optimizer.step()
-
-    for _ in range(10):
+    if options.device == "cuda" and not torch.cuda.is_available():
+        sys.exit("this PyTorch has no GPU")
+    if options.device == "cpu":
+        torch.set_num_threads(1)
+    step = training_step(options)
+    synchronize = torch.cuda.synchronize if options.device == "cuda" else lambda: None
+    for _ in range(10 if options.device == "cuda" else 1):
         step()
+    synchronize()
+    print("ready", flush=True)
+    if not sys.stdin.readline():
+        return  # whoever would ask is gone
     rounds = []
-    for _ in range(5):  # a step has no end of its own: rounds of steps are timed
-        torch.cuda.synchronize()
+    for _ in range(6):  # a step has no end of its own: rounds of steps are timed
         begin = time.perf_counter()
         for _ in range(options.steps):
             step()
-        torch.cuda.synchronize()
+        synchronize()
         rounds.append((time.perf_counter() - begin) / options.steps)
     print(json.dumps({"peer": f"PyTorch {torch.__version__}",
-                      "step_seconds": statistics.median(rounds)}))
+                      "step_seconds": statistics.median(rounds[1:])}), flush=True)
+
+
+def training_step(options):
+    """A function that trains one step; compiled with CUDA graphs if wanted."""
+    torch.manual_seed(1)
+    model, size, classes = {"resnet20": resnet20, "resnet50": resnet50}[options.model]()
+    model = model.to(options.device, memory_format=torch.channels_last)
+    net = torch.compile(model, mode="reduce-overhead") if options.compile else model
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    images = torch.randn(options.batch, 3, size, size, device=options.device)
+    images = images.to(memory_format=torch.channels_last)
+    labels = torch.randint(classes, (options.batch,), device=options.device)
+
+    def step():
+        optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(options.device, torch.bfloat16):
+            loss = functional.cross_entropy(net(images), labels)
+        loss.backward()
+        optimizer.step()
+    return step
 
 
 if __name__ == "__main__":

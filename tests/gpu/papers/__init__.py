@@ -1,0 +1,1 @@
+"""What tests/gpu/studies is made of."""

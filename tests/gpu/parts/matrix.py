@@ -1,0 +1,154 @@
+"""The matrix: every norm, model, activation, optimizer, probe and precision, its losses compared with the CPU's.
+
+A configuration is BASE with some settings. Its losses may differ by BOUND, relative, or by a bound of its own,
+which has a reason. Bounds were found between two orders of summation on the CPU.
+"""
+import concurrent.futures
+import dataclasses
+import os
+
+from parts.process import Failed
+from parts.table import Row
+from parts.training import Trainings, difference
+
+STEPS = 8
+BOUND = 4e-5
+SHAPE = {"model.architecture": "resnet8", "data.synthetic.height": 16, "data.synthetic.width": 16,
+         "data.synthetic.train_samples": 320, "steps": STEPS}
+VECTORS = {"data.synthetic.height": 12, "data.synthetic.width": 14}
+PROBES = {"probes.every_steps": 4,
+          **{f"probes.{name}": True for name in ("landscape", "covariate_shift", "signal_to_noise", "replica_spread")}}
+BATCH = {"kind": "batch"}
+
+NORMS = {
+    "none": "none", "bn": "bn", "syncbn": "syncbn", "gn": "gn", "ln": "ln", "in": "in", "rms": "rms", "dyt": "dyt",
+    "derf": "derf", "frozen": "frozen", "statistics over 2 replicas": {**BATCH, "synced_replicas": 2},
+    "no affine": {**BATCH, "affine": False}, "l1": {**BATCH, "deviation": "l1"},
+    "linf": {**BATCH, "deviation": "linf"},
+    "renormalization": {**BATCH, "renormalize": True, "r_max": 1.5, "d_max": 0.5, "renormalize_ramp": 3},
+    "precise statistics": {**BATCH, "precise_samples": 64}, "noise": {**BATCH, "noise": True},
+    "gn, noise": {"kind": "group", "noise": True}, "weight norm": {"kind": "none", "weights": "normalized"},
+    "bn, weight norm": {**BATCH, "weights": "normalized"},
+    "gn, weight standardization": {"kind": "group", "weights": "standardized"}}
+# Residual branches that begin at 0: otherwise two orders of summation differ by 1% after 8 steps of a deep ResNet.
+RESIDUAL = {"model.zero_gamma": True}
+# A lower rate, for the same reason: its last layers normalize one pixel per image.
+VGG = {"data.synthetic.height": 32, "data.synthetic.width": 32, "optimizer.lr": 3e-5}
+MODELS = {
+    "mlp": {**VECTORS, "model.norm_position": "after_activation"}, "lenet": VECTORS, "convnet": {},
+    "vgg11": {**VGG, "model.dropout": 0.5}, "vgg13": VGG, "vgg16": VGG, "resnet20": {}, "resnet32": RESIDUAL,
+    "resnet56": RESIDUAL, "resnet18": RESIDUAL, "resnet34": RESIDUAL, "resnet50": RESIDUAL}
+ACTIVATIONS = ["identity", "sigmoid", "tanh", "elu", "selu", "gelu"]
+OPTIMIZERS = {
+    "nesterov, decay": {"optimizer.nesterov": True, "optimizer.weight_decay": 1e-2},
+    "no momentum, clipped": {"optimizer.momentum": 0.0, "optimizer.clip_norm": 0.5},
+    "adam": {"optimizer.kind": "adam"},
+    "adamw": {"optimizer.kind": "adamw", "optimizer.weight_decay": 0.1, "optimizer.decay_norm_and_bias": True},
+    "cosine, label smoothing": {"schedule.kind": "cosine", "schedule.warmup_steps": 2, "loss.label_smoothing": 0.1}}
+OTHERS = {
+    "probes": PROBES, "probes, gn": {**PROBES, "norm": "gn"},
+    "augmented": {"data.augment": ["random_crop", "horizontal_flip", "cutout"], "data.cutout_size": 3},
+    "last batch smaller": {"drop_last": False, "data.synthetic.train_samples": 40},
+    "sums in any order": {"reduction": "fastest"},
+    "bf16, syncbn": {"precision": "bf16"}, "bf16, gn": {"precision": "bf16", "norm": "gn"},
+    "bf16, resnet20": {"precision": "bf16", "model.architecture": "resnet20"}}
+# Bounds of their own, with the reason.
+DEEP = "two orders of summation on the CPU differ by up to 8e-05"
+ROUNDED = "two orders of summation on the CPU differ by up to 9e-04 where values are rounded to bf16"
+WIDER = {"vgg11": (3e-4, DEEP), "vgg13": (3e-4, DEEP), "vgg16": (3e-4, DEEP), "bf16, syncbn": (3e-3, ROUNDED),
+         "bf16, gn": (3e-3, ROUNDED), "bf16, resnet20": (3e-3, ROUNDED)}
+
+
+@dataclasses.dataclass
+class Configuration:
+    group: str
+    name: str
+    settings: dict
+    bound: float = BOUND
+    reason: str = ""
+    outcome: str = "not reached"  # "1.0e-06", or why it failed
+    failed: bool = False
+
+    def line(self):
+        asked = f"{self.bound:.0e}" + (f": {self.reason}" if self.reason else "")
+        return f"| {self.group}: {self.name} | {self.outcome} | {asked} |"
+
+
+def configurations():
+    groups = {
+        "norms": {name: {"norm": norm} for name, norm in NORMS.items()},
+        "models": {name: {**settings, "model.architecture": name} for name, settings in MODELS.items()},
+        "activations": {name: {"model.architecture": "convnet", "model.activation": name,
+                               "model.initialization": "lecun" if name == "selu" else "xavier"}
+                        for name in ACTIVATIONS},
+        "optimizers": OPTIMIZERS, "probes, data, precisions": OTHERS}
+    return [Configuration(group, name, {**SHAPE, **settings}, *WIDER.get(name, ()))
+            for group, named in groups.items() for name, settings in named.items()]
+
+
+def compare(trainings, limit, configuration):
+    """Trains a configuration on both and sets its outcome."""
+    settings, name = dict(configuration.settings), configuration.name.replace(" ", "-").replace(",", "")
+    name = f"{configuration.group[:5]}-{name}"
+    before = []
+    if settings.get("norm") == "frozen":  # its statistics are those of a run before
+        run = trainings.train(limit, f"{name}-before", "cpu", **{**settings, "norm": "bn", "steps": 4})
+        before = ["--init-from", run.checkpoint(4)]
+    runs = []
+    for device in ("cpu", "cuda"):
+        if settings.get("precision") == "bf16":
+            emulated = device == "cpu" or trainings.machine.rehearse
+            settings["precision"] = "bf16_emulated" if emulated else "bf16"
+        runs.append(trainings.train(limit, f"{name}-{device}", device, *before, **settings))
+        settings = dict(configuration.settings)
+    compare_probes(*runs, asked=settings.get("probes.every_steps"))
+    worst = difference(*runs, STEPS)
+    configuration.outcome, configuration.failed = f"{worst:.1e}", not worst <= configuration.bound
+
+
+def compare_probes(one, other, asked):
+    """Both measured the same things at the same steps."""
+    def shape(value):
+        if isinstance(value, dict):
+            return {key: shape(inner) for key, inner in value.items()}
+        return len(value) if isinstance(value, list) else None
+    a, b = ([(probe["step"], shape(probe)) for probe in run.of("probe")] for run in (one, other))
+    if a != b or bool(asked) != bool(a):
+        raise Failed("the probes measured different things")
+
+
+def rows(machine, folder, table):
+    """One row for each group; the configurations stand below the table."""
+    trainings, everything = Trainings(machine, folder), configurations()
+    if machine.rehearse:  # one of each group, and what has a branch of its own in compare()
+        chosen = {"frozen", "dyt", "convnet", "gelu", "adamw", "probes", "bf16, gn"}
+        everything = [configuration for configuration in everything if configuration.name in chosen]
+    jobs = 1 if machine.rehearse else min(8, os.cpu_count() or 1)
+
+    def attempt(limit, configuration):
+        try:
+            compare(trainings, limit, configuration)
+        except Exception as error:  # counted where the row is judged
+            configuration.outcome, configuration.failed = f"**FAILED**: {str(error)[-200:]}", True
+
+    def group(limit, name):
+        members = [configuration for configuration in everything if configuration.group == name]
+        pool = concurrent.futures.ThreadPoolExecutor(jobs)
+        try:
+            list(pool.map(lambda configuration: attempt(limit, configuration), members))
+        finally:  # also when this program is told to stop
+            pool.shutdown(wait=False, cancel_futures=True)
+        table.details = details(everything)
+        if failed := [f"{c.name}: {c.outcome}" for c in members if c.failed]:
+            raise Failed(f"{len(failed)} of {len(members)}: {'; '.join(failed)}")
+        worst = max(members, key=lambda c: float(c.outcome) / c.bound)
+        return f"{len(members)} configurations, {STEPS} steps each; nearest to its bound: {worst.name}, " \
+               f"{worst.outcome} of {worst.bound:.0e}"
+    return [Row("matrix", f"losses as on the CPU: {name}", 120, lambda limit, name=name: group(limit, name))
+            for name in dict.fromkeys(c.group for c in everything)]
+
+
+def details(everything):
+    """The lines below the table."""
+    return ["", f"The largest relative difference of a loss from the CPU's, over {STEPS} steps:", "",
+            "| configuration | difference | asked |", "|---|---:|---|", *(c.line() for c in everything)]
