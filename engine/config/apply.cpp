@@ -94,6 +94,7 @@ void store_key(const SchemaKey& key, const ConfigNode& value, int layer, Draft& 
   if (partner == "steps") draft.experiment.steps = 0;
   if (partner == "epochs") draft.experiment.epochs = 0;
   if (partner == "global_batch") draft.global_batch = 0;
+  if (partner == "norm.channels_per_group") draft.experiment.norm.channels_per_group = 0;
   draft.origins[key.path] = {value.position, layer};
   draft.failed.erase(key.path);
   if (!key.store(value, field, draft)) draft.failed.insert(key.path);

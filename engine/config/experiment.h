@@ -149,6 +149,8 @@ struct NormConfig {
   double eps = 1e-5;
   double momentum = 0.1;
   int groups = 8;
+  int channels_per_group = 0;  // > 0: instead of groups
+  FrozenParts frozen = FrozenParts::both;
   bool affine = true;
   Deviation deviation = Deviation::l2;  // batch: the deviation by which it divides
   bool l1_correction = true;            // deviation l1: times √(π/2)
@@ -168,7 +170,24 @@ struct NormConfig {
   /// deviation of normal values.
   double l1_factor() const { return l1_correction ? 1.2533141373155003 : 1.0; }
 
-  NormTraits traits() const { return traits_of(kind); }
+  NormTraits traits() const {
+    if (kind != NormKind::frozen) return traits_of(kind);
+    NormTraits traits = traits_of(frozen == FrozenParts::affine ? NormKind::batch : kind);
+    traits.trains_affine = frozen == FrozenParts::statistics;
+    return traits;
+  }
+  /// Returns how many groups of channels have statistics of their own, of `channels` channels.
+  int groups_of(int channels) const {
+    switch (traits().groups) {
+      case ChannelGroups::one:
+        return 1;
+      case ChannelGroups::configured:
+        return channels_per_group > 0 ? channels / channels_per_group : groups;
+      case ChannelGroups::each:
+        break;
+    }
+    return channels;
+  }
   /// Returns true for norms with statistics over the batch, which replicas may share.
   bool over_batch() const { return traits().statistics == StatisticsOver::batch; }
 };

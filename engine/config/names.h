@@ -34,6 +34,9 @@ inline constexpr Choice<WeightsKind> kWeightsKinds[] = {
     {"standardized", WeightsKind::standardized}};
 inline constexpr Choice<Deviation> kDeviations[] = {
     {"l2", Deviation::l2}, {"l1", Deviation::l1}, {"linf", Deviation::linf}};
+inline constexpr Choice<FrozenParts> kFrozenParts[] = {{"both", FrozenParts::both},
+                                                       {"statistics", FrozenParts::statistics},
+                                                       {"affine", FrozenParts::affine}};
 inline constexpr Choice<NormPosition> kNormPositions[] = {
     {"before_activation", NormPosition::before_activation},
     {"after_activation", NormPosition::after_activation}};
@@ -102,6 +105,7 @@ constexpr std::span<const Choice<ReductionMode>> choices(ReductionMode) { return
 constexpr std::span<const Choice<NormKind>> choices(NormKind) { return kNormKinds; }
 constexpr std::span<const Choice<Deviation>> choices(Deviation) { return kDeviations; }
 constexpr std::span<const Choice<WeightsKind>> choices(WeightsKind) { return kWeightsKinds; }
+constexpr std::span<const Choice<FrozenParts>> choices(FrozenParts) { return kFrozenParts; }
 constexpr std::span<const Choice<NormPosition>> choices(NormPosition) { return kNormPositions; }
 constexpr std::span<const Choice<ActivationKind>> choices(ActivationKind) {
   return kActivationKinds;

@@ -6,6 +6,9 @@ namespace syncnorm {
 
 enum class NormKind { none, batch, group, layer, instance, rms, dyt, derf, frozen };
 
+/// What kind: frozen does not train.
+enum class FrozenParts { both, statistics, affine };
+
 template <class T>
 class Answer {
  public:

@@ -21,9 +21,9 @@ std::string default_block(const Schema& schema) {
   for (const SchemaKey& key : schema.keys) {
     const std::string partner = exclusive_partner(key.path);
     if (!key.print(Draft{}).empty() || partner.empty()) continue;
-    const std::size_t line = block.find(partner + ":");
+    const std::size_t line = block.find(leaf_of(partner) + ":");
     const std::size_t end = block.find('\n', line);
-    block.insert(end, fmt::format("  # or {}: N", key.path));
+    block.insert(end, fmt::format("  # or {}: N", leaf_of(key.path)));
   }
   block.insert(block.size() - 1, "  # without this line: runs/<name>");
   return block;

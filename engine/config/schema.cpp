@@ -80,6 +80,8 @@ std::string exclusive_partner(const std::string& path) {
   if (path == "steps") return "epochs";
   if (path == "replicas") return "global_batch";
   if (path == "global_batch") return "replicas";
+  if (path == "norm.groups") return "norm.channels_per_group";
+  if (path == "norm.channels_per_group") return "norm.groups";
   return "";
 }
 

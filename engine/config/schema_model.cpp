@@ -96,6 +96,17 @@ Rows model_rows() {
   };
 }
 
+/// Prints nothing where channels_per_group applies.
+SchemaKey groups_key() {
+  SchemaKey key = integer_key(
+      "norm.groups", [](auto& e) -> auto& { return e.norm.groups; }, between(1, kWidestLayer),
+      "group: groups of channels; must divide every layer's channels");
+  key.print = [print = key.print](const Draft& draft) {
+    return draft.experiment.norm.channels_per_group > 0 ? std::string() : print(draft);
+  };
+  return key;
+}
+
 Rows norm_rows() {
   return {
       choice_key(
@@ -108,9 +119,15 @@ Rows norm_rows() {
       number_key(
           "norm.momentum", [](auto& e) -> auto& { return e.norm.momentum; }, kUpToOne,
           "batch: weight of the new batch in the running statistics"),
-      integer_key(
-          "norm.groups", [](auto& e) -> auto& { return e.norm.groups; }, between(1, kWidestLayer),
-          "group: groups of channels; must divide every layer's channels"),
+      groups_key(),
+      optional_integer_key(
+          "norm.channels_per_group", [](auto& e) -> auto& { return e.norm.channels_per_group; },
+          between(1, kWidestLayer),
+          "group: channels of a group, instead of groups; must divide every layer's channels"),
+      choice_key(
+          "norm.frozen", [](auto& e) -> auto& { return e.norm.frozen; },
+          "frozen: what stays as it was loaded; statistics: γ and β are trained; affine: γ and β "
+          "stay, statistics are the batch's, as with kind: batch"),
       switch_key(
           "norm.affine", [](auto& e) -> auto& { return e.norm.affine; },
           "learn γ and β per channel; rms: γ alone; dyt, derf: their scalars are learned anyway"),

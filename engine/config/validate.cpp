@@ -141,6 +141,15 @@ void check_norm(const Draft& draft, Problems& problems) {
     problems.add(latest(draft, {"norm.kind", "norm.noise"}), "norm.noise",
                  "stands behind a normalization, and kind: none has none; give another kind, or "
                  "leave noise out");
+  const auto needs_kind = [&](const char* key, NormKind kind) {
+    if (norm.kind != kind && layer_of(draft, key) >= std::max(0, layer_of(draft, "norm.kind")) &&
+        all_good(draft, {"norm.kind", key}))
+      problems.add(draft.origins.at(key).position, key,
+                   fmt::format("only kind: {} reads it; set `norm.kind: {}`, or leave it out",
+                               name_of(kind), name_of(kind)));
+  };
+  if (norm.frozen != FrozenParts::both) needs_kind("norm.frozen", NormKind::frozen);
+  needs_kind("norm.channels_per_group", NormKind::group);
   if (!norm.over_batch() || norm.deviation == Deviation::l2) return;
   const auto needs_l2 = [&](const char* key, bool wanted) {
     if (wanted && all_good(draft, {"norm.kind", "norm.deviation", key}))

@@ -155,11 +155,15 @@ void GraphBuilder::add_parameters(int index) {
     if (linear->bias) push(".bias", {linear->out}, ParameterRole::bias, 1, 1);
   } else if (std::holds_alternative<NormLayer>(layer.kind)) {
     graph_.norms.push_back(index);
-    if (norm_.traits().groups == ChannelGroups::configured && channels % norm_.groups != 0)
-      throw InputError(
-          ConfigKey{"norm.groups"},
-          fmt::format("{} does not divide the {} channels of layer '{}'; use one of {}",
-                      norm_.groups, channels, layer.name, divisors_text(channels)));
+    if (norm_.traits().groups == ChannelGroups::configured) {
+      const bool by_width = norm_.channels_per_group > 0;
+      const int divisor = by_width ? norm_.channels_per_group : norm_.groups;
+      if (channels % divisor != 0)
+        throw InputError(
+            ConfigKey{by_width ? "norm.channels_per_group" : "norm.groups"},
+            fmt::format("{} does not divide the {} channels of layer '{}'; use one of {}", divisor,
+                        channels, layer.name, divisors_text(channels)));
+    }
     const LayerScalars scalars = norm_.traits().scalars;
     if (scalars != LayerScalars::none) push(".alpha", {1}, ParameterRole::alpha, 1, 1);
     if (scalars == LayerScalars::alpha_and_shift) push(".shift", {1}, ParameterRole::shift, 1, 1);

@@ -73,7 +73,7 @@ class Backward {
   }
 
   void emit(const Unit&, const NormLayer&) {
-    family_of(e_.program.options.norm.kind).backward(e_, gradients_, index_);
+    family_of(e_.program.options.norm).backward(e_, gradients_, index_);
   }
 
   void emit(const Unit& unit, const ActivationLayer& layer) {

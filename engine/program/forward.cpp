@@ -110,7 +110,7 @@ class Forward {
   }
 
   void emit(const Unit&, const NormLayer&) {
-    family_of(options_.norm.kind).forward(e_, static_cast<std::size_t>(saved_ - e_.saved.data()));
+    family_of(options_.norm).forward(e_, static_cast<std::size_t>(saved_ - e_.saved.data()));
   }
 
   void emit(const Unit& unit, const ActivationLayer& layer) {

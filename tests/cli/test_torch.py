@@ -386,19 +386,30 @@ class Torch(harness.TestCase):
     def test_small_resnet_with_largest_deviation(self):
         self.evaluates_alike(*self.three_steps("resnet8", "linf", ranks=3))
 
-    def test_fine_tuning_with_frozen_statistics(self):
+    def test_fine_tuning_with_frozen_norms(self):
         """Detection's everyday choice: statistics, gammas and betas are constants of the given weights."""
+        self.fine_tunes_alike("frozen", statistics=True, affine=True)
+
+    def test_fine_tuning_with_frozen_statistics(self):
+        self.fine_tunes_alike({"kind": "frozen", "frozen": "statistics"}, statistics=True, affine=False)
+
+    def test_fine_tuning_with_frozen_affine(self):
+        self.fine_tunes_alike({"kind": "frozen", "frozen": "affine"}, statistics=False, affine=True)
+
+    def fine_tunes_alike(self, norm, statistics, affine):
+        """`statistics`, `affine`: what of the norms stays as it was."""
         start, _ = self.three_steps("resnet8", "syncbn")
         weights = start.checkpoint(STEPS) / "model.safetensors"
-        run = self.train("frozen", {**settings("resnet8", "syncbn"), "norm": "frozen",
+        run = self.train("frozen", {**settings("resnet8", "syncbn"), "norm": norm,
                                     "data.path": str(self.folder / "data")},
                          ranks=3, arguments=["--init-from", weights])
         model = load(ResNet(norm=nn.BatchNorm2d, **MODELS["resnet8"]), weights)
         for module in model.modules():
             if isinstance(module, nn.BatchNorm2d):
-                module.requires_grad_(False)
-                module.train = lambda mode=True: None
-                module.training = False
+                module.requires_grad_(not affine)
+                if statistics:
+                    module.train = lambda mode=True: None
+                    module.training = False
         losses = train(model, STEPS)
         for step, (ours, theirs) in enumerate(zip(run.losses, losses), 1):
             self.assertAlmostEqual(ours, theirs, delta=1e-5 * theirs, msg=f"loss of step {step}")
@@ -406,7 +417,8 @@ class Torch(harness.TestCase):
         for name, value in model.state_dict().items():
             if "num_batches" in name:
                 continue
-            if "bn" in name or "downsample.1" in name:
+            of_norm = "bn" in name or "downsample.1" in name
+            if of_norm and (statistics if ".running_" in name else affine):
                 self.assertTrue((after[name] == before[name]).all(), f"{name} was to be frozen")
             else:
                 moved = numpy.linalg.norm(value.numpy() - before[name])

@@ -179,7 +179,7 @@ Half emit_sums(Emission& e, Gradients& gradients, std::size_t n, int leaf, std::
   const std::string name = e.name(unit) + " gradient sums";
   tensors.sums = tensors.dx >= 0 ? e.add_view(leaf, name, size, at)
                                  : e.add_tensor(name, size, Per::wave_replica, Space::arena, 'd');
-  emit_gradient_sums(e, n, tensors, false);
+  emit_gradient_sums(e, n, tensors);
   if (unit.residual >= 0) gradients.contribute(unit.residual, tensors.g);
   return half;
 }

@@ -1,5 +1,5 @@
 // Batch norm with constant statistics: the forward pass is that of evaluation, and the backward
-// pass only masks and scales the gradient.
+// pass masks and scales the gradient, and sums it where γ and β are trained.
 #include "engine/program/norm/norm.h"
 
 namespace syncnorm {
@@ -16,15 +16,16 @@ void backward(Emission& e, Gradients& gradients, std::size_t n) {
   const std::vector<int> dy = norm_gradient(e, gradients, n);
   BatchBackward tensors;
   tensors.dy = dy[0];
-  if (dy.size() > 1 || gradients.needed(unit.residual)) {
-    if (dy.size() > 1) tensors.dy2 = dy[1];
-    tensors.g = gradients.like(unit.output, " masked gradient");
+  const bool keeps = dy.size() > 1 || gradients.needed(unit.residual);
+  if (dy.size() > 1) tensors.dy2 = dy[1];
+  if (keeps) tensors.g = gradients.like(unit.output, " masked gradient");
+  if (keeps || e.parameter_gradient(unit, ParameterRole::gamma) >= 0) {
     // The kernel always writes the sums, though nothing reads them.
     tensors.sums =
         e.add_tensor(e.name(unit) + " gradient sums",
                      2 * static_cast<std::size_t>(norm_channels(e, unit)) * sizeof(double),
                      Per::wave_replica, Space::arena, 'd');
-    emit_gradient_sums(e, n, tensors, true);
+    emit_gradient_sums(e, n, tensors);
     if (unit.residual >= 0) gradients.contribute(unit.residual, tensors.g);
   }
   if (!gradients.needed(unit.input)) return;

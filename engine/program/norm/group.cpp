@@ -5,15 +5,7 @@ namespace syncnorm {
 namespace {
 
 int groups_of(const Emission& e, const Unit& unit) {
-  switch (e.program.options.norm.traits().groups) {
-    case ChannelGroups::one:
-      return 1;
-    case ChannelGroups::configured:
-      return e.program.options.norm.groups;
-    case ChannelGroups::each:
-      return norm_channels(e, unit);
-  }
-  return 1;
+  return e.program.options.norm.groups_of(norm_channels(e, unit));
 }
 
 void forward(Emission& e, std::size_t n) {

@@ -3,12 +3,12 @@
 
 namespace syncnorm {
 
-const NormFamily& family_of(NormKind kind) {
-  switch (kind) {
+const NormFamily& family_of(const NormConfig& norm) {
+  switch (norm.kind) {
     case NormKind::batch:
       return kBatchNorms;
     case NormKind::frozen:
-      return kFrozenNorms;
+      return norm.over_batch() ? kBatchNorms : kFrozenNorms;
     case NormKind::group:
     case NormKind::layer:
     case NormKind::instance:
@@ -92,12 +92,9 @@ int relu_mask(Emission& e, const Unit& unit) {
                                          : kAbsent;
 }
 
-void emit_gradient_sums(Emission& e, std::size_t n, const BatchBackward& tensors, bool frozen) {
+void emit_gradient_sums(Emission& e, std::size_t n, const BatchBackward& tensors) {
   const Unit& unit = e.units[n];
   const Emission::Saved& saved = e.saved[n];
-  const auto gradient_of = [&](ParameterRole role) {
-    return frozen ? kAbsent : e.parameter_gradient(unit, role);
-  };
   e.emit(Pass::backward, Scope::replica, e.name(unit),
          e.stored(BatchGradientSums{e.samples(), norm_pixels(e, unit), norm_channels(e, unit),
                                     unit.relu}),
@@ -111,8 +108,8 @@ void emit_gradient_sums(Emission& e, std::size_t n, const BatchBackward& tensors
           .y = relu_mask(e, unit),
           .correction = saved.correction,
           .sums = tensors.sums,
-          .dgamma = gradient_of(ParameterRole::gamma),
-          .dbeta = gradient_of(ParameterRole::beta),
+          .dgamma = e.parameter_gradient(unit, ParameterRole::gamma),
+          .dbeta = e.parameter_gradient(unit, ParameterRole::beta),
           .g = tensors.g});
 }
 

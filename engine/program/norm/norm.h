@@ -19,7 +19,7 @@ struct NormFamily {
   void (*backward)(Emission& emission, Gradients& gradients, std::size_t unit);
 };
 
-const NormFamily& family_of(NormKind kind);
+const NormFamily& family_of(const NormConfig& norm);
 
 extern const NormFamily kBatchNorms;      // batch.cpp: statistics over samples, shared by replicas
 extern const NormFamily kFrozenNorms;     // frozen.cpp: statistics are constants
@@ -56,10 +56,9 @@ struct BatchBackward {
   int total = kAbsent;              // the same of all replicas that share statistics
   int dx = kAbsent;
 };
-/// Emits g and the sums. `frozen`: γ, β and the statistics are constants.
-void emit_gradient_sums(Emission& emission, std::size_t unit, const BatchBackward& tensors,
-                        bool frozen);
-/// Emits dx.
+/// Emits g, the sums, and the gradients of γ and β where they are trained.
+void emit_gradient_sums(Emission& emission, std::size_t unit, const BatchBackward& tensors);
+/// Emits dx. `frozen`: the statistics are constants.
 void emit_input_gradient(Emission& emission, std::size_t unit, const BatchBackward& tensors,
                          bool frozen);
 

@@ -131,6 +131,28 @@ TEST(BadConfig, UnknownAndMisplacedKeys) {
   });
 }
 
+TEST(BadConfig, KeysOfOneKindOfNorm) {
+  expect_messages({
+      {"norm: {kind: batch, channels_per_group: 4}\n",
+       "a.yaml:1:41: norm.channels_per_group: only kind: group reads it; set `norm.kind: group`, "
+       "or "
+       "leave it out"},
+      {"norm: {frozen: affine}\n",
+       "a.yaml:1:16: norm.frozen: only kind: frozen reads it; set `norm.kind: frozen`, or leave it "
+       "out"},
+      {"norm: {kind: group, groups: 4, channels_per_group: 4}\n",
+       "a.yaml:1:52: norm.channels_per_group: norm.groups is given as well (at a.yaml:1:29); give "
+       "one of them"},
+      {"norm: {kind: frozen, frozen: all}\n",
+       "a.yaml:1:30: norm.frozen: 'all' is not a choice; give both, statistics or affine"},
+      {"norm: {kind: group, channels_per_group: 0}\n",
+       "a.yaml:1:41: norm.channels_per_group: '0' is out of range; give an integer from 1 to "
+       "1048576"},
+      {"replicas: 4\nnorm: {kind: frozen, frozen: affine, synced_replicas: 3}\n",
+       "a.yaml:2:55: norm.synced_replicas: 3 does not divide the 4 replicas; give all, 1, 2 or 4"},
+  });
+}
+
 TEST(BadConfig, Integers) {
   expect_messages({
       {"epochs: 1e3\n", "a.yaml:1:9: epochs: '1e3' is not a plain integer; write 1000"},

@@ -155,7 +155,10 @@ TEST(Load, TheResolvedTextReadsBackToTheSameBits) {
 
 /// Keys that follow from another one, and so change with it.
 const std::map<std::string, std::set<std::string>> kFollowers = {
-    {"name", {"run_dir"}}, {"steps", {"epochs"}}, {"global_batch", {"replicas"}}};
+    {"name", {"run_dir"}},
+    {"steps", {"epochs"}},
+    {"global_batch", {"replicas"}},
+    {"norm.channels_per_group", {"norm.groups", "norm.synced_replicas"}}};
 
 TEST(Schema, EveryKeyChangesItsOwnValueAndNoOther) {
   const std::vector<std::string> candidates = {"true",
@@ -168,6 +171,7 @@ TEST(Schema, EveryKeyChangesItsOwnValueAndNoOther) {
                                                "[3, 4]",
                                                "[0.5, 0.25, 0.125]",
                                                "skip",
+                                               "affine",
                                                "other",
                                                "cuda",
                                                "fastest",
@@ -187,6 +191,8 @@ TEST(Schema, EveryKeyChangesItsOwnValueAndNoOther) {
                                                "http://h"};
   const std::map<std::string, std::string> kNeeds = {
       {"schedule.milestones", "schedule.kind=step"},
+      {"norm.channels_per_group", "norm.kind=group"},
+      {"norm.frozen", "norm.kind=frozen"},
       {"metrics.user", "metrics.password_file=p"},
       {"metrics.password_file", "metrics.user=u"},
       {"metrics.file_sd_dir", "metrics.prometheus=true"},

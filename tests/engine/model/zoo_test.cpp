@@ -167,6 +167,11 @@ INSTANTIATE_TEST_SUITE_P(
             {28, 28, 1},
             "norm.groups: 8 does not divide the 6 channels of layer 'bn1'; use one of 1, 2, 3, "
             "6"},
+        BadModel{
+            "norm: {kind: group, channels_per_group: 4}\nmodel: {architecture: lenet}",
+            {28, 28, 1},
+            "norm.channels_per_group: 4 does not divide the 6 channels of layer 'bn1'; use one "
+            "of 1, 2, 3, 6"},
         BadModel{"norm: {weights: standardized}\nmodel: {architecture: mlp}",
                  {4, 4, 1},
                  "norm.weights: standardized acts on convolutions, and this model has none; use "

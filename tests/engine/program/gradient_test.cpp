@@ -97,17 +97,16 @@ TEST_P(EveryNorm, GradientHoldsWithFusedResidualBlocks) {
 
 INSTANTIATE_TEST_SUITE_P(
     Norms, EveryNorm,
-    ::testing::Values("bn", "syncbn", "{kind: group, groups: 2}", "ln", "in", "rms", "none",
-                      "{kind: batch, affine: false}", "{kind: batch, deviation: l1}",
-                      "{kind: batch, deviation: linf}",
-                      "{kind: batch, deviation: l1, synced_replicas: 1}",
-                      "{kind: layer, affine: false}", "{kind: rms, affine: false}", "dyt", "derf",
-                      "{kind: dyt, affine: false}", "{kind: derf, affine: false}",
-                      "{kind: none, weights: normalized}", "{kind: batch, weights: normalized}",
-                      "{kind: group, groups: 2, weights: standardized}",
-                      "{kind: rms, weights: standardized}", "{kind: batch, noise: true}",
-                      "{kind: batch, synced_replicas: 1, noise: true}",
-                      "{kind: group, groups: 2, noise: true}"));
+    ::testing::Values(
+        "bn", "syncbn", "{kind: group, groups: 2}", "ln", "in", "rms", "none",
+        "{kind: batch, affine: false}", "{kind: batch, deviation: l1}",
+        "{kind: batch, deviation: linf}", "{kind: batch, deviation: l1, synced_replicas: 1}",
+        "{kind: layer, affine: false}", "{kind: rms, affine: false}", "dyt", "derf",
+        "{kind: dyt, affine: false}", "{kind: derf, affine: false}",
+        "{kind: none, weights: normalized}", "{kind: batch, weights: normalized}",
+        "{kind: group, groups: 2, weights: standardized}", "{kind: rms, weights: standardized}",
+        "{kind: batch, noise: true}", "{kind: batch, synced_replicas: 1, noise: true}",
+        "{kind: group, channels_per_group: 2}", "{kind: group, groups: 2, noise: true}"));
 
 TEST(Gradient, MaxPoolingPassesItToThePlaceOfTheMaximum) {
   Workbench setup(
