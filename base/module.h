@@ -27,4 +27,20 @@ Entry* load_module_entry(const std::string& file, const char* entry, int flags,
   return nullptr;
 }
 
+/// Returns the text that the function `entry` of module `file` writes, of type void(std::string*);
+/// or `otherwise` with the reason. Never throws.
+inline std::string text_of_module(const std::string& file, const char* entry,
+                                  const std::string& otherwise, int flags) {
+  try {
+    std::string tried, text;
+    if (auto* write = load_module_entry<void(std::string*)>(file, entry, flags, tried)) {
+      write(&text);
+      return text;
+    }
+    return otherwise + " (" + (tried.empty() ? file + " is missing" : tried.substr(2)) + ")";
+  } catch (const std::exception& error) {
+    return otherwise + " (" + error.what() + ")";
+  }
+}
+
 }  // namespace syncnorm

@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -101,7 +102,8 @@ class Communicator {
   virtual void poll() {}
 
   /// Ends all collectives in flight, so that memory held by a lost peer's collective can be freed.
-  /// The communicator cannot be used again.
+  /// The communicator and its subgroups cannot be used again. Recorded steps that hold their
+  /// collectives must have been released before: NCCL waits for that.
   virtual void give_up() {}
 
   /// Waits for the request. Throws PeerLostError, which mentions `what`, after deadline() seconds.
@@ -132,6 +134,10 @@ class Communicator {
 
 /// Makes a communicator of one rank, without any library.
 std::unique_ptr<Communicator> make_self_communicator();
+/// The same for memory that the host cannot read: `copy` makes or queues the copy that a collective
+/// of one rank is.
+using CopyFunction = std::function<void(void* to, const void* from, std::size_t bytes)>;
+std::unique_ptr<Communicator> make_self_communicator(CopyFunction copy);
 
 /// Makes the communicator of all ranks that mpirun or srun started. The MPI back end is a module
 /// next to the program that is loaded only here, so that a single rank does not need MPI. Throws

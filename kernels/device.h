@@ -96,7 +96,8 @@ class Event {
 };
 
 /// The work queued between Device::begin_recording() and end_recording(), which can be queued again
-/// as a whole: the same kernels on the same memory.
+/// as a whole: the same kernels on the same memory. It may be released while its work still runs.
+/// Those that hold collectives must be released before their communicators end.
 class Recording {
  public:
   virtual ~Recording() = default;
@@ -143,6 +144,9 @@ class Device {
   /// Lists the algorithms chosen for the operations compiled so far, one entry per operation that
   /// had a choice. Results depend on them bit for bit.
   virtual std::vector<std::string> choices() const { return {}; }
+  /// Returns the free bytes of the device's memory, over all processes; 0 on the CPU, which does not
+  /// know.
+  virtual std::size_t free_bytes() const { return 0; }
   /// Identifies the physical device: equal for processes that share one, "" on the CPU.
   virtual std::string unit() const { return ""; }
   /// Returns true when host code may access the memory that allocate() returns.
@@ -186,6 +190,8 @@ class Device {
   /// that set_state() set last.
   virtual void begin_recording() {}
   virtual std::unique_ptr<Recording> end_recording() { return nullptr; }
+  /// Ends a recording that an exception has interrupted, and discards it.
+  virtual void cancel_recording() noexcept {}
   /// Queues the recorded work; its kernels see the state that set_state() set last.
   virtual void replay(Recording&) {}
   /// Sets the state for kernels queued from now on, as the argument of run() does.
@@ -202,5 +208,9 @@ std::unique_ptr<Device> make_cpu_device(const std::string& isa = "");
 /// GPUs round-robin. Throws InputError, saying what is missing, in a build without CUDA and where
 /// there is no driver or GPU. The back end is a module that is loaded only here.
 std::unique_ptr<Device> make_cuda_device(int local_rank);
+
+/// Returns what the GPU back end finds here: the driver, the libraries and the GPUs, with their
+/// versions, or that they are missing. Never throws.
+std::string cuda_found();
 
 }  // namespace syncnorm

@@ -10,4 +10,6 @@ std::unique_ptr<Device> make_cuda_device(int) {
       "and cuBLASLt (-DSYNCNORM_CUDA=ON says what is missing)");
 }
 
+std::string cuda_found() { return "nothing: this build has no CUDA back end"; }
+
 }  // namespace syncnorm

@@ -32,7 +32,8 @@ const char* kind_name(ReductionKind kind) {
   return "loss";
 }
 
-std::string row(const std::string& name, const ReductionBench& r) {
+std::string row(const std::string& name, const ReductionBench& r, bool queued) {
+  if (queued) return fmt::format("| {} | {} |\n", name, r.bytes);
   return fmt::format("| {} | {} | {:.1f} | {:.1f} | {:.1f} | {:.0f}% |\n", name, r.bytes,
                      1e6 * r.in_flight, 1e6 * r.exposed, 1e6 * r.unoverlapped, 100.0 * r.hidden());
 }
@@ -45,10 +46,15 @@ std::string budget(const StepBench& bench) {
   for (const OperationBench& o : bench.operations)
     text += fmt::format("| {} | {} | {} | {:.1f} | {:.1f}% |\n", o.pass, o.operation,
                         o.instructions, 1e6 * o.seconds, 100.0 * o.seconds / total);
+  if (bench.queued)
+    text +=
+        "\nEach instruction was waited for on the device: nothing overlaps, and reductions take "
+        "their "
+        "time where they start.\n";
   return text + "\n";
 }
 
-std::string table(const StepBench& bench, double delay_us) {
+std::string table(const StepBench& bench, const BenchLine& line, Setup& setup) {
   const double rate = bench.samples / bench.step;
   std::string text =
       fmt::format("{:.3f} ms a step of {} samples on {} rank{}, {:.1f} images/s\n",
@@ -62,18 +68,25 @@ std::string table(const StepBench& bench, double delay_us) {
   if (bench.reductions.empty()) return text + "nothing is reduced between ranks\n";
   text += fmt::format("{:.3f} ms when every reduction is waited for where it starts\n",
                       1e3 * bench.unoverlapped);
-  if (delay_us > 0.0) text += fmt::format("every message takes {} us at least\n", delay_us);
-  text +=
-      "\n| reduction | bytes sent | in flight, us | exposed, us | without overlap, us | hidden |\n"
-      "|---|---:|---:|---:|---:|---:|\n";
-  for (const ReductionBench& r : bench.reductions) text += row(r.name, r);
+  if (line.delay_us > 0.0)
+    text += fmt::format("every message takes {} us at least\n", line.delay_us);
+  if (line.force_reductions)
+    text += fmt::format("every reduction is forced through the communicator {}\n",
+                        setup.device_comm().description());
+  text += bench.queued
+              ? "the device's times of single reductions are not measured; --instructions does\n\n"
+                "| reduction | bytes sent |\n|---|---:|\n"
+              : "\n| reduction | bytes sent | in flight, us | exposed, us | without overlap, us | "
+                "hidden |\n|---|---:|---:|---:|---:|---:|\n";
+  for (const ReductionBench& r : bench.reductions) text += row(r.name, r, bench.queued);
   for (const ReductionKind kind : kKinds)
     if (const ReductionBench total = total_of(bench, kind); total.bytes > 0)
-      text += row(fmt::format("**all {}**", kind_name(kind)), total);
+      text += row(fmt::format("**all {}**", kind_name(kind)), total, bench.queued);
   return text;
 }
 
-nlohmann::json object(const ReductionBench& r) {
+nlohmann::json object(const ReductionBench& r, bool queued) {
+  if (queued) return {{"kind", kind_name(r.kind)}, {"bytes", r.bytes}};
   return {{"kind", kind_name(r.kind)},
           {"bytes", r.bytes},
           {"in_flight_seconds", r.in_flight},
@@ -82,16 +95,19 @@ nlohmann::json object(const ReductionBench& r) {
           {"hidden_share", r.hidden()}};
 }
 
-nlohmann::json json(const StepBench& bench, double delay_us, const Device& device) {
+nlohmann::json json(const StepBench& bench, double delay_us, Setup& setup) {
   nlohmann::json out = {{"version", kVersion},
-                        {"device", device.description()},
+                        {"device", setup.device.description()},
+                        {"communicator", setup.device_comm().description()},
                         {"ranks", bench.ranks},
                         {"samples", bench.samples},
                         {"step_seconds", bench.step},
                         {"unoverlapped_step_seconds", bench.unoverlapped},
                         {"images_per_second", bench.samples / bench.step},
-                        {"delay_seconds", 1e-6 * delay_us}};
+                        {"delay_seconds", 1e-6 * delay_us},
+                        {"queued_on_device", bench.queued}};
   if (bench.limit > 0.0) out["limit_seconds"] = bench.limit;
+  if (!bench.operations.empty()) out["operations_waited_for"] = bench.queued;
   for (const OperationBench& o : bench.operations)
     out["operations"].push_back({{"pass", o.pass},
                                  {"operation", o.operation},
@@ -99,12 +115,12 @@ nlohmann::json json(const StepBench& bench, double delay_us, const Device& devic
                                  {"seconds", o.seconds}});
   out["reductions"] = nlohmann::json::array();
   for (const ReductionBench& r : bench.reductions) {
-    out["reductions"].push_back(object(r));
+    out["reductions"].push_back(object(r, bench.queued));
     out["reductions"].back()["name"] = r.name;
   }
   for (const ReductionKind kind : kKinds)
     if (const ReductionBench total = total_of(bench, kind); total.bytes > 0)
-      out["totals"].push_back(object(total));
+      out["totals"].push_back(object(total, bench.queued));
   return out;
 }
 
@@ -132,9 +148,9 @@ int run_bench_step(const CommandLine& line, Communicator& comm) {
                           line.bench.instructions, line.bench.limit});
   if (comm.rank() != 0) return 0;
   if (line.bench.json)
-    std::cout << json(bench, line.bench.delay_us, *device).dump(2) << "\n";
+    std::cout << json(bench, line.bench.delay_us, setup).dump(2) << "\n";
   else
-    std::cout << table(bench, line.bench.delay_us);
+    std::cout << table(bench, line.bench, setup);
   return 0;
 }
 

@@ -8,8 +8,10 @@
 
 #include "base/error.h"
 #include "base/printable.h"
+#include "comm/nccl/nccl.h"
 #include "engine/config/load.h"
 #include "engine/config/paths.h"
+#include "kernels/device.h"
 #include "launch/build_info.h"
 #include "launch/commands.h"
 
@@ -20,6 +22,9 @@ std::string version_text() {
                                  kBuildType, kCompiler, kHasMpi ? "mpi" : "no mpi in this build",
                                  kHasCuda ? "cuda" : "no cuda in this build");
   if (*kMpi != 0) text += fmt::format("\nmpi: {}", kMpi);
+  if (kHasCuda)
+    text += fmt::format("\ncuda: built with {}\ncuda: found {}; {}", kCudaLibraries, cuda_found(),
+                        nccl_found());
   return text;
 }
 
@@ -148,10 +153,12 @@ void add_bench_step(CLI::App* command, CommandLine& line) {
                    "Delay every message by at least this many microseconds, as over a network")
       ->check(CLI::Range(0.0, 1e6));
   command->add_flag("--force-reductions", line.bench.force_reductions,
-                    "On one GPU: send every reduction to itself, to measure its cost");
+                    "On one GPU: send every reduction through NCCL to itself, to measure its cost; "
+                    "a single replica sends the statistics of batch norms as SyncBN does");
   command->add_flag("--limit", line.bench.limit,
                     "Also run the convolutions and linear layers alone, back to back");
-  command->add_flag("--instructions", line.bench.instructions, "Also measure every instruction");
+  command->add_flag("--instructions", line.bench.instructions,
+                    "Also measure every instruction; on a GPU, each is waited for");
 }
 
 void add_bench_norm(CLI::App* command, CommandLine& line) {
@@ -267,7 +274,7 @@ CommandLine parse_command_line(int argc, char** argv) {
   CommandLine line;
   CLI::App app{"syncnorm: which normalization to use when each device only fits a tiny batch"};
   app.require_subcommand(1);
-  app.set_version_flag("--version", version_text());
+  app.set_version_flag("--version", version_text);  // called only there: it loads modules
   std::map<std::string, CLI::App*> groups;
   std::vector<const CLI::App*> parsers;
   for (const Command& command : commands()) {

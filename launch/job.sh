@@ -35,7 +35,8 @@ check_mpirun() {
     return 0
   fi
   local major=${BASH_REMATCH[2]}
-  built=$("$program" --version 2>/dev/null </dev/null || true)
+  # GPUs, which the text also lists, take long to ask.
+  built=$(CUDA_VISIBLE_DEVICES='' "$program" --version 2>/dev/null </dev/null || true)
   if [[ $built =~ $'\n'mpi:\ Open\ MPI\ ([0-9]+)\. ]] && [ "${BASH_REMATCH[1]}" != "$major" ]; then
     problems+=("$path is Open MPI $major, but the program was built with Open MPI ${BASH_REMATCH[1]}; put that one's bin folder first in PATH, or build again (launch/build)")
   fi

@@ -21,8 +21,9 @@ Dataset load_data_on_all_ranks(const LoadedExperiment& loaded, Communicator& com
 std::unique_ptr<Device> make_device(const Experiment& experiment, Communicator& comm);
 
 /// Makes the communicator for reductions between GPUs; returns null for devices in host memory,
-/// where `comm` itself reduces, and for a single rank unless `force`. Collective. Ranks that share
-/// a GPU communicate correctly but slowly.
+/// where `comm` itself reduces, and for a single rank unless `force`: then NCCL with one rank, or
+/// copies on the device where NCCL is missing. Collective. Ranks that share a GPU communicate
+/// correctly but slowly.
 std::unique_ptr<Communicator> make_device_communicator(Device& device, Communicator& comm,
                                                        bool force = false);
 

@@ -75,8 +75,9 @@ void Console::on_start(const StartEvent& event) {
 }
 
 void Console::on_resume(const ResumeEvent& event) {
-  out_ << fmt::format("  resumes after step {} from {}\n", event.step, printable_name(event.path))
-       << std::flush;
+  out_ << fmt::format("  resumes after step {} from {}\n", event.step, printable_name(event.path));
+  if (!event.note.empty()) out_ << "  " << printable(event.note) << "\n";
+  out_ << std::flush;
 }
 
 void Console::on_step(const StepEvent& event) {

@@ -94,7 +94,9 @@ void RunLog::cut_back(std::int64_t step) {
 }
 
 void RunLog::on_resume(const ResumeEvent& event) {
-  write(Json{{"event", "resume"}, {"step", event.step}, {"path", event.path}});
+  Json resume{{"event", "resume"}, {"step", event.step}, {"path", event.path}};
+  if (!event.note.empty()) resume["note"] = event.note;
+  write(resume);
 }
 
 void RunLog::on_step(const StepEvent& event) {

@@ -23,6 +23,11 @@ Factory* load_nccl() {
 
 void require_nccl() { load_nccl(); }
 
+std::string nccl_found() {
+  return text_of_module("syncnorm_nccl.so", "syncnorm_nccl_found", "no NCCL",
+                        RTLD_NOW | RTLD_LOCAL);
+}
+
 std::unique_ptr<Communicator> make_nccl_communicator(Communicator& bootstrap, void* stream) {
   return std::unique_ptr<Communicator>(load_nccl()(&bootstrap, stream));
 }

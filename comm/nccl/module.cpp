@@ -9,8 +9,11 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <memory>
 #include <string>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "base/clock.h"
 #include "base/error.h"
@@ -60,10 +63,16 @@ struct NcclRequest final : Request {
 
 class NcclCommunicator final : public Communicator {
  public:
+  /// All communicators of the job on this rank that are alive: the first one and its subgroups.
+  using Family = std::vector<NcclCommunicator*>;
+
   /// `owned` keeps a subgroup's bootstrap alive.
-  NcclCommunicator(Communicator& bootstrap, cudaStream_t stream,
-                   std::unique_ptr<Communicator> owned)
-      : owned_(std::move(owned)), bootstrap_(bootstrap), stream_(stream) {
+  NcclCommunicator(Communicator& bootstrap, cudaStream_t stream, std::shared_ptr<Family> family,
+                   std::unique_ptr<Communicator> owned = nullptr)
+      : owned_(std::move(owned)),
+        bootstrap_(bootstrap),
+        stream_(stream),
+        family_(std::move(family)) {
     set_deadline(bootstrap.deadline());
     ncclUniqueId id{};
     const bool first = rank() == 0;
@@ -79,11 +88,15 @@ class NcclCommunicator final : public Communicator {
     ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
     config.blocking = 0;
     settle(ncclCommInitRankConfig(&comm_, size(), id, rank(), &config), "ncclCommInitRank");
+    family_->push_back(this);
   }
 
   ~NcclCommunicator() override {
     if (comm_ != nullptr) close();
+    std::erase(*family_, this);
   }
+  NcclCommunicator(const NcclCommunicator&) = delete;
+  NcclCommunicator& operator=(const NcclCommunicator&) = delete;
 
   int rank() const override { return bootstrap_.rank(); }
   int size() const override { return bootstrap_.size(); }
@@ -91,11 +104,17 @@ class NcclCommunicator final : public Communicator {
   std::string description() const override {
     return "nccl (" + version() + ") over " + bootstrap_.description();
   }
+  static std::string version() {
+    int v = 0;
+    ncclGetVersion(&v);
+    return std::to_string(v / 10000) + "." + std::to_string(v % 10000 / 100) + "." +
+           std::to_string(v % 100);
+  }
 
   std::unique_ptr<Communicator> subgroup(Interval ranks) override {
     std::unique_ptr<Communicator> part = bootstrap_.subgroup(ranks);
     Communicator& own = *part;
-    return std::make_unique<NcclCommunicator>(own, stream_, std::move(part));
+    return std::make_unique<NcclCommunicator>(own, stream_, family_, std::move(part));
   }
 
   std::unique_ptr<Request> make_request() override { return std::make_unique<NcclRequest>(); }
@@ -107,11 +126,15 @@ class NcclCommunicator final : public Communicator {
     if (state != ncclInProgress) check(state, "a collective");
   }
 
+  /// Aborts all communicators of the job in one group: an abort waits for the stream, where a
+  /// collective of another communicator may hang, and for recordings that hold its collectives.
   void give_up() override {
-    if (comm_ == nullptr) return;
-    ncclCommAbort(comm_);
-    comm_ = nullptr;
-    failed_ = true;
+    ncclGroupStart();
+    for (NcclCommunicator* member : *family_) {
+      if (member->comm_ != nullptr) ncclCommAbort(std::exchange(member->comm_, nullptr));
+      member->failed_ = true;
+    }
+    ncclGroupEnd();
   }
 
   bool test(Request& request) override {
@@ -131,13 +154,6 @@ class NcclCommunicator final : public Communicator {
   }
 
  private:
-  static std::string version() {
-    int v = 0;
-    ncclGetVersion(&v);
-    return std::to_string(v / 10000) + "." + std::to_string(v % 10000 / 100) + "." +
-           std::to_string(v % 100);
-  }
-
   void check(ncclResult_t result, const char* call) {
     if (result == ncclSuccess) return;
     failed_ = true;
@@ -174,14 +190,19 @@ class NcclCommunicator final : public Communicator {
       } catch (const std::exception&) {  // settle() has recorded the failure
       }
     }
-    ncclCommAbort(comm_);
+    give_up();
   }
 
   /// Queues `calls` as one group, followed by the request's event.
   template <class Calls>
   void collective(Request& request, const char* name, const Calls& calls) {
     check(ncclGroupStart(), "ncclGroupStart");
-    calls();
+    try {
+      calls();
+    } catch (...) {
+      ncclGroupEnd();  // else an abort would wait for its end
+      throw;
+    }
     settle(ncclGroupEnd(), name);
     check_cuda(cudaEventRecord(static_cast<NcclRequest&>(request).done, stream_),
                "cudaEventRecord");
@@ -240,6 +261,7 @@ class NcclCommunicator final : public Communicator {
   std::unique_ptr<Communicator> owned_;
   Communicator& bootstrap_;
   cudaStream_t stream_;
+  const std::shared_ptr<Family> family_;
   ncclComm_t comm_ = nullptr;
   bool failed_ = false;
 };
@@ -247,9 +269,15 @@ class NcclCommunicator final : public Communicator {
 }  // namespace
 }  // namespace syncnorm
 
-/// The module's only entry: returns a communicator over the ranks of `bootstrap`, owned by the
-/// caller.
+/// See nccl_found().
+extern "C" __attribute__((visibility("default"))) void syncnorm_nccl_found(std::string* text) {
+  *text = "NCCL " + syncnorm::NcclCommunicator::version();
+}
+
+/// Returns a communicator over the ranks of `bootstrap`, owned by the caller.
 extern "C" __attribute__((visibility("default"))) syncnorm::Communicator*
 syncnorm_nccl_communicator(syncnorm::Communicator* bootstrap, void* stream) {
-  return new syncnorm::NcclCommunicator(*bootstrap, static_cast<cudaStream_t>(stream), nullptr);
+  using syncnorm::NcclCommunicator;
+  return new NcclCommunicator(*bootstrap, static_cast<cudaStream_t>(stream),
+                              std::make_shared<NcclCommunicator::Family>());
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 
 #include "comm/communicator.h"
 
@@ -20,5 +21,8 @@ std::unique_ptr<Communicator> make_nccl_communicator(Communicator& bootstrap, vo
 /// Loads the module. Throws InputError for errors that can occur on a single rank, so that ranks
 /// can agree on them before they meet in make_nccl_communicator().
 void require_nccl();
+
+/// Returns NCCL's version as found here, or that it is missing. Never throws.
+std::string nccl_found();
 
 }  // namespace syncnorm

@@ -60,12 +60,13 @@ Rows top_level_rows() {
           "seed", [](auto& e) -> auto& { return e.seed; },
           between(0, std::numeric_limits<std::uint64_t>::max()),
           "seed of every random number in the run"),
-      choice_key(
+      free_on_resume(choice_key(
           "device", [](auto& e) -> auto& { return e.device; },
-          "device that each rank computes on; cuda: one GPU per rank"),
-      switch_key(
+          "device that each rank computes on; cuda: one GPU per rank. A run may resume on another "
+          "device; its bits follow the device from there on")),
+      free_on_resume(switch_key(
           "allow_shared_gpu", [](auto& e) -> auto& { return e.allow_shared_gpu; },
-          "let several ranks share a GPU, for tests: correct but slow"),
+          "let several ranks share a GPU, for tests: correct but slow")),
       choice_key(
           "precision", [](auto& e) -> auto& { return e.precision; },
           "precision of activations and convolutions; parameters, statistics, sums and linear "

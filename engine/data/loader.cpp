@@ -32,9 +32,37 @@ std::size_t image_bytes(const Dataset& dataset, const LoaderOptions& options) {
   return to_border(slots_of(options) * dataset.train.image_size() * value);
 }
 
+/// Bytes of one value of type T per slot, padded to 64.
+template <class T>
+std::size_t slot_bytes(const LoaderOptions& options) {
+  return to_border(slots_of(options) * sizeof(T));
+}
+
 std::size_t batch_bytes(const Dataset& dataset, const LoaderOptions& options) {
-  return image_bytes(dataset, options) +
-         (options.raw ? to_border(slots_of(options) * sizeof(ImageMap)) : 0);
+  return image_bytes(dataset, options) + (options.raw ? slot_bytes<ImageMap>(options) : 0) +
+         slot_bytes<std::int32_t>(options) + slot_bytes<std::uint32_t>(options);
+}
+
+/// Takes the arrays of a batch out of `memory`, batch_bytes() of it.
+void place_arrays(Batch& batch, std::byte* memory, const Dataset& dataset,
+                  const LoaderOptions& options) {
+  const std::size_t slots = slots_of(options);
+  const auto take = [&]<class T>(T*& array, std::size_t bytes) {
+    array = reinterpret_cast<T*>(memory);
+    memory += bytes;
+  };
+  if (options.raw) {
+    take(batch.pixels, image_bytes(dataset, options));
+    take(batch.maps, slot_bytes<ImageMap>(options));
+  } else {
+    take(batch.images, image_bytes(dataset, options));
+  }
+  std::int32_t* labels = nullptr;
+  std::uint32_t* ids = nullptr;
+  take(labels, slot_bytes<std::int32_t>(options));
+  take(ids, slot_bytes<std::uint32_t>(options));
+  batch.labels = {labels, slots};
+  batch.sample_ids = {ids, slots};
 }
 
 }  // namespace
@@ -60,22 +88,14 @@ Loader::Loader(const Dataset& dataset, std::vector<std::uint32_t> samples,
   const std::size_t slots = slots_of(options);
   std::byte* memory = options.memory;
   if (memory == nullptr) {
-    images_.reset(static_cast<std::byte*>(
+    arrays_.reset(static_cast<std::byte*>(
         ::operator new[](bytes(dataset, options), std::align_val_t{kAlignment})));
-    memory = images_.get();
+    memory = arrays_.get();
   }
   for (std::size_t i = 0; i < ring_.size(); ++i) {
-    std::byte* own = memory + i * batch_bytes(dataset, options);
     Batch& batch = ring_[i].batch;
-    if (options.raw) {
-      batch.pixels = reinterpret_cast<std::uint8_t*>(own);
-      batch.maps = reinterpret_cast<ImageMap*>(own + image_bytes(dataset, options));
-    } else {
-      batch.images = reinterpret_cast<float*>(own);
-    }
+    place_arrays(batch, memory + i * batch_bytes(dataset, options), dataset, options);
     batch.replica_samples.resize(replicas);
-    batch.labels.resize(slots);
-    batch.sample_ids.resize(slots);
     ring_[i].slots.reserve(slots);
     ring_[i].augment = {options.augment, options.seed, 0, &normalization_};
   }

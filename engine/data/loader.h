@@ -11,6 +11,7 @@
 #include <exception>
 #include <memory>
 #include <new>
+#include <span>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -35,12 +36,12 @@ struct Batch {
   float* images = nullptr;  // [local replicas, batch_per_replica, H, W, C]; 64-byte aligned; owned
                             // by the loader
   // With LoaderOptions::raw, instead of images: the stored images, and how to augment them.
-  std::uint8_t* pixels = nullptr;    // like images
-  ImageMap* maps = nullptr;          // [local replicas, batch_per_replica]
-  std::vector<std::int32_t> labels;  // [local replicas, batch_per_replica]
+  std::uint8_t* pixels = nullptr;  // like images
+  ImageMap* maps = nullptr;        // [local replicas, batch_per_replica]
+  std::span<std::int32_t> labels;  // [local replicas, batch_per_replica]; owned by the loader
   // Indices into the training split, laid out like labels. If an image was skipped, its index
   // stays, though image and label are those of its replacement.
-  std::vector<std::uint32_t> sample_ids;
+  std::span<std::uint32_t> sample_ids;
   std::vector<CorruptImage> corrupt;  // of this batch, by slot
   bool usable = true;                 // false: an image must stop the run
 };
@@ -56,7 +57,9 @@ struct LoaderOptions {
   int prefetch = 2;              // batches prepared ahead of those in use; at least 1
   int held = 1;                  // batches in use at a time; at least 1
   bool raw = false;              // stored images and maps instead of made images
-  std::byte* memory = nullptr;   // Loader::bytes() for the images, 64-byte aligned; null: allocated
+  // Loader::bytes() for the arrays of all batches, 64-byte aligned; null: allocated. Pinned where a
+  // device copies from it.
+  std::byte* memory = nullptr;
 };
 
 /// Loads batches in order. Used by one thread. The data set must outlive it.
@@ -66,7 +69,7 @@ class Loader {
   Loader(const Dataset& dataset, std::vector<std::uint32_t> samples, const LoaderOptions& options);
   /// Stops promptly; waits only for images that are being decoded.
   ~Loader();
-  /// Returns the bytes of the images of all batches that are kept in memory.
+  /// Returns the bytes of the arrays of all batches that are kept in memory: images, labels, ids.
   static std::size_t bytes(const Dataset& dataset, const LoaderOptions& options);
 
   Loader(const Loader&) = delete;
@@ -139,7 +142,7 @@ class Loader {
 
   // A buffer belongs to the threads until it is made, then to the consumer until it is released.
   std::vector<Buffer> ring_;
-  std::unique_ptr<std::byte[], AlignedDelete> images_;
+  std::unique_ptr<std::byte[], AlignedDelete> arrays_;
 
   Mutex mutex_;
   Condition made_changed_;

@@ -101,7 +101,7 @@ Instruction& Emission::append(Pass pass, Scope scope, const std::string& layer_n
 
 int Emission::emit_statistics_reduction(Pass pass, const std::string& names, int leaf,
                                         std::size_t count, Combine combine) {
-  if (program.group_size() == 1) return leaf;
+  if (!program.options.reduces_statistics()) return leaf;
   ReductionSpec spec;
   spec.kind = pass == Pass::forward ? ReductionKind::forward_statistics
                                     : ReductionKind::backward_statistics;

@@ -12,8 +12,7 @@
 namespace syncnorm {
 
 Executor::Executor(Program program, Device& device, Communicator& comm, const Placement& placement,
-                   const StatisticsGroups* groups, ReductionAlgorithm algorithm, Memory& memory,
-                   bool force_reductions)
+                   const StatisticsGroups* groups, ReductionAlgorithm algorithm, Memory& memory)
     : program_(std::move(program)),
       device_(device),
       memory_(memory),
@@ -24,7 +23,7 @@ Executor::Executor(Program program, Device& device, Communicator& comm, const Pl
   arena_bytes_ = allocate(program_, replicas_.wave, replicas_.groups_in_wave, replicas_.count);
   if (program_.options.mode != ProgramMode::evaluation)
     reductions_ = Reductions(program_, device_, comm, placement, groups,
-                             {algorithm, force_reductions, queued_});
+                             {algorithm, program_.options.force_reductions, queued_});
   reserve();
   compile_kernels();
   input_ = queued_ ? make_device_input(device_, program_, replicas_.count) : make_host_input();

@@ -25,11 +25,10 @@ class Executor {
  public:
   /// `comm` is the world for training and a self communicator for evaluation. `groups` may be null
   /// if the program has no statistics reductions. On a device with its own memory, the collectives
-  /// of `comm` and of the groups are queued on the device (queued_reduction.h); `force_reductions`
-  /// queues them for a single rank, too. Collective over `comm`.
+  /// of `comm` and of the groups are queued on the device (queued_reduction.h). Collective over
+  /// `comm`.
   Executor(Program program, Device& device, Communicator& comm, const Placement& placement,
-           const StatisticsGroups* groups, ReductionAlgorithm algorithm, Memory& memory,
-           bool force_reductions = false);
+           const StatisticsGroups* groups, ReductionAlgorithm algorithm, Memory& memory);
 
   /// Runs the whole program. `prepare` includes the instructions that depend only on parameters
   /// (packing weights, converting running statistics).

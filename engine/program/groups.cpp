@@ -7,7 +7,8 @@
 
 namespace syncnorm {
 
-StatisticsGroups::StatisticsGroups(Communicator& world, const Placement& placement, int size)
+StatisticsGroups::StatisticsGroups(Communicator& world, const Placement& placement, int size,
+                                   bool forced)
     : size_(size), self_(make_self_communicator()) {
   const Interval own = placement.block(world.rank());
   for (int first = own.begin / size * size; first < own.end; first += size) {
@@ -23,10 +24,10 @@ StatisticsGroups::StatisticsGroups(Communicator& world, const Placement& placeme
       ranks.end = r + 1;
       group.blocks.push_back({part.begin - first, part.end - first});
     }
-    if (ranks.size() == 1) {
-      group.comm = self_.get();
-    } else if (ranks.size() == world.size()) {
+    if (ranks.size() == world.size()) {
       group.comm = &world;
+    } else if (ranks.size() == 1 && !forced) {
+      group.comm = self_.get();
     } else {
       owned_.push_back(world.subgroup(ranks));
       group.comm = owned_.back().get();

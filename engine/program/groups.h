@@ -17,10 +17,11 @@ struct LocalGroup {
 };
 
 /// All groups of `size` consecutive replicas that have a replica on this rank, ascending. A group
-/// within one rank does not communicate. The constructor is collective over `world`.
+/// within one rank does not communicate, unless `forced`: then it has a communicator like `world`.
+/// The constructor is collective over `world`.
 class StatisticsGroups {
  public:
-  StatisticsGroups(Communicator& world, const Placement& placement, int size);
+  StatisticsGroups(Communicator& world, const Placement& placement, int size, bool forced = false);
 
   const std::vector<LocalGroup>& groups() const { return groups_; }
   int size() const { return size_; }

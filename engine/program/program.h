@@ -97,10 +97,18 @@ struct ProgramOptions {
   NormConfig norm;
   double label_smoothing = 0.0;
   bool merge_replicas = false;  // reduction: fastest
+  // Reduce everything through the communicator, on one rank too, and the statistics of a single
+  // replica as SyncBN's. For devices with their own memory; to measure the cost.
+  bool force_reductions = false;
   // Storage of activations and their gradients. Images, inputs of linear layers and logits are f32.
   Storage storage = Storage::f32;
   std::size_t first_bucket_bytes = std::size_t{1} << 20;
   std::size_t bucket_bytes = std::size_t{25} << 20;
+
+  /// Returns true if the sums of batch norms are reduced over replicas.
+  bool reduces_statistics() const {
+    return norm.over_batch() && (norm.synced_replicas > 1 || (force_reductions && replicas == 1));
+  }
 };
 
 struct Program {

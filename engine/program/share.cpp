@@ -34,8 +34,7 @@ bool read_between(const std::vector<Unit>& units, std::size_t first, std::size_t
 std::vector<Message> share(const Graph& graph, const ProgramOptions& options,
                            std::vector<Unit>& units) {
   std::vector<Message> messages;
-  const bool may_share = options.norm.over_batch() && options.norm.synced_replicas > 1 &&
-                         options.norm.deviation == Deviation::l2;
+  const bool may_share = options.reduces_statistics() && options.norm.deviation == Deviation::l2;
   for (std::size_t j = 0; j < units.size(); ++j) {
     if (!std::holds_alternative<NormLayer>(
             graph.layers[static_cast<std::size_t>(units[j].layer)].kind))

@@ -38,8 +38,9 @@ bool same_data(const Checkpoint& checkpoint, const Dataset& dataset) {
          same(checkpoint.data_folder_fingerprint, dataset.fingerprint);
 }
 
-void check_config(const Checkpoint& checkpoint, const LoadedExperiment& loaded,
-                  const std::string& folder) {
+/// Returns the device on which the checkpoint was made.
+DeviceKind check_config(const Checkpoint& checkpoint, const LoadedExperiment& loaded,
+                        const std::string& folder) {
   LoadedExperiment saved;
   try {
     saved = parse_experiment_text(checkpoint.config, folder + "/manifest.json config");
@@ -61,6 +62,7 @@ void check_config(const Checkpoint& checkpoint, const LoadedExperiment& loaded,
           "in another run_dir",
           folder, value.path, old, value.value));
   }
+  return saved.experiment.device;
 }
 
 /// Reads a checkpoint that the user chose; an error suggests choosing another.
@@ -75,11 +77,9 @@ Checkpoint read_named(const fs::path& folder) {
 
 std::string pack(const ResumePoint& point) {
   const Checkpoint& c = point.checkpoint;
-  nlohmann::json json = {{"folder", point.folder},
-                         {"step", c.step},
-                         {"epoch", c.epoch},
-                         {"best_step", c.best_step},
-                         {"best_accuracy", c.best_accuracy}};
+  nlohmann::json json = {{"folder", point.folder},   {"device", point.device},
+                         {"step", c.step},           {"epoch", c.epoch},
+                         {"best_step", c.best_step}, {"best_accuracy", c.best_accuracy}};
   json["files"] = nlohmann::json::object();
   for (const auto& [name, bytes] : c.files) {
     std::vector<std::uint8_t> data(bytes.begin(), bytes.end());
@@ -93,6 +93,7 @@ ResumePoint unpack(const std::string& text) {
   const nlohmann::json json = nlohmann::json::from_cbor(text.begin(), text.end());
   ResumePoint point;
   point.folder = json["folder"].get<std::string>();
+  point.device = json["device"].get<DeviceKind>();
   point.checkpoint.step = json["step"].get<std::int64_t>();
   point.checkpoint.epoch = json["epoch"].get<std::int64_t>();
   point.checkpoint.best_step = json["best_step"].get<std::int64_t>();
@@ -136,7 +137,7 @@ std::optional<ResumePoint> find_resume_point(Communicator& comm, const LoadedExp
     }
     ResumePoint point{resume == "auto" ? read_checkpoint(folder) : read_named(folder),
                       folder.string()};
-    check_config(point.checkpoint, loaded, point.folder);
+    point.device = check_config(point.checkpoint, loaded, point.folder);
     if (!same_data(point.checkpoint, dataset))
       throw CheckpointError(
           fmt::format("{}: was trained on other data (fingerprint {}, now {}); put the data back, "

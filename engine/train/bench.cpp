@@ -13,11 +13,12 @@
 namespace syncnorm {
 namespace {
 
-/// Hook that adds up the seconds of every instruction over all local replicas, including waits.
+/// Hook that adds up the seconds of every instruction over all local replicas, including waits. On
+/// a device with queues it waits until the device has run each instruction.
 class InstructionSeconds final : public ExecutionHook {
  public:
-  explicit InstructionSeconds(Executor& executor)
-      : executor_(executor), seconds_(executor.program().instructions.size()) {
+  InstructionSeconds(Executor& executor, Device& device)
+      : executor_(executor), device_(device), seconds_(executor.program().instructions.size()) {
     executor.add_hook(*this);
   }
   ~InstructionSeconds() override { executor_.remove_hook(*this); }
@@ -28,16 +29,20 @@ class InstructionSeconds final : public ExecutionHook {
 
   bool before(Executor&, std::size_t index, const StepState&) override {
     running_ = index;
+    device_.synchronize();  // for what was queued before the first instruction
     begin_ = Clock::now();
     return true;
   }
   void after(Executor&, std::size_t index, const StepState&) override {
-    if (running_ == index) seconds_[index] += seconds_since(begin_);
+    if (running_ != index) return;
+    device_.synchronize();
+    seconds_[index] += seconds_since(begin_);
   }
   bool in_every_step() const override { return true; }
 
  private:
   Executor& executor_;
+  Device& device_;
   std::vector<double> seconds_;
   std::size_t running_ = 0;  // others are postponed to a later wave
   Clock::time_point begin_;
@@ -183,7 +188,7 @@ StepTimes time_instructions(Setup& setup, int steps) {
   BenchLoop loop(setup, warmup + steps);
   for (int step = 0; step < warmup; ++step) loop.one_step();
   Executor& executor = *setup.full;
-  const InstructionSeconds measured(executor);
+  const InstructionSeconds measured(executor, setup.device);
   const std::size_t count = measured.seconds().size();
   std::vector<std::vector<double>> seconds(count);
   std::vector<double> rest, before;
@@ -227,7 +232,7 @@ StepBench bench_steps(Setup& setup, const BenchOptions& options) {
     }
     executor.reductions().set_overlap(true);
     if (options.instructions) {
-      const InstructionSeconds measured(executor);
+      const InstructionSeconds measured(executor, setup.device);
       for (int s = 0; s < options.steps_per_round; ++s) profiled_seconds.push_back(loop.one_step());
       for (std::size_t i = 0; i < instruction_seconds.size(); ++i)
         instruction_seconds[i] += measured.seconds()[i];
@@ -243,6 +248,7 @@ StepBench bench_steps(Setup& setup, const BenchOptions& options) {
 
   StepBench bench;
   bench.ranks = setup.comm.size();
+  bench.queued = executor.queued();
   bench.samples = static_cast<int>(setup.batching.global_batch());
   bench.step = median(step_seconds);
   bench.unoverlapped = median(waited_seconds);

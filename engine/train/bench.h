@@ -43,6 +43,9 @@ struct OperationBench {
 /// Results of bench_steps(); seconds are medians on rank 0.
 struct StepBench {
   int ranks = 1;
+  // Steps are queued on a device. The seconds of single reductions are then not measured, and those
+  // of operations are of steps that wait for each instruction on the device.
+  bool queued = false;
   int samples = 0;  // per step
   double step = 0.0, unoverlapped = 0.0;
   double limit = -1.0;                     // negative: not measured

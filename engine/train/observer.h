@@ -81,6 +81,7 @@ struct CheckpointFailedEvent {
 struct ResumeEvent {
   std::int64_t step = 0;  // updates completed by the checkpoint
   std::string path;
+  std::string note;  // what is not as in the run before; "": nothing
 };
 
 struct EndEvent {

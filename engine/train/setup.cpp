@@ -98,7 +98,8 @@ void Setup::build_programs() {
   Program whole, smaller;
   bool has_tail = false;
   agree(comm, [&] {
-    const ProgramOptions of_whole = program_options(experiment);
+    ProgramOptions of_whole = program_options(experiment);
+    of_whole.force_reductions = options.force_reductions;
     with_locations(loaded, [&] { whole = compile_program(graph, device, of_whole); });
     const std::int64_t last = length.steps_per_epoch - 1;
     const std::int64_t samples = batching.batch_samples(last);
@@ -111,13 +112,12 @@ void Setup::build_programs() {
     with_locations(
         loaded, [&] { smaller = compile_program(graph, device, of_tail, whole.parameter_offset); });
   });
-  if (experiment.norm.over_batch() && experiment.norm.synced_replicas > 1)
-    groups = std::make_unique<StatisticsGroups>(device_comm(), placement,
-                                                experiment.norm.synced_replicas);
+  if (whole.options.reduces_statistics())
+    groups = std::make_unique<StatisticsGroups>(
+        device_comm(), placement, experiment.norm.synced_replicas, options.force_reductions);
   const auto executor = [&](Program program) {
     auto made = std::make_unique<Executor>(std::move(program), device, device_comm(), placement,
-                                           groups.get(), algorithm(experiment), memory,
-                                           options.force_reductions);
+                                           groups.get(), algorithm(experiment), memory);
     prepare(*made);
     return made;
   };

@@ -34,7 +34,7 @@ struct TrainerOptions {
   // A communicator of the same ranks whose collectives are queued on the device
   // (make_nccl_communicator). Required for several ranks on devices with their own memory.
   Communicator* device_communicator = nullptr;
-  bool force_reductions = false;  // even with a single rank, on such a device
+  bool force_reductions = false;  // on such a device: see ProgramOptions
   bool record_steps = true;       // if the device can; must be the same on all ranks, or NCCL hangs
 };
 

@@ -36,8 +36,8 @@ void StepLoop::load(std::int64_t first, std::int64_t last) {
   options.held = most_in_flight();
   if (setup_.full->input().takes_stored_images()) {
     options.raw = true;
-    image_memory_ = setup_.device.allocate_pinned(Loader::bytes(setup_.dataset, options));
-    options.memory = image_memory_.data();
+    batch_memory_ = setup_.device.allocate_pinned(Loader::bytes(setup_.dataset, options));
+    options.memory = batch_memory_.data();
   }
   loader_ = std::make_unique<Loader>(setup_.dataset, setup_.splits.train, options);
 }

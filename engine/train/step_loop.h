@@ -78,7 +78,7 @@ class StepLoop {
   Setup& setup_;
   CorruptImages& corrupt_;
   RankReport rank_report_;
-  Buffer image_memory_;  // of loader_, if a device copies from it
+  Buffer batch_memory_;  // of loader_, if a device copies from it; pinned
   std::unique_ptr<Loader> loader_;
   std::vector<StepInFlight> in_flight_;  // oldest first
   Clock::time_point finished_;           // time of the last finish

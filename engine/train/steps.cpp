@@ -34,17 +34,36 @@ void Steps::queue(Executor& executor, const StepState& state) {
   Recorded& recorded = recorded_[{&executor, executor.reductions().overlaps()}];
   if (++recorded.runs <= kWarmUp) return run(executor, state);
   device_.set_state(state);
-  if (recorded.recording == nullptr) {
-    device_.begin_recording();
-    run(executor, state);
-    recorded.recording = device_.end_recording();
-  }
+  if (recorded.recording == nullptr) recorded.recording = record(executor, state);
   device_.replay(*recorded.recording);
 }
 
+std::unique_ptr<Recording> Steps::record(Executor& executor, const StepState& state) {
+  device_.begin_recording();
+  try {
+    run(executor, state);
+  } catch (...) {
+    device_.cancel_recording();
+    throw;
+  }
+  return device_.end_recording();
+}
+
+/// The recordings go first: NCCL's abort waits until no recording holds a collective of the
+/// communicator.
+void Steps::give_up(Executor& executor) {
+  recorded_.clear();
+  executor.give_up();
+}
+
 void Steps::start(Executor& executor, const StepState& state, const BatchView& batch) {
-  executor.load(batch);
-  queue(executor, state);
+  try {
+    executor.load(batch);
+    queue(executor, state);
+  } catch (const PeerLostError&) {
+    give_up(executor);
+    throw;
+  }
   Slot& slot = slots_[next_slot_++ % slots_.size()];
   auto* values = slot.values.as<double>().data();
   device_.copy(values, executor.loss_values(), kLossValues * sizeof(double));
@@ -58,7 +77,7 @@ StepResult Steps::finish(double deadline) {
   try {
     await(step, deadline);
   } catch (const PeerLostError&) {
-    step.executor->give_up();
+    give_up(*step.executor);
     throw;
   }
   in_flight_.erase(in_flight_.begin());

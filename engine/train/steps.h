@@ -31,7 +31,8 @@ class Steps {
   int in_flight() const { return static_cast<int>(in_flight_.size()); }
 
   /// Runs or queues one step of `executor` and its update. The batch must stay valid until
-  /// finish().
+  /// finish(). A PeerLostError from start() or finish() leaves no recording, and its communicators
+  /// are given up: only destruction may follow.
   void start(Executor& executor, const StepState& state, const BatchView& batch);
   /// Returns the result of the oldest step in flight. Throws PeerLostError if it takes longer than
   /// `deadline` seconds.
@@ -58,6 +59,8 @@ class Steps {
 
   void queue(Executor& executor, const StepState& state);
   void run(Executor& executor, const StepState& state);
+  std::unique_ptr<Recording> record(Executor& executor, const StepState& state);
+  void give_up(Executor& executor);
   void await(const InFlight& step, double deadline);
 
   Device& device_;

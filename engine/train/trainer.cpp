@@ -69,10 +69,19 @@ std::int64_t Trainer::start_or_resume() {
   agree(setup_.comm, [&] {
     if (setup_.root()) saver_.take_folder();
     setup_.notify(&Observer::on_start, start);
-    if (point) setup_.notify(&Observer::on_resume, ResumeEvent{step, point->folder});
+    if (point) setup_.notify(&Observer::on_resume, resume_event(*point));
   });
   run_folder_taken_ = true;
   return step;
+}
+
+ResumeEvent Trainer::resume_event(const ResumePoint& point) const {
+  ResumeEvent resume{point.checkpoint.step, point.folder, ""};
+  if (point.device != setup_.experiment.device)
+    resume.note =
+        fmt::format("device: {} until step {}, {} from there on; the bits follow the device",
+                    name_of(point.device), resume.step, name_of(setup_.experiment.device));
+  return resume;
 }
 
 StartEvent Trainer::start_event(std::int64_t first_step) {

@@ -30,6 +30,7 @@ class Trainer {
   void restore(const Checkpoint& checkpoint);
   void start_from(const std::string& path);
   StartEvent start_event(std::int64_t first_step);
+  ResumeEvent resume_event(const ResumePoint& point) const;
 
   void finish_steps(std::size_t left);
   [[noreturn]] void fail(const StepDone& step);

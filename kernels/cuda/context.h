@@ -26,6 +26,10 @@ class Libraries {
   virtual std::string versions() const = 0;
 };
 std::unique_ptr<Libraries> make_libraries(cudaStream_t stream);
+/// The same versions; needs neither a driver nor a GPU.
+std::string library_versions();
+/// Returns "13.0" for CUDA's number of a version, 13000.
+std::string version_text(int version);
 
 class Context {
  public:

@@ -32,6 +32,10 @@ Buffer allocate_device(std::size_t bytes, cudaStream_t stream) {
   return buffer;
 }
 
+std::string version_text(int version) {
+  return fmt::format("{}.{}", version / 1000, version % 1000 / 10);
+}
+
 Context::Context() {
   for (cudaStream_t& made : streams_)
     check(cudaStreamCreateWithFlags(&made, cudaStreamNonBlocking), "could not make a stream");
@@ -122,10 +126,9 @@ class CudaDevice final : public Device {
   std::size_t workspace_bytes(const PoolForward& op) override { return cuda::workspace_bytes(op); }
 
   std::string description() const override {
-    const auto version = [](int v) { return fmt::format("{}.{}", v / 1000, v % 1000 / 10); };
     return fmt::format("cuda {} sm_{}{}, CUDA {}, driver {}, {}", properties_.name,
-                       properties_.major, properties_.minor, version(runtime_), version(driver_),
-                       context_.libraries->versions());
+                       properties_.major, properties_.minor, version_text(runtime_),
+                       version_text(driver_), context_.libraries->versions());
   }
 
   std::vector<std::string> choices() const override {
@@ -136,6 +139,11 @@ class CudaDevice final : public Device {
     for (const char byte : properties_.uuid.bytes)
       text += fmt::format("{:02x}", static_cast<unsigned char>(byte));
     return text;
+  }
+  std::size_t free_bytes() const override {
+    std::size_t available = 0, total = 0;
+    check(cudaMemGetInfo(&available, &total), "could not ask for free memory");
+    return available;
   }
   bool host_memory() const override { return false; }
   Buffer allocate_pinned(std::size_t bytes) override {
@@ -192,6 +200,13 @@ class CudaDevice final : public Device {
     cudaGraph_t graph = nullptr;
     check(cudaStreamEndCapture(context_.stream, &graph), "could not record a step");
     return std::make_unique<CudaRecording>(graph);
+  }
+  void cancel_recording() noexcept override {
+    context_.recording = false;
+    cudaGraph_t graph = nullptr;
+    cudaStreamEndCapture(context_.stream_of(Queue::compute), &graph);
+    if (graph != nullptr) cudaGraphDestroy(graph);
+    cudaGetLastError();  // else the next call would report that it was interrupted
   }
   void replay(Recording& recording) override {
     check(cudaGraphLaunch(static_cast<CudaRecording&>(recording).step, context_.stream),

@@ -8,4 +8,7 @@ namespace syncnorm::cuda {
 /// See make_cuda_device() in kernels/device.h.
 std::unique_ptr<Device> make_device(int local_rank);
 
+/// See cuda_found() in kernels/device.h.
+std::string found();
+
 }  // namespace syncnorm::cuda

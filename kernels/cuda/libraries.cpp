@@ -32,7 +32,9 @@ CudaLibraries::~CudaLibraries() {
   if (cudnn != nullptr) cudnnDestroy(cudnn);
 }
 
-std::string CudaLibraries::versions() const {
+std::string CudaLibraries::versions() const { return library_versions(); }
+
+std::string library_versions() {
   const std::size_t v = cudnnGetVersion(), b = cublasLtGetVersion();
   return fmt::format("cuDNN {}.{}.{}, cuBLASLt {}.{}.{}", v / 10000, v % 10000 / 100, v % 100,
                      b / 10000, b % 10000 / 100, b % 100);

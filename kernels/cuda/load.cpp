@@ -20,4 +20,9 @@ std::unique_ptr<Device> make_cuda_device(int local_rank) {
   return std::unique_ptr<Device>(make(local_rank));
 }
 
+std::string cuda_found() {
+  return text_of_module("syncnorm_cuda.so", "syncnorm_cuda_found", "no CUDA back end",
+                        RTLD_NOW | RTLD_LOCAL);
+}
+
 }  // namespace syncnorm

@@ -19,7 +19,7 @@ class BenchStep(harness.TestCase):
     def test_one_rank_reduces_nothing(self):
         report = json.loads(self.bench("--json", "--limit"))
         self.assertEqual(report["reductions"], [])
-        self.assertEqual((report["ranks"], report["samples"]), (1, 16))
+        self.assertEqual((report["ranks"], report["samples"], report["communicator"]), (1, 16, "self"))
         self.assertGreater(report["step_seconds"], 0.0)
         self.assertGreater(report["limit_seconds"], 0.0)
         self.assertIn("nothing is reduced between ranks", self.bench())
@@ -39,7 +39,10 @@ class BenchStep(harness.TestCase):
         for operation in report["operations"]:
             self.assertGreater(operation["seconds"], 0.0, operation)
         self.assertEqual(report["operations"][-1]["pass"], "update")
-        self.assertIn("| backward | conv wgrad | 9 |", self.bench("--instructions"))
+        self.assertIs(report["operations_waited_for"], False)  # on the CPU nothing is queued
+        text = self.bench("--instructions")
+        self.assertIn("| backward | conv wgrad | 9 |", text)
+        self.assertNotIn("waited for on the device", text)
 
     def test_every_reduction_is_listed_with_its_bytes(self):
         report = json.loads(self.bench("--json", ranks=2))

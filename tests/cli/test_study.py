@@ -336,6 +336,7 @@ class OtherCommands(harness.TestCase):
             self.assertIn(", mpi,", result.out)
         has_cuda = os.path.exists(os.path.join(os.path.dirname(harness.PROGRAM), "syncnorm_cuda.so"))
         self.assertIn(", cuda\n" if has_cuda else ", no cuda in this build\n", result.out)
+        self.assertEqual("\ncuda: built with CUDA " in result.out, has_cuda)
         text = harness.run("train", "--help").out
         path = harness.write_experiment(self.folder / "empty.yaml")
         values = harness.run("train", path, "--print-config").out.splitlines()

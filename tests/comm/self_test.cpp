@@ -39,6 +39,24 @@ TEST(SelfCommunicator, CollectivesAreCopies) {
   EXPECT_EQ(reduced, send);
 }
 
+TEST(SelfCommunicator, CollectivesAreCopiesOfTheGivenKind) {
+  std::vector<std::size_t> copies;
+  const auto comm = make_self_communicator([&](void*, const void*, std::size_t bytes) {
+    copies.push_back(bytes);  // queued, and not made yet
+  });
+  const auto group = comm->subgroup({0, 1});
+  const auto request = group->make_request();
+  const std::vector<double> send = {1.0, 2.0, 3.0};
+  const std::vector<int> counts = {3};
+  std::vector<double> received(3);
+  group->start_all_gather<double>(*request, send, received, counts);
+  group->start_all_to_all<double>(*request, send, counts, received, counts);
+  group->start_all_reduce<double>(*request, send, received);
+  group->start_all_reduce<double>(*request, received, received);  // in place
+  EXPECT_EQ(copies, std::vector<std::size_t>(3, 24));
+  EXPECT_EQ(received, std::vector<double>(3, 0.0));
+}
+
 template <class T>
 class SelfReductionTest : public testing::Test {};
 using Types = testing::Types<float, double>;

@@ -37,6 +37,7 @@ class EmulatedGpu final : public Device {
   std::size_t workspace_bytes(const PoolForward& op) override { return cuda_->workspace_bytes(op); }
   std::string description() const override { return cuda_->description(); }
   std::string unit() const override { return cuda_->unit(); }
+  std::size_t free_bytes() const override { return cuda_->free_bytes(); }
   bool host_memory() const override { return false; }
   Buffer allocate(std::size_t bytes) override { return cuda_->allocate(bytes); }
   Buffer allocate_pinned(std::size_t bytes) override { return cuda_->allocate_pinned(bytes); }
@@ -58,6 +59,7 @@ class EmulatedGpu final : public Device {
   bool records() const override { return cuda_->records(); }
   void begin_recording() override { cuda_->begin_recording(); }
   std::unique_ptr<Recording> end_recording() override { return cuda_->end_recording(); }
+  void cancel_recording() noexcept override { cuda_->cancel_recording(); }
   void replay(Recording& recording) override {
     ++replays;
     cuda_->replay(recording);

@@ -58,7 +58,9 @@ class RemoteDevice final : public Device {
   bool host_memory() const override { return false; }
   Buffer allocate_pinned(std::size_t bytes) override {
     refuse_while_recording("allocate");
-    return inner_->allocate(bytes);
+    Buffer buffer = inner_->allocate(bytes);
+    pinned_.emplace_back(buffer.data(), buffer.data() + bytes);
+    return buffer;
   }
   /// Zeroed, and never given out twice: a test is short.
   Buffer allocate(std::size_t bytes) override {
@@ -72,6 +74,7 @@ class RemoteDevice final : public Device {
     return {data, bytes, [](std::byte*) {}};
   }
   void copy(void* to, const void* from, std::size_t bytes) override {
+    if (bytes > 0 && !(runs_asynchronously(to) && runs_asynchronously(from))) ++pageable_copies;
     enqueue([=, this] { inner_->copy(to, from, bytes); });
   }
   void zero(void* to, std::size_t bytes) override {
@@ -119,12 +122,16 @@ class RemoteDevice final : public Device {
 
   bool records() const override { return true; }
   void begin_recording() override {
-    recording_ = std::make_unique<RemoteRecording>();
+    recording_ = std::make_unique<RemoteRecording>(recordings);
     loose_ = false;
   }
   std::unique_ptr<Recording> end_recording() override {
     if (loose_) fail("recorded work that no event follows");
     return std::move(recording_);
+  }
+  void cancel_recording() noexcept override {
+    recording_.reset();
+    loose_ = false;
   }
   void replay(Recording& recording) override {
     ++replays;
@@ -149,6 +156,8 @@ class RemoteDevice final : public Device {
   }
 
   int replays = 0;
+  int recordings = 0;       // not released yet
+  int pageable_copies = 0;  // from or to host memory that allocate_pinned() did not return
   static constexpr std::size_t kReserved = std::size_t{1} << 30;
   std::size_t most_bytes = kReserved;  // less: it runs out of memory
 
@@ -157,6 +166,11 @@ class RemoteDevice final : public Device {
     int issued = 0, reached = 0;  // how often it was recorded, and which of these was reached
   };
   struct RemoteRecording final : Recording {
+    explicit RemoteRecording(int& alive) : count(alive) { ++count; }
+    ~RemoteRecording() override { --count; }
+    RemoteRecording(const RemoteRecording&) = delete;
+    RemoteRecording& operator=(const RemoteRecording&) = delete;
+    int& count;
     std::vector<std::function<void()>> calls;
   };
   struct Item {
@@ -186,6 +200,12 @@ class RemoteDevice final : public Device {
   [[noreturn]] static void fail(const char* what) {
     std::fprintf(stderr, "remote device: %s\n", what);
     std::abort();
+  }
+  bool runs_asynchronously(const void* address) const {
+    const auto* at = static_cast<const std::byte*>(address);
+    return (at >= memory_ && at < memory_ + kReserved) ||
+           std::any_of(pinned_.begin(), pinned_.end(),
+                       [at](const auto& range) { return at >= range.first && at < range.second; });
   }
   static RemoteEvent& as_remote(Event& event) { return static_cast<RemoteEvent&>(event); }
   void refuse_while_recording(const char* what) {
@@ -237,6 +257,7 @@ class RemoteDevice final : public Device {
   std::mt19937 random_;
   std::byte* memory_ = nullptr;
   std::size_t used_ = 0;
+  std::vector<std::pair<const std::byte*, const std::byte*>> pinned_;  // those that were freed, too
   std::array<std::deque<Item>, kQueues> queues_;
   Queue current_ = Queue::compute;
   StepState state_;

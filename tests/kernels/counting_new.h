@@ -1,5 +1,5 @@
 // Replaces the program's operator new by one that can count. Included by exactly one source file of
-// a test program. Calls that oneDNN makes for itself are left out.
+// a test program. Calls that oneDNN, CUDA and its libraries make for themselves are left out.
 #pragma once
 
 #include <dlfcn.h>
@@ -15,12 +15,18 @@ namespace {
 std::atomic<bool> counting{false};
 std::atomic<int> allocations{0};
 
+bool is_of_a_library(const void* caller) {
+  Dl_info info{};
+  if (dladdr(caller, &info) == 0 || info.dli_fname == nullptr) return false;
+  const std::string_view file = info.dli_fname;
+  for (const char* library : {"libdnnl", "libcuda.", "libcudnn", "libcublas", "libnccl", "libnv"})
+    if (file.find(library) != std::string_view::npos) return true;
+  return false;
+}
+
 void* counted_allocation(std::size_t bytes, const void* caller) noexcept {
   if (counting.load(std::memory_order_relaxed)) {
-    Dl_info info{};
-    const bool known = dladdr(caller, &info) != 0 && info.dli_fname != nullptr;
-    if (!known || std::string_view(info.dli_fname).find("libdnnl") == std::string_view::npos)
-      allocations.fetch_add(1, std::memory_order_relaxed);
+    if (!is_of_a_library(caller)) allocations.fetch_add(1, std::memory_order_relaxed);
   }
   return std::malloc(bytes > 0 ? bytes : 1);
 }

@@ -84,7 +84,7 @@ TEST_F(RunLogTest, ResumingCutsBackToTheCheckpoint) {
   RunLog log(nullptr);
   start_.first_step = 4;
   log.on_start(start_);
-  log.on_resume({4, "checkpoints/step-4"});
+  log.on_resume({4, "checkpoints/step-4", ""});
   log.on_step(step(5, 50.0));
   log.on_end({});
   std::vector<std::string> kinds;
@@ -92,6 +92,7 @@ TEST_F(RunLogTest, ResumingCutsBackToTheCheckpoint) {
   EXPECT_EQ(kinds, (std::vector<std::string>{"start", "step", "step", "step", "step", "start",
                                              "resume", "step", "end"}));
   EXPECT_EQ(events()[7]["loss"].get<double>(), 50.0);
+  EXPECT_FALSE(events()[6].contains("note"));
 }
 
 TEST_F(RunLogTest, ConsolePrintsPlainLinesOrABar) {

@@ -32,17 +32,18 @@ LoaderOptions small_options(std::size_t samples) {
   return options;
 }
 
-/// A batch with its own copy of the images.
+/// A batch with its own copy of the arrays.
 struct Copy {
   Batch batch;
   std::vector<float> images;
+  std::vector<std::int32_t> labels;
+  std::vector<std::uint32_t> sample_ids;
   bool operator==(const Copy& other) const {
     return batch.step == other.batch.step && batch.epoch == other.batch.epoch &&
            batch.last_of_epoch == other.batch.last_of_epoch &&
            batch.global_samples == other.batch.global_samples &&
-           batch.replica_samples == other.batch.replica_samples &&
-           batch.labels == other.batch.labels && batch.sample_ids == other.batch.sample_ids &&
-           images == other.images;
+           batch.replica_samples == other.batch.replica_samples && labels == other.labels &&
+           sample_ids == other.sample_ids && images == other.images;
   }
 };
 
@@ -54,8 +55,13 @@ std::vector<Copy> take_all(const Dataset& dataset, const std::vector<std::uint32
     const Batch& batch = loader.next();
     EXPECT_EQ(reinterpret_cast<std::uintptr_t>(batch.images) % 64, 0u);
     const std::size_t values = batch.labels.size() * dataset.train.image_size();
-    copies.push_back({batch, {batch.images, batch.images + values}});
+    copies.push_back({batch,
+                      {batch.images, batch.images + values},
+                      {batch.labels.begin(), batch.labels.end()},
+                      {batch.sample_ids.begin(), batch.sample_ids.end()}});
     copies.back().batch.images = nullptr;
+    copies.back().batch.labels = {};
+    copies.back().batch.sample_ids = {};
   }
   return copies;
 }
@@ -78,8 +84,8 @@ std::vector<Copy> take_on_ranks(const Dataset& dataset, const std::vector<std::u
     }
     for (std::size_t i = 0; i < part.size(); ++i) {
       append(whole[i].batch.replica_samples, part[i].batch.replica_samples);
-      append(whole[i].batch.labels, part[i].batch.labels);
-      append(whole[i].batch.sample_ids, part[i].batch.sample_ids);
+      append(whole[i].labels, part[i].labels);
+      append(whole[i].sample_ids, part[i].sample_ids);
       append(whole[i].images, part[i].images);
     }
   }
@@ -116,14 +122,14 @@ TEST(Loader, DealsTheEpochsOrderAndTheRightPixels) {
       ASSERT_EQ(batch.replica_samples[replica], used);
       const float* image = copy.images.data() + slot * image_size;
       if (used == 0) {
-        EXPECT_EQ(batch.labels[slot], 0);
-        EXPECT_EQ(batch.sample_ids[slot], 0u);
+        EXPECT_EQ(copy.labels[slot], 0);
+        EXPECT_EQ(copy.sample_ids[slot], 0u);
         EXPECT_EQ(std::vector<float>(image, image + image_size), std::vector<float>(image_size));
         continue;
       }
       const std::uint32_t id = order[static_cast<std::size_t>(step_in_epoch) * 24 + slot];
-      EXPECT_EQ(batch.sample_ids[slot], id);
-      EXPECT_EQ(batch.labels[slot], dataset.train.labels[id]);
+      EXPECT_EQ(copy.sample_ids[slot], id);
+      EXPECT_EQ(copy.labels[slot], dataset.train.labels[id]);
       make_image(dataset.train, id, {options.augment, options.seed, batch.epoch, &table},
                  expected.data());
       ASSERT_EQ(std::vector<float>(image, image + image_size), expected);
@@ -141,8 +147,8 @@ TEST(Loader, PartialReplicaHasItsTailZeroed) {
   for (const Copy& copy : take_all(dataset, split_samples(10, 0, 1).train, options)) {
     if (copy.batch.step % 2 == 0) continue;
     EXPECT_EQ(copy.batch.replica_samples, (std::vector<int>{2, 0}));
-    EXPECT_EQ(copy.batch.sample_ids, (std::vector<std::uint32_t>{8, 9, 0, 0, 0, 0, 0, 0}));
-    EXPECT_EQ(copy.batch.labels, (std::vector<std::int32_t>{8, 9, 0, 0, 0, 0, 0, 0}));
+    EXPECT_EQ(copy.sample_ids, (std::vector<std::uint32_t>{8, 9, 0, 0, 0, 0, 0, 0}));
+    EXPECT_EQ(copy.labels, (std::vector<std::int32_t>{8, 9, 0, 0, 0, 0, 0, 0}));
     const auto tail = copy.images.begin() + 2 * 90;
     EXPECT_EQ(std::count(tail, copy.images.end(), 0.0f), 6 * 90);
     EXPECT_LT(std::count(copy.images.begin(), tail, 0.0f), 2 * 90);

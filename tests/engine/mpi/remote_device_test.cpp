@@ -1,6 +1,7 @@
 // Reductions between ranks from and to a device whose memory the host cannot touch.
 #include <gtest/gtest.h>
 
+#include "engine/program/queued_reduction.h"
 #include "tests/comm/mpi/world.h"
 #include "tests/engine/emulated_gpu.h"
 #include "tests/engine/program/program_fixture.h"
@@ -25,6 +26,33 @@ TEST(RemoteDevice, ReducesWithTheSameBits) {
       EXPECT_EQ(here.run(), there.run());
       EXPECT_EQ(here.gradients, there.gradients);
     }
+}
+
+// On some numbers of ranks a group lies within one rank; forced, it communicates like the others.
+TEST(RemoteDevice, ForcedGroupsReduceOnTheDevice) {
+  RemoteDevice device(make_cpu_device());
+  QueuedCommunicator queued(world(), device);
+  const StatisticsGroups groups(queued, {8, world().size()}, 2, true);
+  for (const LocalGroup& group : groups.groups()) {
+    EXPECT_EQ(group.comm->size(), static_cast<int>(group.blocks.size()));
+    QueuedReductionOptions options;
+    options.blocks = group.blocks;
+    options.count = options.stride = 3;
+    options.forced = true;
+    const auto sum = make_queued_reduction<double>(device, *group.comm, options, nullptr);
+    EXPECT_GT(sum->bytes_sent(), 0u);
+    std::vector<double> leaves, result(3);
+    for (int r = group.local.begin; r < group.local.end; ++r)
+      leaves.insert(leaves.end(), 3, 1.0 + r);
+    const Buffer there = device.allocate(leaves.size() * sizeof(double)),
+                 total = device.allocate(result.size() * sizeof(double));
+    device.copy(there.data(), leaves.data(), there.bytes());
+    sum->start({there.data(), 3 * sizeof(double), total.data()});
+    sum->wait();
+    device.copy(result.data(), total.data(), total.bytes());
+    device.synchronize();
+    EXPECT_EQ(result, std::vector<double>(3, 3.0 + 2.0 * group.members.begin));
+  }
 }
 
 /// The mean loss and the gradients of two steps on our CUDA kernels, of which the second is

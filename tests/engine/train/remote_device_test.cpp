@@ -7,15 +7,18 @@
 #include <atomic>
 #include <filesystem>
 #include <fstream>
+#include <sstream>
+
+#include <nlohmann/json.hpp>
 
 #include "base/error.h"
 #include "comm/communicator.h"
 #include "engine/config/load.h"
-#include "engine/program/flight_hook.h"
 #include "engine/train/trainer.h"
+#include "monitoring/console.h"
+#include "monitoring/run_log.h"
 #include "tests/engine/data/test_images.h"
 #include "tests/engine/emulated_gpu.h"
-#include "tests/engine/program/program_fixture.h"
 #include "tests/engine/remote_device.h"
 #include "tests/temporary_folder.h"
 
@@ -33,7 +36,8 @@ class RemoteTraining : public ::testing::Test {
   EndEvent train(const std::string& name, On on, const std::string& settings,
                  const TrainerOptions& options = {}) {
     const LoadedExperiment loaded = parse_experiment_text(
-        "run_dir: " + (folder_ / name).string() + "\n" + settings +
+        "run_dir: " + (folder_ / name).string() + "\ndevice: " + (on == On::cpu ? "cpu" : "cuda") +
+            "\n" + settings +
             "replicas: 4\nbatch_per_replica: 2\nmodel: {architecture: resnet8, dropout: 0.2}\n"
             "data: {" +
             data_ + "}\ndrop_last: false\n",
@@ -60,7 +64,16 @@ class RemoteTraining : public ::testing::Test {
     RemoteDevice remote(std::move(device));
     const EndEvent end = run(remote);
     replays_ = remote.replays;
+    pageable_copies_ = remote.pageable_copies;
     return end;
+  }
+
+  /// The lines of the run log of `name`.
+  std::vector<nlohmann::json> events(const std::string& name) {
+    std::vector<nlohmann::json> lines;
+    std::ifstream in(folder_ / name / "metrics.jsonl");
+    for (std::string line; std::getline(in, line);) lines.push_back(nlohmann::json::parse(line));
+    return lines;
   }
 
   /// The tensors that `name` ended with.
@@ -82,6 +95,7 @@ class RemoteTraining : public ::testing::Test {
       "crop_padding: 2, synthetic: {classes: 5, height: 8, width: 8, channels: 1, "
       "train_samples: 44, test_samples: 20}";
   int replays_ = 0;             // of the last run, of recorded steps
+  int pageable_copies_ = 0;     // of the last run on a remote device
   std::uint64_t launches_ = 0;  // of the last run on the emulated GPU
 };
 
@@ -130,6 +144,20 @@ TEST_F(RemoteTraining, ImagesOnDiskEndWithTheBitsOfTheCpu) {
   EXPECT_EQ(here.test_loss, there.test_loss);
   ASSERT_GT(tensors("here", 6).size(), 300'000u);
   EXPECT_EQ(tensors("here", 6), tensors("there", 6));
+}
+
+// A copy from memory that is not pinned makes the host wait for the device.
+TEST_F(RemoteTraining, CopiesOfStepsAreFromPinnedMemory) {
+  const std::string common =
+      "norm: syncbn\nevaluation: {every_epochs: 0}\ncheckpoint: {every_epochs: 0}\n";
+  std::vector<int> copies;
+  for (const int steps : {7, 13}) {  // both end after the first epoch, with its smaller last batch
+    train("run" + std::to_string(steps), On::remote,
+          "steps: " + std::to_string(steps) + "\n" + common);
+    copies.push_back(pageable_copies_);
+  }
+  EXPECT_GT(copies[0], 0);  // the evaluation at the end, checkpoints
+  EXPECT_EQ(copies[0], copies[1]);
 }
 
 TEST_F(RemoteTraining, ResumesOnTheOtherKindOfDevice) {
@@ -209,78 +237,6 @@ TEST_F(RemoteTraining, DivergesInTheSameStepWithTheSameWords) {
   EXPECT_EQ(words[0], words[1]);
 }
 
-/// Two ranks of which the other one never takes part.
-class AloneOfTwo final : public Communicator {
- public:
-  explicit AloneOfTwo(RemoteDevice& device) : device_(device) {}
-  int rank() const override { return 0; }
-  int size() const override { return 2; }
-  std::string description() const override { return "alone of two"; }
-  std::unique_ptr<Communicator> subgroup(Interval) override {
-    return std::make_unique<AloneOfTwo>(device_);
-  }
-  std::unique_ptr<Request> make_request() override { return std::make_unique<Request>(); }
-  bool test(Request&) override { return false; }
-  void poll() override {
-    if (failed) throw PeerLostError("the communicator has failed");
-  }
-  std::vector<std::string> all_gather_text(const std::string& text) override {
-    return {text, text};
-  }
-  [[noreturn]] void abort(int exit_code) override { std::_Exit(exit_code); }
-  void give_up() override { given_up = true; }
-  bool failed = false, given_up = false;
-
- private:
-  void do_all_gather(Request&, const void*, void*, std::span<const int>, DataType) override {
-    device_.hang();
-  }
-  void do_all_to_all(Request&, const void*, std::span<const int>, void*, std::span<const int>,
-                     DataType) override {
-    device_.hang();
-  }
-  void do_all_reduce(Request&, const void*, void*, int, DataType, Combine) override {
-    device_.hang();
-  }
-  RemoteDevice& device_;
-};
-
-TEST(QueuedSteps, ALostPeerEndsThemWithTheNameOfTheReduction) {
-  auto device = std::make_unique<RemoteDevice>(make_cpu_device());
-  AloneOfTwo comm(*device);
-  Workbench bench(
-      "replicas: 2\nbatch_per_replica: 2\nsteps: 1\nnorm: syncbn\n"
-      "model: {architecture: resnet8}\n",
-      {8, 8, 1}, 5, {}, &comm, std::move(device));
-  FlightRecorder recorder;
-  FlightHook flight(recorder, *bench.executor);
-  bench.executor->add_hook(flight);
-  Optimizer optimizer(bench.graph, bench.executor->program(), bench.loaded.experiment.optimizer,
-                      *bench.device);
-  Steps steps(*bench.device, optimizer, bench.memory, bench.executor->queued(), true);
-  bench.memory.parameters.push();
-  const BatchView batch{bench.images.data(), bench.labels.data(), bench.ids.data()};
-  const auto ended_with = [&](double deadline) -> std::string {
-    try {
-      steps.finish(deadline);
-    } catch (const PeerLostError& error) {
-      return error.what();
-    }
-    return "";
-  };
-  steps.start(*bench.executor, bench.state, batch);
-  EXPECT_THAT(ended_with(0.2),
-              ::testing::AllOf(::testing::HasSubstr("step 1 is not done on the device after 0 s"),
-                               ::testing::HasSubstr("in the reduction of ")));
-  // The watchdog's record says that this rank waits there.
-  const std::vector<FlightEvent> events = recorder.last();
-  EXPECT_EQ(events.back().kind, FlightKind::wait);
-  EXPECT_THAT(events.back().name, ::testing::HasSubstr("reduction of "));
-  EXPECT_TRUE(comm.given_up);  // or freeing the device's memory would wait for the peer
-  comm.failed = true;
-  EXPECT_EQ(ended_with(60.0), "the communicator has failed");
-}
-
 // The order of additions inside our CUDA kernels is not the CPU's: equal to rounding.
 TEST_F(RemoteTraining, LossesOnTheEmulatedGpuAreTheCpus) {
   for (const char* norm : {"syncbn", "gn",
@@ -339,14 +295,55 @@ TEST_F(RemoteTraining, ACheckpointGoesFromTheCpuToTheEmulatedGpuAndBack) {
   TrainerOptions options;
   options.observers = {&whole};
   train("whole", On::cpu, "steps: 9\n" + settings, options);
-  options.observers = {&crossed};
   options.resume = "auto";
-  train("crossed", On::cpu, "steps: 3\n" + settings, options);
-  train("crossed", On::emulated, "steps: 6\n" + settings, options);
-  train("crossed", On::cpu, "steps: 9\n" + settings, options);
+  std::ostringstream console_text;
+  const auto part = [&](On on, const std::string& steps) {
+    RunLog log(nullptr);
+    Console console(console_text);
+    options.observers = {&crossed, &log, &console};
+    train("crossed", on, steps + settings, options);
+  };
+  part(On::cpu, "steps: 2\n");
+  part(On::cpu, "steps: 3\n");
+  part(On::emulated, "steps: 6\n");
+  part(On::cpu, "steps: 9\n");
   EXPECT_EQ(whole.steps, crossed.steps);
   for (std::size_t i = 0; i < whole.losses.size(); ++i)
     EXPECT_NEAR(whole.losses[i], crossed.losses[i], 1e-3 * whole.losses[i]) << i;
+  // What the run log and the console say.
+  std::vector<std::string> notes;
+  for (const nlohmann::json& event : events("crossed"))
+    if (event["event"] == "resume") notes.push_back(event.value("note", ""));
+  const std::vector<std::string> expected = {
+      "", "device: cpu until step 3, cuda from there on; the bits follow the device",
+      "device: cuda until step 6, cpu from there on; the bits follow the device"};
+  EXPECT_EQ(notes, expected);
+  for (const std::string& note : {expected[1], expected[2]})
+    EXPECT_THAT(console_text.str(), ::testing::HasSubstr("\n  " + note + "\n"));
+}
+
+TEST_F(RemoteTraining, OnlyTheDeviceMayChangeOnTheWayToIt) {
+  const std::string settings = "optimizer: {lr: 0.01}\n";
+  train("run", On::cpu, "steps: 2\nnorm: syncbn\n" + settings);
+  TrainerOptions resume;
+  resume.resume = "auto";
+  const std::string with_syncbn = "steps: 4\nnorm: syncbn\n" + settings;
+  for (const auto& [changed, said] : std::vector<std::pair<std::string, std::string>>{
+           {with_syncbn + "precision: bf16\n", "precision: f32, but now it is bf16"},
+           {with_syncbn + "reduction: fastest\n", "reduction: reproducible, but now it is fastest"},
+           {with_syncbn + "seed: 2\n", "seed: 1, but now it is 2"},
+           {"steps: 4\nnorm: bn\n" + settings, "norm.synced_replicas: all, but now it is 1"}}) {
+    SCOPED_TRACE(changed);
+    try {
+      train("run", On::emulated, changed, resume);
+      ADD_FAILURE() << "not refused";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.exit_code(), ExitCode::bad_checkpoint);
+      EXPECT_THAT(error.what(), ::testing::HasSubstr("was trained with " + said));
+    }
+  }
+  // allow_shared_gpu is of the machine, as the device is.
+  train("run", On::emulated, with_syncbn + "allow_shared_gpu: true\n", resume);
 }
 
 // A recorded step must see this step's state, not that of the step it was recorded in: with another

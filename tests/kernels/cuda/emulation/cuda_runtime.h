@@ -59,6 +59,11 @@ void set_order(Order order);
 /// Launches since the program began.
 std::uint64_t launches();
 
+/// Allocations of device and pinned memory since the program began.
+std::uint64_t device_allocations();
+/// The size of the emulated device's memory, which holds as much as the host's does.
+inline constexpr std::size_t kDeviceBytes = std::size_t{1} << 40;
+
 template <class T>
 T exchanged(T value, unsigned from) {
   static_assert(sizeof(T) <= 8 && std::is_trivially_copyable_v<T>);

@@ -9,7 +9,7 @@ namespace syncnorm::cuda {
 namespace {
 
 struct NoLibraries final : Libraries {
-  std::string versions() const override { return "no libraries"; }
+  std::string versions() const override { return library_versions(); }
 };
 
 KernelPtr refuse(const char* what) {
@@ -17,6 +17,8 @@ KernelPtr refuse(const char* what) {
 }
 
 }  // namespace
+
+std::string library_versions() { return "no libraries"; }
 
 std::unique_ptr<Libraries> make_libraries(cudaStream_t) { return std::make_unique<NoLibraries>(); }
 

@@ -2,6 +2,9 @@
 // finished. While a stream is recorded, what is called on it is kept and not run; as on a device, a
 // stream joins by waiting for an event of one that is recorded, must be waited for before the end,
 // and nothing may allocate or wait meanwhile.
+#include <malloc.h>
+
+#include <atomic>
 #include <cstdlib>
 #include <set>
 #include <utility>
@@ -34,9 +37,14 @@ struct Capture {
 };
 Capture capture;
 
+std::atomic<std::uint64_t> allocations{0};
+std::atomic<std::size_t> used{0};  // bytes of device and pinned memory
+
 }  // namespace
 
 namespace syncnorm::emulation {
+
+std::uint64_t device_allocations() { return allocations; }
 
 bool is_recorded(cudaStream_t stream) { return stream != nullptr && stream->recorded; }
 
@@ -82,15 +90,20 @@ cudaError_t cudaRuntimeGetVersion(int* version) {
   return cudaSuccess;
 }
 cudaError_t cudaMemGetInfo(std::size_t* available, std::size_t* total) {
-  *available = *total = 0;
+  *total = syncnorm::emulation::kDeviceBytes;
+  *available = *total - used;
   return cudaSuccess;
 }
 cudaError_t cudaMalloc(void** pointer, std::size_t bytes) {
   if (capture.origin != nullptr) return cudaErrorStreamCaptureUnsupported;
   // Not rounded up, so that the address sanitizer sees the first byte behind it.
-  return posix_memalign(pointer, 256, bytes) == 0 ? cudaSuccess : cudaErrorMemoryAllocation;
+  if (posix_memalign(pointer, 256, bytes) != 0) return cudaErrorMemoryAllocation;
+  ++allocations;
+  used += malloc_usable_size(*pointer);
+  return cudaSuccess;
 }
 cudaError_t cudaFree(void* pointer) {
+  used -= malloc_usable_size(pointer);
   std::free(pointer);
   return cudaSuccess;
 }
