@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cassert>
 #include <cstddef>
 
 #include <fmt/format.h>
@@ -25,6 +26,7 @@ class DeviceInput final : public BatchInput {
   DeviceInput(Device& device, const Program& program, int replicas)
       : device_(device),
         samples_(replicas * program.options.batch_per_replica),
+        image_storage_(program.image_storage),
         images_(reserve(program, Space::image, replicas)),
         labels_(reserve(program, Space::label, replicas)),
         sample_ids_(reserve(program, Space::sample_id, replicas)) {}
@@ -34,12 +36,14 @@ class DeviceInput final : public BatchInput {
     const auto copy = [&]<class T>(const T*& values, Buffer& buffer) {
       if (values == nullptr || buffer.bytes() == 0) return;
       device_.copy(buffer.data(), values, buffer.bytes());
-      values = buffer.as<T>().data();
+      values = reinterpret_cast<const T*>(buffer.data());
     };
-    if (batch.pixels != nullptr)
+    if (batch.pixels != nullptr) {
       there.images = take_stored(batch);
-    else
+    } else {
+      assert(image_storage_ == Storage::f32);
       copy(there.images, images_);
+    }
     copy(there.labels, labels_);
     copy(there.sample_ids, sample_ids_);
     return there;
@@ -48,6 +52,7 @@ class DeviceInput final : public BatchInput {
   void make_images(const MakeImages& shape, std::span<const float> table) override {
     MakeImages op = shape;
     op.samples = samples_;
+    op.storage = image_storage_;
     make_images_ = device_.compile(op);
     table_ = device_.allocate(table.size_bytes());
     device_.copy(table_.data(), table.data(), table.size_bytes());
@@ -86,7 +91,7 @@ class DeviceInput final : public BatchInput {
   }
 
   /// Copies the stored images on a queue of its own, concurrently with the previous step.
-  const float* take_stored(const BatchView& batch) {
+  const void* take_stored(const BatchView& batch) {
     Arrival& arrival = arrivals_[next_arrival_++ % arrivals_.size()];
     const Queue before = device_.use_queue(Queue::input);
     device_.run_after(*arrival.taken);
@@ -98,14 +103,15 @@ class DeviceInput final : public BatchInput {
     make_images_->run(pointer_list<MakeImages>({.stored = arrival.pixels.as<std::uint8_t>().data(),
                                                 .maps = arrival.maps.as<ImageMap>().data(),
                                                 .table = table_.as<float>().data(),
-                                                .images = images_.as<float>().data()}),
+                                                .images = images_.data()}),
                       {});
     device_.record(*arrival.taken);
-    return images_.as<float>().data();
+    return images_.data();
   }
 
   Device& device_;
   const int samples_;
+  const Storage image_storage_;
   Buffer images_, labels_, sample_ids_;
   std::array<Arrival, 2> arrivals_;
   std::size_t next_arrival_ = 0;

@@ -50,7 +50,8 @@ Storage Emission::storage(int v) const {
   const bool logits =
       v == last.output &&
       std::holds_alternative<LinearLayer>(graph.layers[static_cast<std::size_t>(last.layer)].kind);
-  return v == 0 || logits ? Storage::f32 : program.options.storage;
+  if (v == 0) return program.image_storage;
+  return logits ? Storage::f32 : program.options.storage;
 }
 
 int Emission::value_in(int v, Storage wanted) {

@@ -1,4 +1,6 @@
 // The forward pass: one function per kind of layer emits its instructions.
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "engine/program/norm/norm.h"
@@ -15,9 +17,7 @@ class Forward {
     e_.value.assign(e_.graph.layers.size(), -1);
     e_.converted.assign(e_.graph.layers.size(), -1);
     e_.saved.resize(e_.units.size());
-    const std::size_t images =
-        static_cast<std::size_t>(e_.shape(0).size()) * static_cast<std::size_t>(e_.samples());
-    e_.value[0] = e_.add_tensor("image", images * sizeof(float), Per::replica, Space::image);
+    add_images();
     for (std::size_t i = 0; i < e_.units.size(); ++i) {
       const Unit& unit = e_.units[i];
       saved_ = &e_.saved[i];
@@ -27,6 +27,17 @@ class Forward {
   }
 
  private:
+  void add_images() {
+    const bool read_in_f32 = std::any_of(e_.units.begin(), e_.units.end(), [&](const Unit& unit) {
+      return unit.input == 0 && std::holds_alternative<LinearLayer>(e_.layer(unit.layer).kind);
+    });
+    if (options_.stored_images && !read_in_f32) e_.program.image_storage = options_.storage;
+    e_.value[0] = e_.add_values("image", 0, e_.program.image_storage);
+    Tensor& images = e_.program.tensors.back();
+    images.per = Per::replica;
+    images.space = Space::image;
+  }
+
   bool training() const { return options_.mode == ProgramMode::training; }
 
   int pack(const Unit& unit, bool for_dgrad) {

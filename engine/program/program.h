@@ -100,8 +100,10 @@ struct ProgramOptions {
   // Reduce everything through the communicator, on one rank too, and the statistics of a single
   // replica as SyncBN's. For devices with their own memory; to measure the cost.
   bool force_reductions = false;
-  // Storage of activations and their gradients. Images, inputs of linear layers and logits are f32.
+  // Storage of activations and their gradients. Inputs of linear layers and logits are f32, and so
+  // are images but for Program::image_storage.
   Storage storage = Storage::f32;
+  bool stored_images = false;  // the device makes the images (BatchInput::make_images)
   std::size_t first_bucket_bytes = std::size_t{1} << 20;
   std::size_t bucket_bytes = std::size_t{25} << 20;
 
@@ -124,6 +126,9 @@ struct Program {
   std::size_t running_floats = 0;  // per set
   std::size_t packed_bytes = 0;
   std::vector<WeightBlock> weight_blocks;  // Device::channels_last_weights(); else empty
+  // Of the batch's images: f32, or that of activations where the device makes the images and
+  // nothing reads them in f32.
+  Storage image_storage = Storage::f32;
   int loss_reduction = -1;
   int loss_tensor = -1;  // f64 [4] per replica: Σ loss, correct, votes to stop, unused
   int logits_tensor = -1;

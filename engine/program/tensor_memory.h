@@ -32,7 +32,7 @@ struct Memory {
 /// Pointers to the batch of this rank's replicas, laid out [local replicas][batch_per_replica]...,
 /// in host memory, valid during a run.
 struct BatchView {
-  const float* images = nullptr;
+  const void* images = nullptr;  // f32; as kernels read it, in Program::image_storage
   const std::int32_t* labels = nullptr;
   const std::uint32_t* sample_ids = nullptr;
   // Replaces images after BatchInput::make_images() on a device with its own memory.

@@ -100,6 +100,7 @@ void Setup::build_programs() {
   agree(comm, [&] {
     ProgramOptions of_whole = program_options(experiment);
     of_whole.force_reductions = options.force_reductions;
+    of_whole.stored_images = !device.host_memory();  // see prepare()
     with_locations(loaded, [&] { whole = compile_program(graph, device, of_whole); });
     const std::int64_t last = length.steps_per_epoch - 1;
     const std::int64_t samples = batching.batch_samples(last);

@@ -4,10 +4,11 @@
 #include "kernels/pointwise_math.h"
 
 namespace syncnorm::cpu {
+namespace {
 
-template <>
-KernelPtr compile(Context&, const MakeImages& op) {
-  return make_kernel<MakeImages>([op](const auto& a, const StepState&) {
+template <class S>
+KernelPtr make_images(const MakeImages& op) {
+  return make_kernel<MakeImages, S>([op](const auto& a, const StepState&) {
     const auto* stored = a.stored;
     const auto* maps = a.maps;
     const auto* table = a.table;
@@ -17,8 +18,15 @@ KernelPtr compile(Context&, const MakeImages& op) {
       for (int y = 0; y < op.height; ++y)
         for (int x = 0; x < op.width; ++x)
           for (int c = 0; c < op.channels; ++c)
-            *out++ = image_value(op, maps[n], stored, table, y, x, c);
+            write(*out++, image_value(op, maps[n], stored, table, y, x, c));
   });
+}
+
+}  // namespace
+
+template <>
+KernelPtr compile(Context&, const MakeImages& op) {
+  return with_storage(op.storage, [&]<class S>() { return make_images<S>(op); });
 }
 
 }  // namespace syncnorm::cpu

@@ -181,11 +181,12 @@ struct ImageMap {
   std::int32_t used = 0;
 };
 
-/// stored u8 and images f32 [samples, height, width, channels], maps [samples]; table f32
+/// stored u8 and images [samples, height, width, channels], maps [samples]; table f32
 /// [channels, 256] maps each byte to its value.
 struct MakeImages {
   int samples = 1;
   int height = 1, width = 1, channels = 1;
+  Storage storage = Storage::f32;  // of the images
 
   static constexpr const char* kName = "make images";
   template <class Visit>
@@ -199,7 +200,7 @@ struct MakeImages {
     In<As, std::uint8_t> stored;
     In<As, ImageMap> maps;
     In<As, float> table;
-    Out<As, float> images;
+    Out<As, Stored> images;
   };
 };
 

@@ -106,7 +106,8 @@ TEST_F(RemoteTraining, EndsWithTheBitsOfTheCpu) {
   int number = 0;
   for (const std::string& settings :
        {common + "norm: syncbn\n", common + "norm: bn\n" + adam, common + "norm: none\n",
-        common + "norm: {kind: batch, synced_replicas: 2, precise_samples: 24}\n"}) {
+        common + "norm: {kind: batch, synced_replicas: 2, precise_samples: 24}\n",
+        common + "norm: syncbn\nprecision: bf16_emulated\n"}) {
     SCOPED_TRACE(settings);
     const std::string name = std::to_string(number++);
     const EndEvent here = train("here" + name, On::cpu, settings);
