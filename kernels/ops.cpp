@@ -51,6 +51,9 @@ const char* value_text(DeviationPart part) {
   return "?";
 }
 
+const char* value_text(NormActivation activation) {
+  return activation == NormActivation::threshold ? "threshold" : "swish";
+}
 const char* value_text(PointwiseFunction function) {
   return function == PointwiseFunction::tanh ? "tanh" : "erf";
 }
@@ -86,7 +89,7 @@ consteval bool all_fields_listed(const std::variant<Ops...>*) {
 static_assert(all_fields_listed(static_cast<const Op*>(nullptr)),
               "a field that fields() leaves out: two operations would share one kernel");
 static_assert(lists_all_fields<ConvShape>() && lists_all_fields<PoolShape>() &&
-              lists_all_fields<Renormalization>());
+              lists_all_fields<ActivatedNormShape>() && lists_all_fields<Renormalization>());
 
 }  // namespace
 

@@ -16,7 +16,9 @@
 #include <string>
 #include <variant>
 
+#include "kernels/ops/activated_norm.h"
 #include "kernels/ops/batch_norm.h"
+#include "kernels/ops/channel_norm.h"
 #include "kernels/ops/conv.h"
 #include "kernels/ops/group_norm.h"
 #include "kernels/ops/linear.h"
@@ -31,10 +33,11 @@ using Op =
                  LinearWgrad, WeightNormalize, WeightNormalizeBackward, PoolForward, PoolBackward,
                  BatchMoments, BatchFinalize, BatchDeviation, BatchFinalizeDeviation, Accumulate,
                  BatchFromRunning, BatchNormalize, BatchGradientSums, BatchInputGradient,
-                 GroupNormForward, GroupNormBackward, PointwiseNormForward, PointwiseNormBackward,
-                 ActivationForward, ActivationBackward, Add, Dropout, NormNoise, ToChannelsFirst,
-                 Convert, SoftmaxCrossEntropy, SgdUpdate, AdamUpdate, SumOfSquares, GradientFactor,
-                 TreeFold, MakeImages>;
+                 GroupNormForward, GroupNormBackward, ChannelNormForward, ChannelNormBackward,
+                 PointwiseNormForward, PointwiseNormBackward, ActivatedNormForward,
+                 ActivatedNormBackward, ActivationForward, ActivationBackward, Add, Dropout,
+                 NormNoise, ToChannelsFirst, Convert, SoftmaxCrossEntropy, SgdUpdate, AdamUpdate,
+                 SumOfSquares, GradientFactor, TreeFold, MakeImages>;
 
 /// The largest number of operands of any operation.
 template <class>

@@ -143,6 +143,9 @@ struct ModelConfig {
   DropoutKind dropout_kind = DropoutKind::plain;
 };
 
+/// The values that layer norm normalizes together: all of a sample, or the channels of a pixel.
+enum class LayerNormOver { sample, channels };
+
 struct NormConfig {
   NormKind kind = NormKind::batch;
   int synced_replicas = 0;  // 0: all; 1: per-device BN; k: groups of k. Resolved by the loader: ≥ 1
@@ -151,6 +154,8 @@ struct NormConfig {
   int groups = 8;
   int channels_per_group = 0;  // > 0: instead of groups
   FrozenParts frozen = FrozenParts::both;
+  LayerNormOver over = LayerNormOver::sample;  // layer
+  bool tlu = false;                            // frn: with thresholds in place of activations
   bool affine = true;
   Deviation deviation = Deviation::l2;  // batch: the deviation by which it divides
   bool l1_correction = true;            // deviation l1: times √(π/2)
@@ -187,6 +192,11 @@ struct NormConfig {
         break;
     }
     return channels;
+  }
+  /// Returns true if the norm contains an activation, so that none may follow it directly.
+  bool has_activation() const {
+    const InnerActivation inner = traits().activation;
+    return inner == InnerActivation::swish || (inner == InnerActivation::threshold && tlu);
   }
   /// Returns true for norms with statistics over the batch, which replicas may share.
   bool over_batch() const { return traits().statistics == StatisticsOver::batch; }

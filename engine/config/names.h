@@ -25,9 +25,12 @@ inline constexpr Choice<Precision> kPrecisions[] = {{"f32", Precision::f32},
 inline constexpr Choice<ReductionMode> kReductionModes[] = {
     {"reproducible", ReductionMode::reproducible}, {"fastest", ReductionMode::fastest}};
 inline constexpr Choice<NormKind> kNormKinds[] = {
-    {"none", NormKind::none},   {"batch", NormKind::batch},       {"group", NormKind::group},
-    {"layer", NormKind::layer}, {"instance", NormKind::instance}, {"rms", NormKind::rms},
-    {"dyt", NormKind::dyt},     {"derf", NormKind::derf},         {"frozen", NormKind::frozen}};
+    {"none", NormKind::none},   {"batch", NormKind::batch},           {"group", NormKind::group},
+    {"layer", NormKind::layer}, {"instance", NormKind::instance},     {"rms", NormKind::rms},
+    {"frn", NormKind::frn},     {"evonorm_s0", NormKind::evonorm_s0}, {"dyt", NormKind::dyt},
+    {"derf", NormKind::derf},   {"frozen", NormKind::frozen}};
+inline constexpr Choice<LayerNormOver> kLayerNormOvers[] = {{"sample", LayerNormOver::sample},
+                                                            {"channels", LayerNormOver::channels}};
 inline constexpr Choice<WeightsKind> kWeightsKinds[] = {
     {"plain", WeightsKind::plain},
     {"normalized", WeightsKind::normalized},
@@ -104,6 +107,7 @@ constexpr std::span<const Choice<Precision>> choices(Precision) { return kPrecis
 constexpr std::span<const Choice<ReductionMode>> choices(ReductionMode) { return kReductionModes; }
 constexpr std::span<const Choice<NormKind>> choices(NormKind) { return kNormKinds; }
 constexpr std::span<const Choice<Deviation>> choices(Deviation) { return kDeviations; }
+constexpr std::span<const Choice<LayerNormOver>> choices(LayerNormOver) { return kLayerNormOvers; }
 constexpr std::span<const Choice<WeightsKind>> choices(WeightsKind) { return kWeightsKinds; }
 constexpr std::span<const Choice<FrozenParts>> choices(FrozenParts) { return kFrozenParts; }
 constexpr std::span<const Choice<NormPosition>> choices(NormPosition) { return kNormPositions; }

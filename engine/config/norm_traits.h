@@ -4,7 +4,19 @@
 
 namespace syncnorm {
 
-enum class NormKind { none, batch, group, layer, instance, rms, dyt, derf, frozen };
+enum class NormKind {
+  none,
+  batch,
+  group,
+  layer,
+  instance,
+  rms,
+  frn,
+  evonorm_s0,
+  dyt,
+  derf,
+  frozen,
+};
 
 /// What kind: frozen does not train.
 enum class FrozenParts { both, statistics, affine };
@@ -33,6 +45,10 @@ enum class ChannelGroups { one, configured, each };
 /// The numbers that a layer learns besides γ and β, whatever norm.affine says.
 enum class LayerScalars { none, alpha, alpha_and_shift };
 
+/// The activation that a norm contains; it takes the place of one directly behind the norm. A
+/// threshold is there with norm.tlu only.
+enum class InnerActivation { none, threshold, swish };
+
 struct NormTraits {
   Answer<bool> layer;  // there is a layer at all
   Answer<StatisticsOver> statistics;
@@ -43,6 +59,7 @@ struct NormTraits {
   Answer<bool> trains_affine;  // γ and β are trained (with norm.affine)
   Answer<bool> one_value;      // is defined for a single value per channel
   Answer<LayerScalars> scalars;
+  Answer<InnerActivation> activation;
 };
 
 constexpr NormTraits traits_of(NormKind kind) {
@@ -56,7 +73,8 @@ constexpr NormTraits traits_of(NormKind kind) {
               .groups = ChannelGroups::one,
               .trains_affine = false,
               .one_value = true,
-              .scalars = LayerScalars::none};
+              .scalars = LayerScalars::none,
+              .activation = InnerActivation::none};
     case NormKind::batch:
       return {.layer = true,
               .statistics = StatisticsOver::batch,
@@ -66,7 +84,8 @@ constexpr NormTraits traits_of(NormKind kind) {
               .groups = ChannelGroups::each,
               .trains_affine = true,
               .one_value = false,
-              .scalars = LayerScalars::none};
+              .scalars = LayerScalars::none,
+              .activation = InnerActivation::none};
     case NormKind::group:
       return {.layer = true,
               .statistics = StatisticsOver::sample,
@@ -76,7 +95,8 @@ constexpr NormTraits traits_of(NormKind kind) {
               .groups = ChannelGroups::configured,
               .trains_affine = true,
               .one_value = true,
-              .scalars = LayerScalars::none};
+              .scalars = LayerScalars::none,
+              .activation = InnerActivation::none};
     case NormKind::layer:
       return {.layer = true,
               .statistics = StatisticsOver::sample,
@@ -86,7 +106,8 @@ constexpr NormTraits traits_of(NormKind kind) {
               .groups = ChannelGroups::one,
               .trains_affine = true,
               .one_value = true,
-              .scalars = LayerScalars::none};
+              .scalars = LayerScalars::none,
+              .activation = InnerActivation::none};
     case NormKind::instance:
       return {.layer = true,
               .statistics = StatisticsOver::sample,
@@ -96,7 +117,8 @@ constexpr NormTraits traits_of(NormKind kind) {
               .groups = ChannelGroups::each,
               .trains_affine = true,
               .one_value = true,
-              .scalars = LayerScalars::none};
+              .scalars = LayerScalars::none,
+              .activation = InnerActivation::none};
     case NormKind::rms:
       return {.layer = true,
               .statistics = StatisticsOver::sample,
@@ -106,7 +128,30 @@ constexpr NormTraits traits_of(NormKind kind) {
               .groups = ChannelGroups::one,
               .trains_affine = true,
               .one_value = true,
-              .scalars = LayerScalars::none};
+              .scalars = LayerScalars::none,
+              .activation = InnerActivation::none};
+    case NormKind::frn:
+      return {.layer = true,
+              .statistics = StatisticsOver::sample,
+              .subtracts_mean = false,
+              .has_beta = true,
+              .absorbs_activation = true,
+              .groups = ChannelGroups::each,
+              .trains_affine = true,
+              .one_value = true,
+              .scalars = LayerScalars::none,
+              .activation = InnerActivation::threshold};
+    case NormKind::evonorm_s0:
+      return {.layer = true,
+              .statistics = StatisticsOver::sample,
+              .subtracts_mean = false,
+              .has_beta = true,
+              .absorbs_activation = true,
+              .groups = ChannelGroups::configured,
+              .trains_affine = true,
+              .one_value = true,
+              .scalars = LayerScalars::none,
+              .activation = InnerActivation::swish};
     case NormKind::dyt:
       return {.layer = true,
               .statistics = StatisticsOver::nothing,
@@ -116,7 +161,8 @@ constexpr NormTraits traits_of(NormKind kind) {
               .groups = ChannelGroups::one,
               .trains_affine = true,
               .one_value = true,
-              .scalars = LayerScalars::alpha};
+              .scalars = LayerScalars::alpha,
+              .activation = InnerActivation::none};
     case NormKind::derf:
       return {.layer = true,
               .statistics = StatisticsOver::nothing,
@@ -126,7 +172,8 @@ constexpr NormTraits traits_of(NormKind kind) {
               .groups = ChannelGroups::one,
               .trains_affine = true,
               .one_value = true,
-              .scalars = LayerScalars::alpha_and_shift};
+              .scalars = LayerScalars::alpha_and_shift,
+              .activation = InnerActivation::none};
     case NormKind::frozen:
       return {.layer = true,
               .statistics = StatisticsOver::running,
@@ -136,7 +183,8 @@ constexpr NormTraits traits_of(NormKind kind) {
               .groups = ChannelGroups::each,
               .trains_affine = false,
               .one_value = true,
-              .scalars = LayerScalars::none};
+              .scalars = LayerScalars::none,
+              .activation = InnerActivation::none};
   }
   __builtin_unreachable();
 }

@@ -100,7 +100,7 @@ Rows model_rows() {
 SchemaKey groups_key() {
   SchemaKey key = integer_key(
       "norm.groups", [](auto& e) -> auto& { return e.norm.groups; }, between(1, kWidestLayer),
-      "group: groups of channels; must divide every layer's channels");
+      "group, evonorm_s0: groups of channels; must divide every layer's channels");
   key.print = [print = key.print](const Draft& draft) {
     return draft.experiment.norm.channels_per_group > 0 ? std::string() : print(draft);
   };
@@ -115,7 +115,7 @@ Rows norm_rows() {
       synced_replicas_key(),
       number_key(
           "norm.eps", [](auto& e) -> auto& { return e.norm.eps; }, kPositive,
-          "added to the variance (rms: to the mean square)"),
+          "added to the variance (rms, frn: to the mean square); frn: 1e-6 where it is not given"),
       number_key(
           "norm.momentum", [](auto& e) -> auto& { return e.norm.momentum; }, kUpToOne,
           "batch: weight of the new batch in the running statistics"),
@@ -123,14 +123,24 @@ Rows norm_rows() {
       optional_integer_key(
           "norm.channels_per_group", [](auto& e) -> auto& { return e.norm.channels_per_group; },
           between(1, kWidestLayer),
-          "group: channels of a group, instead of groups; must divide every layer's channels"),
+          "group, evonorm_s0: channels of a group, instead of groups; must divide every layer's "
+          "channels"),
       choice_key(
           "norm.frozen", [](auto& e) -> auto& { return e.norm.frozen; },
           "frozen: what stays as it was loaded; statistics: γ and β are trained; affine: γ and β "
           "stay, statistics are the batch's, as with kind: batch"),
       switch_key(
+          "norm.tlu", [](auto& e) -> auto& { return e.norm.tlu; },
+          "frn: end with max(y, τ), whose thresholds τ are learned, in place of the activation "
+          "behind the norm"),
+      choice_key(
+          "norm.over", [](auto& e) -> auto& { return e.norm.over; },
+          "layer: the values that share a mean and deviation; sample: all of a sample; channels: "
+          "those of a pixel, as in ConvNeXt"),
+      switch_key(
           "norm.affine", [](auto& e) -> auto& { return e.norm.affine; },
-          "learn γ and β per channel; rms: γ alone; dyt, derf: their scalars are learned anyway"),
+          "learn γ and β per channel; rms: γ alone; dyt, derf, frn, evonorm_s0: their other "
+          "parameters are learned anyway"),
       choice_key(
           "norm.deviation", [](auto& e) -> auto& { return e.norm.deviation; },
           "batch: the deviation that divides; l2: standard deviation; l1: mean absolute deviation; "

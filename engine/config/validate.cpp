@@ -135,21 +135,35 @@ void check_optimizer(const Draft& draft, Problems& problems) {
   }
 }
 
+/// Singh & Krishnan 2020 have an eps of their own.
+void resolve_norm(Draft& draft) {
+  NormConfig& norm = draft.experiment.norm;
+  if (norm.kind == NormKind::frn && !draft.origins.contains("norm.eps")) norm.eps = 1e-6;
+}
+
 void check_norm(const Draft& draft, Problems& problems) {
   const NormConfig& norm = draft.experiment.norm;
   if (norm.noise && !norm.traits().layer && all_good(draft, {"norm.kind", "norm.noise"}))
     problems.add(latest(draft, {"norm.kind", "norm.noise"}), "norm.noise",
                  "stands behind a normalization, and kind: none has none; give another kind, or "
                  "leave noise out");
-  const auto needs_kind = [&](const char* key, NormKind kind) {
-    if (norm.kind != kind && layer_of(draft, key) >= std::max(0, layer_of(draft, "norm.kind")) &&
+  const auto unread = [&](const char* key, const char* hint) {
+    if (layer_of(draft, key) >= std::max(0, layer_of(draft, "norm.kind")) &&
         all_good(draft, {"norm.kind", key}))
-      problems.add(draft.origins.at(key).position, key,
-                   fmt::format("only kind: {} reads it; set `norm.kind: {}`, or leave it out",
-                               name_of(kind), name_of(kind)));
+      problems.add(draft.origins.at(key).position, key, hint);
   };
-  if (norm.frozen != FrozenParts::both) needs_kind("norm.frozen", NormKind::frozen);
-  needs_kind("norm.channels_per_group", NormKind::group);
+  if (norm.frozen != FrozenParts::both && norm.kind != NormKind::frozen)
+    unread("norm.frozen", "only kind: frozen reads it; set `norm.kind: frozen`, or leave it out");
+  if (norm.traits().groups != ChannelGroups::configured)
+    unread("norm.channels_per_group",
+           "only kind: group and evonorm_s0 read it; set one of them, or leave it out");
+  if (norm.over == LayerNormOver::channels && norm.kind != NormKind::layer &&
+      all_good(draft, {"norm.kind", "norm.over"}))
+    problems.add(latest(draft, {"norm.kind", "norm.over"}), "norm.over",
+                 "channels is for layer norm; give `kind: layer`, or leave over out");
+  if (norm.tlu && norm.kind != NormKind::frn && all_good(draft, {"norm.kind", "norm.tlu"}))
+    problems.add(latest(draft, {"norm.kind", "norm.tlu"}), "norm.tlu",
+                 "is the activation of FRN; give `kind: frn`, or leave tlu out");
   if (!norm.over_batch() || norm.deviation == Deviation::l2) return;
   const auto needs_l2 = [&](const char* key, bool wanted) {
     if (wanted && all_good(draft, {"norm.kind", "norm.deviation", key}))
@@ -241,6 +255,7 @@ void check_probes(const Draft& draft, Problems& problems) {
 void resolve(Draft& draft, Problems& problems) {
   resolve_replicas(draft, problems);
   check_synced_replicas(draft, problems);
+  resolve_norm(draft);
   check_norm(draft, problems);
   check_schedule(draft, problems);
   check_optimizer(draft, problems);

@@ -98,6 +98,10 @@ int GraphBuilder::add(const std::string& name, LayerKind kind, int input) {
     if (layer.name == name)
       throw InputError(ConfigKey{"model"},
                        fmt::format("layer '{}': the name is used twice; names must differ", name));
+  const bool of_norm =
+      std::holds_alternative<NormLayer>(graph_.layers[static_cast<std::size_t>(input)].kind);
+  if (std::holds_alternative<ActivationLayer>(kind) && of_norm && norm_.has_activation())
+    return input;
   const Shape out = std::visit(InferShape{name, shape(input)}, kind);
   graph_.layers.push_back({name, kind, {input}, out});
   add_parameters(last());
@@ -167,6 +171,11 @@ void GraphBuilder::add_parameters(int index) {
     const LayerScalars scalars = norm_.traits().scalars;
     if (scalars != LayerScalars::none) push(".alpha", {1}, ParameterRole::alpha, 1, 1);
     if (scalars == LayerScalars::alpha_and_shift) push(".shift", {1}, ParameterRole::shift, 1, 1);
+    if (norm_.kind == NormKind::frn && shape(index).pixels() == 1)
+      push(".eps", {1}, ParameterRole::epsilon, 1, 1);
+    if (norm_.has_activation())
+      push(norm_.kind == NormKind::frn ? ".tau" : ".v", {channels},
+           norm_.kind == NormKind::frn ? ParameterRole::threshold : ParameterRole::slope, 1, 1);
     if (norm_.affine) {
       push(".weight", {channels}, ParameterRole::gamma, 1, 1);
       if (norm_.traits().has_beta) push(".bias", {channels}, ParameterRole::beta, 1, 1);

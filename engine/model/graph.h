@@ -58,7 +58,18 @@ struct Layer {
   Shape shape;  // of the output
 };
 
-enum class ParameterRole { weight, gain, bias, gamma, beta, alpha, shift };
+enum class ParameterRole {
+  weight,
+  gain,
+  bias,
+  gamma,
+  beta,
+  alpha,
+  shift,
+  threshold,
+  slope,
+  epsilon
+};
 
 /// A tensor of parameters, with name and shape as in PyTorch. With normalized weights, the role
 /// `weight` is v of torch.nn.utils.weight_norm, and `gain` its g.
@@ -89,7 +100,8 @@ class GraphBuilder {
  public:
   GraphBuilder(Shape input, const NormConfig& norm);
 
-  /// Adds a layer that reads `input` (default: the last layer) and returns its index.
+  /// Adds a layer that reads `input` (default: the last layer) and returns its index. An activation
+  /// of a norm that contains its own is not added; the norm's index is returned.
   int add(const std::string& name, LayerKind kind, int input = -1);
   int add_sum(const std::string& name, int a, int b);
 

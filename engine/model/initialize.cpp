@@ -63,9 +63,16 @@ void initialize_parameter(const Graph& graph, int index, const ModelConfig& conf
     case ParameterRole::alpha:  // Zhu et al. 2025 and Chen et al. 2025
       std::fill(values.begin(), values.end(), 0.5f);
       break;
+    case ParameterRole::epsilon:  // Singh & Krishnan 2020
+      std::fill(values.begin(), values.end(), 1e-4f);
+      break;
+    case ParameterRole::slope:  // the code of Liu et al. 2020
+      std::fill(values.begin(), values.end(), 1.0f);
+      break;
     case ParameterRole::bias:
     case ParameterRole::beta:
     case ParameterRole::shift:
+    case ParameterRole::threshold:  // Singh & Krishnan 2020
       std::fill(values.begin(), values.end(), 0.0f);
       break;
   }

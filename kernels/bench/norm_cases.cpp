@@ -3,7 +3,8 @@
 // Passes are the reads and writes of a tensor that a kernel needs when nothing stays in a cache.
 // The forward pass reads x twice and writes y, and reads the residual if there is one. The backward
 // pass reads dy and x twice and writes dx; after a residual add it also reads the other gradient
-// and y, and writes the masked gradient, which is the residual's gradient, too.
+// and y, and writes the masked gradient, which is the residual's gradient, too. Norms without
+// statistics, or with a pixel's alone, read every tensor once.
 #include "kernels/bench/norm_cases.h"
 
 #include <numeric>
@@ -32,12 +33,21 @@ NormCases::NormCases(Device& device, const NormShape& shape)
   mean_ = vector(samples * 2 * channels, 0.0f);
   inv_std_ = vector(samples * channels, 1.0f);
   for (Buffer* buffer : {&gamma_, &beta_, &dgamma_, &dbeta_}) *buffer = vector(channels, 0.5f);
+  scalars_ = vector(2, 0.0f);
+  dslope_ = vector(channels, 0.0f);
   sums_ = device.allocate((2 * channels + 1) * sizeof(double));
   gradient_sums_ = device.allocate(2 * channels * sizeof(double));
   add_batch();
   add_group("group", std::gcd(shape.channels, 8), true);
   add_group("layer", 1, true);
+  add_group("instance", shape.channels, true);
   add_group("rms", 1, false);
+  add_channels();
+  add_pointwise("dyt", PointwiseFunction::tanh);
+  add_pointwise("derf", PointwiseFunction::erf);
+  add_activated("frn", NormActivation::threshold, shape.channels);
+  add_activated("evonorm_s0", NormActivation::swish, std::gcd(shape.channels, 8));
+  add_frozen();
   // Runs every case once to fill the inputs of others: statistics, masks, oneDNN's workspaces.
   for (const NormCase& one : cases_) {
     one.run();
@@ -222,6 +232,131 @@ void NormCases::add_group(const std::string& name, int groups, bool centered) {
               .dgamma = floats(dgamma_),
               .dbeta = dbeta,
               .g = nullptr}));
+  }
+}
+
+void NormCases::add_channels() {
+  const int samples = shape_.samples, pixels = shape_.pixels(), channels = shape_.channels;
+  const auto floats = [](const Buffer& buffer) { return buffer.as<float>().data(); };
+  for (const bool relu : {false, true}) {
+    const char* suffix = relu ? ", relu" : "";
+    add(std::string("layer over channels forward") + suffix, 2,
+        call(ChannelNormForward{samples, pixels, channels, 1e-5, relu}, {.x = x_.data(),
+                                                                         .gamma = floats(gamma_),
+                                                                         .beta = floats(beta_),
+                                                                         .residual = nullptr,
+                                                                         .y = y_.data()}));
+    add(std::string("layer over channels backward") + suffix, 3,
+        call(ChannelNormBackward{samples, pixels, channels, 1e-5, relu}, {.dy = dy_.data(),
+                                                                          .dy2 = nullptr,
+                                                                          .x = x_.data(),
+                                                                          .gamma = floats(gamma_),
+                                                                          .beta = floats(beta_),
+                                                                          .y = nullptr,
+                                                                          .dx = dx_.data(),
+                                                                          .dgamma = floats(dgamma_),
+                                                                          .dbeta = floats(dbeta_),
+                                                                          .g = nullptr}));
+  }
+}
+
+void NormCases::add_pointwise(const std::string& name, PointwiseFunction function) {
+  const int samples = shape_.samples, pixels = shape_.pixels(), channels = shape_.channels;
+  const auto floats = [](const Buffer& buffer) { return buffer.as<float>().data(); };
+  float* const shift = function == PointwiseFunction::erf ? floats(beta_) : nullptr;
+  float* const scalars = floats(scalars_);
+  float* const dshift = function == PointwiseFunction::erf ? scalars + 1 : nullptr;
+  for (const bool relu : {false, true}) {
+    const char* suffix = relu ? ", relu" : "";
+    add(name + " forward" + suffix, 2,
+        call(PointwiseNormForward{samples, pixels, channels, function, relu},
+             {.x = x_.data(),
+              .alpha = floats(gamma_),
+              .shift = shift,
+              .gamma = floats(gamma_),
+              .beta = floats(beta_),
+              .residual = nullptr,
+              .y = y_.data()}));
+    add(name + " backward" + suffix, 3,
+        call(PointwiseNormBackward{samples, pixels, channels, function, relu},
+             {.dy = dy_.data(),
+              .dy2 = nullptr,
+              .x = x_.data(),
+              .alpha = floats(gamma_),
+              .shift = shift,
+              .gamma = floats(gamma_),
+              .beta = floats(beta_),
+              .y = nullptr,
+              .dx = dx_.data(),
+              .dalpha = scalars,
+              .dshift = dshift,
+              .dgamma = floats(dgamma_),
+              .dbeta = floats(dbeta_),
+              .g = nullptr}));
+  }
+}
+
+void NormCases::add_activated(const std::string& name, NormActivation activation, int groups) {
+  const auto floats = [](const Buffer& buffer) { return buffer.as<float>().data(); };
+  const ActivatedNormShape shape{shape_.pixels(), shape_.channels, groups, 1e-5, activation, false};
+  add(name + " forward", 3,
+      call(ActivatedNormForward{shape_.samples, shape}, {.x = x_.data(),
+                                                         .gamma = floats(gamma_),
+                                                         .beta = floats(beta_),
+                                                         .slope = floats(gamma_),
+                                                         .epsilon = nullptr,
+                                                         .residual = nullptr,
+                                                         .y = y_.data(),
+                                                         .mean = floats(mean_),
+                                                         .inv_std = floats(inv_std_)}));
+  add(name + " backward", 5,
+      call(ActivatedNormBackward{shape_.samples, shape}, {.dy = dy_.data(),
+                                                          .dy2 = nullptr,
+                                                          .x = x_.data(),
+                                                          .mean = floats(mean_),
+                                                          .inv_std = floats(inv_std_),
+                                                          .gamma = floats(gamma_),
+                                                          .beta = floats(beta_),
+                                                          .slope = floats(gamma_),
+                                                          .epsilon = nullptr,
+                                                          .y = nullptr,
+                                                          .dx = dx_.data(),
+                                                          .dgamma = floats(dgamma_),
+                                                          .dbeta = floats(dbeta_),
+                                                          .dslope = floats(dslope_),
+                                                          .depsilon = nullptr,
+                                                          .g = nullptr}));
+}
+
+void NormCases::add_frozen() {
+  const int samples = shape_.samples, pixels = shape_.pixels(), channels = shape_.channels;
+  const auto floats = [](const Buffer& buffer) { return buffer.as<float>().data(); };
+  for (const bool relu : {false, true}) {
+    const char* suffix = relu ? ", relu" : "";
+    add(std::string("frozen forward") + suffix, 2,
+        call(BatchNormalize{samples, pixels, channels, relu}, {.x = x_.data(),
+                                                               .mean = floats(mean_),
+                                                               .inv_std = floats(inv_std_),
+                                                               .gamma = floats(gamma_),
+                                                               .beta = floats(beta_),
+                                                               .residual = nullptr,
+                                                               .correction = nullptr,
+                                                               .y = y_.data()}));
+    // The ReLU's mask is computed from x.
+    add(std::string("frozen backward") + suffix, relu ? 3 : 2,
+        call(BatchInputGradient{samples, pixels, channels, relu, Deviation::l2, 1.0, true},
+             {.g = dy_.data(),
+              .x = x_.data(),
+              .mean = floats(mean_),
+              .inv_std = floats(inv_std_),
+              .gamma = floats(gamma_),
+              .beta = floats(beta_),
+              .gradient_sums = gradient_sums_.as<double>().data(),
+              .sums = nullptr,
+              .correction = nullptr,
+              .deviation = nullptr,
+              .maxima = nullptr,
+              .dx = dx_.data()}));
   }
 }
 

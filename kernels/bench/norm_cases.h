@@ -45,12 +45,17 @@ class NormCases {
   void add(const std::string& name, int passes, Call run, Call onednn = {});
   void add_batch();
   void add_group(const std::string& name, int groups, bool centered);
+  void add_channels();
+  void add_pointwise(const std::string& name, PointwiseFunction function);
+  void add_activated(const std::string& name, NormActivation activation, int groups);
+  void add_frozen();
 
   Device& device_;
   NormShape shape_;
   unsigned seed_ = 1;
   Buffer x_, residual_, y_, dy_, dy2_, dx_, g_;
   Buffer mean_, inv_std_, gamma_, beta_, dgamma_, dbeta_;  // mean and inv_std per sample
+  Buffer scalars_, dslope_;  // gradients of α and the shift, and of τ or v
   Buffer sums_, gradient_sums_;
   std::optional<OneDnnNorm> onednn_, onednn_relu_;  // on the CPU in f32
   std::vector<NormCase> cases_;

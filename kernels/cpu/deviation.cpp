@@ -13,10 +13,6 @@
 namespace syncnorm::cpu {
 namespace {
 
-std::size_t rows_of(int samples, int pixels) {
-  return static_cast<std::size_t>(samples) * static_cast<std::size_t>(pixels);
-}
-
 Direction direction_of(Deviation kind) {
   switch (kind) {
     case Deviation::l2:
@@ -48,7 +44,7 @@ class BatchInputGradientBody {
       set_frozen_lines();
     else
       set_lines(vectors, {a.gradient_sums, a.sums[0], a.deviation, a.maxima});
-    const std::size_t rows = rows_of(op_.samples, op_.pixels);
+    const std::size_t rows = rows_of(op_);
     loops_.input_gradient({a.g, a.x, a.dx, vectors.mean, affine_.scale.data(), affine_.shift.data(),
                            lines_.a.data(), lines_.b.data(), lines_.d.data(), rows, op_.channels,
                            op_.relu, direction_of(op_.deviation), rest, largest_.data(),
@@ -90,7 +86,7 @@ KernelPtr make_deviation(Context& context, const BatchDeviation& op) {
                                     largest.data(),
                                     totals,
                                     pair ? totals + op.channels : nullptr,
-                                    rows_of(op.samples, op.pixels),
+                                    rows_of(op),
                                     op.channels};
         (maxima ? loops.count_largest
                 : (pair ? loops.absolute_deviation : loops.largest_deviation))(loop);

@@ -12,6 +12,8 @@
 #include <string>
 
 #include "kernels/bfloat16.h"
+#include "kernels/ops/activated_norm.h"
+#include "kernels/ops/pointwise_norm.h"
 
 namespace syncnorm::cpu {
 
@@ -89,6 +91,119 @@ struct DeviationArgs {
   int channels;
 };
 
+/// Every row normalized by its own mean and deviation: y = γ·(x − mean)/√(variance + eps) + β
+/// [+ residual] [then max(·, 0)]; gamma and beta are [channels].
+template <class S>
+struct RowNormArgs {
+  const S* x;
+  const S* residual;  // or null
+  S* y;
+  const float* gamma;
+  const float* beta;
+  std::size_t rows;
+  int channels;
+  float eps;
+  bool relu;
+};
+
+/// Its gradients, with g as in GradientSumsArgs: sum_g = Σg and sum_gx = Σg·x̂ per channel, f64.
+template <class S>
+struct RowNormGradientArgs {
+  const S* dy;
+  const S* dy2;  // or null
+  const S* x;
+  const S* y;  // or null
+  S* dx;
+  S* g;  // or null, when g is not kept
+  const float* gamma;
+  const float* beta;
+  double* sum_g;
+  double* sum_gx;
+  float* scratch;  // [10, channels]
+  std::size_t rows;
+  int channels;
+  float eps;
+  bool relu;
+};
+
+/// y = γ·f(alpha·x + shift) + β [+ residual] [then max(·, 0)]; gamma and beta are [channels].
+template <class S>
+struct PointwiseNormArgs {
+  const S* x;
+  const S* residual;  // or null
+  S* y;
+  float alpha, shift;
+  const float* gamma;
+  const float* beta;
+  std::size_t rows;
+  int channels;
+  PointwiseFunction function;
+  bool relu;
+};
+
+/// dx = alpha·γ·d, and tables [rows, channels] of what the other gradients sum: g as in
+/// GradientSumsArgs, f(z), d = g·f'(z) and x, where z = alpha·x + shift.
+template <class S>
+struct PointwiseNormGradientArgs {
+  const S* dy;
+  const S* dy2;  // or null
+  const S* x;
+  const S* y;  // or null
+  S* dx;
+  S* g;  // or null, when g is not kept
+  float alpha, shift;
+  const float* gamma;
+  const float* beta;
+  float *table_g, *table_f, *table_d, *table_x;
+  std::size_t rows;
+  int channels;
+  PointwiseFunction function;
+  bool relu;
+};
+
+/// See ActivatedNormForward: scale is γ·k, and slope may be null for a threshold. Vectors are
+/// [channels].
+template <class S>
+struct ActivatedNormArgs {
+  const S* x;
+  const S* residual;  // or null
+  S* y;
+  const float* scale;
+  const float* beta;
+  const float* slope;
+  std::size_t rows;
+  int channels;
+  NormActivation activation;
+  bool relu;
+};
+
+/// Its gradients in two passes, with g as in GradientSumsArgs. The first sums, per channel, f64:
+/// threshold: g and g·x where y > τ, and g elsewhere; swish, with u = x·σ(v·x): g, g·u and g·∂u/∂v.
+/// The second computes dx = a·g·w + b·(x − mean) + d, where w is 1 where y > τ and else 0, or
+/// ∂u/∂x.
+template <class S>
+struct ActivatedNormGradientArgs {
+  const S* dy;
+  const S* dy2;  // or null
+  const S* x;
+  const S* y;  // or null
+  S* g;        // or null, when g is not kept
+  const float* scale;
+  const float* beta;
+  const float* slope;
+  std::size_t rows;
+  int channels;
+  NormActivation activation;
+  bool relu;
+  double* sums = nullptr;    // [3, channels]: added to
+  float* scratch = nullptr;  // [3, channels]
+  S* dx = nullptr;
+  const float* mean = nullptr;
+  const float* a = nullptr;
+  const float* b = nullptr;
+  const float* d = nullptr;
+};
+
 template <class S>
 struct StorageLoops {
   /// Mean and M2 = Σ(x − mean)² of each column, in f64. Blocks of rows are summed in f32 about a
@@ -100,6 +215,13 @@ struct StorageLoops {
   void (*absolute_deviation)(const DeviationArgs<S>&);
   void (*largest_deviation)(const DeviationArgs<S>&);
   void (*count_largest)(const DeviationArgs<S>&);
+  void (*row_norm)(const RowNormArgs<S>&);
+  void (*row_norm_gradient)(const RowNormGradientArgs<S>&);
+  void (*pointwise_norm)(const PointwiseNormArgs<S>&);
+  void (*pointwise_norm_gradient)(const PointwiseNormGradientArgs<S>&);
+  void (*activated_norm)(const ActivatedNormArgs<S>&);
+  void (*activated_norm_sums)(const ActivatedNormGradientArgs<S>&);
+  void (*activated_norm_gradient)(const ActivatedNormGradientArgs<S>&);
   void (*relu)(const S* x, S* y, std::size_t count);
   void (*relu_backward)(const S* dy, const S* y, S* dx, std::size_t count);
   void (*add)(const S* a, const S* b, S* y, std::size_t count);

@@ -2,7 +2,10 @@
 // exactly three files, each compiled for its own instruction set (see vectors.h).
 #pragma once
 
+#include "kernels/cpu/loops_activated.h"
+#include "kernels/cpu/loops_functions.h"
 #include "kernels/cpu/loops_norm.h"
+#include "kernels/cpu/loops_rows.h"
 
 namespace syncnorm::cpu {
 namespace {
@@ -77,9 +80,22 @@ struct Conversions {
 
 template <int L, class S>
 constexpr StorageLoops<S> make_storage_loops() {
-  return {Moments<L, S>::run,       Normalize<L, S>::run,       GradientSums<L, S>::run,
-          InputGradient<L, S>::run, Deviations<L, S>::absolute, Deviations<L, S>::largest,
-          Deviations<L, S>::count,  Pointwise<L, S>::relu,      Pointwise<L, S>::relu_backward,
+  return {Moments<L, S>::run,
+          Normalize<L, S>::run,
+          GradientSums<L, S>::run,
+          InputGradient<L, S>::run,
+          Deviations<L, S>::absolute,
+          Deviations<L, S>::largest,
+          Deviations<L, S>::count,
+          RowNorm<L, S>::run,
+          RowNormGradient<L, S>::run,
+          PointwiseNorm<L, S>::run,
+          PointwiseNorm<L, S>::gradient,
+          ActivatedNorm<L, S>::run,
+          ActivatedNormGradient<L, S>::sums,
+          ActivatedNormGradient<L, S>::input,
+          Pointwise<L, S>::relu,
+          Pointwise<L, S>::relu_backward,
           Pointwise<L, S>::add};
 }
 

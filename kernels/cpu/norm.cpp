@@ -5,21 +5,17 @@
 #include <vector>
 
 #include "kernels/cpu/context.h"
+#include "kernels/cpu/group_statistics.h"
 #include "kernels/cpu/norm_lines.h"
 #include "kernels/norm_math.h"
 
 namespace syncnorm::cpu {
 namespace {
 
-std::size_t rows_of(int samples, int pixels) {
-  return static_cast<std::size_t>(samples) * static_cast<std::size_t>(pixels);
-}
-
 /// Returns true when the activations of a norm operation are too large for the caches.
 template <class NormOp>
 bool is_large(const NormOp& op) {
-  return past_caches(rows_of(op.samples, op.pixels) * static_cast<std::size_t>(op.channels),
-                     op.storage);
+  return past_caches(rows_of(op) * static_cast<std::size_t>(op.channels), op.storage);
 }
 
 template <class S>
@@ -28,7 +24,7 @@ KernelPtr make_moments(Context& context, const BatchMoments& op) {
   std::vector<double> mean(static_cast<std::size_t>(op.channels)), m2(mean.size());
   return make_kernel<BatchMoments, S>(
       [op, &loops, mean, m2](const auto& a, const StepState&) mutable {
-        const std::size_t rows = rows_of(op.samples, op.pixels);
+        const std::size_t rows = rows_of(op);
         loops.moments(a.x, rows, op.channels, mean.data(), m2.data());
         auto* sums = a.sums;
         const std::size_t channels = mean.size();
@@ -83,7 +79,7 @@ KernelPtr make_normalize(Context& context, const BatchNormalize& op) {
       [op, &loops, affine = Affine(op.channels)](const auto& a, const StepState&) mutable {
         affine.set(norm_vectors(a));
         loops.normalize({a.x, a.residual, a.y, a.mean, affine.scale.data(), affine.shift.data(),
-                         rows_of(op.samples, op.pixels), op.channels, op.relu, is_large(op)});
+                         rows_of(op), op.channels, op.relu, is_large(op)});
       });
 }
 
@@ -95,8 +91,8 @@ KernelPtr make_gradient_sums(Context& context, const BatchGradientSums& op) {
         affine.set(norm_vectors(a));
         double* sums = a.sums;
         loops.gradient_sums({a.dy, a.dy2, a.x, a.y, a.g, a.mean, affine.scale.data(),
-                             affine.shift.data(), sums, sums + op.channels,
-                             rows_of(op.samples, op.pixels), op.channels, op.relu, is_large(op)});
+                             affine.shift.data(), sums, sums + op.channels, rows_of(op),
+                             op.channels, op.relu, is_large(op)});
         for (int c = 0; c < op.channels; ++c) {
           double& gx = sums[op.channels + c];
           gx = gradient_sum_of_normalized(sums[c], gx, a.mean[op.channels + c], a.inv_std[c]);
@@ -122,29 +118,6 @@ KernelPtr compile(Context& context, const BatchGradientSums& op) {
 
 namespace {
 
-/// Computes mean and inverse deviation of every group of one sample, repeated for each of its
-/// channels.
-void group_statistics(const GroupNormForward& op, const double* mean, const double* m2,
-                      float* mean_out, float* inv_std_out) {
-  const int width = op.channels / op.groups;
-  const double count = static_cast<double>(op.pixels) * width;
-  for (int first = 0; first < op.channels; first += width) {
-    double group_mean = 0.0;
-    for (int c = first; c < first + width; ++c) group_mean += mean[c];
-    group_mean = op.centered ? group_mean / width : 0.0;
-    double group_m2 = 0.0;
-    for (int c = first; c < first + width; ++c) {
-      const double delta = mean[c] - group_mean;
-      group_m2 += m2[c] + op.pixels * delta * delta;
-    }
-    const double inv_std = inverse_std(group_m2 / count, op.eps);
-    for (int c = first; c < first + width; ++c) {
-      split_mean(group_mean, mean_out[c], mean_out[op.channels + c]);
-      inv_std_out[c] = static_cast<float>(inv_std);
-    }
-  }
-}
-
 template <class S>
 KernelPtr make_group_norm(Context& context, const GroupNormForward& op) {
   const auto& loops = context.loops.of<S>();
@@ -158,7 +131,8 @@ KernelPtr make_group_norm(Context& context, const GroupNormForward& op) {
       float* sample_mean = a.mean + n * 2 * mean.size();
       float* inv_std = a.inv_std + n * mean.size();
       loops.moments(x, rows, op.channels, mean.data(), m2.data());
-      group_statistics(op, mean.data(), m2.data(), sample_mean, inv_std);
+      group_statistics(op.pixels, op.channels, op.groups, op.centered, op.eps, mean.data(),
+                       m2.data(), sample_mean, inv_std);
       affine.set({sample_mean, inv_std, a.gamma, a.beta});
       loops.normalize({x, a.residual != nullptr ? a.residual + n * stride : nullptr,
                        a.y + n * stride, sample_mean, affine.scale.data(), affine.shift.data(),

@@ -11,6 +11,24 @@ namespace syncnorm::cpu {
 
 using syncnorm::NormVectors;
 
+/// The rows of the matrix [rows, channels] that a norm reads.
+template <class NormOp>
+std::size_t rows_of(const NormOp& op) {
+  return static_cast<std::size_t>(op.samples) * static_cast<std::size_t>(op.pixels);
+}
+
+/// γ and β for loops that always read both: ones and zeros stand for absent vectors.
+class Gains {
+ public:
+  explicit Gains(int channels)
+      : ones_(static_cast<std::size_t>(channels), 1.0f), zeros_(ones_.size(), 0.0f) {}
+  const float* gamma(const float* given) const { return given != nullptr ? given : ones_.data(); }
+  const float* beta(const float* given) const { return given != nullptr ? given : zeros_.data(); }
+
+ private:
+  std::vector<float> ones_, zeros_;
+};
+
 /// The constants of y = (x − mean)·scale + shift for all channels.
 struct Affine {
   std::vector<float> scale, shift;

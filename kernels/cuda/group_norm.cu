@@ -3,61 +3,23 @@
 // its channels, in an order that depends only on their number.
 #include <cassert>
 
+#include "kernels/cuda/groups.h"
 #include "kernels/cuda/norm_kernel.h"
 #include "kernels/cuda/norm_passes.h"
 
 namespace syncnorm::cuda {
 namespace {
 
-constexpr int kWarp = 32;
-
-/// This warp's sample and group. The warp is idle when `sample` is past the last.
-struct Place {
-  int sample, group, lane;
-};
-
-__device__ __forceinline__ Place own_place(int groups) {
-  const int warp = static_cast<int>((blockIdx.x * blockDim.x + threadIdx.x) / kWarp);
-  return {warp / groups, warp % groups, static_cast<int>(threadIdx.x % kWarp)};
-}
-
-/// Sums over the warp in a fixed tree. Returns the same total in every lane.
-__device__ __forceinline__ double warp_total(double value) {
-#pragma unroll
-  for (int distance = kWarp / 2; distance > 0; distance /= 2)
-    value += __shfl_xor_sync(0xFFFFFFFFu, value, distance);
-  return value;
-}
-
-/// sums [samples, 2, C] -> mean [samples, 2, C], inv_std [samples, C].
 __global__ void group_statistics(GroupNormForward op, const double* sums, float* mean,
                                  float* inv_std) {
-  const Place place = own_place(op.groups);
-  const int width = op.channels / op.groups, first = place.group * width;
-  const bool active = place.sample < op.samples;
-  const auto at =
-      static_cast<std::size_t>(active ? place.sample : 0) * static_cast<std::size_t>(op.channels);
-  double sum = 0.0, square = 0.0;
-  if (active)
-    for (int c = first + place.lane; c < first + width; c += kWarp) {
-      sum += sums[2 * at + c];
-      square += sums[2 * at + op.channels + c];
-    }
-  sum = warp_total(sum);
-  square = warp_total(square);
-  if (!active) return;
-  const double count = static_cast<double>(op.pixels) * width;
-  const MeanVariance m = from_sums(count, op.centered ? sum : 0.0, square);
-  for (int c = first + place.lane; c < first + width; c += kWarp) {
-    split_mean(m.mean, mean[2 * at + c], mean[2 * at + op.channels + c]);
-    inv_std[at + c] = static_cast<float>(inverse_std(m.variance, op.eps));
-  }
+  write_group_statistics({op.samples, op.pixels, op.channels, op.groups, op.centered}, op.eps, sums,
+                         mean, inv_std);
 }
 
 /// sums [samples, 2, C]: Σg, Σg·x̂ -> means [samples, groups, 2] of γ·g and γ·g·x̂.
 __global__ void group_gradient_means(GroupNormBackward op, const double* sums, const float* gamma,
                                      double* means) {
-  const Place place = own_place(op.groups);
+  const GroupPlace place = own_group(op.groups);
   const int width = op.channels / op.groups, first = place.group * width;
   const bool active = place.sample < op.samples;
   double sum_g = 0.0, sum_gx = 0.0;
@@ -70,8 +32,8 @@ __global__ void group_gradient_means(GroupNormBackward op, const double* sums, c
       sum_gx += weight * own[op.channels + c];
     }
   }
-  sum_g = warp_total(sum_g);
-  sum_gx = warp_total(sum_gx);
+  sum_g = lanes_total(sum_g);
+  sum_gx = lanes_total(sum_gx);
   if (!active || place.lane != 0) return;
   const double count = static_cast<double>(op.pixels) * width;
   double* to = means + (static_cast<std::size_t>(place.sample) * op.groups + place.group) * 2;
@@ -112,12 +74,6 @@ struct GroupScratch {
   }
 };
 
-template <class Op>
-dim3 warps(const Op& op) {
-  const std::size_t threads = values(op.samples, op.groups) * kWarp;
-  return dim3(static_cast<unsigned>((threads + kThreads - 1) / kThreads));
-}
-
 /// Makes a kernel that calls run_group(operands, repeats). The vectors of all samples of all
 /// replicas must be adjacent.
 template <class Op, class Run>
@@ -145,8 +101,8 @@ KernelPtr compile(Context& context, const GroupNormForward& op) {
     auto* sums = context.scratch<double>();
     run_moments(context, op.storage, shape, {a.x, sums, strides},
                 sums + scratch.sums + scratch.means);
-    launch(group_statistics, warps(all), dim3(kThreads), 0, context.stream, all, sums, a.mean,
-           a.inv_std);
+    launch(group_statistics, group_warps(all.samples, op.groups), dim3(kThreads), 0, context.stream,
+           all, sums, a.mean, a.inv_std);
     const NormVectors vectors{a.mean, a.inv_std, a.gamma, a.beta};
     run_normalize(context, op.storage, shape, {a.x, a.residual, a.y, vectors, strides, op.relu});
   });
@@ -166,8 +122,8 @@ KernelPtr compile(Context& context, const GroupNormBackward& op) {
     run_gradient_sums(
         context, op.storage, shape,
         {a.dy, a.dy2, a.x, a.y, a.g, vectors, strides, op.relu, sums, nullptr, nullptr}, partial);
-    launch(group_gradient_means, warps(all), dim3(kThreads), 0, context.stream, all, sums,
-           vectors.gamma, means);
+    launch(group_gradient_means, group_warps(all.samples, op.groups), dim3(kThreads), 0,
+           context.stream, all, sums, vectors.gamma, means);
     BatchInputGradient line;
     line.channels = op.channels;
     line.relu = op.relu && a.g == nullptr;

@@ -107,7 +107,9 @@ class BenchNorm(harness.TestCase):
         passes = {"batch statistics": 1, "batch forward": 3, "batch forward, relu": 3,
                   "batch forward, add, relu": 4, "batch backward, relu": 5,
                   "batch backward, add, relu": 8, "group forward": 3, "layer backward": 5,
-                  "rms backward, relu": 5}
+                  "rms backward, relu": 5, "instance backward": 5, "layer over channels forward": 2,
+                  "layer over channels backward, relu": 3, "dyt forward": 2, "derf backward": 3,
+                  "frn forward": 3, "evonorm_s0 backward": 5, "frozen forward, relu": 2, "frozen backward": 2, "frozen backward, relu": 3}
         for name, count in passes.items():
             self.assertEqual((kernels[name]["passes"], kernels[name]["bytes"]),
                              (count, count * 1152), name)

@@ -32,7 +32,8 @@ KIND = """#include "engine/config/norm_traits.h"
 using namespace syncnorm;
 constexpr NormTraits traits = {.layer = true, .statistics = StatisticsOver::sample,
   .subtracts_mean = true, .has_beta = true, .absorbs_activation = true, .groups = ChannelGroups::one,
-  .trains_affine = true, .one_value = true, .scalars = LayerScalars::none};
+  .trains_affine = true, .one_value = true, .scalars = LayerScalars::none,
+  .activation = InnerActivation::none};
 """
 
 

@@ -92,9 +92,14 @@ class Equivalence(harness.TestCase):
         self.assertGreater(self.losses_differ(other, b), 1e-2)
 
     def test_norms_of_one_sample_do_not_see_replicas(self):
-        for kind in ("group", "layer", "instance", "rms", "dyt", "derf", "none"):
+        kinds = {kind: {} for kind in ("group", "layer", "instance", "rms", "dyt", "derf", "none")}
+        kinds["frn"] = {"kind": "frn", "tlu": True}
+        kinds["evonorm_s0"] = {"kind": "evonorm_s0"}
+        kinds["layer-channels"] = {"kind": "layer", "over": "channels"}
+        for kind, of in kinds.items():
             with self.subTest(norm=kind):
-                norm = {**STEPS, "norm": {"kind": kind, "groups": 4}, "steps": 10, "optimizer.lr": 0.02}
+                norm = {**STEPS, "norm": {"kind": kind, "groups": 4, **of}, "steps": 10,
+                        "optimizer.lr": 0.02}
                 pair = {f"{kind}-split": {**norm, **SPLIT}, f"{kind}-whole": {**norm, **WHOLE}}
                 a, b = (self.train(n, s) for n, s in pair.items())
                 self.assertLess(self.losses_differ(a, b), 1e-4)

@@ -49,6 +49,13 @@ class RmsNorm(nn.Module):
         return x * scale * self.weight[:, None, None]
 
 
+class ChannelNorm(nn.LayerNorm):
+    """Of every pixel over its channels, as ConvNeXt's."""
+
+    def forward(self, x):
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
 class Dyt(nn.Module):
     """Zhu et al. 2025."""
     keeps_bias = True
@@ -77,6 +84,45 @@ class Derf(Dyt):
         return torch.erf(self.alpha * x + self.shift)
 
 
+class Frn(nn.Module):
+    """Singh & Krishnan 2020, with TLU; maps here have several pixels, so eps is constant."""
+    keeps_bias = has_activation = True
+
+    def __init__(self, channels):
+        super().__init__()
+        self.tau = nn.Parameter(torch.zeros(channels))
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x):
+        y = x * (x.square().mean((2, 3), keepdim=True) + 1e-6).rsqrt()
+        y = y * self.weight[:, None, None] + self.bias[:, None, None]
+        return torch.maximum(y, self.tau[:, None, None])
+
+
+class EvoNormS0(nn.Module):
+    """Liu et al. 2020."""
+    keeps_bias = has_activation = True
+
+    def __init__(self, channels):
+        super().__init__()
+        self.v = nn.Parameter(torch.ones(channels))
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x):
+        n, c, h, w = x.shape
+        variance = x.reshape(n, 8, c // 8, h, w).var((2, 3, 4), unbiased=False)
+        deviation = (variance + 1e-5).sqrt().repeat_interleave(c // 8, 1)[:, :, None, None]
+        y = x * torch.sigmoid(self.v[:, None, None] * x) / deviation
+        return y * self.weight[:, None, None] + self.bias[:, None, None]
+
+
+def relu_behind(norm, x):
+    """The activation behind a norm, unless the norm contains one."""
+    return x if getattr(norm, "has_activation", False) else torch.relu(x)
+
+
 def keeps_bias(norm):
     return getattr(norm, "keeps_bias", False)
 
@@ -95,7 +141,7 @@ class BasicBlock(nn.Module):
                                             norm(width))
 
     def forward(self, x):
-        y = torch.relu(self.bn1(self.conv1(x)))
+        y = relu_behind(self.bn1, self.bn1(self.conv1(x)))
         y = self.bn2(self.conv2(y))
         return torch.relu(y + (x if self.downsample is None else self.downsample(x)))
 
@@ -144,7 +190,7 @@ class ResNet(nn.Module):
         self.fc = nn.Linear(inputs, classes)
 
     def forward(self, x):
-        x = self.maxpool(torch.relu(self.bn1(self.conv1(x))))
+        x = self.maxpool(relu_behind(self.bn1, self.bn1(self.conv1(x))))
         for stage in self.stages:
             x = getattr(self, stage)(x)
         return self.fc(x.mean((2, 3)))
@@ -231,8 +277,11 @@ def standardize_weights(model):
 
 # Settings, the module, and what is done to the model's weights.
 NORMS = {"syncbn": ("syncbn", nn.BatchNorm2d, None), "ln": ("ln", layer_norm, None),
+         "lc": ({"kind": "layer", "over": "channels"}, ChannelNorm, None),
          "gn": ({"kind": "group", "groups": 8}, group_norm, None),
-         "rms": ("rms", RmsNorm, None), "dyt": ("dyt", Dyt, None), "derf": ("derf", Derf, None),
+         "rms": ("rms", RmsNorm, None), "frn": ({"kind": "frn", "tlu": True}, Frn, None),
+         "evonorm_s0": ({"kind": "evonorm_s0", "groups": 8}, EvoNormS0, None),
+         "dyt": ("dyt", Dyt, None), "derf": ("derf", Derf, None),
          "renorm": ({"kind": "batch", "renormalize": True, "r_max": 1.2, "d_max": 0.3},
                     BatchRenorm2d, None),
          "l1": ({"kind": "batch", "deviation": "l1"}, L1Norm2d, None),
@@ -354,6 +403,9 @@ class Torch(harness.TestCase):
     def test_small_resnet_with_layer_norm(self):
         self.three_steps("resnet8", "ln")
 
+    def test_small_resnet_with_layer_norm_over_channels(self):
+        self.evaluates_alike(*self.three_steps("resnet8", "lc", ranks=3))
+
     def evaluates_alike(self, run, model):
         """The last evaluation of `run`, made in chunks, against PyTorch's of the same weights."""
         load(model, run.checkpoint(STEPS) / "model.safetensors").eval()
@@ -364,6 +416,12 @@ class Torch(harness.TestCase):
 
     def test_small_resnet_with_rms_norm(self):
         self.evaluates_alike(*self.three_steps("resnet8", "rms"))
+
+    def test_small_resnet_with_frn_and_tlu(self):
+        self.evaluates_alike(*self.three_steps("resnet8", "frn", ranks=3))
+
+    def test_small_resnet_with_evonorm_s0(self):
+        self.evaluates_alike(*self.three_steps("resnet8", "evonorm_s0", ranks=3))
 
     def test_small_resnet_with_dyt(self):
         self.evaluates_alike(*self.three_steps("resnet8", "dyt", ranks=3))

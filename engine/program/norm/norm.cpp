@@ -9,11 +9,15 @@ const NormFamily& family_of(const NormConfig& norm) {
       return kBatchNorms;
     case NormKind::frozen:
       return norm.over_batch() ? kBatchNorms : kFrozenNorms;
-    case NormKind::group:
     case NormKind::layer:
+      return norm.over == LayerNormOver::channels ? kChannelNorms : kGroupNorms;
+    case NormKind::group:
     case NormKind::instance:
     case NormKind::rms:
       return kGroupNorms;
+    case NormKind::frn:
+    case NormKind::evonorm_s0:
+      return kActivatedNorms;
     case NormKind::dyt:
     case NormKind::derf:
       return kPointwiseNorms;
@@ -26,6 +30,17 @@ const NormFamily& family_of(const NormConfig& norm) {
 
 int norm_channels(const Emission& e, const Unit& unit) { return e.shape(unit.layer).channels; }
 int norm_pixels(const Emission& e, const Unit& unit) { return e.shape(unit.layer).pixels(); }
+
+int norm_groups(const Emission& e, const Unit& unit) {
+  return e.program.options.norm.groups_of(norm_channels(e, unit));
+}
+
+void add_sample_statistics(Emission& e, const Unit& unit, Emission::Saved& saved) {
+  const std::size_t vector = sizeof(float) * static_cast<std::size_t>(norm_channels(e, unit)) *
+                             static_cast<std::size_t>(e.samples());
+  saved.mean = e.add_tensor(e.name(unit) + " mean", 2 * vector, Per::wave_replica);
+  saved.inv_std = e.add_tensor(e.name(unit) + " inv_std", vector, Per::wave_replica);
+}
 
 void add_running_pair(Emission& e, const Unit& unit, Emission::Saved& saved) {
   const auto channels = static_cast<std::size_t>(norm_channels(e, unit));
@@ -90,6 +105,23 @@ std::vector<int> norm_gradient(Emission& e, Gradients& gradients, std::size_t n)
 int relu_mask(Emission& e, const Unit& unit) {
   return unit.relu && unit.residual >= 0 ? e.value_in(unit.output, e.program.options.storage)
                                          : kAbsent;
+}
+
+LocalBackward local_backward(Emission& e, Gradients& gradients, std::size_t n) {
+  const Unit& unit = e.units[n];
+  const std::vector<int> dy = norm_gradient(e, gradients, n);
+  LocalBackward tensors;
+  tensors.dy = dy[0];
+  if (dy.size() > 1) tensors.dy2 = dy[1];
+  if (dy.size() > 1 || gradients.needed(unit.residual))
+    tensors.g = gradients.like(unit.output, " masked gradient");
+  tensors.dx = gradients.make(unit.input);
+  return tensors;
+}
+
+void contribute(Gradients& gradients, const Unit& unit, const LocalBackward& tensors) {
+  if (gradients.needed(unit.input)) gradients.contribute(unit.input, tensors.dx);
+  if (unit.residual >= 0) gradients.contribute(unit.residual, tensors.g);
 }
 
 void emit_gradient_sums(Emission& e, std::size_t n, const BatchBackward& tensors) {

@@ -24,12 +24,18 @@ const NormFamily& family_of(const NormConfig& norm);
 extern const NormFamily kBatchNorms;      // batch.cpp: statistics over samples, shared by replicas
 extern const NormFamily kFrozenNorms;     // frozen.cpp: statistics are constants
 extern const NormFamily kGroupNorms;      // group.cpp: statistics within a sample
+extern const NormFamily kChannelNorms;    // channel.cpp: statistics within a pixel
+extern const NormFamily kActivatedNorms;  // activated.cpp: the norm contains its activation
 extern const NormFamily kPointwiseNorms;  // pointwise.cpp: a function of each value
 
 // Helpers of the families, in norm.cpp.
 
 int norm_channels(const Emission& emission, const Unit& unit);
 int norm_pixels(const Emission& emission, const Unit& unit);
+int norm_groups(const Emission& emission, const Unit& unit);
+
+/// Adds the tensors of the mean and inverse deviation of every sample and channel. Fills `saved`.
+void add_sample_statistics(Emission& emission, const Unit& unit, Emission::Saved& saved);
 
 /// Adds the tensors of the unit's running mean and variance, as the program's mode uses them. Fills
 /// `saved`.
@@ -47,6 +53,16 @@ std::vector<int> norm_gradient(Emission& emission, Gradients& gradients, std::si
 /// Returns the output as the ReLU mask for a norm with a residual, whose ReLU input cannot be
 /// recomputed from x alone; -1 if no mask is needed.
 int relu_mask(Emission& emission, const Unit& unit);
+
+/// Tensors of the backward pass of a norm that reduces nothing over replicas.
+struct LocalBackward {
+  int dy = kAbsent, dy2 = kAbsent;  // gradient of the norm's output, in one or two tensors
+  int g = kAbsent;                  // their sum after the ReLU mask, if others read it
+  int dx = kAbsent;                 // written always; a norm directly on the images does not use it
+};
+LocalBackward local_backward(Emission& emission, Gradients& gradients, std::size_t unit);
+/// Contributes dx and g to the gradients of the unit's input and residual, once they are emitted.
+void contribute(Gradients& gradients, const Unit& unit, const LocalBackward& tensors);
 
 /// Tensors of one unit's backward pass, in the batch and frozen families.
 struct BatchBackward {

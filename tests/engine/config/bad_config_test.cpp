@@ -134,9 +134,8 @@ TEST(BadConfig, UnknownAndMisplacedKeys) {
 TEST(BadConfig, KeysOfOneKindOfNorm) {
   expect_messages({
       {"norm: {kind: batch, channels_per_group: 4}\n",
-       "a.yaml:1:41: norm.channels_per_group: only kind: group reads it; set `norm.kind: group`, "
-       "or "
-       "leave it out"},
+       "a.yaml:1:41: norm.channels_per_group: only kind: group and evonorm_s0 read it; set one of "
+       "them, or leave it out"},
       {"norm: {frozen: affine}\n",
        "a.yaml:1:16: norm.frozen: only kind: frozen reads it; set `norm.kind: frozen`, or leave it "
        "out"},
@@ -390,6 +389,10 @@ TEST(BadConfig, RulesBetweenKeys) {
       {"norm: {kind: none, noise: true}\n",
        "a.yaml:1:27: norm.noise: stands behind a normalization, and kind: none has none; give "
        "another kind, or leave noise out"},
+      {"norm: {kind: group, over: channels}\n",
+       "a.yaml:1:28: norm.over: channels is for layer norm; give `kind: layer`, or leave over out"},
+      {"norm: {kind: rms, tlu: true}\n",
+       "a.yaml:1:24: norm.tlu: is the activation of FRN; give `kind: frn`, or leave tlu out"},
       {"norm: {noise_scale: 0.9}\n",
        "a.yaml:1:21: norm.noise_scale: '0.9' is out of range; give a number ≥ 1"},
       {"optimizer: {nesterov: true, momentum: 0}\n",

@@ -158,7 +158,8 @@ const std::map<std::string, std::set<std::string>> kFollowers = {
     {"name", {"run_dir"}},
     {"steps", {"epochs"}},
     {"global_batch", {"replicas"}},
-    {"norm.channels_per_group", {"norm.groups", "norm.synced_replicas"}}};
+    {"norm.channels_per_group", {"norm.groups", "norm.synced_replicas"}},
+    {"norm.tlu", {"norm.eps"}}};
 
 TEST(Schema, EveryKeyChangesItsOwnValueAndNoOther) {
   const std::vector<std::string> candidates = {"true",
@@ -181,6 +182,7 @@ TEST(Schema, EveryKeyChangesItsOwnValueAndNoOther) {
                                                "after_activation",
                                                "lecun",
                                                "group",
+                                               "channels",
                                                "l1",
                                                "standardized",
                                                "alpha",
@@ -193,6 +195,8 @@ TEST(Schema, EveryKeyChangesItsOwnValueAndNoOther) {
       {"schedule.milestones", "schedule.kind=step"},
       {"norm.channels_per_group", "norm.kind=group"},
       {"norm.frozen", "norm.kind=frozen"},
+      {"norm.over", "norm.kind=layer"},
+      {"norm.tlu", "norm.kind=frn"},
       {"metrics.user", "metrics.password_file=p"},
       {"metrics.password_file", "metrics.user=u"},
       {"metrics.file_sd_dir", "metrics.prometheus=true"},

@@ -97,6 +97,39 @@ TEST(Zoo, PointwiseNormsHaveTheirScalars) {
   }
 }
 
+// τ and v are learned whatever affine says; eps where a map is one pixel. No activation is left
+// directly behind such a norm.
+TEST(Zoo, NormsWithAnActivationHaveTheirParameters) {
+  const auto graph = [](const std::string& architecture, const std::string& norm) {
+    return model("model: {architecture: " + architecture + "}\nnorm: " + norm, {28, 28, 1}, 10);
+  };
+  const auto activations = [](const Graph& of) {
+    return std::count_if(of.layers.begin(), of.layers.end(), [](const Layer& layer) {
+      return std::holds_alternative<ActivationLayer>(layer.kind);
+    });
+  };
+  const std::vector<int> none, one = {1}, channels = {32};
+  const Graph plain = graph("resnet8", "{kind: frn}");
+  EXPECT_EQ(shape_of(plain, "layer2.0.bn2.tau"), none);
+  EXPECT_EQ(activations(plain), 7);
+  for (const char* norm : {"{kind: frn, tlu: true}", "{kind: frn, tlu: true, affine: false}",
+                           "{kind: evonorm_s0}", "{kind: evonorm_s0, affine: false}"}) {
+    const Graph own = graph("resnet8", norm);
+    const bool frn = std::string(norm).find("frn") != std::string::npos;
+    const bool affine = std::string(norm).find("affine") == std::string::npos;
+    EXPECT_EQ(shape_of(own, "conv1.bias"), (std::vector<int>{16})) << norm;
+    EXPECT_EQ(shape_of(own, "layer2.0.bn2.tau"), frn ? channels : none) << norm;
+    EXPECT_EQ(shape_of(own, "layer2.0.bn2.v"), frn ? none : channels) << norm;
+    EXPECT_EQ(shape_of(own, "layer2.0.bn2.eps"), none) << norm;
+    EXPECT_EQ(shape_of(own, "layer2.0.bn2.weight"), affine ? channels : none) << norm;
+    EXPECT_EQ(shape_of(own, "layer2.0.bn2.bias"), affine ? channels : none) << norm;
+    EXPECT_EQ(activations(own), 3) << norm;  // behind the residual adds
+  }
+  const Graph vectors = graph("mlp", "{kind: frn, tlu: true}");
+  EXPECT_EQ(shape_of(vectors, "bn1.eps"), one);
+  EXPECT_EQ(activations(vectors), 0);
+}
+
 // torch.nn.utils.weight_norm replaces `weight` by `weight_g` and `weight_v`.
 TEST(Zoo, NormalizedWeightsHaveTorchsNamesAndShapes) {
   const Graph graph = model("model: {architecture: lenet}\nnorm: {kind: none, weights: normalized}",
@@ -262,6 +295,23 @@ TEST(Initialize, ZeroGammaIsOnlyInTheLastNormOfABlock) {
     initialize_parameter(graph, static_cast<int>(p), e.model, 1, values);
     const bool last = graph.parameters[p].name.find(".bn2.") != std::string::npos;
     EXPECT_EQ(values[0], last ? 0.0f : 1.0f) << graph.parameters[p].name;
+  }
+}
+
+TEST(Initialize, NormsWithAnActivationBeginAsTheirAuthorsDo) {
+  for (const auto& [norm, role, expected] :
+       {std::tuple{"{kind: frn, tlu: true}", ParameterRole::threshold, 0.0f},
+        {"{kind: frn, tlu: true}", ParameterRole::epsilon, 1e-4f},
+        {"{kind: evonorm_s0}", ParameterRole::slope, 1.0f}}) {
+    const Experiment e =
+        parse_experiment_text(std::string("model: {architecture: mlp}\nnorm: ") + norm, "test.yaml")
+            .experiment;
+    const Graph graph = build_model(e, {28, 28, 1}, 10);
+    const int p = graph.parameter(graph.norms.front(), role);
+    ASSERT_GE(p, 0) << norm;
+    std::vector<float> values(graph.parameters[static_cast<std::size_t>(p)].count(), -1.0f);
+    initialize_parameter(graph, p, e.model, 1, values);
+    EXPECT_EQ(values, std::vector<float>(values.size(), expected)) << norm;
   }
 }
 

@@ -119,7 +119,9 @@ TEST(Reductions, OneEachWayWithTheFewestValues) {
 }
 
 TEST(Reductions, LocalNormsReduceNoStatistics) {
-  for (const char* norm : {"bn", "gn", "ln", "in", "rms", "dyt", "derf", "none"}) {
+  for (const char* norm :
+       {"bn", "gn", "ln", "{kind: layer, over: channels}", "in", "rms", "{kind: frn, tlu: true}",
+        "{kind: evonorm_s0, groups: 2}", "dyt", "derf", "none"}) {
     const Workbench setup(resnet(norm));
     EXPECT_TRUE(statistics(setup.executor->program()).empty()) << norm;
   }

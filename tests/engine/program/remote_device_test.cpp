@@ -33,11 +33,13 @@ void expect_same_bits(const std::string& yaml, const std::vector<int>& samples =
 }
 
 TEST(RemoteDevice, EveryNorm) {
-  for (const char* norm : {"bn", "syncbn", "{kind: batch, synced_replicas: 2}",
-                           "{kind: group, groups: 2}", "ln", "in", "rms", "dyt", "derf", "none",
-                           "{kind: batch, deviation: l1}", "{kind: batch, deviation: linf}",
-                           "{kind: batch, renormalize: true, r_max: 1.5, d_max: 0.5}",
-                           "{kind: batch, weights: normalized}"})
+  for (const char* norm :
+       {"bn", "syncbn", "{kind: batch, synced_replicas: 2}", "{kind: group, groups: 2}", "ln",
+        "{kind: layer, over: channels}", "in", "rms", "{kind: frn, tlu: true}",
+        "{kind: evonorm_s0, groups: 2}", "dyt", "derf", "none", "{kind: batch, deviation: l1}",
+        "{kind: batch, deviation: linf}",
+        "{kind: batch, renormalize: true, r_max: 1.5, d_max: 0.5}",
+        "{kind: batch, weights: normalized}"})
     for (const char* reduction : {"reproducible", "fastest"})
       expect_same_bits(every_layer_yaml(norm, std::string("reduction: ") + reduction + "\n"));
 }

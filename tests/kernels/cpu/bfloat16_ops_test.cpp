@@ -210,6 +210,23 @@ TEST_P(BFloat16Test, GroupNorm) {
       }
 }
 
+TEST_P(BFloat16Test, ChannelNorm) {
+  for (const int channels : {2, 8, 33, 40})
+    for (const bool relu : {false, true}) {
+      const auto c = static_cast<std::size_t>(channels);
+      const std::size_t n = kSamples * kPixels * c;
+      const Slot sums = written(c, Element::f32);
+      for (const Slot& other : {kAbsent, read(n)}) {
+        expect_rounded_f32(ChannelNormForward{kSamples, kPixels, channels, 1e-5, relu},
+                           {read(n), vector(c), vector(c, 0.0f), other, written(n)});
+        for (const Slot& y : {kAbsent, read(n)})
+          expect_rounded_f32(ChannelNormBackward{kSamples, kPixels, channels, 1e-5, relu},
+                             {read(n), other, read(n), vector(c), vector(c, 0.0f), y, written(n),
+                              sums, sums, kAbsent});
+      }
+    }
+}
+
 TEST_P(BFloat16Test, PointwiseNorm) {
   for (const int channels : {1, 8, 33, 40})
     for (const PointwiseFunction f : {PointwiseFunction::tanh, PointwiseFunction::erf})
@@ -225,6 +242,31 @@ TEST_P(BFloat16Test, PointwiseNorm) {
             expect_rounded_f32(PointwiseNormBackward{kSamples, kPixels, channels, f, relu},
                                {read(n), other, read(n), vector(1), vector(1, 0.0f), vector(c),
                                 vector(c, 0.0f), y, written(n), sum, sum, sums, sums, kAbsent});
+        }
+      }
+}
+
+TEST_P(BFloat16Test, ActivatedNorm) {
+  for (const int channels : {1, 8, 33, 40})
+    for (const NormActivation activation : {NormActivation::threshold, NormActivation::swish})
+      for (const bool relu : {false, true}) {
+        const auto c = static_cast<std::size_t>(channels);
+        const std::size_t n = kSamples * kPixels * c, per_sample = kSamples * c;
+        const bool frn = activation == NormActivation::threshold;
+        const ActivatedNormShape shape{kPixels, channels,   frn ? channels : 1,
+                                       1e-5,    activation, relu};
+        const Slot sums = written(c, Element::f32);
+        for (const Slot& other : {kAbsent, read(n)}) {
+          expect_rounded_f32(
+              ActivatedNormForward{kSamples, shape},
+              {read(n), vector(c), vector(c, 0.0f), vector(c, 0.0f), frn ? vector(1) : kAbsent,
+               other, written(n), written(2 * per_sample, Element::f32),
+               written(per_sample, Element::f32)});
+          expect_rounded_f32(
+              ActivatedNormBackward{kSamples, shape},
+              {read(n), other, read(n), vector(2 * per_sample), vector(per_sample), vector(c),
+               vector(c, 0.0f), vector(c, 0.0f), frn ? vector(1) : kAbsent, other, written(n), sums,
+               sums, sums, frn ? written(1, Element::f32) : kAbsent, kAbsent});
         }
       }
 }

@@ -165,6 +165,41 @@ TEST_P(FiniteDifferenceTest, Normalization) {
     }
 }
 
+TEST_P(FiniteDifferenceTest, LayerNormOverChannels) {
+  constexpr std::size_t n = 3 * 6 * 9;
+  for (const bool relu : {false, true}) {
+    SCOPED_TRACE(relu ? "relu" : "no relu");
+    NormInputs in;
+    in.x = random_normal(n, 1, 0.5f);
+    in.gamma = random_normal(9, 2, 1.0f, 0.3f);
+    in.residual = random_normal(n, 3, 0.0f, 0.3f);
+    // Far on either side of ReLU's kink, channel by channel.
+    for (std::size_t c = 0; c < 9; ++c) in.beta.push_back(c % 2 == 0 ? 9.0f : -9.0f);
+    const auto w = random_normal(n, 4);
+    const auto y = [&](const NormInputs& i) {
+      const Floats out = floats(n);
+      run(ChannelNormForward{3, 6, 9, 1e-5, relu},
+          {floats(i.x), floats(i.gamma), floats(i.beta), floats(i.residual), out});
+      return out.values();
+    };
+    const Floats dx = floats(n), dgamma = floats(9u), dbeta = floats(9u), g = floats(n);
+    run(ChannelNormBackward{3, 6, 9, 1e-5, relu},
+        {floats(w), nullptr, floats(in.x), floats(in.gamma), floats(in.beta), floats(y(in)), dx,
+         dgamma, dbeta, g});
+    const auto forward = [&](std::vector<float> NormInputs::*field) {
+      return [&, field](const std::vector<float>& v) {
+        NormInputs changed = in;
+        changed.*field = v;
+        return y(changed);
+      };
+    };
+    expect_gradient("x", forward(&NormInputs::x), in.x, w, dx.values());
+    expect_gradient("gamma", forward(&NormInputs::gamma), in.gamma, w, dgamma.values());
+    expect_gradient("beta", forward(&NormInputs::beta), in.beta, w, dbeta.values());
+    expect_gradient("residual", forward(&NormInputs::residual), in.residual, w, g.values());
+  }
+}
+
 TEST_P(FiniteDifferenceTest, PointwiseNorms) {
   constexpr std::size_t n = 3 * 6 * 9;
   for (const PointwiseFunction function : {PointwiseFunction::tanh, PointwiseFunction::erf})
@@ -201,6 +236,55 @@ TEST_P(FiniteDifferenceTest, PointwiseNorms) {
       expect_gradient("shift", forward(&Inputs::shift), in.shift, w, dshift.values());
       expect_gradient("gamma", forward(&Inputs::gamma), in.gamma, w, dgamma.values());
       expect_gradient("beta", forward(&Inputs::beta), in.beta, w, dbeta.values());
+      expect_gradient("residual", forward(&Inputs::residual), in.residual, w, g.values());
+    }
+}
+
+TEST_P(FiniteDifferenceTest, ActivatedNorms) {
+  constexpr std::size_t n = 3 * 6 * 9;
+  for (const NormActivation activation : {NormActivation::threshold, NormActivation::swish})
+    for (const bool relu : {false, true}) {
+      const bool frn = activation == NormActivation::threshold;
+      const ActivatedNormShape shape{6, 9, frn ? 9 : 3, 1e-5, activation, relu};
+      SCOPED_TRACE(op_text(ActivatedNormForward{3, shape}));
+      struct Inputs {
+        std::vector<float> x, gamma, beta, slope, epsilon, residual;
+      } in{random_normal(n, 1, 0.5f),      random_normal(9, 2, 1.0f, 0.3f), {}, {}, {0.05f},
+           random_normal(n, 3, 0.0f, 0.3f)};
+      // Far on either side of the kinks, channel by channel: of TLU by thirds, of ReLU by halves.
+      for (std::size_t c = 0; c < 9; ++c) {
+        in.beta.push_back(c % 2 == 0 ? 9.0f : -9.0f);
+        in.slope.push_back(frn ? (c % 3 == 0 ? 19.0f : -19.0f) : 0.3f * static_cast<float>(c));
+      }
+      const auto w = random_normal(n, 4);
+      const auto epsilon = [&](const Inputs& i) { return frn ? floats(i.epsilon) : Floats(); };
+      const Floats mean = floats(54u), inv_std = floats(27u);
+      const auto y = [&](const Inputs& i) {
+        const Floats out = floats(n), learned = epsilon(i);
+        run(ActivatedNormForward{3, shape},
+            {floats(i.x), floats(i.gamma), floats(i.beta), floats(i.slope), learned,
+             floats(i.residual), out, mean, inv_std});
+        return out.values();
+      };
+      const Floats dx = floats(n), dgamma = floats(9u), dbeta = floats(9u), dslope = floats(9u),
+                   depsilon = frn ? floats(1u) : Floats(), g = floats(n), learned = epsilon(in);
+      const Floats out = floats(y(in));
+      run(ActivatedNormBackward{3, shape},
+          {floats(w), nullptr, floats(in.x), mean, inv_std, floats(in.gamma), floats(in.beta),
+           floats(in.slope), learned, out, dx, dgamma, dbeta, dslope, depsilon, g});
+      const auto forward = [&](std::vector<float> Inputs::*field) {
+        return [&, field](const std::vector<float>& v) {
+          Inputs changed = in;
+          changed.*field = v;
+          return y(changed);
+        };
+      };
+      expect_gradient("x", forward(&Inputs::x), in.x, w, dx.values());
+      expect_gradient("gamma", forward(&Inputs::gamma), in.gamma, w, dgamma.values());
+      expect_gradient("beta", forward(&Inputs::beta), in.beta, w, dbeta.values());
+      expect_gradient("slope", forward(&Inputs::slope), in.slope, w, dslope.values());
+      if (frn)
+        expect_gradient("epsilon", forward(&Inputs::epsilon), in.epsilon, w, depsilon.values());
       expect_gradient("residual", forward(&Inputs::residual), in.residual, w, g.values());
     }
 }
