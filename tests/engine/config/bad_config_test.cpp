@@ -390,7 +390,7 @@ TEST(BadConfig, RulesBetweenKeys) {
        "a.yaml:1:27: norm.noise: stands behind a normalization, and kind: none has none; give "
        "another kind, or leave noise out"},
       {"norm: {kind: group, over: channels}\n",
-       "a.yaml:1:28: norm.over: channels is for layer norm; give `kind: layer`, or leave over out"},
+       "a.yaml:1:27: norm.over: channels is for layer norm; give `kind: layer`, or leave over out"},
       {"norm: {kind: rms, tlu: true}\n",
        "a.yaml:1:24: norm.tlu: is the activation of FRN; give `kind: frn`, or leave tlu out"},
       {"norm: {noise_scale: 0.9}\n",
