@@ -11,6 +11,7 @@ sys.path.insert(0, str(ROOT / "tests/bench"))
 import chart  # noqa: E402  (needs the path)
 
 WITHOUT_BATCH = ["gn", "{kind: group, weights: standardized}", "ln", "in", "rms", "dyt", "derf",
+                 "{kind: layer, over: channels}", "{kind: frn, tlu: true}", "{kind: evonorm_s0}",
                  "{kind: none, weights: normalized}", "none"]
 
 

@@ -6,7 +6,8 @@ import textwrap
 NORMS = {"none": "none", "bn": "BN", "syncbn": "SyncBN over all", "gn": "GN, 8 groups", "ln": "LN", "in": "IN",
          "rms": "RMSNorm", "dyt": "DyT", "derf": "Derf", "{kind: batch, synced_replicas: 2}": "SyncBN over 2",
          "{kind: batch, synced_replicas: 4}": "SyncBN over 4", "{kind: group, weights: standardized}": "GN, WS",
-         "{kind: none, weights: normalized}": "weight norm"}
+         "{kind: none, weights: normalized}": "weight norm", "{kind: layer, over: channels}": "LN over channels",
+         "{kind: frn, tlu: true}": "FRN, TLU", "{kind: evonorm_s0}": "EvoNorm-S0"}
 
 CHANCE = 0.1  # accuracy, of ten classes
 

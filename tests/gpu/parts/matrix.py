@@ -22,7 +22,10 @@ BATCH = {"kind": "batch"}
 
 NORMS = {
     "none": "none", "bn": "bn", "syncbn": "syncbn", "gn": "gn", "ln": "ln", "in": "in", "rms": "rms", "dyt": "dyt",
-    "derf": "derf", "frozen": "frozen", "statistics over 2 replicas": {**BATCH, "synced_replicas": 2},
+    "derf": "derf", "frn": {"kind": "frn", "tlu": True}, "evonorm s0": {"kind": "evonorm_s0"},
+    "ln over channels": {"kind": "layer", "over": "channels"}, "frozen": "frozen",
+    "4 channels per group": {"kind": "group", "channels_per_group": 4},
+    "statistics over 2 replicas": {**BATCH, "synced_replicas": 2},
     "no affine": {**BATCH, "affine": False}, "l1": {**BATCH, "deviation": "l1"},
     "linf": {**BATCH, "deviation": "linf"},
     "renormalization": {**BATCH, "renormalize": True, "r_max": 1.5, "d_max": 0.5, "renormalize_ramp": 3},
