@@ -144,8 +144,8 @@ class Device {
   /// Lists the algorithms chosen for the operations compiled so far, one entry per operation that
   /// had a choice. Results depend on them bit for bit.
   virtual std::vector<std::string> choices() const { return {}; }
-  /// Returns the free bytes of the device's memory, over all processes; 0 on the CPU, which does not
-  /// know.
+  /// Returns the free bytes of the device's memory, over all processes; 0 on the CPU, which does
+  /// not know.
   virtual std::size_t free_bytes() const { return 0; }
   /// Identifies the physical device: equal for processes that share one, "" on the CPU.
   virtual std::string unit() const { return ""; }

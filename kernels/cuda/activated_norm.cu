@@ -307,7 +307,8 @@ KernelPtr compile(Context& context, const ActivatedNormForward& op) {
       [op, scratch, &context](const auto& a, const StepState&) {
         const Columns shape = columns_of(op);
         auto* sums = context.scratch<double>();
-        run_moments(context, op.storage, shape, {a.x, sums}, sums + scratch.sums);
+        run_moments(context, op.storage, shape, {a.x, sums, sample_strides(op.shape.channels)},
+                    sums + scratch.sums);
         launch(group_statistics, group_warps(op.samples, op.shape.groups), dim3(kThreads), 0,
                context.stream, op, sums, a.epsilon, a.mean, a.inv_std);
         const Parameters parameters{a.inv_std, a.gamma,           a.beta,
