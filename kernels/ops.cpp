@@ -101,10 +101,10 @@ bool per_sample(const Op& op) {
   return std::visit(
       []<class O>(const O&) {
         constexpr auto kIs = []<class... Kinds>() { return (std::is_same_v<O, Kinds> || ...); };
-        return kIs.template operator()<PoolForward, PoolBackward, BatchNormalize,
-                                       BatchInputGradient, PointwiseNormForward, ActivationForward,
-                                       ActivationBackward, Add, Dropout, NormNoise,
-                                       ToChannelsFirst, Convert>();
+        return kIs
+            .template operator()<PoolForward, PoolBackward, BatchNormalize, BatchInputGradient,
+                                 PointwiseNormForward, ActivationForward, ActivationBackward, Add,
+                                 Dropout, NormNoise, ToChannelsFirst, Convert>();
       },
       op);
 }

@@ -64,7 +64,8 @@ class DoesNotCompile(harness.TestCase):
         self.assertIn("Answer", self.changed(KIND, ".one_value = true, ", ""))
         header = (ROOT / "engine/config/norm_traits.h").read_text()
         self.assertEqual(self.errors(header.replace("#pragma once", "")), "")
-        more = re.sub(r"(enum class NormKind \{.*?) \}", r"\1, another }", header.replace("#pragma once", ""))
+        more = re.sub(r"(enum class NormKind \{[^}]*?),?\s*\}", r"\1, another }",
+                      header.replace("#pragma once", ""))
         self.assertIn("another", self.errors(more))
 
     def test_the_cuda_module_has_a_kernel_for_every_operation(self):
