@@ -18,7 +18,7 @@ enum class NormKind {
   frozen,
 };
 
-/// What kind: frozen does not train.
+/// The parts that kind: frozen keeps.
 enum class FrozenParts { both, statistics, affine };
 
 template <class T>

@@ -126,8 +126,8 @@ struct Program {
   std::size_t running_floats = 0;  // per set
   std::size_t packed_bytes = 0;
   std::vector<WeightBlock> weight_blocks;  // Device::channels_last_weights(); else empty
-  // Of the batch's images: f32, or that of activations where the device makes the images and
-  // nothing reads them in f32.
+  // Storage of the batch's images: f32, or that of activations where the device makes the images
+  // and nothing reads them in f32.
   Storage image_storage = Storage::f32;
   int loss_reduction = -1;
   int loss_tensor = -1;  // f64 [4] per replica: Σ loss, correct, votes to stop, unused

@@ -1,4 +1,4 @@
-// What `syncnorm --version` says of the machine: driver, libraries and GPUs.
+// The machine as `syncnorm --version` describes it: driver, libraries and GPUs.
 #include <set>
 
 #include <fmt/format.h>

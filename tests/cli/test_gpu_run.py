@@ -147,7 +147,7 @@ class Processes(harness.TestCase):
 
 
 class Suites(harness.TestCase):
-    """What a test program says is believed only when a test ran."""
+    """The word of a test program is believed only when a test ran."""
 
     def suite(self, script):
         class Fake:

@@ -50,7 +50,7 @@ class RmsNorm(nn.Module):
 
 
 class ChannelNorm(nn.LayerNorm):
-    """Of every pixel over its channels, as ConvNeXt's."""
+    """Statistics of every pixel over its channels, as ConvNeXt's."""
 
     def forward(self, x):
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)

@@ -1,4 +1,4 @@
-// What `bench step` measures on a device with queues.
+// Measurements of `bench step` on a device with queues.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -129,7 +129,7 @@ class SlowDevice final : public Device {
   std::unique_ptr<Device> cpu_ = make_cpu_device();
 };
 
-// What is only queued takes no time here: kernels run when somebody waits.
+// Queued work takes no time here: kernels run when somebody waits.
 TEST(BenchOfInstructions, WaitsForEachOnTheDevice) {
   for (const char* replicas : {"replicas: 1\nbatch_per_replica: 4\n",
                                "replicas: 2\nbatch_per_replica: 2\nreduction: fastest\n"}) {

@@ -16,7 +16,7 @@ namespace {
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
-/// What the other rank does in a collective that is queued or recorded from now on.
+/// The other rank's part in a collective that is queued or recorded from now on.
 enum class Peer { comes, hangs, has_failed };
 
 /// One of two ranks, as it sees them. A collective whose peer comes moves nothing.

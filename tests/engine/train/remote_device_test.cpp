@@ -311,7 +311,7 @@ TEST_F(RemoteTraining, ACheckpointGoesFromTheCpuToTheEmulatedGpuAndBack) {
   EXPECT_EQ(whole.steps, crossed.steps);
   for (std::size_t i = 0; i < whole.losses.size(); ++i)
     EXPECT_NEAR(whole.losses[i], crossed.losses[i], 1e-3 * whole.losses[i]) << i;
-  // What the run log and the console say.
+  // The texts of the run log and the console.
   std::vector<std::string> notes;
   for (const nlohmann::json& event : events("crossed"))
     if (event["event"] == "resume") notes.push_back(event.value("note", ""));

@@ -1,1 +1,1 @@
-"""What tests/gpu/studies is made of."""
+"""The parts of tests/gpu/studies."""

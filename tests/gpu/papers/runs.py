@@ -137,7 +137,7 @@ class Study:
         self.chosen = list(self.names)
 
     def result(self, name):
-        """What is known of a run, or None while it is not complete."""
+        """The results of a run, or None while it is not complete."""
         path = self.folder / name / "result.json"
         return json.loads(path.read_text()) if path.exists() else None
 

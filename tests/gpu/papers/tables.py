@@ -89,7 +89,7 @@ def machine(results):
 
 
 def head(results, study, images, overrides):
-    """What was run, on images of which format."""
+    """The study and the format of its images."""
     first = results[0]
     epochs = first["total_steps"] / max(first["steps_per_epoch"], 1)
     seeds = sorted({r["settings"]["seed"] for r in results})

@@ -1,1 +1,1 @@
-"""What tests/gpu/run is made of."""
+"""The parts of tests/gpu/run."""

@@ -18,7 +18,7 @@ MODULES = ["syncnorm_mpi.so", "syncnorm_cuda.so", "syncnorm_nccl.so"]
 # For several ranks on one machine that may be a container, as launch/run and the tests have it.
 MPI = {"OMPI_MCA_plm": "isolated", "OMPI_MCA_hwloc_base_binding_policy": "none",
        "OMPI_MCA_btl_vader_single_copy_mechanism": "none", "NCCL_IB_DISABLE": "1"}
-# What stands for the device in a rehearsal: the CPU with other instructions, so that sums have another order.
+# The device of a rehearsal: the CPU with other instructions, so that sums have another order.
 OTHER_INSTRUCTIONS = {"SYNCNORM_ISA": "baseline", "ONEDNN_MAX_CPU_ISA": "SSE41"}
 
 

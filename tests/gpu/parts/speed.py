@@ -79,7 +79,7 @@ class Bench:
         return json.loads(said.out)["step_seconds"]
 
     def norms(self, storage, limit):
-        """What `bench norm` reports."""
+        """The report of `bench norm`."""
         size = ["--samples", 4, "--height", 8, "--width", 8, "--channels", 16, "--rounds", 1]
         arguments = size if self.machine.rehearse else ["--cuda", "--rounds", 7]
         flags = ["--bf16"] if storage == "bf16" else []

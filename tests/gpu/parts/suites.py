@@ -19,7 +19,7 @@ def on(back_end, tests):
 
 
 def suite(machine, command, limit, **options):
-    """What a test program says of itself; Failed when a test fails, or when none runs."""
+    """Counts the tests that a test program passed; Failed when a test fails, or when none runs."""
     options["env"] = {"GTEST_COLOR": "no", **options.get("env", {})}  # mpirun's terminals make it write in color
     result = machine.run(command, limit, check=False, **options)
 
