@@ -23,7 +23,7 @@ StepSchedule measure_schedule(LoadedExperiment loaded, const ScaleLine& scale, C
         "--ranks measures kernels on device: cpu; for a faster one give device=cpu and --speed-up");
   // Two ranks' replicas on one rank, so that statistics are shared.
   experiment.replicas = 2 * scale.replicas_per_rank;
-  experiment.norm.synced_replicas = experiment.norm.over_batch() ? experiment.replicas : 1;
+  experiment.norm.synced_replicas = experiment.norms_over_batch() ? experiment.replicas : 1;
   const std::unique_ptr<Device> device = make_device(experiment, comm);
   const Dataset dataset = load_data_on_all_ranks(loaded, comm);
   TrainerOptions options;
@@ -38,7 +38,7 @@ StepSchedule measure_schedule(LoadedExperiment loaded, const ScaleLine& scale, C
 double predicted_step(const LoadedExperiment& loaded, const ScaleLine& scale, Communicator& comm) {
   const Experiment& experiment = loaded.experiment;
   int group = 1;  // number of ranks that share statistics
-  if (experiment.norm.over_batch()) {
+  if (experiment.norms_over_batch()) {
     const int together = experiment.norm.synced_replicas;
     group = together == experiment.replicas
                 ? scale.ranks

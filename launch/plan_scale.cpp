@@ -105,7 +105,7 @@ int run_plan_scale(const CommandLine& line, Communicator& comm) {
   const Network network = parse_network(line.scale.network);
   const LoadedExperiment loaded = load_on_all_ranks(line, comm);
   const Experiment& experiment = loaded.experiment;
-  const bool shares = experiment.norm.over_batch();
+  const bool shares = experiment.norms_over_batch();
   const StepSchedule schedule = measure_schedule(loaded, line.scale, comm);
   std::vector<Row> rows;
   for (const int ranks : counts(line.scale.ranks))

@@ -1,10 +1,14 @@
 // syncnorm train: trains one experiment, or checks or prints its configuration.
 #include <iostream>
+#include <sstream>
+#include <string>
 
 #include <fmt/format.h>
 
 #include "base/printable.h"
 #include "comm/agreement.h"
+#include "engine/config/locations.h"
+#include "engine/model/norm_table.h"
 #include "engine/train/trainer.h"
 #include "launch/build_info.h"
 #include "launch/commands.h"
@@ -12,11 +16,26 @@
 #include "launch/session.h"
 
 namespace syncnorm {
+namespace {
+
+/// Returns the lines as comments of YAML, below an empty line.
+std::string commented(const std::string& lines) {
+  std::string text;
+  std::istringstream in(lines);
+  for (std::string line; std::getline(in, line);)
+    text += (text.empty() ? "\n# " : "# ") + line + "\n";
+  return text;
+}
+
+}  // namespace
 
 int run_train(const CommandLine& line, Communicator& comm) {
   const LoadedExperiment loaded = load_on_all_ranks(line, comm);
   if (line.print_config) {
-    if (comm.rank() == 0) std::cout << printable(print_config(loaded));
+    std::string norms;
+    if (!loaded.experiment.norm_rules.empty())
+      agree(comm, [&] { with_locations(loaded, [&] { norms = norm_table(loaded.experiment); }); });
+    if (comm.rank() == 0) std::cout << printable(print_config(loaded)) << commented(norms);
     return 0;
   }
   if (!line.print.empty()) {

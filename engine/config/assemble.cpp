@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "engine/config/layers.h"
+#include "engine/config/norm_rules.h"
 #include "engine/config/validate.h"
 
 namespace syncnorm {
@@ -44,6 +45,7 @@ std::string yaml_text(const Schema& schema, const Draft& draft) {
 
 LoadedExperiment assemble(const Schema& schema, Draft draft, const std::string& source,
                           Problems& problems) {
+  resolve_norm_rules(schema, draft, problems);
   resolve(draft, problems);
   LoadedExperiment loaded;
   loaded.source = source;

@@ -8,6 +8,7 @@
 
 #include "engine/config/experiment.h"
 #include "engine/config/problems.h"
+#include "engine/config/yaml_tree.h"
 
 namespace syncnorm::config {
 
@@ -21,6 +22,7 @@ struct Draft {
   /// runs/<name>.
   Experiment experiment;
   int global_batch = 0;                   // > 0: determines replicas
+  ConfigNode norm_layers;                 // the list of norm.layers, read when all else is known
   std::map<std::string, Origin> origins;  // of the given keys
   std::set<std::string> failed;           // keys with a problem, whose values are not the user's
 };

@@ -4,6 +4,7 @@
 // range and meaning. The default values are only here.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -202,6 +203,14 @@ struct NormConfig {
   bool over_batch() const { return traits().statistics == StatisticsOver::batch; }
 };
 
+/// One entry of norm.layers: another norm for the norm layers that it matches.
+struct NormRule {
+  std::vector<std::string> match;  // patterns of layer names, as of fnmatch(3)
+  NormConfig norm;   // resolved; what is one for all layers is that of Experiment::norm
+  std::string text;  // the entry in flow form
+  SourceMark mark;
+};
+
 struct OptimizerConfig {
   OptimizerKind kind = OptimizerKind::sgd;
   double lr = 0.1;
@@ -287,6 +296,7 @@ struct Experiment {
   EvaluationConfig evaluation;
   ModelConfig model;
   NormConfig norm;
+  std::vector<NormRule> norm_rules;  // norm.layers; of those that match a layer, the first decides
   OptimizerConfig optimizer;
   ScheduleConfig schedule;
   LossConfig loss;
@@ -297,6 +307,11 @@ struct Experiment {
   std::string run_dir;  // default: runs/<name>
 
   int global_batch() const { return replicas * batch_per_replica; }
+  /// Returns true if any layer may have statistics over the batch, which replicas may share.
+  bool norms_over_batch() const {
+    return norm.over_batch() || std::any_of(norm_rules.begin(), norm_rules.end(),
+                                            [](const NormRule& r) { return r.norm.over_batch(); });
+  }
 };
 
 }  // namespace syncnorm

@@ -40,6 +40,26 @@ std::string section_table(const Schema& schema, const std::string& section) {
   return table;
 }
 
+constexpr const char* kNormLayersChapter = R"(### Norms of single layers
+
+`norm.layers` lists entries for layers whose norm differs. An entry has `match`, a pattern of layer names or
+a list of them, and any keys of `norm` except `synced_replicas`, `precise_samples`, `weights` and
+`weights_eps`, which are one for all layers. Keys that it leaves out have the values of `norm`, as far as its
+kind reads them. The first entry that matches a layer decides. In a pattern, `*` stands for any characters,
+`?` for one, and `[12]` for one of those. A pattern that decides no layer is a mistake. Norm layers have the
+names that checkpoints have (in the zoo those of torchvision); `syncnorm plan` and `--print-config` list each
+with its norm.
+
+```yaml
+norm:
+  kind: batch
+  layers:
+    - {match: "layer4.*", kind: group, groups: 32}          # GroupNorm in the last stage
+    - {match: [bn1, "layer1.*"], kind: frozen, frozen: both}  # the stem and the first stage stay as loaded
+```
+
+)";
+
 std::string layers_chapter() {
   std::string text = R"(## Layers
 
@@ -256,7 +276,8 @@ std::string config_reference_markdown() {
   for (const config::SchemaSection& section : schema.sections) {
     text += fmt::format("## {}\n\n{}\n\n{}\n", section.path.empty() ? "Top level" : section.path,
                         section.meaning, config::section_table(schema, section.path));
-    if (section.path == "norm") text += config::norm_short_forms_text();
+    if (section.path == "norm")
+      text += config::norm_short_forms_text() + config::kNormLayersChapter;
   }
   return text + config::layers_chapter() + config::kImagesChapter + config::kFilesChapter +
          config::kStudiesChapter + config::kTraceChapter + config::kRulesChapter;

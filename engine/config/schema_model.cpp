@@ -6,6 +6,7 @@
 #include "engine/config/layers.h"
 #include "engine/config/listen_address.h"
 #include "engine/config/names.h"
+#include "engine/config/norm_rules.h"
 #include "engine/config/paths.h"
 #include "engine/config/run_name.h"
 
@@ -112,6 +113,7 @@ Rows norm_rows() {
       choice_key(
           "norm.kind", [](auto& e) -> auto& { return e.norm.kind; },
           "the normalization in every norm layer"),
+      norm_layers_key(),
       synced_replicas_key(),
       number_key(
           "norm.eps", [](auto& e) -> auto& { return e.norm.eps; }, kPositive,

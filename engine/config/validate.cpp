@@ -78,9 +78,9 @@ void check_synced_replicas(const Draft& draft, Problems& problems) {
   const Experiment& experiment = draft.experiment;
   const int synced = experiment.norm.synced_replicas;
   const int replicas = experiment.replicas;
-  if (!experiment.norm.over_batch() || synced == 0) return;
-  if (!all_good(draft, {"norm.kind", "norm.synced_replicas", "replicas", "global_batch",
-                        "batch_per_replica"})) {
+  if (!experiment.norms_over_batch() || synced == 0) return;
+  if (!all_good(draft, {"norm.kind", "norm.layers", "norm.synced_replicas", "replicas",
+                        "global_batch", "batch_per_replica"})) {
     return;
   }
   if (replicas % synced == 0) return;
@@ -88,8 +88,8 @@ void check_synced_replicas(const Draft& draft, Problems& problems) {
   for (int divisor = 1; divisor <= replicas && divisors.size() < 12; ++divisor) {
     if (replicas % divisor == 0) divisors.push_back(std::to_string(divisor));
   }
-  const Position where = latest(draft, {"norm.synced_replicas", "norm.kind", "replicas",
-                                        "global_batch", "batch_per_replica"});
+  const Position where = latest(draft, {"norm.synced_replicas", "norm.kind", "norm.layers",
+                                        "replicas", "global_batch", "batch_per_replica"});
   problems.add(where, "norm.synced_replicas",
                fmt::format("{} {} the {} replicas; give all, {}", synced,
                            synced > replicas ? "is more than" : "does not divide", replicas,
@@ -133,12 +133,6 @@ void check_optimizer(const Draft& draft, Problems& problems) {
                  "optimizer.nesterov",
                  "needs a momentum above 0; set `optimizer.momentum: 0.9`, or nesterov to false");
   }
-}
-
-/// Singh & Krishnan 2020 have an eps of their own.
-void resolve_norm(Draft& draft) {
-  NormConfig& norm = draft.experiment.norm;
-  if (norm.kind == NormKind::frn && !draft.origins.contains("norm.eps")) norm.eps = 1e-6;
 }
 
 void check_norm(const Draft& draft, Problems& problems) {
@@ -252,11 +246,17 @@ void check_probes(const Draft& draft, Problems& problems) {
 
 }  // namespace
 
+void resolve_norm(Draft& draft, Problems& problems) {
+  NormConfig& norm = draft.experiment.norm;
+  // Singh & Krishnan 2020 have an eps of their own.
+  if (norm.kind == NormKind::frn && !draft.origins.contains("norm.eps")) norm.eps = 1e-6;
+  check_norm(draft, problems);
+}
+
 void resolve(Draft& draft, Problems& problems) {
   resolve_replicas(draft, problems);
   check_synced_replicas(draft, problems);
-  resolve_norm(draft);
-  check_norm(draft, problems);
+  resolve_norm(draft, problems);
   check_schedule(draft, problems);
   check_optimizer(draft, problems);
   check_images(draft, problems);
@@ -267,11 +267,12 @@ void resolve(Draft& draft, Problems& problems) {
 
 void resolve_synced_replicas(Experiment& experiment) {
   int& synced = experiment.norm.synced_replicas;
-  if (!experiment.norm.over_batch()) {
+  if (!experiment.norms_over_batch()) {
     synced = 1;
   } else if (synced == 0) {
     synced = experiment.replicas;
   }
+  for (NormRule& rule : experiment.norm_rules) rule.norm.synced_replicas = synced;
 }
 
 }  // namespace syncnorm::config

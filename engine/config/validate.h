@@ -10,6 +10,9 @@ namespace syncnorm::config {
 /// that it is printed as written.
 void resolve(Draft& draft, Problems& problems);
 
+/// Checks the draft's `norm`, and resolves its defaults that depend on the kind.
+void resolve_norm(Draft& draft, Problems& problems);
+
 /// Replaces 0 by the number of replicas for batch normalization, and any value by 1 for kinds
 /// without shared statistics.
 void resolve_synced_replicas(Experiment& experiment);

@@ -68,7 +68,7 @@ void add_custom_layers(GraphBuilder& builder, const std::vector<LayerSpec>& laye
         spec.name.empty() ? fmt::format("{}{}", name_of(spec.type), number) : spec.name;
     try {
       const int input = spec.input.empty() ? builder.last() : find(spec.input);
-      if (spec.type == LayerType::norm && !builder.norm().traits().layer) {
+      if (spec.type == LayerType::norm && !builder.norm(name).traits().layer) {
         by_name[name] = input;
         continue;
       }

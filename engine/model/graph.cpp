@@ -1,12 +1,15 @@
 // Infers shapes, and adds the parameters of layers.
 #include "engine/model/graph.h"
 
+#include <fnmatch.h>
+
 #include <algorithm>
 #include <cassert>
 #include <functional>
 #include <numeric>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "base/error.h"
 
@@ -88,8 +91,49 @@ int Graph::consumers(int value) const {
   return count;
 }
 
-GraphBuilder::GraphBuilder(Shape input, const NormConfig& norm) : norm_(norm) {
+bool Graph::has_norms_over(StatisticsOver statistics) const {
+  return std::any_of(norms.begin(), norms.end(),
+                     [&](int layer) { return norm(layer).traits().statistics == statistics; });
+}
+
+GraphBuilder::GraphBuilder(Shape input, const Experiment& experiment)
+    : norm_(experiment.norm), rules_(experiment.norm_rules) {
+  graph_.weights = norm_.weights;
+  graph_.weights_eps = norm_.weights_eps;
   graph_.layers.push_back({"input", InputLayer{}, {}, input});
+}
+
+GraphBuilder::Choice GraphBuilder::chosen(const std::string& name) {
+  if (std::find(norm_names_.begin(), norm_names_.end(), name) == norm_names_.end())
+    norm_names_.push_back(name);
+  for (std::size_t r = 0; r < rules_.size(); ++r)
+    for (std::size_t p = 0; p < rules_[r].match.size(); ++p)
+      if (fnmatch(rules_[r].match[p].c_str(), name.c_str(), 0) == 0) {
+        used_.insert({r, p});
+        return {rules_[r].norm, &rules_[r]};
+      }
+  return {norm_};
+}
+
+void GraphBuilder::check_patterns() const {
+  for (std::size_t r = 0; r < rules_.size(); ++r)
+    for (std::size_t p = 0; p < rules_[r].match.size(); ++p) {
+      if (used_.contains({r, p})) continue;
+      const std::string& pattern = rules_[r].match[p];
+      const auto hidden = std::find_if(
+          norm_names_.begin(), norm_names_.end(),
+          [&](const std::string& name) { return fnmatch(pattern.c_str(), name.c_str(), 0) == 0; });
+      if (hidden != norm_names_.end())
+        throw InputError(fmt::format(
+            "{}: norm.layers: earlier patterns decide all layers that '{}' matches, as '{}'; the "
+            "first that matches decides, so put it before them, or leave it out",
+            rules_[r].mark, pattern, *hidden));
+      const std::string names = norm_names_.empty()
+                                    ? "the model has none"
+                                    : fmt::format("they are {}", fmt::join(norm_names_, ", "));
+      throw InputError(fmt::format("{}: norm.layers: '{}' matches no norm layer; {}",
+                                   rules_[r].mark, pattern, names));
+    }
 }
 
 int GraphBuilder::add(const std::string& name, LayerKind kind, int input) {
@@ -98,10 +142,11 @@ int GraphBuilder::add(const std::string& name, LayerKind kind, int input) {
     if (layer.name == name)
       throw InputError(ConfigKey{"model"},
                        fmt::format("layer '{}': the name is used twice; names must differ", name));
-  const bool of_norm =
-      std::holds_alternative<NormLayer>(graph_.layers[static_cast<std::size_t>(input)].kind);
-  if (std::holds_alternative<ActivationLayer>(kind) && of_norm && norm_.has_activation())
+  const auto* before = std::get_if<NormLayer>(&graph_.layers[static_cast<std::size_t>(input)].kind);
+  if (std::holds_alternative<ActivationLayer>(kind) && before != nullptr &&
+      before->norm.has_activation())
     return input;
+  if (auto* added = std::get_if<NormLayer>(&kind)) added->norm = norm(name);
   const Shape out = std::visit(InferShape{name, shape(input)}, kind);
   graph_.layers.push_back({name, kind, {input}, out});
   add_parameters(last());
@@ -127,7 +172,7 @@ void GraphBuilder::add_weight(int index, const std::vector<int>& shape, int fan_
   const auto push = [&](const char* suffix, const std::vector<int>& dims, ParameterRole role) {
     graph_.parameters.push_back({name + suffix, dims, index, role, fan_in, fan_out});
   };
-  if (norm_.weights != WeightsKind::normalized)
+  if (graph_.weights != WeightsKind::normalized)
     return push(".weight", shape, ParameterRole::weight);
   std::vector<int> gains(shape.size(), 1);
   gains[0] = shape[0];
@@ -145,7 +190,7 @@ void GraphBuilder::add_parameters(int index) {
   };
   if (const auto* conv = std::get_if<ConvLayer>(&layer.kind)) {
     const int area = conv->kernel * conv->kernel;
-    if (norm_.weights == WeightsKind::standardized && channels * area == 1)
+    if (graph_.weights == WeightsKind::standardized && channels * area == 1)
       throw InputError(
           ConfigKey{"norm.weights"},
           fmt::format("a filter of layer '{}' is a single weight, which standardizes to 0; use "
@@ -158,32 +203,44 @@ void GraphBuilder::add_parameters(int index) {
     add_weight(index, {linear->out, channels}, channels, linear->out);
     if (linear->bias) push(".bias", {linear->out}, ParameterRole::bias, 1, 1);
   } else if (std::holds_alternative<NormLayer>(layer.kind)) {
-    graph_.norms.push_back(index);
-    if (norm_.traits().groups == ChannelGroups::configured) {
-      const bool by_width = norm_.channels_per_group > 0;
-      const int divisor = by_width ? norm_.channels_per_group : norm_.groups;
-      if (channels % divisor != 0)
-        throw InputError(
-            ConfigKey{by_width ? "norm.channels_per_group" : "norm.groups"},
-            fmt::format("{} does not divide the {} channels of layer '{}'; use one of {}", divisor,
-                        channels, layer.name, divisors_text(channels)));
-    }
-    const LayerScalars scalars = norm_.traits().scalars;
-    if (scalars != LayerScalars::none) push(".alpha", {1}, ParameterRole::alpha, 1, 1);
-    if (scalars == LayerScalars::alpha_and_shift) push(".shift", {1}, ParameterRole::shift, 1, 1);
-    if (norm_.kind == NormKind::frn && shape(index).pixels() == 1)
-      push(".eps", {1}, ParameterRole::epsilon, 1, 1);
-    if (norm_.has_activation())
-      push(norm_.kind == NormKind::frn ? ".tau" : ".v", {channels},
-           norm_.kind == NormKind::frn ? ParameterRole::threshold : ParameterRole::slope, 1, 1);
-    if (norm_.affine) {
-      push(".weight", {channels}, ParameterRole::gamma, 1, 1);
-      if (norm_.traits().has_beta) push(".bias", {channels}, ParameterRole::beta, 1, 1);
-    }
+    add_norm_parameters(index);
   }
 }
 
+void GraphBuilder::add_norm_parameters(int index) {
+  graph_.norms.push_back(index);
+  const std::string& name = graph_.layers[static_cast<std::size_t>(index)].name;
+  const auto [norm, rule] = chosen(name);
+  const NormTraits traits = norm.traits();
+  const int channels = shape(index).channels;
+  if (traits.groups == ChannelGroups::configured) {
+    const bool by_width = norm.channels_per_group > 0;
+    const int divisor = by_width ? norm.channels_per_group : norm.groups;
+    const std::string key = by_width ? "channels_per_group" : "groups";
+    const std::string text =
+        fmt::format("{} does not divide the {} channels of layer '{}'; use one of {}", divisor,
+                    channels, name, divisors_text(channels));
+    if (channels % divisor != 0 && rule != nullptr)
+      throw InputError(fmt::format("{}: norm.layers: {}: {}", rule->mark, key, text));
+    if (channels % divisor != 0) throw InputError(ConfigKey{"norm." + key}, text);
+  }
+  const auto push = [&](const char* suffix, int count, ParameterRole role) {
+    graph_.parameters.push_back({name + suffix, {count}, index, role});
+  };
+  if (traits.scalars != LayerScalars::none) push(".alpha", 1, ParameterRole::alpha);
+  if (traits.scalars == LayerScalars::alpha_and_shift) push(".shift", 1, ParameterRole::shift);
+  const bool is_frn = norm.kind == NormKind::frn;
+  if (is_frn && shape(index).pixels() == 1) push(".eps", 1, ParameterRole::epsilon);
+  if (norm.has_activation())
+    push(is_frn ? ".tau" : ".v", channels,
+         is_frn ? ParameterRole::threshold : ParameterRole::slope);
+  if (!norm.affine) return;
+  push(".weight", channels, ParameterRole::gamma);
+  if (traits.has_beta) push(".bias", channels, ParameterRole::beta);
+}
+
 Graph GraphBuilder::finish(int classes) {
+  check_patterns();
   graph_.output = last();
   const Shape out = shape(graph_.output);
   if (!(out == Shape{1, 1, classes}))
@@ -203,7 +260,7 @@ Graph GraphBuilder::finish(int classes) {
   const bool convolves =
       std::any_of(graph_.layers.begin(), graph_.layers.end(),
                   [](const Layer& l) { return std::holds_alternative<ConvLayer>(l.kind); });
-  if (norm_.weights == WeightsKind::standardized && !convolves)
+  if (graph_.weights == WeightsKind::standardized && !convolves)
     throw InputError(ConfigKey{"norm.weights"},
                      "standardized acts on convolutions, and this model has none; use normalized "
                      "or plain");

@@ -1,10 +1,11 @@
 // A model as a small graph of layers with shapes, before anything is compiled.
 //
-// The output of layer i is value i. Layers are in execution order. A norm layer is only the
-// position of a normalization; the experiment's `norm` determines its kind.
+// The output of layer i is value i. Layers are in execution order.
 #pragma once
 
+#include <set>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -37,6 +38,7 @@ struct PoolLayer {
 };
 struct NormLayer {
   bool zero_gamma = false;
+  NormConfig norm;  // GraphBuilder fills it from the experiment
 };
 struct ActivationLayer {
   Activation kind = Activation::relu;
@@ -84,24 +86,32 @@ struct Parameter {
 };
 
 struct Graph {
-  std::vector<Layer> layers;          // layers[0] is the input
-  std::vector<Parameter> parameters;  // in layer order
-  std::vector<int> norms;             // indices of norm layers
-  int output = 0;                     // the layer whose output is the logits
+  std::vector<Layer> layers;                 // layers[0] is the input
+  std::vector<Parameter> parameters;         // in layer order
+  std::vector<int> norms;                    // indices of norm layers
+  WeightsKind weights = WeightsKind::plain;  // of conv and linear layers
+  double weights_eps = 0.0;
+  int output = 0;  // the layer whose output is the logits
 
   /// Returns the index of the parameter of `layer` with `role`, or -1.
   int parameter(int layer, ParameterRole role) const;
   int consumers(int value) const;
+  const NormConfig& norm(int layer) const {
+    return std::get<NormLayer>(layers[static_cast<std::size_t>(layer)].kind).norm;
+  }
+  /// Returns true if any norm layer has statistics over the batch, or constant ones.
+  bool has_norms_over(StatisticsOver statistics) const;
 };
 
 /// Adds layers one by one and infers their shapes. Throws InputError that names the layer for every
 /// mistake.
 class GraphBuilder {
  public:
-  GraphBuilder(Shape input, const NormConfig& norm);
+  GraphBuilder(Shape input, const Experiment& experiment);
 
   /// Adds a layer that reads `input` (default: the last layer) and returns its index. An activation
-  /// of a norm that contains its own is not added; the norm's index is returned.
+  /// of a norm that contains its own is not added; the norm's index is returned. A norm layer gets
+  /// the experiment's norm for its name, which must not be `none`.
   int add(const std::string& name, LayerKind kind, int input = -1);
   int add_sum(const std::string& name, int a, int b);
 
@@ -109,17 +119,31 @@ class GraphBuilder {
   const Shape& shape(int layer) const {
     return graph_.layers[static_cast<std::size_t>(layer)].shape;
   }
-  const NormConfig& norm() const { return norm_; }
+  /// Returns the norm of the norm layer of that name, which may be `none`.
+  const NormConfig& norm(const std::string& name) { return chosen(name).norm; }
+  /// Returns true if norms are left out as a whole, so that no layer has a place for one.
+  bool without_norms() const { return rules_.empty() && !norm_.traits().layer; }
 
   /// Returns the finished graph; its last layer's output is the logits of `classes` classes.
   Graph finish(int classes);
 
  private:
+  /// The norm of a layer, and the entry of norm.layers that it is from.
+  struct Choice {
+    const NormConfig& norm;
+    const NormRule* rule = nullptr;
+  };
+  Choice chosen(const std::string& name);
   void add_parameters(int index);
+  void add_norm_parameters(int index);
+  void check_patterns() const;
   void add_weight(int index, const std::vector<int>& shape, int fan_in, int fan_out);
 
   Graph graph_;
   NormConfig norm_;
+  std::vector<NormRule> rules_;
+  std::set<std::pair<std::size_t, std::size_t>> used_;  // rules and patterns that decided a layer
+  std::vector<std::string> norm_names_;
 };
 
 }  // namespace syncnorm

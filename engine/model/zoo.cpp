@@ -42,8 +42,9 @@ bool replaces_bias(const NormConfig& norm) {
   return traits.subtracts_mean && traits.has_beta && norm.affine;
 }
 
-bool needs_bias(const GraphBuilder& b, const ModelConfig& m) {
-  return !replaces_bias(b.norm()) || m.norm_position == NormPosition::after_activation;
+/// Returns true if the layer before the norm of that name needs a bias.
+bool needs_bias(GraphBuilder& b, const ModelConfig& m, const std::string& norm) {
+  return !replaces_bias(b.norm(norm)) || m.norm_position == NormPosition::after_activation;
 }
 
 void activate(GraphBuilder& b, const ModelConfig& m, const std::string& name) {
@@ -55,7 +56,7 @@ void activate(GraphBuilder& b, const ModelConfig& m, const std::string& name) {
 void norm_and_activation(GraphBuilder& b, const ModelConfig& m, const std::string& norm,
                          const std::string& activation) {
   const auto add_norm = [&] {
-    if (b.norm().traits().layer) b.add(norm, NormLayer{});
+    if (b.norm(norm).traits().layer) b.add(norm, NormLayer{});
   };
   const auto add_activation = [&] { activate(b, m, activation); };
   if (m.norm_position == NormPosition::before_activation) {
@@ -76,7 +77,7 @@ void mlp(GraphBuilder& b, const ModelConfig& m, int classes) {
   b.add("flatten", FlattenLayer{});
   for (std::size_t i = 0; i < m.hidden.size(); ++i) {
     const std::string n = std::to_string(i + 1);
-    b.add("fc" + n, LinearLayer{m.hidden[i], needs_bias(b, m)});
+    b.add("fc" + n, LinearLayer{m.hidden[i], needs_bias(b, m, "bn" + n)});
     norm_and_activation(b, m, "bn" + n, "act" + n);
   }
   add_dropout(b, m);
@@ -88,7 +89,7 @@ void mlp(GraphBuilder& b, const ModelConfig& m, int classes) {
 void convnet(GraphBuilder& b, const ModelConfig& m, int classes) {
   for (int i = 0; i < 3; ++i) {
     const std::string n = std::to_string(i + 1);
-    b.add("conv" + n, ConvLayer{16 << i, 3, 2, 1, needs_bias(b, m)});
+    b.add("conv" + n, ConvLayer{16 << i, 3, 2, 1, needs_bias(b, m, "bn" + n)});
     norm_and_activation(b, m, "bn" + n, "act" + n);
   }
   b.add("avgpool", PoolLayer{PoolKind::average, 0, 1, 0});
@@ -99,16 +100,16 @@ void convnet(GraphBuilder& b, const ModelConfig& m, int classes) {
 /// Adds the network of LeCun et al. 1998 in its modern form: max pooling, the configured
 /// activation.
 void lenet(GraphBuilder& b, const ModelConfig& m, int classes) {
-  b.add("conv1", ConvLayer{6, 5, 1, 2, needs_bias(b, m)});
+  b.add("conv1", ConvLayer{6, 5, 1, 2, needs_bias(b, m, "bn1")});
   norm_and_activation(b, m, "bn1", "act1");
   b.add("pool1", PoolLayer{PoolKind::max, 2, 2, 0});
-  b.add("conv2", ConvLayer{16, 5, 1, 0, needs_bias(b, m)});
+  b.add("conv2", ConvLayer{16, 5, 1, 0, needs_bias(b, m, "bn2")});
   norm_and_activation(b, m, "bn2", "act2");
   b.add("pool2", PoolLayer{PoolKind::max, 2, 2, 0});
   b.add("flatten", FlattenLayer{});
-  b.add("fc1", LinearLayer{120, needs_bias(b, m)});
+  b.add("fc1", LinearLayer{120, needs_bias(b, m, "bn3")});
   norm_and_activation(b, m, "bn3", "act3");
-  b.add("fc2", LinearLayer{84, needs_bias(b, m)});
+  b.add("fc2", LinearLayer{84, needs_bias(b, m, "bn4")});
   norm_and_activation(b, m, "bn4", "act4");
   add_dropout(b, m);
   b.add("fc3", LinearLayer{classes, true});
@@ -127,15 +128,17 @@ Maker vgg(const std::vector<int>& plan) {
           b.add(pool, PoolLayer{PoolKind::max, 2, 2, 0});
         continue;
       }
-      b.add(name(), ConvLayer{filters, 3, 1, 1, needs_bias(b, m)});
-      const std::string first = name();
-      if (!b.norm().traits().layer) {
-        b.add(first, ActivationLayer{activation_op(m.activation)});
-      } else {
-        const std::string second = name();
-        const bool before = m.norm_position == NormPosition::before_activation;
-        norm_and_activation(b, m, before ? first : second, before ? second : first);
+      const std::string conv = name(), first = name();
+      if (b.without_norms()) {
+        b.add(conv, ConvLayer{filters, 3, 1, 1, true});
+        activate(b, m, first);
+        continue;
       }
+      const std::string second = name();
+      const bool before = m.norm_position == NormPosition::before_activation;
+      const std::string& norm = before ? first : second;
+      b.add(conv, ConvLayer{filters, 3, 1, 1, needs_bias(b, m, norm)});
+      norm_and_activation(b, m, norm, before ? second : first);
     }
     b.add("flatten", FlattenLayer{});
     add_dropout(b, m);
@@ -146,9 +149,9 @@ Maker vgg(const std::vector<int>& plan) {
 /// Adds a convolution, without bias if the norm replaces it, and the norm.
 int conv_norm(GraphBuilder& b, const std::string& conv, const std::string& norm, ConvLayer layer,
               bool zero_gamma, int input) {
-  layer.bias = !replaces_bias(b.norm());
+  layer.bias = !replaces_bias(b.norm(norm));
   const int index = b.add(conv, layer, input);
-  return b.norm().traits().layer ? b.add(norm, NormLayer{zero_gamma}) : index;
+  return b.norm(norm).traits().layer ? b.add(norm, NormLayer{zero_gamma, {}}) : index;
 }
 
 /// Returns the shortcut of a block: the input itself, or a 1×1 projection if shapes differ.
@@ -246,7 +249,7 @@ Maker maker_of(Architecture architecture) {
 }  // namespace
 
 Graph build_model(const Experiment& experiment, Shape input, int classes) {
-  GraphBuilder builder(input, experiment.norm);
+  GraphBuilder builder(input, experiment);
   if (!experiment.model.layers.empty()) {
     add_custom_layers(builder, experiment.model.layers);
     return builder.finish(classes);

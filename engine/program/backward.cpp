@@ -72,8 +72,8 @@ class Backward {
     gradients_.contribute(unit.input, dx);
   }
 
-  void emit(const Unit&, const NormLayer&) {
-    family_of(e_.program.options.norm).backward(e_, gradients_, index_);
+  void emit(const Unit&, const NormLayer& layer) {
+    family_of(layer.norm).backward(e_, gradients_, index_);
   }
 
   void emit(const Unit& unit, const ActivationLayer& layer) {

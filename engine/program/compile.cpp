@@ -56,12 +56,12 @@ Program compile_program(const Graph& graph, Device& device, const ProgramOptions
                         std::span<const std::size_t> layout) {
   Program program;
   program.options = options;
+  program.has_batch_norms = graph.has_norms_over(StatisticsOver::batch);
   std::vector<int> alias;
   Emission emission{graph, device, program, {}, {}, {}, {}, {}, {}, {}, {}, -1};
   emission.units = lower(graph, options, alias);
-  // Noise comes directly after the norm, so nothing can be fused with it.
-  if (options.norm.traits().absorbs_activation && !options.norm.noise) fuse(graph, emission.units);
-  emission.messages = share(graph, options, emission.units);
+  fuse(graph, emission.units);
+  emission.messages = share(graph, program, emission.units);
   add_parameter_tensors(emission);
   emit_forward(emission);
   overlap_forward(program);

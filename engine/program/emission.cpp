@@ -102,7 +102,7 @@ Instruction& Emission::append(Pass pass, Scope scope, const std::string& layer_n
 
 int Emission::emit_statistics_reduction(Pass pass, const std::string& names, int leaf,
                                         std::size_t count, Combine combine) {
-  if (!program.options.reduces_statistics()) return leaf;
+  if (!program.reduces_statistics()) return leaf;
   ReductionSpec spec;
   spec.kind = pass == Pass::forward ? ReductionKind::forward_statistics
                                     : ReductionKind::backward_statistics;
@@ -129,14 +129,10 @@ int Emission::emit_statistics_reduction(Pass pass, const std::string& names, int
   return spec.result;
 }
 
-bool Emission::batch_statistics() const {
-  return program.options.norm.over_batch() && program.options.mode != ProgramMode::evaluation;
-}
-
 bool Emission::trained(int index) const {
-  const ParameterRole role = graph.parameters[static_cast<std::size_t>(index)].role;
-  const bool of_norm = role == ParameterRole::gamma || role == ParameterRole::beta;
-  return !of_norm || program.options.norm.traits().trains_affine;
+  const Parameter& one = graph.parameters[static_cast<std::size_t>(index)];
+  const bool of_norm = one.role == ParameterRole::gamma || one.role == ParameterRole::beta;
+  return !of_norm || graph.norm(one.layer).traits().trains_affine;
 }
 
 int Emission::parameter(const Unit& unit, ParameterRole role) const {

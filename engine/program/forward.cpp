@@ -120,8 +120,8 @@ class Forward {
             {.x = x, .y = y, .workspace = saved_->workspace});
   }
 
-  void emit(const Unit&, const NormLayer&) {
-    family_of(options_.norm).forward(e_, static_cast<std::size_t>(saved_ - e_.saved.data()));
+  void emit(const Unit&, const NormLayer& layer) {
+    family_of(layer.norm).forward(e_, static_cast<std::size_t>(saved_ - e_.saved.data()));
   }
 
   void emit(const Unit& unit, const ActivationLayer& layer) {

@@ -24,6 +24,13 @@ bool is(const Graph& graph, const Unit& unit) {
   return std::holds_alternative<Kind>(graph.layers[static_cast<std::size_t>(unit.layer)].kind);
 }
 
+/// Returns true if the norm can fuse with what follows it. Noise comes directly after the norm.
+bool can_fuse(const Graph& graph, const Unit& unit) {
+  if (!is<NormLayer>(graph, unit)) return false;
+  const NormConfig& norm = graph.norm(unit.layer);
+  return norm.traits().absorbs_activation && !norm.noise;
+}
+
 }  // namespace
 
 void fuse(const Graph& graph, std::vector<Unit>& units) {
@@ -34,7 +41,7 @@ void fuse(const Graph& graph, std::vector<Unit>& units) {
     return units.size();
   };
   for (std::size_t i = 0; i < units.size(); ++i) {
-    if (!is<NormLayer>(graph, units[i])) continue;
+    if (!can_fuse(graph, units[i])) continue;
     std::size_t next = only_reader(i + 1, units[i].output);
     if (next < units.size() && is<AddLayer>(graph, units[next])) {
       const int other =

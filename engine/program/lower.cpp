@@ -13,9 +13,9 @@ namespace {
 /// Refuses, from shapes alone, a norm over one value: its variance is zero, its unbiased estimate
 /// undefined.
 void check_values_per_channel(const Graph& graph, const ProgramOptions& options, int layer) {
-  if (options.mode == ProgramMode::evaluation || options.norm.traits().one_value) return;
+  if (options.mode == ProgramMode::evaluation || graph.norm(layer).traits().one_value) return;
   const Layer& norm = graph.layers[static_cast<std::size_t>(layer)];
-  const int group = options.norm.synced_replicas;
+  const int group = options.synced_replicas;
   for (int first = 0; first < options.replicas; first += group) {
     int samples = 0;
     for (int r = first; r < first + group; ++r)

@@ -31,13 +31,12 @@ struct Message {
 /// a batch norm has one value per channel.
 std::vector<Unit> lower(const Graph& graph, const ProgramOptions& options, std::vector<int>& alias);
 
-/// fuse.cpp: fuses norm + residual add + ReLU into one unit if nothing else reads the values
-/// between.
+/// fuse.cpp: fuses norm + residual add + ReLU into one unit if the norm can, and nothing else reads
+/// the values between.
 void fuse(const Graph& graph, std::vector<Unit>& units);
 
 /// share.cpp: gives every batch norm a message; norms whose sums are ready together share one.
-std::vector<Message> share(const Graph& graph, const ProgramOptions& options,
-                           std::vector<Unit>& units);
+std::vector<Message> share(const Graph& graph, const Program& program, std::vector<Unit>& units);
 
 /// State of the emitting passes: the growing program, and the tensor of each value.
 struct Emission {
@@ -108,7 +107,11 @@ struct Emission {
   /// nothing if each replica has its own. Returns the tensor of the sum.
   int emit_statistics_reduction(Pass pass, const std::string& layer, int leaf, std::size_t count,
                                 Combine combine = Combine::sum);
-  bool batch_statistics() const;  // true if this program computes them
+  const NormConfig& norm(const Unit& unit) const { return graph.norm(unit.layer); }
+  /// Returns true if this program computes the statistics of the norm over the batch.
+  bool batch_statistics(const Unit& unit) const {
+    return norm(unit).over_batch() && program.options.mode != ProgramMode::evaluation;
+  }
   const Layer& layer(int v) const { return graph.layers[static_cast<std::size_t>(v)]; }
   const Shape& shape(int v) const { return layer(v).shape; }
   const std::string& name(const Unit& unit) const { return layer(unit.layer).name; }

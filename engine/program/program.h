@@ -94,7 +94,7 @@ struct ProgramOptions {
   int batch_per_replica = 1;
   int global_samples = 1;            // the gradient is the mean over these samples
   std::vector<int> replica_samples;  // per replica, for a smaller last batch; empty: all full
-  NormConfig norm;
+  int synced_replicas = 1;           // replicas that share the statistics of batch norms
   double label_smoothing = 0.0;
   bool merge_replicas = false;  // reduction: fastest
   // Reduce everything through the communicator, on one rank too, and the statistics of a single
@@ -106,11 +106,6 @@ struct ProgramOptions {
   bool stored_images = false;  // the device makes the images (BatchInput::make_images)
   std::size_t first_bucket_bytes = std::size_t{1} << 20;
   std::size_t bucket_bytes = std::size_t{25} << 20;
-
-  /// Returns true if the sums of batch norms are reduced over replicas.
-  bool reduces_statistics() const {
-    return norm.over_batch() && (norm.synced_replicas > 1 || (force_reductions && replicas == 1));
-  }
 };
 
 struct Program {
@@ -133,9 +128,15 @@ struct Program {
   int loss_tensor = -1;  // f64 [4] per replica: Σ loss, correct, votes to stop, unused
   int logits_tensor = -1;
   bool statistics_cross_replicas = false;
+  bool has_batch_norms = false;  // there is a norm with statistics over the batch
 
   int group_size() const {  // replicas that share statistics
-    return options.norm.over_batch() ? options.norm.synced_replicas : 1;
+    return has_batch_norms ? options.synced_replicas : 1;
+  }
+  /// Returns true if the sums of batch norms are reduced over replicas.
+  bool reduces_statistics() const {
+    return has_batch_norms &&
+           (options.synced_replicas > 1 || (options.force_reductions && options.replicas == 1));
   }
 };
 

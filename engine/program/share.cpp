@@ -31,18 +31,20 @@ bool read_between(const std::vector<Unit>& units, std::size_t first, std::size_t
 
 }  // namespace
 
-std::vector<Message> share(const Graph& graph, const ProgramOptions& options,
-                           std::vector<Unit>& units) {
+std::vector<Message> share(const Graph& graph, const Program& program, std::vector<Unit>& units) {
   std::vector<Message> messages;
-  const bool may_share = options.reduces_statistics() && options.norm.deviation == Deviation::l2;
+  const auto may_share = [&](std::size_t unit) {
+    return program.reduces_statistics() && graph.norm(units[unit].layer).deviation == Deviation::l2;
+  };
   for (std::size_t j = 0; j < units.size(); ++j) {
-    if (!std::holds_alternative<NormLayer>(
-            graph.layers[static_cast<std::size_t>(units[j].layer)].kind))
-      continue;
+    const auto* norm =
+        std::get_if<NormLayer>(&graph.layers[static_cast<std::size_t>(units[j].layer)].kind);
+    if (norm == nullptr || !norm->norm.over_batch()) continue;
     int joined = -1;
-    if (may_share && units[j].residual >= 0)
+    if (may_share(j) && units[j].residual >= 0)
       for (std::size_t m = 0; m < messages.size(); ++m) {
         const std::vector<std::size_t>& members = messages[m].units;
+        if (!may_share(members.back())) continue;
         if (units[members.back()].output != units[j].residual) continue;
         const bool apart = std::none_of(members.begin(), members.end(), [&](std::size_t i) {
           return depends_on(units, j, units[j].input, units[i].output) ||

@@ -10,7 +10,7 @@ RunningStatistics::RunningStatistics(const Program& program, Communicator& comm,
                                      const Placement& placement, Memory& memory)
     : slots_(program.running),
       floats_(program.running_floats),
-      frozen_(program.options.norm.traits().statistics == StatisticsOver::running),
+      frozen_(!program.has_batch_norms),
       group_size_(frozen_ ? placement.replicas : program.group_size()),
       groups_(placement.replicas / group_size_),
       comm_(comm),

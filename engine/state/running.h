@@ -47,7 +47,7 @@ class RunningStatistics {
  private:
   std::vector<RunningSlot> slots_;
   std::size_t floats_;
-  bool frozen_;  // constants in memory.averaged, equal for all replicas
+  bool frozen_;  // all are constants in memory.averaged, equal for all replicas
   int group_size_;
   int groups_;
   Communicator& comm_;

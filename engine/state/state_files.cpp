@@ -9,6 +9,7 @@
 #include <fmt/ranges.h>
 
 #include "base/error.h"
+#include "engine/state/norm_change.h"
 #include "engine/state/safetensors.h"
 #include "engine/state/weights_file.h"
 
@@ -241,8 +242,16 @@ std::vector<std::string> start_from_file(const Graph& graph, const Program& prog
   const auto is_kept = [&](const std::string& tensor) {
     return std::find(kept.begin(), kept.end(), tensor) != kept.end();
   };
-  std::erase_if(named, [&](const NamedTensor& one) { return is_kept(one.name); });
-  std::vector<std::string> notes = fill(named, file, name, Beside::others, kept);
+  const NormChange change = norm_change(graph, wanted, tensors, name);
+  const auto begins_anew = [&](const std::string& tensor) {
+    return std::find(change.anew.begin(), change.anew.end(), tensor) != change.anew.end();
+  };
+  std::erase_if(named,
+                [&](const NamedTensor& one) { return is_kept(one.name) || begins_anew(one.name); });
+  std::vector<std::string> unread = kept;
+  unread.insert(unread.end(), change.left_out.begin(), change.left_out.end());
+  std::vector<std::string> notes = fill(named, file, name, Beside::others, unread);
+  notes.insert(notes.end(), change.notes.begin(), change.notes.end());
   if (!kept.empty())
     notes.push_back(fmt::format("{} of another shape there start anew", fmt::join(kept, ", ")));
   memory.parameters.push();

@@ -44,7 +44,8 @@ std::vector<std::string> model_from_file(const Graph& graph, const Program& prog
 
 /// Restores weights before training, as above. A classifier (the last layer) whose shape differs
 /// from the file's keeps its initial values, because fine-tuning often changes the number of
-/// classes.
+/// classes. So do parameters and statistics of norms that the file does not have, because it was
+/// trained with other norms (norm_change.h).
 std::vector<std::string> start_from_file(const Graph& graph, const Program& program, Memory& memory,
                                          const std::string& file, const std::string& name);
 

@@ -23,8 +23,6 @@ Evaluator::Evaluator(const Graph& graph, const Experiment& experiment,
   ProgramOptions options;
   options.mode = ProgramMode::evaluation;
   options.batch_per_replica = kEvaluationChunk;
-  options.norm = experiment.norm;
-  options.norm.synced_replicas = 1;
   options.storage = activation_storage(experiment.precision);
   executor_ =
       std::make_unique<Executor>(compile_program(graph, device, options, layout), device, *self_,

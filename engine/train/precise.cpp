@@ -49,7 +49,8 @@ PreciseStatistics::PreciseStatistics(const Graph& graph, ProgramOptions options,
 void PreciseStatistics::run(std::int64_t step) {
   found_ = {};
   for (const RunningSlot& slot : executor_->program().running)
-    for (int r = 0; r < replicas_.size(); ++r) executor_->tensors().zero(slot.totals, r);
+    for (int r = 0; slot.totals >= 0 && r < replicas_.size(); ++r)
+      executor_->tensors().zero(slot.totals, r);
   StepState state;
   state.seed = seed_;
   state.step = static_cast<std::uint64_t>(step);
@@ -82,6 +83,7 @@ void PreciseStatistics::take_pairs() {
     const int replica = std::max(g * group_size_, replicas_.begin) - replicas_.begin;
     float* set = running_.local_set(g);
     for (const RunningSlot& slot : executor_->program().running) {
+      if (slot.totals < 0) continue;  // constants
       const std::vector<double> totals = executor_->tensors().doubles(slot.totals, replica);
       const double n = totals[0];
       const auto channels = static_cast<std::size_t>(slot.channels);

@@ -9,6 +9,7 @@
 #include "comm/watchdog.h"
 #include "engine/config/locations.h"
 #include "engine/model/initialize.h"
+#include "engine/model/norm_table.h"
 #include "engine/model/zoo.h"
 #include "engine/program/compile.h"
 #include "engine/program/fault_hook.h"
@@ -28,7 +29,7 @@ ProgramOptions program_options(const Experiment& experiment) {
   options.replicas = experiment.replicas;
   options.batch_per_replica = experiment.batch_per_replica;
   options.global_samples = experiment.global_batch();
-  options.norm = experiment.norm;
+  options.synced_replicas = experiment.norm.synced_replicas;
   options.label_smoothing = experiment.loss.label_smoothing;
   options.merge_replicas = experiment.reduction == ReductionMode::fastest;
   options.storage = activation_storage(experiment.precision);
@@ -113,7 +114,7 @@ void Setup::build_programs() {
     with_locations(
         loaded, [&] { smaller = compile_program(graph, device, of_tail, whole.parameter_offset); });
   });
-  if (whole.options.reduces_statistics())
+  if (whole.reduces_statistics())
     groups = std::make_unique<StatisticsGroups>(
         device_comm(), placement, experiment.norm.synced_replicas, options.force_reductions);
   const auto executor = [&](Program program) {
@@ -148,7 +149,7 @@ void Setup::build_workers() {
                                           device, comm, memory);
   evaluator->set_recorder(options.recorder);
   running = std::make_unique<RunningStatistics>(program, comm, placement, memory);
-  if (experiment.norm.over_batch() && experiment.norm.precise_samples > 0) {
+  if (program.has_batch_norms && experiment.norm.precise_samples > 0) {
     precise = std::make_unique<PreciseStatistics>(
         graph, program_options(experiment), program.parameter_offset, dataset, splits.train,
         experiment, device, device_comm(), placement, groups.get(), algorithm(experiment), memory,
@@ -196,7 +197,8 @@ void Setup::initialize() {
 std::string Setup::plan_text() const {
   return syncnorm::plan_text(*full, memory) +
          fmt::format("optimizer state  {:>9} B\ndata set         {:>9} B\n", optimizer->bytes(),
-                     dataset.train.pixels.size() + dataset.test.pixels.size());
+                     dataset.train.pixels.size() + dataset.test.pixels.size()) +
+         (graph.norms.empty() ? "\nno norm layers\n" : "\nnorm layers\n" + norm_table(graph));
 }
 
 std::int64_t Setup::epoch_of(std::int64_t updates) const {

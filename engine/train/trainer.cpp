@@ -113,7 +113,7 @@ StartEvent Trainer::start_event(std::int64_t first_step) {
 }
 
 void Trainer::start_from(const std::string& path) {
-  const bool frozen = setup_.experiment.norm.traits().statistics == StatisticsOver::running;
+  const bool frozen = setup_.graph.has_norms_over(StatisticsOver::running);
   std::string weights;
   agree(setup_.comm, [&] {
     if (path.empty() && frozen)
@@ -125,6 +125,7 @@ void Trainer::start_from(const std::string& path) {
   });
   if (path.empty()) return;
   weights = from_rank_0(setup_.comm, weights);
+  setup_.running->average();  // statistics that the file does not have begin as these
   agree(setup_.comm, [&] {
     const std::vector<std::string> notes =
         start_from_file(setup_.graph, setup_.full->program(), setup_.memory, weights, path);

@@ -5,13 +5,12 @@
 namespace syncnorm {
 namespace {
 
-ParameterRole slope_of(const Emission& e) {
-  return e.program.options.norm.kind == NormKind::frn ? ParameterRole::threshold
-                                                      : ParameterRole::slope;
+ParameterRole slope_of(const Emission& e, const Unit& unit) {
+  return e.norm(unit).kind == NormKind::frn ? ParameterRole::threshold : ParameterRole::slope;
 }
 
 ActivatedNormShape shape_of(const Emission& e, const Unit& unit) {
-  const NormConfig& norm = e.program.options.norm;
+  const NormConfig& norm = e.norm(unit);
   const bool swish = norm.traits().activation == InnerActivation::swish;
   return {norm_pixels(e, unit),
           norm_channels(e, unit),
@@ -31,7 +30,7 @@ void forward(Emission& e, std::size_t n) {
          {.x = x,
           .gamma = e.parameter(unit, ParameterRole::gamma),
           .beta = e.parameter(unit, ParameterRole::beta),
-          .slope = e.parameter(unit, slope_of(e)),
+          .slope = e.parameter(unit, slope_of(e, unit)),
           .epsilon = e.parameter(unit, ParameterRole::epsilon),
           .residual = residual,
           .y = y,
@@ -53,13 +52,13 @@ void backward(Emission& e, Gradients& gradients, std::size_t n) {
           .inv_std = saved.inv_std,
           .gamma = e.parameter(unit, ParameterRole::gamma),
           .beta = e.parameter(unit, ParameterRole::beta),
-          .slope = e.parameter(unit, slope_of(e)),
+          .slope = e.parameter(unit, slope_of(e, unit)),
           .epsilon = e.parameter(unit, ParameterRole::epsilon),
           .y = relu_mask(e, unit),
           .dx = tensors.dx,
           .dgamma = e.parameter_gradient(unit, ParameterRole::gamma),
           .dbeta = e.parameter_gradient(unit, ParameterRole::beta),
-          .dslope = e.parameter_gradient(unit, slope_of(e)),
+          .dslope = e.parameter_gradient(unit, slope_of(e, unit)),
           .depsilon = e.parameter_gradient(unit, ParameterRole::epsilon),
           .g = tensors.g});
   contribute(gradients, unit, tensors);

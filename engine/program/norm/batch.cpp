@@ -57,7 +57,7 @@ void emit_totals(Emission& e, std::size_t n) {
                                       forward_sums(e, unit) * sizeof(double), Per::group, 'd');
   for (RunningSlot& slot : e.program.running)
     if (slot.layer == unit.layer) slot.totals = totals;
-  const NormConfig& norm = e.program.options.norm;
+  const NormConfig& norm = e.norm(unit);
   e.emit(Pass::forward, Scope::group, e.name(unit),
          BatchFinalize{1, norm_channels(e, unit), norm.eps, norm.momentum, {}},
          {.sums = saved.total,
@@ -91,7 +91,7 @@ int emit_deviation_part(Emission& e, std::size_t n, DeviationPart part, int larg
 void emit_deviation(Emission& e, std::size_t n) {
   const Unit& unit = e.units[n];
   Emission::Saved& saved = e.saved[n];
-  const NormConfig& norm = e.program.options.norm;
+  const NormConfig& norm = e.norm(unit);
   const bool l1 = norm.deviation == Deviation::l1;
   saved.deviation =
       emit_deviation_part(e, n, l1 ? DeviationPart::absolute : DeviationPart::largest, kAbsent);
@@ -109,7 +109,7 @@ void emit_finalize(Emission& e, std::size_t n) {
   if (e.program.options.mode != ProgramMode::training) return emit_totals(e, n);
   const Unit& unit = e.units[n];
   const Emission::Saved& saved = e.saved[n];
-  const NormConfig& norm = e.program.options.norm;
+  const NormConfig& norm = e.norm(unit);
   BatchFinalize op{1, norm_channels(e, unit), norm.eps, norm.momentum, {}};
   if (norm.renormalize)
     op.renormalization = {true, norm.r_max, norm.d_max, norm.renormalize_start,
@@ -131,14 +131,14 @@ void add_statistics(Emission& e, std::size_t n) {
   const std::size_t vector = sizeof(float) * static_cast<std::size_t>(norm_channels(e, unit));
   saved.mean = e.add_tensor(e.name(unit) + " mean", 2 * vector, Per::wave_group);
   saved.inv_std = e.add_tensor(e.name(unit) + " inv_std", vector, Per::wave_group);
-  if (e.program.options.mode == ProgramMode::training && e.program.options.norm.renormalize)
+  if (e.program.options.mode == ProgramMode::training && e.norm(unit).renormalize)
     saved.correction = e.add_tensor(e.name(unit) + " correction", 2 * vector, Per::wave_group);
 }
 
 void forward(Emission& e, std::size_t n) {
   const Unit& unit = e.units[n];
   add_running_pair(e, unit, e.saved[n]);
-  if (!e.batch_statistics()) {
+  if (!e.batch_statistics(unit)) {
     emit_from_running(e, n);
     return emit_normalize(e, n);
   }

@@ -10,7 +10,7 @@ void forward(Emission& e, std::size_t n) {
   const int x = e.input(unit), residual = e.residual(unit), y = e.output(unit);
   e.emit(Pass::forward, Scope::replica, e.name(unit),
          e.stored(ChannelNormForward{e.samples(), norm_pixels(e, unit), norm_channels(e, unit),
-                                     e.program.options.norm.eps, unit.relu}),
+                                     e.norm(unit).eps, unit.relu}),
          {.x = x,
           .gamma = e.parameter(unit, ParameterRole::gamma),
           .beta = e.parameter(unit, ParameterRole::beta),
@@ -24,7 +24,7 @@ void backward(Emission& e, Gradients& gradients, std::size_t n) {
   const LocalBackward tensors = local_backward(e, gradients, n);
   e.emit(Pass::backward, Scope::replica, e.name(unit),
          e.stored(ChannelNormBackward{e.samples(), norm_pixels(e, unit), norm_channels(e, unit),
-                                      e.program.options.norm.eps, unit.relu}),
+                                      e.norm(unit).eps, unit.relu}),
          {.dy = tensors.dy,
           .dy2 = tensors.dy2,
           .x = e.stored_value(unit.input),

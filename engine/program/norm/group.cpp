@@ -7,7 +7,7 @@ namespace {
 void forward(Emission& e, std::size_t n) {
   const Unit& unit = e.units[n];
   Emission::Saved& saved = e.saved[n];
-  const NormConfig& norm = e.program.options.norm;
+  const NormConfig& norm = e.norm(unit);
   add_sample_statistics(e, unit, saved);
   const int x = e.input(unit), residual = e.residual(unit), y = e.output(unit);
   e.emit(Pass::forward, Scope::replica, e.name(unit),
@@ -31,7 +31,7 @@ void backward(Emission& e, Gradients& gradients, std::size_t n) {
   e.emit(Pass::backward, Scope::replica, e.name(unit),
          e.stored(GroupNormBackward{e.samples(), norm_pixels(e, unit), norm_channels(e, unit),
                                     norm_groups(e, unit), unit.relu,
-                                    e.program.options.norm.traits().subtracts_mean}),
+                                    e.norm(unit).traits().subtracts_mean}),
          {.dy = tensors.dy,
           .dy2 = tensors.dy2,
           .x = e.stored_value(unit.input),

@@ -5,7 +5,7 @@ namespace syncnorm {
 namespace {
 
 NormNoise noise_op(const Emission& e, const Unit& unit, bool backward, bool expected) {
-  const NormConfig& norm = e.program.options.norm;
+  const NormConfig& norm = e.norm(unit);
   return e.stored(NormNoise{e.samples(), norm_pixels(e, unit), norm_channels(e, unit),
                             norm.noise_mean, norm.noise_scale, norm.noise_sample_mean,
                             norm.noise_sample_scale, unit.layer, backward, expected});
@@ -14,7 +14,7 @@ NormNoise noise_op(const Emission& e, const Unit& unit, bool backward, bool expe
 }  // namespace
 
 void emit_noise(Emission& e, std::size_t n) {
-  if (!e.program.options.norm.noise) return;
+  if (!e.norm(e.units[n]).noise) return;
   const Unit& unit = e.units[n];
   const auto output = static_cast<std::size_t>(unit.output);
   const bool expected = e.program.options.mode == ProgramMode::evaluation;

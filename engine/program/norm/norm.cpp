@@ -32,7 +32,7 @@ int norm_channels(const Emission& e, const Unit& unit) { return e.shape(unit.lay
 int norm_pixels(const Emission& e, const Unit& unit) { return e.shape(unit.layer).pixels(); }
 
 int norm_groups(const Emission& e, const Unit& unit) {
-  return e.program.options.norm.groups_of(norm_channels(e, unit));
+  return e.norm(unit).groups_of(norm_channels(e, unit));
 }
 
 void add_sample_statistics(Emission& e, const Unit& unit, Emission::Saved& saved) {
@@ -52,7 +52,7 @@ void add_running_pair(Emission& e, const Unit& unit, Emission::Saved& saved) {
   slot.variance = slot.mean + channels;
   program.running_floats = slot.variance + channels;
   program.running.push_back(slot);
-  const bool own = e.batch_statistics();
+  const bool own = e.batch_statistics(unit);
   const auto add = [&](const char* suffix, std::size_t offset) {
     const int tensor =
         e.add_tensor(e.name(unit) + suffix, channels * sizeof(float), own ? Per::group : Per::once,
@@ -72,7 +72,7 @@ void emit_from_running(Emission& e, std::size_t n) {
   saved.mean = e.add_persistent(e.name(unit) + " mean", 2 * vector, Per::once, 'f');
   saved.inv_std = e.add_persistent(e.name(unit) + " inv_std", vector, Per::once, 'f');
   e.emit(Pass::prepare, Scope::once, e.name(unit),
-         BatchFromRunning{1, norm_channels(e, unit), e.program.options.norm.eps},
+         BatchFromRunning{1, norm_channels(e, unit), e.norm(unit).eps},
          {.running_mean = saved.running_mean,
           .running_var = saved.running_var,
           .mean = saved.mean,
@@ -98,7 +98,7 @@ void emit_normalize(Emission& e, std::size_t n) {
 }
 
 std::vector<int> norm_gradient(Emission& e, Gradients& gradients, std::size_t n) {
-  if (e.program.options.norm.noise) return {emit_noise_backward(e, gradients, n)};
+  if (e.norm(e.units[n]).noise) return {emit_noise_backward(e, gradients, n)};
   return gradients.gathered(e.units[n], 2);
 }
 
@@ -148,7 +148,7 @@ void emit_gradient_sums(Emission& e, std::size_t n, const BatchBackward& tensors
 void emit_input_gradient(Emission& e, std::size_t n, const BatchBackward& tensors, bool frozen) {
   const Unit& unit = e.units[n];
   const Emission::Saved& saved = e.saved[n];
-  const NormConfig& norm = e.program.options.norm;
+  const NormConfig& norm = e.norm(unit);
   const bool summed = tensors.g != kAbsent;
   e.emit(Pass::backward, Scope::replica, e.name(unit),
          e.stored(BatchInputGradient{e.samples(), norm_pixels(e, unit), norm_channels(e, unit),

@@ -4,9 +4,8 @@
 namespace syncnorm {
 namespace {
 
-PointwiseFunction function_of(const Emission& e) {
-  return e.program.options.norm.kind == NormKind::dyt ? PointwiseFunction::tanh
-                                                      : PointwiseFunction::erf;
+PointwiseFunction function_of(const Emission& e, const Unit& unit) {
+  return e.norm(unit).kind == NormKind::dyt ? PointwiseFunction::tanh : PointwiseFunction::erf;
 }
 
 void forward(Emission& e, std::size_t n) {
@@ -14,7 +13,7 @@ void forward(Emission& e, std::size_t n) {
   const int x = e.input(unit), residual = e.residual(unit), y = e.output(unit);
   e.emit(Pass::forward, Scope::replica, e.name(unit),
          e.stored(PointwiseNormForward{e.samples(), norm_pixels(e, unit), norm_channels(e, unit),
-                                       function_of(e), unit.relu}),
+                                       function_of(e, unit), unit.relu}),
          {.x = x,
           .alpha = e.parameter(unit, ParameterRole::alpha),
           .shift = e.parameter(unit, ParameterRole::shift),
@@ -30,7 +29,7 @@ void backward(Emission& e, Gradients& gradients, std::size_t n) {
   const LocalBackward tensors = local_backward(e, gradients, n);
   e.emit(Pass::backward, Scope::replica, e.name(unit),
          e.stored(PointwiseNormBackward{e.samples(), norm_pixels(e, unit), norm_channels(e, unit),
-                                        function_of(e), unit.relu}),
+                                        function_of(e, unit), unit.relu}),
          {.dy = tensors.dy,
           .dy2 = tensors.dy2,
           .x = e.stored_value(unit.input),

@@ -17,7 +17,7 @@ bool is_conv(const Emission& e, const Unit& unit) {
 }
 
 bool computed(const Emission& e, const Unit& unit) {
-  switch (e.program.options.norm.weights) {
+  switch (e.graph.weights) {
     case WeightsKind::plain:
       return false;
     case WeightsKind::normalized:
@@ -41,8 +41,7 @@ Rows rows_of(const Parameter& weight) {
 int emit_weight(Emission& e, const Unit& unit, Emission::Saved& saved) {
   const int parameter = e.parameter(unit, ParameterRole::weight);
   if (!computed(e, unit)) return parameter;
-  const NormConfig& norm = e.program.options.norm;
-  const bool standardize = norm.weights == WeightsKind::standardized;
+  const bool standardize = e.graph.weights == WeightsKind::standardized;
   const Rows rows = rows_of(parameter_of(e, unit));
   const std::string& name = e.name(unit);
   const std::size_t vector = sizeof(double) * static_cast<std::size_t>(rows.outputs);
@@ -58,7 +57,7 @@ int emit_weight(Emission& e, const Unit& unit, Emission::Saved& saved) {
   saved.weight_mean = standardize ? add(" weight mean", vector, 'd', true) : -1;
   saved.weight_scale = add(" weight scale", vector, 'd', true);
   e.emit(Pass::prepare, Scope::once, name,
-         WeightNormalize{1, rows.outputs, rows.inputs, standardize, norm.weights_eps},
+         WeightNormalize{1, rows.outputs, rows.inputs, standardize, e.graph.weights_eps},
          {.v = parameter,
           .g = e.parameter(unit, ParameterRole::gain),
           .w = weight,

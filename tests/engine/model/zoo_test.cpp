@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 #include "base/error.h"
 #include "engine/config/load.h"
@@ -73,6 +74,72 @@ TEST(Zoo, NormNoneGivesConvolutionsABias) {
 }
 
 // torch.nn.RMSNorm has a weight and no bias, so the convolution before it keeps its own.
+TEST(Zoo, TheFirstEntryThatMatchesDecidesALayersNorm) {
+  const Graph graph = model(
+      "norm: {kind: batch, layers: [{match: layer1.0.bn1, kind: none}, {match: \"layer1.*\", kind: "
+      "group, groups: 4}, {match: \"*downsample.1\", kind: layer, affine: false}]}\n"
+      "model: {architecture: resnet8}",
+      {32, 32, 3}, 10);
+  std::map<std::string, NormKind> kinds;
+  for (const int index : graph.norms)
+    kinds[graph.layers[static_cast<std::size_t>(index)].name] = graph.norm(index).kind;
+  EXPECT_EQ(kinds, (std::map<std::string, NormKind>{{"bn1", NormKind::batch},
+                                                    {"layer1.0.bn2", NormKind::group},
+                                                    {"layer2.0.bn1", NormKind::batch},
+                                                    {"layer2.0.bn2", NormKind::batch},
+                                                    {"layer2.0.downsample.1", NormKind::layer},
+                                                    {"layer3.0.bn1", NormKind::batch},
+                                                    {"layer3.0.bn2", NormKind::batch},
+                                                    {"layer3.0.downsample.1", NormKind::layer}}));
+  EXPECT_EQ(shape_of(graph, "layer1.0.conv1.bias"), std::vector<int>{16});  // nothing replaces it
+  EXPECT_TRUE(shape_of(graph, "layer1.0.conv2.bias").empty());
+  EXPECT_TRUE(shape_of(graph, "layer2.0.downsample.1.weight").empty());
+  EXPECT_TRUE(graph.has_norms_over(StatisticsOver::batch));
+  EXPECT_FALSE(graph.has_norms_over(StatisticsOver::running));
+}
+
+// VGG's layers are numbered, and a layer without norm leaves a gap, so that patterns keep their
+// meaning.
+TEST(Zoo, AVggKeepsItsNumbersWhereOneNormIsLeftOut) {
+  const std::string vgg = "\nmodel: {architecture: vgg11}";
+  const auto names = [&](const std::string& norm) {
+    std::vector<std::string> found;
+    for (const Layer& layer : model(norm + vgg, {32, 32, 3}, 10).layers)
+      if (layer.name.starts_with("features.")) found.push_back(layer.name);
+    return found;
+  };
+  const auto all = names("norm: bn"), without = names("norm: none");
+  auto some = names("norm: {kind: batch, layers: [{match: features.5, kind: none}]}");
+  EXPECT_EQ(without[3], "features.3");  // torchvision's vgg11, without gaps
+  EXPECT_EQ(std::find(some.begin(), some.end(), "features.5"), some.end());
+  some.insert(some.begin() + 5, "features.5");
+  EXPECT_EQ(some, all);
+}
+
+TEST(Zoo, APatternMustDecideALayer) {
+  const auto refusal = [](const std::string& layers) -> std::string {
+    try {
+      model("norm: {kind: batch, layers: " + layers + "}\nmodel: {architecture: lenet}",
+            {28, 28, 1}, 10);
+    } catch (const InputError& error) {
+      return error.what();
+    }
+    return "accepted";
+  };
+  EXPECT_EQ(
+      refusal("[{match: [bn1, layer4.*], kind: group, groups: 2}]"),
+      "test.yaml:1:30: norm.layers: 'layer4.*' matches no norm layer; they are bn1, bn2, bn3, "
+      "bn4");
+  EXPECT_EQ(
+      refusal("[{match: \"*\", kind: layer}, {match: bn2, kind: group}]"),
+      "test.yaml:1:57: norm.layers: earlier patterns decide all layers that 'bn2' matches, as "
+      "'bn2'; the first that matches decides, so put it before them, or leave it out");
+  EXPECT_EQ(
+      refusal("[{match: bn2, kind: group, groups: 3}]"),
+      "test.yaml:1:30: norm.layers: groups: 3 does not divide the 16 channels of layer 'bn2'; "
+      "use one of 1, 2, 4, 8, 16");
+}
+
 TEST(Zoo, RmsNormHasNoBetaAndLeavesTheBias) {
   const Graph graph = model("model: {architecture: resnet8}\nnorm: rms", {28, 28, 1}, 10);
   EXPECT_EQ(shape_of(graph, "conv1.bias"), (std::vector<int>{16}));

@@ -109,7 +109,11 @@ INSTANTIATE_TEST_SUITE_P(
         "{kind: none, weights: normalized}", "{kind: batch, weights: normalized}",
         "{kind: group, groups: 2, weights: standardized}", "{kind: rms, weights: standardized}",
         "{kind: batch, noise: true}", "{kind: batch, synced_replicas: 1, noise: true}",
-        "{kind: group, channels_per_group: 2}", "{kind: group, groups: 2, noise: true}"));
+        "{kind: group, channels_per_group: 2}", "{kind: group, groups: 2, noise: true}",
+        "{kind: batch, layers: [{match: \"*2\", kind: group, groups: 2}]}",
+        "{kind: layer, layers: [{match: \"*2\", kind: batch, noise: true}]}",
+        "{kind: frn, tlu: true, layers: [{match: \"*2\", kind: batch}]}",
+        "{kind: batch, layers: [{match: \"*2\", deviation: l1}]}"));
 
 TEST(Gradient, MaxPoolingPassesItToThePlaceOfTheMaximum) {
   Workbench setup(

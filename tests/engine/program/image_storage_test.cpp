@@ -25,7 +25,7 @@ Compiled compile(const std::string& layers, bool stored_images, Storage storage 
   device->use_storage(storage, true);
   ProgramOptions options;
   options.batch_per_replica = 2;
-  options.norm = loaded.experiment.norm;
+  options.synced_replicas = loaded.experiment.norm.synced_replicas;
   options.storage = storage;
   options.stored_images = stored_images;
   Compiled made{compile_program(graph, *device, options), 0, {}};

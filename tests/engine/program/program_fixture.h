@@ -53,12 +53,12 @@ struct Workbench {
       options.global_samples = 0;
       for (const int n : replica_samples) options.global_samples += n;
     }
-    options.norm = e.norm;
+    options.synced_replicas = e.norm.synced_replicas;
     options.label_smoothing = e.loss.label_smoothing;
     options.merge_replicas = e.reduction == ReductionMode::fastest;
     options.storage = activation_storage(e.precision);
     device->use_storage(options.storage, e.precision == Precision::bf16_emulated);
-    if (e.norm.kind == NormKind::batch && e.norm.synced_replicas > 1)
+    if (e.norms_over_batch() && e.norm.synced_replicas > 1)
       groups = std::make_unique<StatisticsGroups>(*comm, placement, e.norm.synced_replicas);
     executor = std::make_unique<Executor>(
         compile_program(graph, *device, options), *device, *comm, placement, groups.get(),

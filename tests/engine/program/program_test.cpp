@@ -127,6 +127,36 @@ TEST(Reductions, LocalNormsReduceNoStatistics) {
   }
 }
 
+TEST(Reductions, OnlyBatchNormsReduceAndShareTheirMessages) {
+  const auto counts = [](const std::string& norm) {
+    const Workbench setup(resnet(norm));
+    std::multiset<std::size_t> found;
+    for (const ReductionSpec& spec : statistics(setup.executor->program()))
+      if (spec.kind == ReductionKind::forward_statistics) found.insert(spec.count);
+    return found;
+  };
+  EXPECT_EQ(counts("{kind: batch, layers: [{match: \"*.bn2\", kind: group}]}"),
+            (std::multiset<std::size_t>{33, 33, 65, 65, 129, 129}));  // each shortcut alone
+  EXPECT_EQ(counts("{kind: group, layers: [{match: layer3.0.*, kind: batch}]}"),
+            (std::multiset<std::size_t>{129, 2 * 129}));
+  EXPECT_EQ(counts("{kind: batch, layers: [{match: layer3.0.bn2, deviation: l1}, {match: "
+                   "\"layer[12]*\", kind: none}]}"),
+            (std::multiset<std::size_t>{33, 129, 129, 129, 128}));  // Σ|x − μ| and its Σ sign
+}
+
+TEST(Fusion, NoiseBehindOneNormLeavesTheOthersFused) {
+  const auto fused = [](const std::string& norm) {
+    const Workbench setup(resnet(norm));
+    int count = 0;
+    for (const Instruction& i : setup.executor->program().instructions)
+      if (const auto* op = std::get_if<BatchNormalize>(&i.op)) count += op->relu ? 1 : 0;
+    return count;
+  };
+  EXPECT_EQ(fused("bn"), 7);
+  EXPECT_EQ(fused("{kind: batch, noise: true}"), 0);
+  EXPECT_EQ(fused("{kind: batch, layers: [{match: bn1, noise: true}]}"), 6);
+}
+
 // The last norms of the first blocks of ResNet-50's four stages share a message with their
 // projection shortcut: 49 reductions each way for 53 norms.
 TEST(Reductions, ResNet50HasFortyNineEachWay) {
@@ -136,7 +166,7 @@ TEST(Reductions, ResNet50HasFortyNineEachWay) {
   ProgramOptions options;
   options.replicas = options.batch_per_replica = 2;
   options.global_samples = 4;
-  options.norm = loaded.experiment.norm;
+  options.synced_replicas = loaded.experiment.norm.synced_replicas;
   const Program program = compile_program(graph, *device, options);
   EXPECT_EQ(count<BatchNormalize>(program), 53);
   const auto specs = statistics(program);
