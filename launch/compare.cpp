@@ -10,6 +10,7 @@
 #include "base/printable.h"
 #include "comm/agreement.h"
 #include "engine/state/run_lock.h"
+#include "engine/study/check_models.h"
 #include "engine/study/compare.h"
 #include "launch/commands.h"
 #include "launch/measure.h"
@@ -68,6 +69,7 @@ int run_compare(const CommandLine& line, Communicator& comm) {
     part = parse_only(line.only);
     parse_network(line.scale.network);
     study = load_study(line.file, line.overrides);
+    if (line.print.empty()) check_models(study, !line.init_from.empty());
   });
   const auto say = [&](const std::string& text) {
     if (comm.rank() == 0) std::cout << printable(text) << std::endl;

@@ -9,6 +9,7 @@
 #include "comm/agreement.h"
 #include "engine/config/locations.h"
 #include "engine/model/norm_table.h"
+#include "engine/model/zoo.h"
 #include "engine/train/trainer.h"
 #include "launch/build_info.h"
 #include "launch/commands.h"
@@ -34,7 +35,10 @@ int run_train(const CommandLine& line, Communicator& comm) {
   if (line.print_config) {
     std::string norms;
     if (!loaded.experiment.norm_rules.empty())
-      agree(comm, [&] { with_locations(loaded, [&] { norms = norm_table(loaded.experiment); }); });
+      agree(comm, [&] {
+        with_locations(loaded,
+                       [&] { norms = norm_table(build_model_without_data(loaded.experiment)); });
+      });
     if (comm.rank() == 0) std::cout << printable(print_config(loaded)) << commented(norms);
     return 0;
   }

@@ -6,7 +6,6 @@
 #include <fmt/format.h>
 
 #include "engine/config/names.h"
-#include "engine/model/zoo.h"
 
 namespace syncnorm {
 namespace {
@@ -19,31 +18,6 @@ std::string batch_text(const NormConfig& norm) {
     text += fmt::format(", deviation {}", name_of(norm.deviation));
   if (norm.renormalize) text += ", renormalized";
   return text;
-}
-
-Shape image_shape(const DataConfig& data) {
-  switch (data.dataset) {
-    case DatasetKind::fashion_mnist:
-    case DatasetKind::mnist:
-      return {28, 28, 1};
-    case DatasetKind::cifar10:
-    case DatasetKind::cifar100:
-      return {32, 32, 3};
-    case DatasetKind::synthetic:
-      return {data.synthetic.height, data.synthetic.width, data.synthetic.channels};
-    case DatasetKind::image_folder:
-    case DatasetKind::packed:
-      break;
-  }
-  return {data.images.height, data.images.width, 3};
-}
-
-/// Returns a number of classes that suits the model: a folder's is not known before it is listed.
-int class_count(const Experiment& experiment) {
-  for (auto layer = experiment.model.layers.rbegin(); layer != experiment.model.layers.rend();
-       ++layer)
-    if (layer->out > 0) return layer->out;
-  return 10;
 }
 
 }  // namespace
@@ -79,10 +53,6 @@ std::string norm_table(const Graph& graph) {
                         norm_text(graph.norm(index), layer.shape.channels));
   }
   return text;
-}
-
-std::string norm_table(const Experiment& experiment) {
-  return norm_table(build_model(experiment, image_shape(experiment.data), class_count(experiment)));
 }
 
 }  // namespace syncnorm

@@ -13,8 +13,5 @@ std::string norm_text(const NormConfig& norm, int channels);
 /// Returns one line per norm layer of the graph: name, shape, norm.
 std::string norm_table(const Graph& graph);
 
-/// Returns the table of the experiment's model without opening its data: shapes of images are those
-/// of the data set's kind. Throws InputError for mistakes of the model.
-std::string norm_table(const Experiment& experiment);
 
 }  // namespace syncnorm

@@ -246,6 +246,44 @@ Maker maker_of(Architecture architecture) {
   return {};
 }
 
+Shape image_shape(const DataConfig& data) {
+  switch (data.dataset) {
+    case DatasetKind::fashion_mnist:
+    case DatasetKind::mnist:
+      return {28, 28, 1};
+    case DatasetKind::cifar10:
+    case DatasetKind::cifar100:
+      return {32, 32, 3};
+    case DatasetKind::synthetic:
+      return {data.synthetic.height, data.synthetic.width, data.synthetic.channels};
+    case DatasetKind::image_folder:
+    case DatasetKind::packed:
+      break;
+  }
+  return {data.images.height, data.images.width, 3};
+}
+
+/// Returns the number of classes; for a folder, which is not listed yet, one that suits the model.
+int class_count(const Experiment& experiment) {
+  switch (experiment.data.dataset) {
+    case DatasetKind::fashion_mnist:
+    case DatasetKind::mnist:
+    case DatasetKind::cifar10:
+      return 10;
+    case DatasetKind::cifar100:
+      return 100;
+    case DatasetKind::synthetic:
+      return experiment.data.synthetic.classes;
+    case DatasetKind::image_folder:
+    case DatasetKind::packed:
+      break;
+  }
+  const std::vector<LayerSpec>& layers = experiment.model.layers;
+  const auto last = std::find_if(layers.rbegin(), layers.rend(),
+                                 [](const LayerSpec& layer) { return layer.out > 0; });
+  return last == layers.rend() ? 10 : last->out;
+}
+
 }  // namespace
 
 Graph build_model(const Experiment& experiment, Shape input, int classes) {
@@ -256,6 +294,10 @@ Graph build_model(const Experiment& experiment, Shape input, int classes) {
   }
   maker_of(experiment.model.architecture)(builder, experiment.model, classes);
   return builder.finish(classes);
+}
+
+Graph build_model_without_data(const Experiment& experiment) {
+  return build_model(experiment, image_shape(experiment.data), class_count(experiment));
 }
 
 }  // namespace syncnorm

@@ -9,4 +9,8 @@ namespace syncnorm {
 /// InputError if the model does not fit the images.
 Graph build_model(const Experiment& experiment, Shape input, int classes);
 
+/// Builds the experiment's model without opening its data, whose kind determines the shape of
+/// images. A folder's classes are taken to be as many as the model has outputs.
+Graph build_model_without_data(const Experiment& experiment);
+
 }  // namespace syncnorm

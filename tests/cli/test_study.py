@@ -212,6 +212,22 @@ class Compare(harness.TestCase):
                                      r".*study.yaml:\d+:\d+\); change it there\n$")
         self.assertFalse((self.folder / "out").exists())
 
+    def test_norms_that_the_model_cannot_take_are_named_before_the_first_run(self):
+        self.study({"batch_per_replica": 1, "data.synthetic.height": 4, "data.synthetic.width": 4,
+                    "norm.groups": 3}, compare={"norm": ["ln", "gn", "bn", "frozen"]})
+        for arguments in ([], ["--dry-run"]):
+            result = self.compare(*arguments, code=2)
+            self.assertRegex(
+                result.err,
+                r"(?s)^syncnorm: 3 of 4 runs cannot be trained; nothing was started:\n"
+                r"\S*/norm=gn: \S*study.yaml:\d+:\d+: norm.groups: 3 does not divide the 16 channels of "
+                r"layer 'bn1'; [^\n]*\n"
+                r"\S*/norm=bn: \S*study.yaml:\d+:\d+: norm: layer 'layer3.0.bn1': batch normalization over "
+                r"1 replica sees one value [^\n]*\n"
+                r"\S*/norm=frozen: \S*study.yaml:\d+:\d+: norm.kind: frozen statistics must come from "
+                r"somewhere; [^\n]*\n$")
+            self.assertFalse((self.folder / "out").exists())
+
 
 class RunFolder(harness.TestCase):
     def test_events(self):
