@@ -104,7 +104,7 @@ bool per_sample(const Op& op) {
         return kIs
             .template operator()<PoolForward, PoolBackward, BatchNormalize, BatchInputGradient,
                                  PointwiseNormForward, ActivationForward, ActivationBackward, Add,
-                                 Dropout, NormNoise, ToChannelsFirst, Convert>();
+                                 ScaledAddForward, Dropout, NormNoise, ToChannelsFirst, Convert>();
       },
       op);
 }

@@ -24,6 +24,8 @@
 #include "kernels/ops/linear.h"
 #include "kernels/ops/pointwise.h"
 #include "kernels/ops/pointwise_norm.h"
+#include "kernels/ops/residual.h"
+#include "kernels/ops/switchable_norm.h"
 #include "kernels/ops/update.h"
 
 namespace syncnorm {
@@ -35,9 +37,11 @@ using Op =
                  BatchFromRunning, BatchNormalize, BatchGradientSums, BatchInputGradient,
                  GroupNormForward, GroupNormBackward, ChannelNormForward, ChannelNormBackward,
                  PointwiseNormForward, PointwiseNormBackward, ActivatedNormForward,
-                 ActivatedNormBackward, ActivationForward, ActivationBackward, Add, Dropout,
-                 NormNoise, ToChannelsFirst, Convert, SoftmaxCrossEntropy, SgdUpdate, AdamUpdate,
-                 SumOfSquares, GradientFactor, TreeFold, MakeImages>;
+                 ActivatedNormBackward, SwitchableMoments, SwitchableFinalize, SwitchableForward,
+                 SwitchableGradientSums, SwitchableInputGradient, ActivationForward,
+                 ActivationBackward, Add, ScaledAddForward, ScaledAddBackward, Dropout, NormNoise,
+                 ToChannelsFirst, Convert, SoftmaxCrossEntropy, SgdUpdate, AdamUpdate, SumOfSquares,
+                 GradientFactor, AdaptiveClip, TreeFold, MakeImages>;
 
 /// The largest number of operands of any operation.
 template <class>

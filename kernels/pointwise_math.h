@@ -193,6 +193,16 @@ SYNCNORM_HOST_DEVICE inline float gradient_factor(double clip_norm, double squar
   return static_cast<float>(clip_norm / (norm + 1e-6));
 }
 
+/// The factor of one row of AdaptiveClip, from Σ parameter² and Σ gradient². A nan stays a nan.
+SYNCNORM_HOST_DEVICE inline float adaptive_clip_factor(const AdaptiveClip& op,
+                                                       double parameter_squares,
+                                                       double gradient_squares) {
+  const double norm = std::sqrt(gradient_squares), own = std::sqrt(parameter_squares);
+  const double largest = op.ratio * (own > op.floor ? own : op.floor);
+  if (norm < largest) return 1.0f;
+  return static_cast<float>(largest / (norm > 1e-6 ? norm : 1e-6));
+}
+
 SYNCNORM_HOST_DEVICE inline void adam_value(const AdamConstants& k, float gradient, float& p,
                                             float& m, float& v) {
   const float g = gradient * k.gradient_scale + k.coupled * p;

@@ -26,6 +26,8 @@ enum class NormPosition { before_activation, after_activation };
 enum class ActivationKind { identity, relu, sigmoid, tanh, elu, selu, gelu };
 enum class InitializationKind { he, lecun, xavier, gaussian };
 enum class DropoutKind { plain, alpha };
+enum class ResidualKind { plain, skipinit, normalizer_free };
+enum class ClipKind { norm, adaptive };
 enum class OptimizerKind { sgd, adam, adamw };
 enum class ScheduleKind { constant, step, cosine, polynomial };
 enum class AugmentKind { random_crop, horizontal_flip, cutout, random_resized_crop, color_jitter };
@@ -131,6 +133,12 @@ struct LayerSpec {
   SourceMark mark;
 };
 
+/// How a residual block of a ResNet adds its branch.
+struct ResidualConfig {
+  ResidualKind kind = ResidualKind::plain;
+  double alpha = 0.2;  // normalizer_free
+};
+
 struct ModelConfig {
   Architecture architecture = Architecture::resnet20;  // ignored when `layers` is given
   std::vector<LayerSpec> layers;
@@ -142,6 +150,7 @@ struct ModelConfig {
   bool zero_gamma = false;           // γ = 0 in the last norm of every residual block
   double dropout = 0.0;              // before the classifier; 0: none
   DropoutKind dropout_kind = DropoutKind::plain;
+  ResidualConfig residual;
 };
 
 /// The values that layer norm normalizes together: all of a sample, or the channels of a pixel.
@@ -221,7 +230,9 @@ struct OptimizerConfig {
   double beta1 = 0.9;
   double beta2 = 0.999;
   double eps = 1e-8;
-  double clip_norm = 0.0;      // > 0: clip the gradient's global 2-norm
+  ClipKind clip = ClipKind::norm;
+  double clip_norm = 0.0;      // norm, > 0: clip the gradient's global 2-norm
+  double clip_ratio = 0.01;    // adaptive: largest 2-norm of a unit's gradient relative to it
   int lr_reference_batch = 0;  // > 0: lr is scaled by global_batch / lr_reference_batch
 };
 

@@ -24,11 +24,18 @@ inline constexpr Choice<Precision> kPrecisions[] = {{"f32", Precision::f32},
                                                     {"bf16_emulated", Precision::bf16_emulated}};
 inline constexpr Choice<ReductionMode> kReductionModes[] = {
     {"reproducible", ReductionMode::reproducible}, {"fastest", ReductionMode::fastest}};
-inline constexpr Choice<NormKind> kNormKinds[] = {
-    {"none", NormKind::none},   {"batch", NormKind::batch},           {"group", NormKind::group},
-    {"layer", NormKind::layer}, {"instance", NormKind::instance},     {"rms", NormKind::rms},
-    {"frn", NormKind::frn},     {"evonorm_s0", NormKind::evonorm_s0}, {"dyt", NormKind::dyt},
-    {"derf", NormKind::derf},   {"frozen", NormKind::frozen}};
+inline constexpr Choice<NormKind> kNormKinds[] = {{"none", NormKind::none},
+                                                  {"batch", NormKind::batch},
+                                                  {"group", NormKind::group},
+                                                  {"layer", NormKind::layer},
+                                                  {"instance", NormKind::instance},
+                                                  {"rms", NormKind::rms},
+                                                  {"frn", NormKind::frn},
+                                                  {"evonorm_s0", NormKind::evonorm_s0},
+                                                  {"switchable", NormKind::switchable},
+                                                  {"dyt", NormKind::dyt},
+                                                  {"derf", NormKind::derf},
+                                                  {"frozen", NormKind::frozen}};
 inline constexpr Choice<LayerNormOver> kLayerNormOvers[] = {{"sample", LayerNormOver::sample},
                                                             {"channels", LayerNormOver::channels}};
 inline constexpr Choice<WeightsKind> kWeightsKinds[] = {
@@ -55,6 +62,13 @@ inline constexpr Choice<InitializationKind> kInitializationKinds[] = {
     {"gaussian", InitializationKind::gaussian}};
 inline constexpr Choice<DropoutKind> kDropoutKinds[] = {{"plain", DropoutKind::plain},
                                                         {"alpha", DropoutKind::alpha}};
+inline constexpr Choice<ResidualKind> kResidualKinds[] = {
+    {"plain", ResidualKind::plain},
+    {"skipinit", ResidualKind::skipinit},
+    {"rezero", ResidualKind::skipinit},  // of the same year and formula
+    {"normalizer_free", ResidualKind::normalizer_free}};
+inline constexpr Choice<ClipKind> kClipKinds[] = {{"norm", ClipKind::norm},
+                                                  {"adaptive", ClipKind::adaptive}};
 inline constexpr Choice<OptimizerKind> kOptimizerKinds[] = {
     {"sgd", OptimizerKind::sgd}, {"adam", OptimizerKind::adam}, {"adamw", OptimizerKind::adamw}};
 inline constexpr Choice<ScheduleKind> kScheduleKinds[] = {{"constant", ScheduleKind::constant},
@@ -118,6 +132,8 @@ constexpr std::span<const Choice<InitializationKind>> choices(InitializationKind
   return kInitializationKinds;
 }
 constexpr std::span<const Choice<DropoutKind>> choices(DropoutKind) { return kDropoutKinds; }
+constexpr std::span<const Choice<ResidualKind>> choices(ResidualKind) { return kResidualKinds; }
+constexpr std::span<const Choice<ClipKind>> choices(ClipKind) { return kClipKinds; }
 constexpr std::span<const Choice<OptimizerKind>> choices(OptimizerKind) { return kOptimizerKinds; }
 constexpr std::span<const Choice<ScheduleKind>> choices(ScheduleKind) { return kScheduleKinds; }
 constexpr std::span<const Choice<AugmentKind>> choices(AugmentKind) { return kAugmentKinds; }

@@ -13,6 +13,7 @@ enum class NormKind {
   rms,
   frn,
   evonorm_s0,
+  switchable,
   dyt,
   derf,
   frozen,
@@ -152,6 +153,17 @@ constexpr NormTraits traits_of(NormKind kind) {
               .one_value = true,
               .scalars = LayerScalars::none,
               .activation = InnerActivation::swish};
+    case NormKind::switchable:
+      return {.layer = true,
+              .statistics = StatisticsOver::batch,
+              .subtracts_mean = true,
+              .has_beta = true,
+              .absorbs_activation = true,
+              .groups = ChannelGroups::each,
+              .trains_affine = true,
+              .one_value = true,
+              .scalars = LayerScalars::none,
+              .activation = InnerActivation::none};
     case NormKind::dyt:
       return {.layer = true,
               .statistics = StatisticsOver::nothing,

@@ -32,6 +32,7 @@ Schema make_schema() {
       {"data.images", "Images on disk: the datasets image_folder and packed."},
       {"evaluation", "When the model is evaluated. It always is at the end."},
       {"model", "The network."},
+      {"model.residual", "The residual blocks of ResNets."},
       {"norm", "The normalization."},
       {"optimizer", "The optimizer."},
       {"schedule", "The learning rate schedule."},

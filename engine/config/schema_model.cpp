@@ -94,6 +94,14 @@ Rows model_rows() {
           "model.dropout_kind", [](auto& e) -> auto& { return e.model.dropout_kind; },
           "value of what is dropped; plain: 0; alpha: selu's lower limit, which keeps mean and "
           "variance"),
+      choice_key(
+          "model.residual.kind", [](auto& e) -> auto& { return e.model.residual.kind; },
+          "what a block adds to its shortcut; plain: its branch; skipinit (also called rezero): a "
+          "learned factor, at first 0, times the branch; normalizer_free: alpha times that, in "
+          "pre-activation blocks for networks without norms"),
+      number_key(
+          "model.residual.alpha", [](auto& e) -> auto& { return e.model.residual.alpha; },
+          kPositive, "normalizer_free: standard deviation that each branch may add"),
   };
 }
 

@@ -125,10 +125,20 @@ Rows optimizer_rows() {
       number_key(
           "optimizer.eps", [](auto& e) -> auto& { return e.optimizer.eps; }, kPositive,
           "adam, adamw: added to the denominator"),
+      choice_key(
+          "optimizer.clip", [](auto& e) -> auto& { return e.optimizer.clip; },
+          "which gradients are clipped; norm: that of all parameters, by clip_norm; adaptive: that "
+          "of each output unit relative to its weights, by clip_ratio, except in the last layer"),
+      number_key(
+          "optimizer.clip_ratio", [](auto& e) -> auto& { return e.optimizer.clip_ratio; },
+          kPositive,
+          "adaptive: largest ratio of the 2-norms of a unit's gradient and weights (these at least "
+          "1e-3)"),
       number_key(
           "optimizer.clip_norm", [](auto& e) -> auto& { return e.optimizer.clip_norm; },
           kNotNegative,
-          "largest 2-norm of the gradient over all parameters; a longer gradient is scaled down to "
+          "norm: largest 2-norm of the gradient over all parameters; a longer gradient is scaled "
+          "down to "
           "it; 0: no clipping"),
       integer_key(
           "optimizer.lr_reference_batch",

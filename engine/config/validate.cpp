@@ -135,6 +135,54 @@ void check_optimizer(const Draft& draft, Problems& problems) {
   }
 }
 
+void check_clip(const Draft& draft, Problems& problems) {
+  const OptimizerConfig& optimizer = draft.experiment.optimizer;
+  if (optimizer.clip != ClipKind::adaptive || optimizer.clip_norm == 0.0 ||
+      !all_good(draft, {"optimizer.clip", "optimizer.clip_norm"}))
+    return;
+  problems.add(latest(draft, {"optimizer.clip", "optimizer.clip_norm"}), "optimizer.clip_norm",
+               "clips the gradient of all parameters; leave it out, or set `optimizer.clip: norm`");
+}
+
+bool is_resnet(const ModelConfig& model) {
+  switch (model.architecture) {
+    case Architecture::resnet8:
+    case Architecture::resnet20:
+    case Architecture::resnet32:
+    case Architecture::resnet56:
+    case Architecture::resnet18:
+    case Architecture::resnet34:
+    case Architecture::resnet50:
+      return model.layers.empty();
+    case Architecture::mlp:
+    case Architecture::convnet:
+    case Architecture::lenet:
+    case Architecture::vgg11:
+    case Architecture::vgg13:
+    case Architecture::vgg16:
+      break;
+  }
+  return false;
+}
+
+void check_residual(const Draft& draft, Problems& problems) {
+  const Experiment& e = draft.experiment;
+  const ResidualKind kind = e.model.residual.kind;
+  if (kind == ResidualKind::plain) return;
+  const auto complain = [&](std::initializer_list<const char*> keys, const std::string& text) {
+    if (all_good(draft, keys)) problems.add(latest(draft, keys), "model.residual.kind", text);
+  };
+  if (!is_resnet(e.model))
+    return complain({"model.residual.kind", "model.architecture", "model.layers"},
+                    "only the ResNets of the zoo have residual blocks; set model.architecture to "
+                    "one of them, or leave it out");
+  if (kind != ResidualKind::normalizer_free) return;
+  if (e.norm.kind != NormKind::none || !e.norm_rules.empty())
+    complain({"model.residual.kind", "norm.kind", "norm.layers"},
+             "normalizer_free blocks have no norms; set `norm: {kind: none, weights: "
+             "scaled_standardized}`");
+}
+
 void check_norm(const Draft& draft, Problems& problems) {
   const NormConfig& norm = draft.experiment.norm;
   if (norm.noise && !norm.traits().layer && all_good(draft, {"norm.kind", "norm.noise"}))
@@ -259,6 +307,8 @@ void resolve(Draft& draft, Problems& problems) {
   resolve_norm(draft, problems);
   check_schedule(draft, problems);
   check_optimizer(draft, problems);
+  check_clip(draft, problems);
+  check_residual(draft, problems);
   check_images(draft, problems);
   check_metrics(draft, problems);
   check_probes(draft, problems);

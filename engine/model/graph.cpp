@@ -136,6 +136,32 @@ void GraphBuilder::check_patterns() const {
     }
 }
 
+/// Returns 1/√Var(f(z)), z ~ N(0, 1), for the activation f behind which there is nothing but pools
+/// and dropout up to `value`; 1 if there is none.
+double GraphBuilder::activation_gain(int value) const {
+  const Layer& layer = graph_.layers[static_cast<std::size_t>(value)];
+  if (std::holds_alternative<PoolLayer>(layer.kind) ||
+      std::holds_alternative<DropoutLayer>(layer.kind))
+    return activation_gain(layer.inputs[0]);
+  const auto* activation = std::get_if<ActivationLayer>(&layer.kind);
+  if (activation == nullptr) return 1.0;
+  switch (activation->kind) {
+    case Activation::relu:
+      return 1.7128585504496627;
+    case Activation::sigmoid:
+      return 4.801313372040015;
+    case Activation::tanh:
+      return 1.5925374197229154;
+    case Activation::elu:
+      return 1.270843417850278;
+    case Activation::selu:
+      return 1.0;
+    case Activation::gelu:
+      return 1.7009262433633923;
+  }
+  return 1.0;
+}
+
 int GraphBuilder::add(const std::string& name, LayerKind kind, int input) {
   if (input < 0) input = last();
   for (const Layer& layer : graph_.layers)
@@ -147,13 +173,14 @@ int GraphBuilder::add(const std::string& name, LayerKind kind, int input) {
       before->norm.has_activation())
     return input;
   if (auto* added = std::get_if<NormLayer>(&kind)) added->norm = norm(name);
+  if (auto* added = std::get_if<ConvLayer>(&kind)) added->input_gain *= activation_gain(input);
   const Shape out = std::visit(InferShape{name, shape(input)}, kind);
   graph_.layers.push_back({name, kind, {input}, out});
   add_parameters(last());
   return last();
 }
 
-int GraphBuilder::add_sum(const std::string& name, int a, int b) {
+int GraphBuilder::add_sum(const std::string& name, int a, int b, const AddLayer& layer) {
   if (!(shape(a) == shape(b)))
     throw InputError(
         ConfigKey{"model"},
@@ -162,7 +189,7 @@ int GraphBuilder::add_sum(const std::string& name, int a, int b) {
             name, graph_.layers[static_cast<std::size_t>(b)].name, shape(b).height, shape(b).width,
             shape(b).channels, graph_.layers[static_cast<std::size_t>(a)].name, shape(a).height,
             shape(a).width, shape(a).channels));
-  const int index = add(name, AddLayer{}, a);
+  const int index = add(name, layer, a);
   graph_.layers.back().inputs.push_back(b);
   return index;
 }
@@ -204,6 +231,8 @@ void GraphBuilder::add_parameters(int index) {
     if (linear->bias) push(".bias", {linear->out}, ParameterRole::bias, 1, 1);
   } else if (std::holds_alternative<NormLayer>(layer.kind)) {
     add_norm_parameters(index);
+  } else if (const auto* sum = std::get_if<AddLayer>(&layer.kind)) {
+    if (sum->scaled) push(".gain", {1}, ParameterRole::branch_gain, 1, 1);
   }
 }
 
@@ -234,6 +263,10 @@ void GraphBuilder::add_norm_parameters(int index) {
   if (norm.has_activation())
     push(is_frn ? ".tau" : ".v", channels,
          is_frn ? ParameterRole::threshold : ParameterRole::slope);
+  if (norm.kind == NormKind::switchable) {
+    push(".mean_weight", 3, ParameterRole::mean_weight);
+    push(".var_weight", 3, ParameterRole::var_weight);
+  }
   if (!norm.affine) return;
   push(".weight", channels, ParameterRole::gamma);
   if (traits.has_beta) push(".bias", channels, ParameterRole::beta);

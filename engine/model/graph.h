@@ -26,6 +26,7 @@ struct InputLayer {};
 struct ConvLayer {
   int out = 0, kernel = 1, stride = 1, padding = 0;
   bool bias = false;
+  double input_gain = 1.0;  // factor of scaled standardized weights; see GraphBuilder::add()
 };
 struct LinearLayer {
   int out = 0;
@@ -47,7 +48,10 @@ struct DropoutLayer {
   double p = 0.5;
   bool alpha = false;
 };
-struct AddLayer {};
+struct AddLayer {
+  bool scaled = false;  // the first summand is multiplied by alpha and by a learned gain
+  double alpha = 1.0;
+};
 struct FlattenLayer {};  // to 1×1×(C·H·W), in PyTorch's order C, H, W
 
 using LayerKind = std::variant<InputLayer, ConvLayer, LinearLayer, PoolLayer, NormLayer,
@@ -70,7 +74,10 @@ enum class ParameterRole {
   shift,
   threshold,
   slope,
-  epsilon
+  epsilon,
+  branch_gain,
+  mean_weight,
+  var_weight
 };
 
 /// A tensor of parameters, with name and shape as in PyTorch. With normalized weights, the role
@@ -111,9 +118,10 @@ class GraphBuilder {
 
   /// Adds a layer that reads `input` (default: the last layer) and returns its index. An activation
   /// of a norm that contains its own is not added; the norm's index is returned. A norm layer gets
-  /// the experiment's norm for its name, which must not be `none`.
+  /// the experiment's norm for its name, which must not be `none`. The input_gain of a convolution
+  /// is multiplied by the gain of the activation whose output it reads.
   int add(const std::string& name, LayerKind kind, int input = -1);
-  int add_sum(const std::string& name, int a, int b);
+  int add_sum(const std::string& name, int a, int b, const AddLayer& layer = {});
 
   int last() const { return static_cast<int>(graph_.layers.size()) - 1; }
   const Shape& shape(int layer) const {
@@ -134,6 +142,7 @@ class GraphBuilder {
     const NormRule* rule = nullptr;
   };
   Choice chosen(const std::string& name);
+  double activation_gain(int value) const;
   void add_parameters(int index);
   void add_norm_parameters(int index);
   void check_patterns() const;

@@ -66,13 +66,16 @@ void initialize_parameter(const Graph& graph, int index, const ModelConfig& conf
     case ParameterRole::epsilon:  // Singh & Krishnan 2020
       std::fill(values.begin(), values.end(), 1e-4f);
       break;
-    case ParameterRole::slope:  // the code of Liu et al. 2020
+    case ParameterRole::slope:        // the code of Liu et al. 2020
+    case ParameterRole::mean_weight:  // Luo et al. 2018
+    case ParameterRole::var_weight:
       std::fill(values.begin(), values.end(), 1.0f);
       break;
     case ParameterRole::bias:
     case ParameterRole::beta:
     case ParameterRole::shift:
-    case ParameterRole::threshold:  // Singh & Krishnan 2020
+    case ParameterRole::threshold:    // Singh & Krishnan 2020
+    case ParameterRole::branch_gain:  // De & Smith 2020
       std::fill(values.begin(), values.end(), 0.0f);
       break;
   }

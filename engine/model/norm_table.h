@@ -13,5 +13,4 @@ std::string norm_text(const NormConfig& norm, int channels);
 /// Returns one line per norm layer of the graph: name, shape, norm.
 std::string norm_table(const Graph& graph);
 
-
 }  // namespace syncnorm

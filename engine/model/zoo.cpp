@@ -4,6 +4,7 @@
 #include "engine/model/zoo.h"
 
 #include <algorithm>
+#include <cmath>
 #include <functional>
 
 #include <fmt/format.h>
@@ -160,55 +161,97 @@ int shortcut(GraphBuilder& b, const std::string& p, int input, int out, int stri
   return conv_norm(b, p + ".downsample.0", p + ".downsample.1", {out, 1, stride, 0}, false, input);
 }
 
-void basic_block(GraphBuilder& b, const ModelConfig& m, const std::string& p, int width,
-                 int stride) {
-  const int input = b.last();
-  conv_norm(b, p + ".conv1", p + ".bn1", {width, 3, stride, 1}, false, input);
-  activate(b, m, p + ".relu1");
-  const int main = conv_norm(b, p + ".conv2", p + ".bn2", {width, 3, 1, 1}, m.zero_gamma, -1);
-  b.add_sum(p + ".add", main, shortcut(b, p, input, width, stride));
-  activate(b, m, p + ".relu2");
+/// The convolutions of a residual block of some width, and the channels of its output.
+using BlockMaker = std::vector<ConvLayer> (*)(int width, int stride);
+
+std::vector<ConvLayer> basic_block(int width, int stride) {
+  return {{width, 3, stride, 1}, {width, 3, 1, 1}};
 }
 
-void bottleneck_block(GraphBuilder& b, const ModelConfig& m, const std::string& p, int width,
-                      int stride) {
-  const int input = b.last();
-  conv_norm(b, p + ".conv1", p + ".bn1", {width, 1, 1, 0}, false, input);
-  activate(b, m, p + ".relu1");
-  conv_norm(b, p + ".conv2", p + ".bn2", {width, 3, stride, 1}, false, -1);
-  activate(b, m, p + ".relu2");
-  const int main = conv_norm(b, p + ".conv3", p + ".bn3", {4 * width, 1, 1, 0}, m.zero_gamma, -1);
-  b.add_sum(p + ".add", main, shortcut(b, p, input, 4 * width, stride));
-  activate(b, m, p + ".relu3");
+/// As in torchvision, the 3×3 convolution has the stride.
+std::vector<ConvLayer> bottleneck_block(int width, int stride) {
+  return {{width, 1, 1, 0}, {width, 3, stride, 1}, {4 * width, 1, 1, 0}};
 }
 
-using Block = void (*)(GraphBuilder&, const ModelConfig&, const std::string&, int, int);
+std::string numbered(const std::string& prefix, const char* name, std::size_t index) {
+  return fmt::format("{}.{}{}", prefix, name, index + 1);
+}
 
-void residual_stages(GraphBuilder& b, const ModelConfig& m, Block block,
+void add_block(GraphBuilder& b, const ModelConfig& m, const std::string& p,
+               const std::vector<ConvLayer>& convs, int stride) {
+  const int input = b.last();
+  int main = input;
+  for (std::size_t i = 0; i < convs.size(); ++i) {
+    const bool last = i + 1 == convs.size();
+    main = conv_norm(b, numbered(p, "conv", i), numbered(p, "bn", i), convs[i],
+                     last && m.zero_gamma, i == 0 ? input : -1);
+    if (!last) activate(b, m, numbered(p, "relu", i));
+  }
+  const AddLayer sum{m.residual.kind == ResidualKind::skipinit, 1.0};
+  b.add_sum(p + ".add", main, shortcut(b, p, input, convs.back().out, stride), sum);
+  activate(b, m, numbered(p, "relu", convs.size() - 1));
+}
+
+/// Adds a pre-activation block of Brock et al. 2021, whose input has the standard deviation
+/// `deviation` at the start of training.
+void add_norm_free_block(GraphBuilder& b, const ModelConfig& m, const std::string& p,
+                         const std::vector<ConvLayer>& convs, int stride, double deviation) {
+  const int input = b.last();
+  activate(b, m, p + ".relu1");
+  const int active = b.last(), out = convs.back().out;
+  const bool projects = stride != 1 || b.shape(input).channels != out;
+  const ConvLayer projection{out, 1, stride, 0, true, 1.0 / deviation};
+  const int skip = projects ? b.add(p + ".downsample.0", projection, active) : input;
+  for (std::size_t i = 0; i < convs.size(); ++i) {
+    ConvLayer conv = convs[i];
+    conv.bias = true;
+    if (i == 0) conv.input_gain = 1.0 / deviation;
+    if (i > 0) activate(b, m, numbered(p, "relu", i));
+    b.add(numbered(p, "conv", i), conv, i == 0 ? active : -1);
+  }
+  b.add_sum(p + ".add", b.last(), skip, {true, m.residual.alpha});
+}
+
+void residual_stages(GraphBuilder& b, const ModelConfig& m, BlockMaker block,
                      const std::vector<int>& stages, int width, int classes) {
+  const bool norm_free = m.residual.kind == ResidualKind::normalizer_free;
+  double variance = 1.0;  // of the next block's input, where there are no norms
   for (std::size_t s = 0; s < stages.size(); ++s)
-    for (int i = 0; i < stages[s]; ++i)
-      block(b, m, fmt::format("layer{}.{}", s + 1, i), width << s, s > 0 && i == 0 ? 2 : 1);
+    for (int i = 0; i < stages[s]; ++i) {
+      const std::string name = fmt::format("layer{}.{}", s + 1, i);
+      const int stride = s > 0 && i == 0 ? 2 : 1;
+      const std::vector<ConvLayer> convs = block(width << s, stride);
+      if (norm_free)
+        add_norm_free_block(b, m, name, convs, stride, std::sqrt(variance));
+      else
+        add_block(b, m, name, convs, stride);
+      // The first block of a stage begins anew with the variance of its projection.
+      variance = (i == 0 ? 1.0 : variance) + m.residual.alpha * m.residual.alpha;
+    }
+  if (norm_free) activate(b, m, "relu");
   b.add("avgpool", PoolLayer{PoolKind::average, 0, 1, 0});
   add_dropout(b, m);
   b.add("fc", LinearLayer{classes, true});
 }
 
+/// Adds the first convolution; a normalizer-free network has its activation in the blocks.
+void add_stem(GraphBuilder& b, const ModelConfig& m, const ConvLayer& conv) {
+  conv_norm(b, "conv1", "bn1", conv, false, 0);
+  if (m.residual.kind != ResidualKind::normalizer_free) activate(b, m, "relu");
+}
+
 /// Returns the network of He et al. 2016, section 4.2: depth 6n + 2, for small images.
 Maker cifar_resnet(int n) {
   return [n](GraphBuilder& b, const ModelConfig& m, int classes) {
-    conv_norm(b, "conv1", "bn1", {16, 3, 1, 1}, false, 0);
-    activate(b, m, "relu");
+    add_stem(b, m, {16, 3, 1, 1});
     residual_stages(b, m, basic_block, {n, n, n}, 16, classes);
   };
 }
 
-/// Returns the network of He et al. 2016, table 1; the 3×3 convolution of a bottleneck has the
-/// stride, as in torchvision.
-Maker imagenet_resnet(Block block, const std::vector<int>& stages) {
+/// Returns the network of He et al. 2016, table 1.
+Maker imagenet_resnet(BlockMaker block, const std::vector<int>& stages) {
   return [block, stages](GraphBuilder& b, const ModelConfig& m, int classes) {
-    conv_norm(b, "conv1", "bn1", {64, 7, 2, 3}, false, 0);
-    activate(b, m, "relu");
+    add_stem(b, m, {64, 7, 2, 3});
     b.add("maxpool", PoolLayer{PoolKind::max, 3, 2, 1});
     residual_stages(b, m, block, stages, 64, classes);
   };

@@ -97,7 +97,28 @@ class Backward {
     gradients_.contribute(unit.input, dx);
   }
 
-  void emit(const Unit& unit, const AddLayer&) {
+  void emit_scaled_add(const Unit& unit, double alpha) {
+    const std::vector<int> dy = gradients_.gathered(unit, 2);
+    const bool keeps = dy.size() > 1 || unit.relu;
+    const int g = keeps ? gradients_.like(unit.output, " masked gradient") : kAbsent;
+    const int dx = gradients_.make(unit.input);
+    e_.emit(Pass::backward, Scope::replica, e_.name(unit),
+            e_.stored(ScaledAddBackward{e_.samples(), e_.shape(unit.output).pixels(),
+                                        e_.shape(unit.output).channels, alpha, unit.relu}),
+            {.dy = dy[0],
+             .dy2 = dy.size() > 1 ? dy[1] : kAbsent,
+             .x = e_.input(unit),
+             .gain = e_.parameter(unit, ParameterRole::branch_gain),
+             .y = relu_mask(e_, unit),
+             .dx = dx,
+             .dgain = e_.parameter_gradient(unit, ParameterRole::branch_gain),
+             .g = g});
+    gradients_.contribute(unit.input, dx);
+    gradients_.contribute(unit.residual, keeps ? g : dy[0]);
+  }
+
+  void emit(const Unit& unit, const AddLayer& layer) {
+    if (layer.scaled) return emit_scaled_add(unit, layer.alpha);
     const int dy = gradients_.of(unit);
     gradients_.contribute(unit.input, dy);
     gradients_.contribute(unit.residual, dy);

@@ -140,8 +140,18 @@ class Forward {
             {.x = x, .sample_ids = saved_->sample_ids, .y = y});
   }
 
-  void emit(const Unit& unit, const AddLayer&) {
+  void emit(const Unit& unit, const AddLayer& layer) {
     const int x = e_.input(unit), other = e_.residual(unit), y = e_.output(unit);
+    if (layer.scaled) {
+      e_.emit(Pass::forward, Scope::replica, e_.name(unit),
+              e_.stored(ScaledAddForward{e_.samples(), e_.shape(unit.output).pixels(),
+                                         e_.shape(unit.output).channels, layer.alpha, unit.relu}),
+              {.x = x,
+               .gain = e_.parameter(unit, ParameterRole::branch_gain),
+               .residual = other,
+               .y = y});
+      return;
+    }
     e_.emit(Pass::forward, e_.scope(), e_.name(unit),
             e_.stored(Add{e_.samples(), e_.shape(unit.output).size()}),
             {.a = x, .b = other, .sum = y});

@@ -1,5 +1,6 @@
-// Fusion: a norm absorbs the residual add and the ReLU after it, so that forward and backward pass
-// read and write their tensors once. Both passes are emitted from the fused unit.
+// Fusion: a norm absorbs the residual add and the ReLU after it, and a scaled add the ReLU, so that
+// forward and backward pass read and write their tensors once. Both passes are emitted from the
+// fused unit.
 #include <algorithm>
 
 #include "engine/program/passes.h"
@@ -31,6 +32,15 @@ bool can_fuse(const Graph& graph, const Unit& unit) {
   return norm.traits().absorbs_activation && !norm.noise;
 }
 
+bool is_plain_add(const Graph& graph, const Unit& unit) {
+  const auto* sum = std::get_if<AddLayer>(&graph.layers[static_cast<std::size_t>(unit.layer)].kind);
+  return sum != nullptr && !sum->scaled;
+}
+
+bool is_scaled_add(const Graph& graph, const Unit& unit) {
+  return is<AddLayer>(graph, unit) && !is_plain_add(graph, unit);
+}
+
 }  // namespace
 
 void fuse(const Graph& graph, std::vector<Unit>& units) {
@@ -41,9 +51,10 @@ void fuse(const Graph& graph, std::vector<Unit>& units) {
     return units.size();
   };
   for (std::size_t i = 0; i < units.size(); ++i) {
-    if (!can_fuse(graph, units[i])) continue;
+    if (!can_fuse(graph, units[i]) && !is_scaled_add(graph, units[i])) continue;
     std::size_t next = only_reader(i + 1, units[i].output);
-    if (next < units.size() && is<AddLayer>(graph, units[next])) {
+    if (next < units.size() && is_plain_add(graph, units[next]) &&
+        !is_scaled_add(graph, units[i])) {
       const int other =
           units[next].input == units[i].output ? units[next].residual : units[next].input;
       // The other summand must already be computed: of two norms whose outputs are added, the later

@@ -62,6 +62,7 @@ struct Emission {
     int running_mean = -1, running_var = -1;
     int mean = -1, inv_std = -1, moments = -1, total = -1, correction = -1;
     int deviation = -1, maxima = -1;
+    int layer = -1, batch = -1;  // of switchable norm
     int workspace = -1, sample_ids = -1;
     int packed_dgrad = -1;
     int weight = -1, weight_mean = -1, weight_scale = -1;

@@ -39,7 +39,8 @@ std::vector<Message> share(const Graph& graph, const Program& program, std::vect
   for (std::size_t j = 0; j < units.size(); ++j) {
     const auto* norm =
         std::get_if<NormLayer>(&graph.layers[static_cast<std::size_t>(units[j].layer)].kind);
-    if (norm == nullptr || !norm->norm.over_batch()) continue;
+    if (norm == nullptr || !norm->norm.over_batch() || norm->norm.kind == NormKind::switchable)
+      continue;
     int joined = -1;
     if (may_share(j) && units[j].residual >= 0)
       for (std::size_t m = 0; m < messages.size(); ++m) {

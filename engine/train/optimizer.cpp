@@ -28,6 +28,7 @@ Optimizer::Optimizer(const Graph& graph, const Program& program, const Optimizer
   gradient_factor_ = device.compile(GradientFactor{1, config.clip_norm});
   factor_ = device.allocate(sizeof(float));
   go_on();
+  if (config.clip == ClipKind::adaptive) add_clips(graph, program);
 
   std::vector<std::size_t> order(graph.parameters.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
@@ -50,6 +51,20 @@ Optimizer::Optimizer(const Graph& graph, const Program& program, const Optimizer
         device.compile(update_op(config, count, decays(order[i]) ? config.weight_decay : 0.0));
     stretches_.push_back(std::move(stretch));
     i = j;
+  }
+}
+
+/// Units are rows of weights; vectors are one unit each. The last layer is not clipped (Brock et
+/// al. 2021).
+void Optimizer::add_clips(const Graph& graph, const Program& program) {
+  for (std::size_t p = 0; p < graph.parameters.size(); ++p) {
+    const Parameter& parameter = graph.parameters[p];
+    const std::size_t offset = program.parameter_offset[p];
+    if (parameter.layer == graph.output || offset >= program.trained_floats) continue;
+    const int count = static_cast<int>(parameter.count());
+    const int outputs = parameter.role == ParameterRole::weight ? parameter.shape[0] : 1;
+    clips_.push_back(
+        {offset, device_->compile(AdaptiveClip{1, outputs, count / outputs, config_.clip_ratio})});
   }
 }
 
@@ -78,6 +93,11 @@ void Optimizer::update(const Memory& memory, const StepState& state, const doubl
       pointer_list<GradientFactor>(
           {.sum_of_squares = norm_.device<double>(), .loss = loss, .factor = factor}),
       state);
+  for (const Clip& clip : clips_)
+    clip.kernel->run(
+        pointer_list<AdaptiveClip>({.parameter = memory.parameters.device<float>() + clip.offset,
+                                    .gradient = gradient + clip.offset}),
+        state);
   for (const Stretch& stretch : stretches_) {
     const auto at = [&](const Mirror& values) { return values.device<float>() + stretch.offset; };
     if (config_.kind == OptimizerKind::sgd)

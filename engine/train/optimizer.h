@@ -33,7 +33,12 @@ class Optimizer {
 
  private:
   void sum_squares(const Memory& memory);
+  void add_clips(const Graph& graph, const Program& program);
 
+  struct Clip {
+    std::size_t offset = 0;
+    std::unique_ptr<Kernel> kernel;
+  };
   struct Stretch {
     std::size_t offset = 0, count = 0;
     std::unique_ptr<Kernel> kernel;
@@ -45,6 +50,7 @@ class Optimizer {
   Mirror norm_;
   Buffer factor_;  // for GradientFactor
   std::unique_ptr<Kernel> sum_of_squares_, gradient_factor_;
+  std::vector<Clip> clips_;  // adaptive clipping: one per parameter
   std::vector<Stretch> stretches_;
 };
 

@@ -12,12 +12,6 @@
 namespace syncnorm::cpu {
 namespace {
 
-/// Returns true when the activations of a norm operation are too large for the caches.
-template <class NormOp>
-bool is_large(const NormOp& op) {
-  return past_caches(rows_of(op) * static_cast<std::size_t>(op.channels), op.storage);
-}
-
 template <class S>
 KernelPtr make_moments(Context& context, const BatchMoments& op) {
   const auto& loops = context.loops.of<S>();

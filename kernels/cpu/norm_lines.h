@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <vector>
 
+#include "kernels/cpu/context.h"
 #include "kernels/norm_channel.h"
 
 namespace syncnorm::cpu {
@@ -15,6 +16,12 @@ using syncnorm::NormVectors;
 template <class NormOp>
 std::size_t rows_of(const NormOp& op) {
   return static_cast<std::size_t>(op.samples) * static_cast<std::size_t>(op.pixels);
+}
+
+/// Returns true when the activations of a norm operation are too large for the caches.
+template <class NormOp>
+bool is_large(const NormOp& op) {
+  return past_caches(rows_of(op) * static_cast<std::size_t>(op.channels), op.storage);
 }
 
 /// γ and β for loops that always read both: ones and zeros stand for absent vectors.

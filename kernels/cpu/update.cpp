@@ -56,4 +56,20 @@ KernelPtr compile(Context&, const GradientFactor& op) {
   });
 }
 
+template <>
+KernelPtr compile(Context& context, const AdaptiveClip& op) {
+  const Loops& loops = context.loops;
+  return make_kernel<AdaptiveClip>([op, &loops](const auto& a, const StepState&) {
+    const auto inputs = static_cast<std::size_t>(op.inputs);
+    for (std::size_t row = 0; row < static_cast<std::size_t>(op.outputs); ++row) {
+      float* gradient = a.gradient + row * inputs;
+      const float factor =
+          adaptive_clip_factor(op, loops.sum_of_squares(a.parameter + row * inputs, inputs),
+                               loops.sum_of_squares(gradient, inputs));
+      if (factor == 1.0f) continue;
+      for (std::size_t i = 0; i < inputs; ++i) gradient[i] *= factor;
+    }
+  });
+}
+
 }  // namespace syncnorm::cpu

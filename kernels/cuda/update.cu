@@ -107,6 +107,23 @@ __global__ void set_factor(double clip_norm, const double* squares, const double
   *factor = gradient_factor(clip_norm, *squares, loss != nullptr ? *loss : 0.0, *factor);
 }
 
+/// One block per row.
+__global__ void __launch_bounds__(kThreads)
+    clip_rows(AdaptiveClip op, const float* parameter, float* gradient) {
+  const std::size_t first = blockIdx.x * static_cast<std::size_t>(op.inputs);
+  const auto squares = [&](const float* row) {
+    double sum = 0.0;
+    for (int i = static_cast<int>(threadIdx.x); i < op.inputs; i += kThreads)
+      sum += static_cast<double>(row[i]) * row[i];
+    return block_total(sum);
+  };
+  const double own = squares(parameter + first);
+  const float factor = adaptive_clip_factor(op, own, squares(gradient + first));
+  if (factor == 1.0f) return;
+  for (int i = static_cast<int>(threadIdx.x); i < op.inputs; i += kThreads)
+    gradient[first + static_cast<std::size_t>(i)] *= factor;
+}
+
 }  // namespace
 
 template <>
@@ -161,6 +178,14 @@ KernelPtr compile(Context& context, const GradientFactor& op) {
   return make_kernel<GradientFactor>([op, &context](const auto& a, const StepState&) {
     launch(set_factor, dim3(1), dim3(1), 0, context.stream, op.clip_norm, a.sum_of_squares, a.loss,
            a.factor);
+  });
+}
+
+template <>
+KernelPtr compile(Context& context, const AdaptiveClip& op) {
+  return make_kernel<AdaptiveClip>([op, &context](const auto& a, const StepState&) {
+    launch(clip_rows, dim3(static_cast<unsigned>(op.outputs)), dim3(kThreads), 0, context.stream,
+           op, a.parameter, a.gradient);
   });
 }
 

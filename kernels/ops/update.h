@@ -95,6 +95,30 @@ struct GradientFactor {
   };
 };
 
+/// Clips the gradient of each unit, a row of a weight [outputs, inputs]: where its 2-norm is above
+/// `ratio` times the larger of the row's 2-norm and `floor`, it is scaled down to that. Adaptive
+/// gradient clipping of Brock et al. 2021; 1e-6 as in their code. A vector of parameters is one
+/// row.
+struct AdaptiveClip {
+  int samples = 1;
+  int outputs = 0, inputs = 0;
+  double ratio = 0.01, floor = 1e-3;
+
+  static constexpr const char* kName = "adaptive clip";
+  template <class Visit>
+  static constexpr void fields(const Visit& field) {
+    field("{}", &AdaptiveClip::outputs);
+    field(" x {}", &AdaptiveClip::inputs);
+    field(" ratio {}", &AdaptiveClip::ratio);
+    field(" floor {}", &AdaptiveClip::floor);
+  }
+  template <class As>
+  struct Operands {
+    In<As, float> parameter;
+    InOut<As, float> gradient;
+  };
+};
+
 /// Folds subtrees [merges.size()] of `count` values (f64 or f32), `stride` values apart, into
 /// `left`, whose entries are `count` values apart. Pushes subtree i onto a stack, then merges the
 /// top two slots merges[i] times (FoldPlan in comm/tree.h): adds them, or takes the maximum.

@@ -12,6 +12,7 @@ NAMED = {"wn": {"kind": "batch", "weights": "normalized"},
          "ws": {"kind": "group", "groups": 4, "weights": "standardized"},
          "lc": {"kind": "layer", "over": "channels"},
          "frn": {"kind": "frn", "tlu": True}, "s0": {"kind": "evonorm_s0", "groups": 4},
+         "sn": {"kind": "switchable"}, "sn2": {"kind": "switchable", "synced_replicas": 2},
          "l1": {"kind": "batch", "deviation": "l1"},
          "linf": {"kind": "batch", "deviation": "linf"},
          "renorm": {"kind": "batch", "renormalize": True, "r_max": 1.5, "d_max": 0.5}}
@@ -66,7 +67,7 @@ class SameBits(harness.TestCase):
 
     def test_norms(self):
         counts = {"bn": [2, 7], "syncbn": [1, 3, 8], "gn": [4, 7], "ln": [3], "in": [2], "rms": [3],
-                  "dyt": [3], "derf": [2], "lc": [3], "frn": [2], "s0": [7], "none": [8], "wn": [3], "ws": [7], "l1": [2, 3], "linf": [3, 7],
+                  "dyt": [3], "derf": [2], "lc": [3], "frn": [2], "s0": [7], "sn": [3, 8], "sn2": [3], "none": [8], "wn": [3], "ws": [7], "l1": [2, 3], "linf": [3, 7],
                   "renorm": [3]}
         for norm in NORMS:
             with self.subTest(norm=norm):

@@ -118,6 +118,33 @@ class EvoNormS0(nn.Module):
         return y * self.weight[:, None, None] + self.bias[:, None, None]
 
 
+class SwitchNorm(nn.BatchNorm2d):
+    """Luo et al. 2018, with biased variances; in their code, the shares are in the order IN, LN, BN."""
+
+    def __init__(self, channels):
+        super().__init__(channels)
+        self.mean_weight = nn.Parameter(torch.ones(3))
+        self.var_weight = nn.Parameter(torch.ones(3))
+
+    def forward(self, x):
+        def moments(axes):
+            return torch.var_mean(x, axes, unbiased=False, keepdim=True)
+        batch = moments((0, 2, 3))
+        if self.training:
+            count = x.numel() / x.shape[1]
+            with torch.no_grad():
+                self.running_mean.lerp_(batch[1].flatten(), self.momentum)
+                self.running_var.lerp_(batch[0].flatten() * count / (count - 1), self.momentum)
+                self.num_batches_tracked += 1
+        else:
+            batch = (self.running_var[:, None, None], self.running_mean[:, None, None])
+        parts = [moments((2, 3)), moments((1, 2, 3)), batch]
+        mean = sum(w * m for w, (_, m) in zip(self.mean_weight.softmax(0), parts))
+        variance = sum(w * v for w, (v, _) in zip(self.var_weight.softmax(0), parts))
+        y = (x - mean) * (variance + self.eps).rsqrt()
+        return y * self.weight[:, None, None] + self.bias[:, None, None]
+
+
 def relu_behind(norm, x):
     """The activation behind a norm, unless the norm contains one."""
     return x if getattr(norm, "has_activation", False) else torch.relu(x)
@@ -281,7 +308,7 @@ NORMS = {"syncbn": ("syncbn", nn.BatchNorm2d, None), "ln": ("ln", layer_norm, No
          "gn": ({"kind": "group", "groups": 8}, group_norm, None),
          "rms": ("rms", RmsNorm, None), "frn": ({"kind": "frn", "tlu": True}, Frn, None),
          "evonorm_s0": ({"kind": "evonorm_s0", "groups": 8}, EvoNormS0, None),
-         "dyt": ("dyt", Dyt, None), "derf": ("derf", Derf, None),
+         "switchable": ({"kind": "switchable"}, SwitchNorm, None), "dyt": ("dyt", Dyt, None), "derf": ("derf", Derf, None),
          "renorm": ({"kind": "batch", "renormalize": True, "r_max": 1.2, "d_max": 0.3},
                     BatchRenorm2d, None),
          "l1": ({"kind": "batch", "deviation": "l1"}, L1Norm2d, None),
@@ -422,6 +449,9 @@ class Torch(harness.TestCase):
 
     def test_small_resnet_with_evonorm_s0(self):
         self.evaluates_alike(*self.three_steps("resnet8", "evonorm_s0", ranks=3))
+
+    def test_small_resnet_with_switchable_norm(self):
+        self.evaluates_alike(*self.three_steps("resnet8", "switchable", ranks=3))
 
     def test_small_resnet_with_dyt(self):
         self.evaluates_alike(*self.three_steps("resnet8", "dyt", ranks=3))

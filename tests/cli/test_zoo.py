@@ -195,14 +195,14 @@ class Zoo(harness.TestCase):
     @full
     def test_every_model_with_every_norm(self):
         for model in ALL:
-            for norm in ("bn", "syncbn", "gn", "ln", "in", "rms", "dyt", "derf", "none", "lc", "frn", "s0"):
+            for norm in ("bn", "syncbn", "gn", "ln", "in", "rms", "dyt", "derf", "none", "lc", "frn", "s0", "sn"):
                 if norm in ("gn", "s0") and model == "lenet":
                     continue  # four groups do not divide six channels
                 if norm == "in" and model in ("mlp", "lenet", *VGGS, *IMAGENET):
                     continue  # a feature map of one value has no variance
                 with self.subTest(model=model, norm=norm):
                     norms = {"gn": {"kind": "group", "groups": 4},
-                             "frn": {"kind": "frn", "tlu": True},
+                             "frn": {"kind": "frn", "tlu": True}, "sn": {"kind": "switchable"},
                              "s0": {"kind": "evonorm_s0", "groups": 4},
                              "lc": {"kind": "layer", "over": "channels"}}.get(norm, norm)
                     # Without a norm the deep ones begin with a loss of thousands.

@@ -53,10 +53,6 @@ void emit_message(Emission& e, Message& message) {
 void emit_totals(Emission& e, std::size_t n) {
   const Unit& unit = e.units[n];
   const Emission::Saved& saved = e.saved[n];
-  const int totals = e.add_persistent(e.name(unit) + " totals",
-                                      forward_sums(e, unit) * sizeof(double), Per::group, 'd');
-  for (RunningSlot& slot : e.program.running)
-    if (slot.layer == unit.layer) slot.totals = totals;
   const NormConfig& norm = e.norm(unit);
   e.emit(Pass::forward, Scope::group, e.name(unit),
          BatchFinalize{1, norm_channels(e, unit), norm.eps, norm.momentum, {}},
@@ -66,9 +62,7 @@ void emit_totals(Emission& e, std::size_t n) {
           .running_mean = kAbsent,
           .running_var = kAbsent,
           .correction = kAbsent});
-  e.emit(Pass::forward, Scope::group, e.name(unit),
-         Accumulate{1, static_cast<int>(forward_sums(e, unit))},
-         {.sums = saved.total, .totals = totals});
+  emit_accumulate(e, unit, saved.total, forward_sums(e, unit));
 }
 
 int emit_deviation_part(Emission& e, std::size_t n, DeviationPart part, int largest) {

@@ -18,6 +18,8 @@ const NormFamily& family_of(const NormConfig& norm) {
     case NormKind::frn:
     case NormKind::evonorm_s0:
       return kActivatedNorms;
+    case NormKind::switchable:
+      return kSwitchableNorms;
     case NormKind::dyt:
     case NormKind::derf:
       return kPointwiseNorms;
@@ -62,6 +64,15 @@ void add_running_pair(Emission& e, const Unit& unit, Emission::Saved& saved) {
   };
   saved.running_mean = add(" running_mean", slot.mean);
   saved.running_var = add(" running_var", slot.variance);
+}
+
+void emit_accumulate(Emission& e, const Unit& unit, int sums, std::size_t count) {
+  const int totals =
+      e.add_persistent(e.name(unit) + " totals", count * sizeof(double), Per::group, 'd');
+  for (RunningSlot& slot : e.program.running)
+    if (slot.layer == unit.layer) slot.totals = totals;
+  e.emit(Pass::forward, Scope::group, e.name(unit), Accumulate{1, static_cast<int>(count)},
+         {.sums = sums, .totals = totals});
 }
 
 void emit_from_running(Emission& e, std::size_t n) {

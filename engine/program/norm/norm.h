@@ -21,12 +21,13 @@ struct NormFamily {
 
 const NormFamily& family_of(const NormConfig& norm);
 
-extern const NormFamily kBatchNorms;      // batch.cpp: statistics over samples, shared by replicas
-extern const NormFamily kFrozenNorms;     // frozen.cpp: statistics are constants
-extern const NormFamily kGroupNorms;      // group.cpp: statistics within a sample
-extern const NormFamily kChannelNorms;    // channel.cpp: statistics within a pixel
-extern const NormFamily kActivatedNorms;  // activated.cpp: the norm contains its activation
-extern const NormFamily kPointwiseNorms;  // pointwise.cpp: a function of each value
+extern const NormFamily kBatchNorms;       // batch.cpp: statistics over samples, shared by replicas
+extern const NormFamily kFrozenNorms;      // frozen.cpp: statistics are constants
+extern const NormFamily kGroupNorms;       // group.cpp: statistics within a sample
+extern const NormFamily kChannelNorms;     // channel.cpp: statistics within a pixel
+extern const NormFamily kActivatedNorms;   // activated.cpp: the norm contains its activation
+extern const NormFamily kPointwiseNorms;   // pointwise.cpp: a function of each value
+extern const NormFamily kSwitchableNorms;  // switchable.cpp: mixtures of the others' statistics
 
 // Helpers of the families, in norm.cpp.
 
@@ -41,6 +42,9 @@ void add_sample_statistics(Emission& emission, const Unit& unit, Emission::Saved
 /// `saved`.
 void add_running_pair(Emission& emission, const Unit& unit, Emission::Saved& saved);
 
+/// Adds the total of a batch's sums to the totals over batches (ProgramMode::statistics).
+void emit_accumulate(Emission& emission, const Unit& unit, int sums, std::size_t count);
+
 /// Emits mean and inverse deviation from the running pair, once for all batches.
 void emit_from_running(Emission& emission, std::size_t unit);
 
@@ -50,7 +54,7 @@ void emit_normalize(Emission& emission, std::size_t unit);
 /// Returns the gradient of the norm's output before any noise, in at most two tensors.
 std::vector<int> norm_gradient(Emission& emission, Gradients& gradients, std::size_t unit);
 
-/// Returns the output as the ReLU mask for a norm with a residual, whose ReLU input cannot be
+/// Returns the output as the ReLU mask for a unit with a residual, whose ReLU input cannot be
 /// recomputed from x alone; -1 if no mask is needed.
 int relu_mask(Emission& emission, const Unit& unit);
 

@@ -77,7 +77,8 @@ TEST(Collectives, SyncBatchNormSendsOneMessageEachWay) {
 TEST(Collectives, OtherNormsSendNothingButGradientsAndTheLoss) {
   for (const char* norm : {"bn", "gn", "ln", "{kind: layer, over: channels}", "in", "rms",
                            "{kind: frn, tlu: true}", "{kind: evonorm_s0, groups: 2}", "dyt", "derf",
-                           "frozen", "none", "{kind: batch, deviation: l1, synced_replicas: 1}"}) {
+                           "frozen", "none", "{kind: batch, deviation: l1, synced_replicas: 1}",
+                           "{kind: switchable, synced_replicas: 1}"}) {
     Counted counted;
     Workbench setup(resnet(norm), {8, 8, 1}, 5, {}, counted.comm.get());
     setup.run();

@@ -110,10 +110,23 @@ INSTANTIATE_TEST_SUITE_P(
         "{kind: group, groups: 2, weights: standardized}", "{kind: rms, weights: standardized}",
         "{kind: batch, noise: true}", "{kind: batch, synced_replicas: 1, noise: true}",
         "{kind: group, channels_per_group: 2}", "{kind: group, groups: 2, noise: true}",
+        "{kind: switchable}", "{kind: switchable, synced_replicas: 1, affine: false}",
         "{kind: batch, layers: [{match: \"*2\", kind: group, groups: 2}]}",
         "{kind: layer, layers: [{match: \"*2\", kind: batch, noise: true}]}",
         "{kind: frn, tlu: true, layers: [{match: \"*2\", kind: batch}]}",
         "{kind: batch, layers: [{match: \"*2\", deviation: l1}]}"));
+
+// Every parameter is moved away from its start, so the gains of the branches are not 0.
+TEST(Gradient, HoldsWithScaledBranches) {
+  for (const char* norm : {"none", "bn", "{kind: group, groups: 2}"}) {
+    SCOPED_TRACE(norm);
+    Workbench setup(std::string("replicas: 2\nbatch_per_replica: 3\nsteps: 1\nnorm: ") + norm +
+                        "\nmodel: {architecture: resnet8, activation: tanh, residual: {kind: "
+                        "skipinit}}\n",
+                    {8, 8, 1});
+    check_every_parameter(setup);
+  }
+}
 
 TEST(Gradient, MaxPoolingPassesItToThePlaceOfTheMaximum) {
   Workbench setup(

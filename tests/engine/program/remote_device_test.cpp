@@ -36,8 +36,8 @@ TEST(RemoteDevice, EveryNorm) {
   for (const char* norm :
        {"bn", "syncbn", "{kind: batch, synced_replicas: 2}", "{kind: group, groups: 2}", "ln",
         "{kind: layer, over: channels}", "in", "rms", "{kind: frn, tlu: true}",
-        "{kind: evonorm_s0, groups: 2}", "dyt", "derf", "none", "{kind: batch, deviation: l1}",
-        "{kind: batch, deviation: linf}",
+        "{kind: evonorm_s0, groups: 2}", "{kind: switchable}", "dyt", "derf", "none",
+        "{kind: batch, deviation: l1}", "{kind: batch, deviation: linf}",
         "{kind: batch, renormalize: true, r_max: 1.5, d_max: 0.5}",
         "{kind: batch, weights: normalized}"})
     for (const char* reduction : {"reproducible", "fastest"})

@@ -23,6 +23,8 @@ BATCH = {"kind": "batch"}
 NORMS = {
     "none": "none", "bn": "bn", "syncbn": "syncbn", "gn": "gn", "ln": "ln", "in": "in", "rms": "rms", "dyt": "dyt",
     "derf": "derf", "frn": {"kind": "frn", "tlu": True}, "evonorm s0": {"kind": "evonorm_s0"},
+    "switchable": {"kind": "switchable"}, "mixed norms": {**BATCH, "layers": [{"match": "layer1.*", "kind": "group"},
+                                                                              {"match": "*.bn2", "kind": "layer"}]},
     "ln over channels": {"kind": "layer", "over": "channels"}, "frozen": "frozen",
     "4 channels per group": {"kind": "group", "channels_per_group": 4},
     "statistics over 2 replicas": {**BATCH, "synced_replicas": 2},
@@ -49,6 +51,9 @@ OPTIMIZERS = {
     "adamw": {"optimizer.kind": "adamw", "optimizer.weight_decay": 0.1, "optimizer.decay_norm_and_bias": True},
     "cosine, label smoothing": {"schedule.kind": "cosine", "schedule.warmup_steps": 2, "loss.label_smoothing": 0.1}}
 OTHERS = {
+    "normalizer-free": {"model.residual": {"kind": "normalizer_free"}, "optimizer.clip": "adaptive",
+                        "norm": {"kind": "none", "weights": "scaled_standardized"}},
+    "skipinit, gn": {"model.residual": {"kind": "skipinit"}, "norm": "gn"},
     "probes": PROBES, "probes, gn": {**PROBES, "norm": "gn"},
     "augmented": {"data.augment": ["random_crop", "horizontal_flip", "cutout"], "data.cutout_size": 3},
     "last batch smaller": {"drop_last": False, "data.synthetic.train_samples": 40},

@@ -227,6 +227,19 @@ TEST_P(BFloat16Test, ChannelNorm) {
     }
 }
 
+TEST_P(BFloat16Test, ScaledAdd) {
+  for (const int channels : {1, 8, 33, 40})
+    for (const bool relu : {false, true}) {
+      const std::size_t n = kSamples * kPixels * static_cast<std::size_t>(channels);
+      expect_rounded_f32(ScaledAddForward{kSamples, kPixels, channels, 0.4, relu},
+                         {read(n), vector(1), read(n), written(n)});
+      for (const Slot& other : {kAbsent, read(n)})
+        expect_rounded_f32(ScaledAddBackward{kSamples, kPixels, channels, 0.4, relu},
+                           {read(n), other, read(n), vector(1), relu ? read(n) : kAbsent,
+                            written(n), written(1, Element::f32), kAbsent});
+    }
+}
+
 TEST_P(BFloat16Test, PointwiseNorm) {
   for (const int channels : {1, 8, 33, 40})
     for (const PointwiseFunction f : {PointwiseFunction::tanh, PointwiseFunction::erf})

@@ -240,6 +240,30 @@ TEST_P(FiniteDifferenceTest, PointwiseNorms) {
     }
 }
 
+TEST_P(FiniteDifferenceTest, ScaledAdd) {
+  constexpr std::size_t n = 3 * 6 * 9;
+  for (const bool relu : {false, true}) {
+    const auto x = random_normal(n, 1), w = random_normal(n, 3);
+    auto residual = random_normal(n, 2, 0.0f, 0.3f);
+    for (std::size_t i = 0; i < n; ++i) residual[i] += i % 2 == 0 ? 9.0f : -9.0f;  // off the kink
+    const std::vector<float> gain = {0.6f};
+    const auto y = [&](const auto& in, const auto& factor, const auto& other) {
+      const Floats out = floats(n);
+      run(ScaledAddForward{3, 6, 9, 0.5, relu}, {floats(in), floats(factor), floats(other), out});
+      return out.values();
+    };
+    const Floats dx = floats(n), dgain = floats(1u), g = floats(n);
+    run(ScaledAddBackward{3, 6, 9, 0.5, relu},
+        {floats(w), nullptr, floats(x), floats(gain), floats(y(x, gain, residual)), dx, dgain, g});
+    expect_gradient(
+        "x", [&](const auto& v) { return y(v, gain, residual); }, x, w, dx.values());
+    expect_gradient(
+        "gain", [&](const auto& v) { return y(x, v, residual); }, gain, w, dgain.values());
+    expect_gradient(
+        "residual", [&](const auto& v) { return y(x, gain, v); }, residual, w, g.values());
+  }
+}
+
 TEST_P(FiniteDifferenceTest, ActivatedNorms) {
   constexpr std::size_t n = 3 * 6 * 9;
   for (const NormActivation activation : {NormActivation::threshold, NormActivation::swish})

@@ -106,6 +106,37 @@ TEST_P(UpdateTest, SumOfSquares) {
   EXPECT_TRUE(std::isnan(sum[0]));
 }
 
+// Brock et al. 2021: λ = 0.5, and weights whose norm is below 1e-3 count as 1e-3.
+TEST_P(UpdateTest, AdaptiveClippingIsPerUnit) {
+  constexpr std::size_t kInputs = 41;
+  std::vector<float> parameter = random_normal(4 * kInputs, 1);
+  std::vector<float> gradient = random_normal(4 * kInputs, 2);
+  const auto row = [&](std::vector<float>& values, std::size_t r, float factor) {
+    for (std::size_t i = 0; i < kInputs; ++i) values[r * kInputs + i] *= factor;
+  };
+  row(gradient, 0, 0.01f);  // short: stays
+  row(gradient, 2, 100.0f);
+  row(parameter, 3, 0.0f);
+  gradient[kInputs + 3] = std::nanf("");  // stays, for the update to see
+  const Floats clipped = floats(gradient);
+  run(AdaptiveClip{1, 4, static_cast<int>(kInputs), 0.5}, {floats(parameter), clipped});
+  const auto norm = [](const std::vector<float>& values, std::size_t r) {
+    double sum = 0.0;
+    for (std::size_t i = r * kInputs; i < (r + 1) * kInputs; ++i)
+      sum += static_cast<double>(values[i]) * values[i];
+    return std::sqrt(sum);
+  };
+  for (std::size_t i = 0; i < kInputs; ++i) EXPECT_EQ(clipped[i], gradient[i]);
+  EXPECT_TRUE(std::isnan(clipped[kInputs + 3]));
+  for (const std::size_t r : {2u, 3u}) {
+    const double largest = 0.5 * std::max(norm(parameter, r), 1e-3);
+    EXPECT_NEAR(norm(clipped.values(), r), largest, 1e-6 * largest);
+    const double factor = largest / norm(gradient, r);
+    EXPECT_NEAR(clipped[r * kInputs + 7], factor * gradient[r * kInputs + 7],
+                1e-6 * std::abs(factor * gradient[r * kInputs + 7]));
+  }
+}
+
 TEST_P(UpdateTest, NothingIsUpdatedWhereTheFactorIsNan) {
   const auto values = random_normal(100, 1);
   StepState state;
