@@ -24,17 +24,26 @@ inline constexpr Choice<Precision> kPrecisions[] = {{"f32", Precision::f32},
                                                     {"bf16_emulated", Precision::bf16_emulated}};
 inline constexpr Choice<ReductionMode> kReductionModes[] = {
     {"reproducible", ReductionMode::reproducible}, {"fastest", ReductionMode::fastest}};
-inline constexpr Choice<NormKind> kNormKinds[] = {
-    {"none", NormKind::none},   {"batch", NormKind::batch},           {"group", NormKind::group},
-    {"layer", NormKind::layer}, {"instance", NormKind::instance},     {"rms", NormKind::rms},
-    {"frn", NormKind::frn},     {"evonorm_s0", NormKind::evonorm_s0}, {"dyt", NormKind::dyt},
-    {"derf", NormKind::derf},   {"frozen", NormKind::frozen}};
+inline constexpr Choice<NormKind> kNormKinds[] = {{"none", NormKind::none},
+                                                  {"batch", NormKind::batch},
+                                                  {"momentum", NormKind::momentum},
+                                                  {"mabn", NormKind::mabn},
+                                                  {"group", NormKind::group},
+                                                  {"layer", NormKind::layer},
+                                                  {"instance", NormKind::instance},
+                                                  {"rms", NormKind::rms},
+                                                  {"frn", NormKind::frn},
+                                                  {"evonorm_s0", NormKind::evonorm_s0},
+                                                  {"evonorm_b0", NormKind::evonorm_b0},
+                                                  {"dyt", NormKind::dyt},
+                                                  {"derf", NormKind::derf},
+                                                  {"frozen", NormKind::frozen}};
 inline constexpr Choice<LayerNormOver> kLayerNormOvers[] = {{"sample", LayerNormOver::sample},
                                                             {"channels", LayerNormOver::channels}};
-inline constexpr Choice<WeightsKind> kWeightsKinds[] = {
-    {"plain", WeightsKind::plain},
-    {"normalized", WeightsKind::normalized},
-    {"standardized", WeightsKind::standardized}};
+inline constexpr Choice<WeightsKind> kWeightsKinds[] = {{"plain", WeightsKind::plain},
+                                                        {"normalized", WeightsKind::normalized},
+                                                        {"standardized", WeightsKind::standardized},
+                                                        {"centered", WeightsKind::centered}};
 inline constexpr Choice<Deviation> kDeviations[] = {
     {"l2", Deviation::l2}, {"l1", Deviation::l1}, {"linf", Deviation::linf}};
 inline constexpr Choice<FrozenParts> kFrozenParts[] = {{"both", FrozenParts::both},

@@ -145,12 +145,13 @@ void GraphBuilder::add_parameters(int index) {
   };
   if (const auto* conv = std::get_if<ConvLayer>(&layer.kind)) {
     const int area = conv->kernel * conv->kernel;
-    if (norm_.weights == WeightsKind::standardized && channels * area == 1)
+    const bool centered = norm_.weights == WeightsKind::centered;
+    if ((centered || norm_.weights == WeightsKind::standardized) && channels * area == 1)
       throw InputError(
           ConfigKey{"norm.weights"},
-          fmt::format("a filter of layer '{}' is a single weight, which standardizes to 0; use "
-                      "normalized or plain",
-                      layer.name));
+          fmt::format("a filter of layer '{}' is a single weight, which {} to 0; use normalized or "
+                      "plain",
+                      layer.name, centered ? "is centered" : "standardizes"));
     add_weight(index, {conv->out, channels, conv->kernel, conv->kernel}, channels * area,
                conv->out * area);
     if (conv->bias) push(".bias", {conv->out}, ParameterRole::bias, 1, 1);
@@ -203,10 +204,12 @@ Graph GraphBuilder::finish(int classes) {
   const bool convolves =
       std::any_of(graph_.layers.begin(), graph_.layers.end(),
                   [](const Layer& l) { return std::holds_alternative<ConvLayer>(l.kind); });
-  if (norm_.weights == WeightsKind::standardized && !convolves)
+  const bool centered = norm_.weights == WeightsKind::centered;
+  if ((centered || norm_.weights == WeightsKind::standardized) && !convolves)
     throw InputError(ConfigKey{"norm.weights"},
-                     "standardized acts on convolutions, and this model has none; use normalized "
-                     "or plain");
+                     fmt::format("{} acts on convolutions, and this model has none; use normalized "
+                                 "or plain",
+                                 centered ? "centered" : "standardized"));
   if (graph_.parameters.empty())
     throw InputError(ConfigKey{"model.layers"},
                      "the model has nothing to train; add a linear or conv layer");

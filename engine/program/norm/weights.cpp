@@ -1,6 +1,6 @@
-// Weights that are computed from parameters. Normalized or standardized weights are computed once
-// per step, and after every wgrad their gradient is propagated to the parameters. This is linear in
-// the gradient, so it can be done per replica before gradients are added.
+// Weights that are computed from parameters. Normalized, standardized or centered weights are
+// computed once per step, and after every wgrad their gradient is propagated to the parameters.
+// This is linear in the gradient, so it can be done per replica before gradients are added.
 #include "engine/program/norm/norm.h"
 
 namespace syncnorm {
@@ -23,9 +23,23 @@ bool computed(const Emission& e, const Unit& unit) {
     case WeightsKind::normalized:
       return true;
     case WeightsKind::standardized:
+    case WeightsKind::centered:
       return is_conv(e, unit);
   }
   return false;
+}
+
+WeightForm form_of(const NormConfig& norm) {
+  switch (norm.weights) {
+    case WeightsKind::plain:  // is not computed
+    case WeightsKind::normalized:
+      break;
+    case WeightsKind::standardized:
+      return WeightForm::standardized;
+    case WeightsKind::centered:
+      return WeightForm::centered;
+  }
+  return WeightForm::normalized;
 }
 
 struct Rows {
@@ -42,7 +56,7 @@ int emit_weight(Emission& e, const Unit& unit, Emission::Saved& saved) {
   const int parameter = e.parameter(unit, ParameterRole::weight);
   if (!computed(e, unit)) return parameter;
   const NormConfig& norm = e.program.options.norm;
-  const bool standardize = norm.weights == WeightsKind::standardized;
+  const WeightForm form = form_of(norm);
   const Rows rows = rows_of(parameter_of(e, unit));
   const std::string& name = e.name(unit);
   const std::size_t vector = sizeof(double) * static_cast<std::size_t>(rows.outputs);
@@ -55,10 +69,10 @@ int emit_weight(Emission& e, const Unit& unit, Emission::Saved& saved) {
   // weight that is packed is packed at once and not read again.
   const bool packed = is_conv(e, unit) && !e.device.channels_last_weights();
   const int weight = add(" weight", parameter_of(e, unit).count() * sizeof(float), 'f', !packed);
-  saved.weight_mean = standardize ? add(" weight mean", vector, 'd', true) : -1;
+  saved.weight_mean = form != WeightForm::normalized ? add(" weight mean", vector, 'd', true) : -1;
   saved.weight_scale = add(" weight scale", vector, 'd', true);
   e.emit(Pass::prepare, Scope::once, name,
-         WeightNormalize{1, rows.outputs, rows.inputs, standardize, norm.weights_eps},
+         WeightNormalize{1, rows.outputs, rows.inputs, form, norm.weights_eps},
          {.v = parameter,
           .g = e.parameter(unit, ParameterRole::gain),
           .w = weight,
@@ -77,9 +91,10 @@ int weight_gradient(Emission& e, const Unit& unit, const Emission::Saved& saved)
 void emit_weight_backward(Emission& e, const Unit& unit, const Emission::Saved& saved,
                           int gradient) {
   if (!computed_weight(saved)) return;
+  const NormConfig& norm = e.program.options.norm;
   const Rows rows = rows_of(parameter_of(e, unit));
   e.emit(Pass::backward, e.scope(), e.name(unit),
-         WeightNormalizeBackward{e.samples(), rows.outputs, rows.inputs, saved.weight_mean >= 0},
+         WeightNormalizeBackward{e.samples(), rows.outputs, rows.inputs, form_of(norm)},
          {.dw = gradient,
           .v = e.parameter(unit, ParameterRole::weight),
           .g = e.parameter(unit, ParameterRole::gain),

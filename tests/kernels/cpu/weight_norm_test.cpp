@@ -1,5 +1,5 @@
-// Normalized and standardized weights against their definitions in f64, and their gradients against
-// central differences of the definition.
+// Normalized, standardized and centered weights against their definitions in f64, and their
+// gradients against central differences of the definition.
 #include "tests/kernels/cpu/kernel_test.h"
 
 namespace syncnorm::test {
@@ -7,8 +7,8 @@ namespace {
 
 std::size_t to_size(int n) { return static_cast<std::size_t>(n); }
 
-/// The weight by the definition, from parameters in f64; `g` is empty for standardization.
-std::vector<double> weight_reference(int inputs, const std::vector<double>& v,
+/// The weight by the definition, from parameters in f64; only normalized ones have `g`.
+std::vector<double> weight_reference(WeightForm form, int inputs, const std::vector<double>& v,
                                      const std::vector<double>& g, double eps) {
   std::vector<double> w(v.size());
   const std::size_t n = to_size(inputs);
@@ -16,8 +16,9 @@ std::vector<double> weight_reference(int inputs, const std::vector<double>& v,
     double mean = 0.0, square = 0.0;
     for (std::size_t i = row; g.empty() && i < row + n; ++i) mean += v[i] / inputs;
     for (std::size_t i = row; i < row + n; ++i) square += (v[i] - mean) * (v[i] - mean);
-    const double scale =
+    double scale =
         g.empty() ? 1.0 / std::sqrt(square / inputs + eps) : g[row / n] / std::sqrt(square);
+    if (form == WeightForm::centered) scale = 1.0;
     for (std::size_t i = row; i < row + n; ++i) w[i] = (v[i] - mean) * scale;
   }
   return w;
@@ -25,8 +26,9 @@ std::vector<double> weight_reference(int inputs, const std::vector<double>& v,
 
 class WeightNormTest : public KernelTest {
  protected:
-  void make(int outputs, int inputs, bool standardize, float mean = 0.2f) {
-    forward_ = {1, outputs, inputs, standardize, 1e-3};
+  void make(int outputs, int inputs, WeightForm form, float mean = 0.2f) {
+    const bool standardize = form != WeightForm::normalized;
+    forward_ = {1, outputs, inputs, form, 1e-3};
     const std::size_t size = to_size(outputs) * to_size(inputs), rows = to_size(outputs);
     v_ = random_normal(size, 1, mean);
     dw_ = random_normal(size, 2);
@@ -35,7 +37,7 @@ class WeightNormTest : public KernelTest {
     const Floats w = floats(size), dv = floats(size), dg = standardize ? Floats() : floats(rows);
     const Doubles mean_out = standardize ? doubles(rows) : Doubles(), scale = doubles(rows);
     run(forward_, {v, g, w, mean_out, scale});
-    run(WeightNormalizeBackward{1, outputs, inputs, standardize},
+    run(WeightNormalizeBackward{1, outputs, inputs, form},
         {floats(dw_), v, g, mean_out, scale, dv, dg});
     w_ = w.values();
     dv_ = dv.values();
@@ -46,7 +48,7 @@ class WeightNormTest : public KernelTest {
   double objective(std::size_t index, bool gain, double h) const {
     std::vector<double> v(v_.begin(), v_.end()), g(g_.begin(), g_.end());
     (gain ? g : v)[index] += h;
-    const auto w = weight_reference(forward_.inputs, v, g, forward_.eps);
+    const auto w = weight_reference(forward_.form, forward_.inputs, v, g, forward_.eps);
     double sum = 0.0;
     for (std::size_t i = 0; i < w.size(); ++i) sum += dw_[i] * w[i];
     return sum;
@@ -61,13 +63,15 @@ class WeightNormTest : public KernelTest {
 
 // Rows of 1 (but for standardization, where it is 0), of less and of more than eight, odd and even.
 TEST_P(WeightNormTest, MatchesTheDefinitionAndItsDifferences) {
-  for (const bool standardize : {false, true})
+  for (const WeightForm form :
+       {WeightForm::normalized, WeightForm::standardized, WeightForm::centered})
     for (const int inputs : {1, 2, 7, 8, 9, 45, 64})
       for (const int outputs : {1, 3}) {
-        SCOPED_TRACE(op_text(WeightNormalize{1, outputs, inputs, standardize}));
-        make(outputs, inputs, standardize);
+        SCOPED_TRACE(op_text(WeightNormalize{1, outputs, inputs, form}));
+        make(outputs, inputs, form);
         EXPECT_TRUE(near_relative(
-            w_, weight_reference(inputs, {v_.begin(), v_.end()}, {g_.begin(), g_.end()}, 1e-3),
+            w_,
+            weight_reference(form, inputs, {v_.begin(), v_.end()}, {g_.begin(), g_.end()}, 1e-3),
             1e-7));
         std::vector<double> dv(v_.size()), dg(g_.size());
         for (std::size_t i = 0; i < dv.size(); ++i) dv[i] = difference(i, false);
@@ -78,7 +82,7 @@ TEST_P(WeightNormTest, MatchesTheDefinitionAndItsDifferences) {
 }
 
 TEST_P(WeightNormTest, AStandardizedFilterHasMeanZeroAndVarianceOneFarFromZeroToo) {
-  make(2, 50, true, 1000.0f);
+  make(2, 50, WeightForm::standardized, 1000.0f);
   for (std::size_t row = 0; row < 100; row += 50) {
     double mean = 0.0, square = 0.0;
     for (std::size_t i = row; i < row + 50; ++i) mean += static_cast<double>(w_[i]) / 50;
@@ -89,7 +93,7 @@ TEST_P(WeightNormTest, AStandardizedFilterHasMeanZeroAndVarianceOneFarFromZeroTo
 }
 
 TEST_P(WeightNormTest, TheLengthOfVIsWithoutInfluence) {
-  make(2, 9, false);
+  make(2, 9, WeightForm::normalized);
   const auto first = w_;
   for (float& v : v_) v *= 4.0f;
   const Floats w = floats(18u);
