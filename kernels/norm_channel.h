@@ -65,6 +65,18 @@ SYNCNORM_HOST_DEVICE inline void split_mean(double mean, float& rounded, float& 
   rest = static_cast<float>(mean - static_cast<double>(rounded));
 }
 
+/// Updates the running pair of channel `c` with the statistics of `n` values. Changes nothing where
+/// there is no pair, or fewer than two values. For L1 and L∞, BatchFinalizeDeviation updates
+/// running_var instead.
+template <class Operands>
+SYNCNORM_HOST_DEVICE inline void update_running_pair(const Operands& v, const MeanVariance& m,
+                                                     double n, double momentum, int c) {
+  if (v.running_mean == nullptr || n < 2.0) return;
+  v.running_mean[c] = running_average(v.running_mean[c], m.mean, momentum);
+  if (v.running_var != nullptr)
+    v.running_var[c] = running_average(v.running_var[c], m.variance * (n / (n - 1.0)), momentum);
+}
+
 /// Computes BatchFinalize for channel `c`; `step` counts the updates completed before this one.
 /// Changes nothing where the group has no sample.
 SYNCNORM_HOST_DEVICE inline void finalize_channel(const BatchFinalize& op,
@@ -84,11 +96,7 @@ SYNCNORM_HOST_DEVICE inline void finalize_channel(const BatchFinalize& op,
     v.correction[c] = static_cast<float>(pair.r);
     v.correction[op.channels + c] = static_cast<float>(pair.d);
   }
-  if (!update_running || v.running_mean == nullptr || n < 2.0) return;
-  v.running_mean[c] = running_average(v.running_mean[c], m.mean, op.momentum);
-  // For L1 and L∞, BatchFinalizeDeviation updates running_var instead.
-  if (v.running_var != nullptr)
-    v.running_var[c] = running_average(v.running_var[c], m.variance * (n / (n - 1.0)), op.momentum);
+  if (update_running) update_running_pair(v, m, n, op.momentum, c);
 }
 
 /// The deviation s of one channel, from the count and the totals of BatchDeviation.
@@ -129,9 +137,10 @@ SYNCNORM_HOST_DEVICE inline GradientLine batch_gradient_line(const BatchInputGra
   const auto channels = static_cast<std::size_t>(op.channels);
   double weight = v.gamma != nullptr ? static_cast<double>(v.gamma[c]) : 1.0;
   if (v.correction != nullptr) weight *= v.correction[c];
+  const double factor = op.weighted ? 1.0 : weight;
   InputGradientLine line =
-      input_gradient_line(weight, v.inv_std[c], weight * totals.sums[c] / totals.count,
-                          weight * totals.sums[channels + c] / totals.count);
+      input_gradient_line(weight, v.inv_std[c], factor * totals.sums[c] / totals.count,
+                          factor * totals.sums[channels + c] / totals.count);
   double offset = v.mean[channels + c];
   if (op.deviation == Deviation::l1) {
     line.b *= op.factor * deviation_of(op.deviation, op.factor, totals.count, totals.deviation[c]);

@@ -30,6 +30,11 @@ SYNCNORM_HOST_DEVICE inline double inverse_std(double variance, double eps) {
   return 1.0 / std::sqrt(variance + eps);
 }
 
+/// 1/√ of the sum of squares of a row of scaled weights, which counts as at least `eps`.
+SYNCNORM_HOST_DEVICE inline double inverse_length(double square, double eps) {
+  return 1.0 / std::sqrt(square > eps ? square : eps);
+}
+
 /// dx = a·g + b·(x − mean) + d for one channel.
 struct InputGradientLine {
   double a;

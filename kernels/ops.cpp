@@ -51,6 +51,19 @@ const char* value_text(DeviationPart part) {
   return "?";
 }
 
+const char* value_text(WeightForm form) {
+  switch (form) {
+    case WeightForm::normalized:
+      return "normalized";
+    case WeightForm::standardized:
+      return "standardized";
+    case WeightForm::scaled:
+      return "scaled";
+    case WeightForm::centered:
+      break;
+  }
+  return "centered";
+}
 const char* value_text(NormActivation activation) {
   return activation == NormActivation::threshold ? "threshold" : "swish";
 }

@@ -20,8 +20,10 @@
 #include "kernels/ops/batch_norm.h"
 #include "kernels/ops/channel_norm.h"
 #include "kernels/ops/conv.h"
+#include "kernels/ops/evonorm_batch.h"
 #include "kernels/ops/group_norm.h"
 #include "kernels/ops/linear.h"
+#include "kernels/ops/moving_norm.h"
 #include "kernels/ops/pointwise.h"
 #include "kernels/ops/pointwise_norm.h"
 #include "kernels/ops/residual.h"
@@ -35,13 +37,15 @@ using Op =
                  LinearWgrad, WeightNormalize, WeightNormalizeBackward, PoolForward, PoolBackward,
                  BatchMoments, BatchFinalize, BatchDeviation, BatchFinalizeDeviation, Accumulate,
                  BatchFromRunning, BatchNormalize, BatchGradientSums, BatchInputGradient,
-                 GroupNormForward, GroupNormBackward, ChannelNormForward, ChannelNormBackward,
-                 PointwiseNormForward, PointwiseNormBackward, ActivatedNormForward,
-                 ActivatedNormBackward, SwitchableMoments, SwitchableFinalize, SwitchableForward,
-                 SwitchableGradientSums, SwitchableInputGradient, ActivationForward,
-                 ActivationBackward, Add, ScaledAddForward, ScaledAddBackward, Dropout, NormNoise,
-                 ToChannelsFirst, Convert, SoftmaxCrossEntropy, SgdUpdate, AdamUpdate, SumOfSquares,
-                 GradientFactor, AdaptiveClip, TreeFold, MakeImages>;
+                 MomentumFinalize, MomentumGradient, MovingFinalize, MovingGradient, EvoNormMoments,
+                 EvoNormApply, EvoNormGradientSums, EvoNormInputGradient, GroupNormForward,
+                 GroupNormBackward, ChannelNormForward, ChannelNormBackward, PointwiseNormForward,
+                 PointwiseNormBackward, ActivatedNormForward, ActivatedNormBackward,
+                 SwitchableMoments, SwitchableFinalize, SwitchableForward, SwitchableGradientSums,
+                 SwitchableInputGradient, ActivationForward, ActivationBackward, Add,
+                 ScaledAddForward, ScaledAddBackward, Dropout, NormNoise, ToChannelsFirst, Convert,
+                 SoftmaxCrossEntropy, SgdUpdate, AdamUpdate, SumOfSquares, GradientFactor,
+                 AdaptiveClip, TreeFold, MakeImages>;
 
 /// The largest number of operands of any operation.
 template <class>

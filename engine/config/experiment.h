@@ -21,7 +21,7 @@ constexpr Storage activation_storage(Precision precision) {
   return precision == Precision::f32 ? Storage::f32 : Storage::bf16;
 }
 enum class ReductionMode { reproducible, fastest };
-enum class WeightsKind { plain, normalized, standardized };
+enum class WeightsKind { plain, normalized, standardized, scaled_standardized, centered };
 enum class NormPosition { before_activation, after_activation };
 enum class ActivationKind { identity, relu, sigmoid, tanh, elu, selu, gelu };
 enum class InitializationKind { he, lecun, xavier, gaussian };
@@ -172,7 +172,10 @@ struct NormConfig {
   bool renormalize = false;             // batch: batch renormalization
   double r_max = 3.0, d_max = 5.0;
   int renormalize_start = 0, renormalize_ramp = 0;  // updates
-  int precise_samples = 0;  // > 0: running statistics are recomputed before evaluations
+  int momentum_images = 64;             // momentum: a batch that needs no averaging over updates
+  int momentum_ramp = 0;                // momentum: updates; 0: the whole training
+  int window = 16, window_start = 100;  // mabn: updates that are averaged; the first that is not
+  int precise_samples = 0;              // > 0: running statistics are recomputed before evaluations
 
   bool noise = false;  // after every norm; see NormNoise
   double noise_mean = 0.5, noise_scale = 1.25;
@@ -206,7 +209,12 @@ struct NormConfig {
   /// Returns true if the norm contains an activation, so that none may follow it directly.
   bool has_activation() const {
     const InnerActivation inner = traits().activation;
-    return inner == InnerActivation::swish || (inner == InnerActivation::threshold && tlu);
+    return inner != InnerActivation::none && (inner != InnerActivation::threshold || tlu);
+  }
+  /// Returns the images over which statistics are taken, as a share of momentum_images; at most 1.
+  double momentum_share(int batch_per_replica) const {
+    const double images = static_cast<double>(synced_replicas) * batch_per_replica;
+    return images < momentum_images ? images / momentum_images : 1.0;
   }
   /// Returns true for norms with statistics over the batch, which replicas may share.
   bool over_batch() const { return traits().statistics == StatisticsOver::batch; }

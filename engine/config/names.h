@@ -26,6 +26,8 @@ inline constexpr Choice<ReductionMode> kReductionModes[] = {
     {"reproducible", ReductionMode::reproducible}, {"fastest", ReductionMode::fastest}};
 inline constexpr Choice<NormKind> kNormKinds[] = {{"none", NormKind::none},
                                                   {"batch", NormKind::batch},
+                                                  {"momentum", NormKind::momentum},
+                                                  {"mabn", NormKind::mabn},
                                                   {"group", NormKind::group},
                                                   {"layer", NormKind::layer},
                                                   {"instance", NormKind::instance},
@@ -33,6 +35,7 @@ inline constexpr Choice<NormKind> kNormKinds[] = {{"none", NormKind::none},
                                                   {"frn", NormKind::frn},
                                                   {"evonorm_s0", NormKind::evonorm_s0},
                                                   {"switchable", NormKind::switchable},
+                                                  {"evonorm_b0", NormKind::evonorm_b0},
                                                   {"dyt", NormKind::dyt},
                                                   {"derf", NormKind::derf},
                                                   {"frozen", NormKind::frozen}};
@@ -41,7 +44,9 @@ inline constexpr Choice<LayerNormOver> kLayerNormOvers[] = {{"sample", LayerNorm
 inline constexpr Choice<WeightsKind> kWeightsKinds[] = {
     {"plain", WeightsKind::plain},
     {"normalized", WeightsKind::normalized},
-    {"standardized", WeightsKind::standardized}};
+    {"standardized", WeightsKind::standardized},
+    {"scaled_standardized", WeightsKind::scaled_standardized},
+    {"centered", WeightsKind::centered}};
 inline constexpr Choice<Deviation> kDeviations[] = {
     {"l2", Deviation::l2}, {"l1", Deviation::l1}, {"linf", Deviation::linf}};
 inline constexpr Choice<FrozenParts> kFrozenParts[] = {{"both", FrozenParts::both},

@@ -7,12 +7,15 @@ namespace syncnorm {
 enum class NormKind {
   none,
   batch,
+  momentum,
+  mabn,
   group,
   layer,
   instance,
   rms,
   frn,
   evonorm_s0,
+  evonorm_b0,
   switchable,
   dyt,
   derf,
@@ -48,7 +51,7 @@ enum class LayerScalars { none, alpha, alpha_and_shift };
 
 /// The activation that a norm contains; it takes the place of one directly behind the norm. A
 /// threshold is there with norm.tlu only.
-enum class InnerActivation { none, threshold, swish };
+enum class InnerActivation { none, threshold, swish, rational };
 
 struct NormTraits {
   Answer<bool> layer;  // there is a layer at all
@@ -85,6 +88,28 @@ constexpr NormTraits traits_of(NormKind kind) {
               .groups = ChannelGroups::each,
               .trains_affine = true,
               .one_value = false,
+              .scalars = LayerScalars::none,
+              .activation = InnerActivation::none};
+    case NormKind::momentum:
+      return {.layer = true,
+              .statistics = StatisticsOver::batch,
+              .subtracts_mean = true,
+              .has_beta = true,
+              .absorbs_activation = true,
+              .groups = ChannelGroups::each,
+              .trains_affine = true,
+              .one_value = false,
+              .scalars = LayerScalars::none,
+              .activation = InnerActivation::none};
+    case NormKind::mabn:
+      return {.layer = true,
+              .statistics = StatisticsOver::batch,
+              .subtracts_mean = false,
+              .has_beta = true,
+              .absorbs_activation = true,
+              .groups = ChannelGroups::each,
+              .trains_affine = true,
+              .one_value = true,
               .scalars = LayerScalars::none,
               .activation = InnerActivation::none};
     case NormKind::group:
@@ -153,6 +178,17 @@ constexpr NormTraits traits_of(NormKind kind) {
               .one_value = true,
               .scalars = LayerScalars::none,
               .activation = InnerActivation::swish};
+    case NormKind::evonorm_b0:
+      return {.layer = true,
+              .statistics = StatisticsOver::batch,
+              .subtracts_mean = false,
+              .has_beta = true,
+              .absorbs_activation = true,
+              .groups = ChannelGroups::each,
+              .trains_affine = true,
+              .one_value = false,
+              .scalars = LayerScalars::none,
+              .activation = InnerActivation::rational};
     case NormKind::switchable:
       return {.layer = true,
               .statistics = StatisticsOver::batch,

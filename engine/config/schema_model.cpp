@@ -14,11 +14,14 @@ namespace syncnorm::config {
 
 namespace {
 
+constexpr int kLongestWindow = 4096;  // updates
+
 SchemaKey synced_replicas_key() {
   const IntegerRange range = between(1, kMostReplicas);
   return {"norm.synced_replicas", "`all`, or " + describe(range),
-          "batch: how many replicas share statistics; 1 is per-device BatchNorm, `all` SyncBN; "
-          "must divide `replicas`",
+          "batch, momentum, mabn, evonorm_b0: how many replicas share statistics; 1 is per-device "
+          "BatchNorm, `all` "
+          "SyncBN; must divide `replicas`",
           [=](const ConfigNode& node, const Field& field, Draft& draft) {
             if (node.kind == NodeKind::scalar && node.text == "all") {
               draft.experiment.norm.synced_replicas = 0;
@@ -125,10 +128,14 @@ Rows norm_rows() {
       synced_replicas_key(),
       number_key(
           "norm.eps", [](auto& e) -> auto& { return e.norm.eps; }, kPositive,
-          "added to the variance (rms, frn: to the mean square); frn: 1e-6 where it is not given"),
+          "added to the variance (rms, frn, mabn: to the mean square); frn: 1e-6 where it is not "
+          "given"),
       number_key(
           "norm.momentum", [](auto& e) -> auto& { return e.norm.momentum; }, kUpToOne,
-          "batch: weight of the new batch in the running statistics"),
+          "batch, momentum, mabn, evonorm_b0: weight of the new batch in the running statistics; "
+          "mabn: "
+          "0.02 where it is not given; momentum: 1 − (1 − "
+          "momentum)^(m/m0) for sets of m images, fewer than m0 = momentum_images"),
       groups_key(),
       optional_integer_key(
           "norm.channels_per_group", [](auto& e) -> auto& { return e.norm.channels_per_group; },
@@ -149,7 +156,8 @@ Rows norm_rows() {
           "those of a pixel, as in ConvNeXt"),
       switch_key(
           "norm.affine", [](auto& e) -> auto& { return e.norm.affine; },
-          "learn γ and β per channel; rms: γ alone; dyt, derf, frn, evonorm_s0: their other "
+          "learn γ and β per channel; rms: γ alone; dyt, derf, frn, evonorm_s0, evonorm_b0: their "
+          "other "
           "parameters are learned anyway"),
       choice_key(
           "norm.deviation", [](auto& e) -> auto& { return e.norm.deviation; },
@@ -166,20 +174,40 @@ Rows norm_rows() {
       number_key(
           "norm.r_max", [](auto& e) -> auto& { return e.norm.r_max; },
           NumberRange{1.0, std::numeric_limits<double>::infinity(), true, true},
-          "renormalize: limit of the factor r that corrects the deviation"),
+          "renormalize, mabn: limit of the factor r that corrects the deviation; mabn: 5 where it "
+          "is not "
+          "given"),
       number_key(
           "norm.d_max", [](auto& e) -> auto& { return e.norm.d_max; }, kNotNegative,
           "renormalize: limit of the shift d that corrects the mean, in running deviations"),
       integer_key(
           "norm.renormalize_start", [](auto& e) -> auto& { return e.norm.renormalize_start; },
-          at_least(0), "renormalize: updates before the first correction"),
+          at_least(0),
+          "renormalize, mabn: updates before the first correction; mabn: 1000 where it is not "
+          "given"),
       integer_key(
           "norm.renormalize_ramp", [](auto& e) -> auto& { return e.norm.renormalize_ramp; },
           at_least(0), "renormalize: updates over which the limits grow to r_max and d_max"),
       integer_key(
+          "norm.momentum_images", [](auto& e) -> auto& { return e.norm.momentum_images; },
+          at_least(1),
+          "momentum: images m0 in an ideal set; statistics over fewer are averaged over updates"),
+      integer_key(
+          "norm.momentum_ramp", [](auto& e) -> auto& { return e.norm.momentum_ramp; }, at_least(0),
+          "momentum: updates over which the weight λ of earlier updates rises from 0 to 1 − m/m0; "
+          "0: the whole training"),
+      integer_key(
+          "norm.window", [](auto& e) -> auto& { return e.norm.window; }, between(1, kLongestWindow),
+          "mabn: updates over whose statistics averages are taken"),
+      integer_key(
+          "norm.window_start", [](auto& e) -> auto& { return e.norm.window_start; }, at_least(0),
+          "mabn: the first update that uses averages; those before use their batch's statistics"),
+      integer_key(
           "norm.precise_samples", [](auto& e) -> auto& { return e.norm.precise_samples; },
           at_least(0),
-          "batch: recompute the running statistics from this many training samples before every "
+          "batch, momentum, evonorm_b0: recompute the running statistics from this many training "
+          "samples "
+          "before every "
           "evaluation; 0: use the running averages"),
       switch_key(
           "norm.noise", [](auto& e) -> auto& { return e.norm.noise; },
@@ -201,10 +229,14 @@ Rows norm_rows() {
       choice_key(
           "norm.weights", [](auto& e) -> auto& { return e.norm.weights; },
           "parameterization of weights; normalized: conv and linear layers learn w = g·v/‖v‖ per "
-          "output; standardized: conv filters are shifted and scaled to mean 0 and variance 1"),
+          "output; standardized: conv filters are shifted and scaled to mean 0 and variance 1; "
+          "scaled_standardized: to mean 0, variance 1/fan-in and a learned gain; "
+          "centered: they are shifted to mean 0"),
       number_key(
           "norm.weights_eps", [](auto& e) -> auto& { return e.norm.weights_eps; }, kPositive,
-          "standardized weights: added to the variance of a filter"),
+          "standardized weights: added to the variance of a filter; scaled_standardized: the "
+          "smallest "
+          "sum of squares of a centered filter"),
   };
 }
 

@@ -181,6 +181,10 @@ void check_residual(const Draft& draft, Problems& problems) {
     complain({"model.residual.kind", "norm.kind", "norm.layers"},
              "normalizer_free blocks have no norms; set `norm: {kind: none, weights: "
              "scaled_standardized}`");
+  else if (e.norm.weights != WeightsKind::scaled_standardized)
+    complain({"model.residual.kind", "norm.weights"},
+             "normalizer_free blocks need filters of known variance; set `norm: {kind: none, "
+             "weights: scaled_standardized}`");
 }
 
 void check_norm(const Draft& draft, Problems& problems) {
@@ -189,7 +193,7 @@ void check_norm(const Draft& draft, Problems& problems) {
     problems.add(latest(draft, {"norm.kind", "norm.noise"}), "norm.noise",
                  "stands behind a normalization, and kind: none has none; give another kind, or "
                  "leave noise out");
-  const auto unread = [&](const char* key, const char* hint) {
+  const auto unread = [&](const char* key, const std::string& hint) {
     if (layer_of(draft, key) >= std::max(0, layer_of(draft, "norm.kind")) &&
         all_good(draft, {"norm.kind", key}))
       problems.add(draft.origins.at(key).position, key, hint);
@@ -206,6 +210,32 @@ void check_norm(const Draft& draft, Problems& problems) {
   if (norm.tlu && norm.kind != NormKind::frn && all_good(draft, {"norm.kind", "norm.tlu"}))
     problems.add(latest(draft, {"norm.kind", "norm.tlu"}), "norm.tlu",
                  "is the activation of FRN; give `kind: frn`, or leave tlu out");
+  const auto for_batch = [&](const char* key, bool wanted) {
+    if (wanted && norm.over_batch() && norm.kind != NormKind::batch &&
+        norm.kind != NormKind::frozen && all_good(draft, {"norm.kind", key}))
+      problems.add(latest(draft, {"norm.kind", key}), key,
+                   fmt::format("is for kind: batch; kind: {} has statistics of its own; leave it "
+                               "out, or give `kind: batch`",
+                               name_of(norm.kind)));
+  };
+  for_batch("norm.deviation", norm.deviation != Deviation::l2);
+  for_batch("norm.renormalize", norm.renormalize);
+  const NormConfig defaults;
+  const auto only_for = [&](NormKind kind, const char* key, bool given) {
+    if (given && norm.kind != kind)
+      unread(key, fmt::format("only kind: {0} reads it; set `norm.kind: {0}`, or leave it out",
+                              name_of(kind)));
+  };
+  only_for(NormKind::momentum, "norm.momentum_images",
+           norm.momentum_images != defaults.momentum_images);
+  only_for(NormKind::momentum, "norm.momentum_ramp", norm.momentum_ramp != defaults.momentum_ramp);
+  only_for(NormKind::mabn, "norm.window", norm.window != defaults.window);
+  only_for(NormKind::mabn, "norm.window_start", norm.window_start != defaults.window_start);
+  if (norm.kind == NormKind::mabn && norm.precise_samples > 0 &&
+      all_good(draft, {"norm.kind", "norm.precise_samples"}))
+    problems.add(latest(draft, {"norm.kind", "norm.precise_samples"}), "norm.precise_samples",
+                 "kind: mabn keeps no mean and variance that samples could replace; leave it out, "
+                 "or give another kind");
   if (!norm.over_batch() || norm.deviation == Deviation::l2) return;
   const auto needs_l2 = [&](const char* key, bool wanted) {
     if (wanted && all_good(draft, {"norm.kind", "norm.deviation", key}))
@@ -296,8 +326,13 @@ void check_probes(const Draft& draft, Problems& problems) {
 
 void resolve_norm(Draft& draft, Problems& problems) {
   NormConfig& norm = draft.experiment.norm;
-  // Singh & Krishnan 2020 have an eps of their own.
+  // Singh & Krishnan 2020 have an eps of their own; Yan et al. 2020 a momentum and limits of r.
   if (norm.kind == NormKind::frn && !draft.origins.contains("norm.eps")) norm.eps = 1e-6;
+  if (norm.kind == NormKind::mabn) {
+    if (!draft.origins.contains("norm.momentum")) norm.momentum = 0.02;
+    if (!draft.origins.contains("norm.r_max")) norm.r_max = 5.0;
+    if (!draft.origins.contains("norm.renormalize_start")) norm.renormalize_start = 1000;
+  }
   check_norm(draft, problems);
 }
 

@@ -12,6 +12,7 @@
 #include <fmt/ranges.h>
 
 #include "base/error.h"
+#include "engine/config/names.h"
 
 namespace syncnorm {
 namespace {
@@ -63,6 +64,11 @@ struct InferShape {
   Shape operator()(const AddLayer&) const { return in; }
   Shape operator()(const FlattenLayer&) const { return {1, 1, in.size()}; }
 };
+
+/// Returns true if the mean of every filter is removed.
+bool keeps_no_mean(WeightsKind weights) {
+  return weights != WeightsKind::plain && weights != WeightsKind::normalized;
+}
 
 std::string divisors_text(int n) {
   std::string text;
@@ -217,14 +223,15 @@ void GraphBuilder::add_parameters(int index) {
   };
   if (const auto* conv = std::get_if<ConvLayer>(&layer.kind)) {
     const int area = conv->kernel * conv->kernel;
-    if (graph_.weights == WeightsKind::standardized && channels * area == 1)
-      throw InputError(
-          ConfigKey{"norm.weights"},
-          fmt::format("a filter of layer '{}' is a single weight, which standardizes to 0; use "
-                      "normalized or plain",
-                      layer.name));
+    if (keeps_no_mean(graph_.weights) && channels * area == 1)
+      throw InputError(ConfigKey{"norm.weights"},
+                       fmt::format("a filter of layer '{}' is a single weight, which would become "
+                                   "0; use normalized or plain",
+                                   layer.name));
     add_weight(index, {conv->out, channels, conv->kernel, conv->kernel}, channels * area,
                conv->out * area);
+    if (graph_.weights == WeightsKind::scaled_standardized)
+      push(".gain", {conv->out}, ParameterRole::gain, 1, 1);
     if (conv->bias) push(".bias", {conv->out}, ParameterRole::bias, 1, 1);
   } else if (const auto* linear = std::get_if<LinearLayer>(&layer.kind)) {
     add_weight(index, {linear->out, channels}, channels, linear->out);
@@ -293,10 +300,11 @@ Graph GraphBuilder::finish(int classes) {
   const bool convolves =
       std::any_of(graph_.layers.begin(), graph_.layers.end(),
                   [](const Layer& l) { return std::holds_alternative<ConvLayer>(l.kind); });
-  if (graph_.weights == WeightsKind::standardized && !convolves)
+  if (keeps_no_mean(graph_.weights) && !convolves)
     throw InputError(ConfigKey{"norm.weights"},
-                     "standardized acts on convolutions, and this model has none; use normalized "
-                     "or plain");
+                     fmt::format("{} acts on convolutions, and this model has none; use normalized "
+                                 "or plain",
+                                 name_of(graph_.weights)));
   if (graph_.parameters.empty())
     throw InputError(ConfigKey{"model.layers"},
                      "the model has nothing to train; add a linear or conv layer");

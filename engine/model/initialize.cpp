@@ -53,7 +53,10 @@ void initialize_parameter(const Graph& graph, int index, const ModelConfig& conf
       break;
     }
     case ParameterRole::gain:
-      fill_with_row_norms(graph, parameter, config, seed, values);
+      if (graph.weights == WeightsKind::normalized)
+        fill_with_row_norms(graph, parameter, config, seed, values);
+      else  // Brock et al. 2021
+        std::fill(values.begin(), values.end(), 1.0f);
       break;
     case ParameterRole::gamma: {
       const auto& kind = graph.layers[static_cast<std::size_t>(parameter.layer)].kind;

@@ -38,9 +38,11 @@ Activation activation_op(ActivationKind kind) {
 }
 
 /// Returns true for a norm that makes a bias before it useless: it subtracts the bias and adds β.
+/// The networks of moving average batch norm have none either: nothing would remove its mean.
 bool replaces_bias(const NormConfig& norm) {
   const NormTraits traits = norm.traits();
-  return traits.subtracts_mean && traits.has_beta && norm.affine;
+  const bool useless = traits.subtracts_mean || norm.kind == NormKind::mabn;
+  return useless && traits.has_beta && norm.affine;
 }
 
 /// Returns true if the layer before the norm of that name needs a bias.

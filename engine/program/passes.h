@@ -57,12 +57,16 @@ struct Emission {
 
   // Tensors that the forward pass keeps for the backward pass, per unit. Batch norm has: its own
   // sums (`moments`), the group's (`total`), the correction of batch renormalization, the totals of
-  // an L1 or L∞ deviation.
+  // an L1 or L∞ deviation; those with a memory of earlier updates the values they keep, and what
+  // the gradient needs of them.
   struct Saved {
     int running_mean = -1, running_var = -1;
     int mean = -1, inv_std = -1, moments = -1, total = -1, correction = -1;
     int deviation = -1, maxima = -1;
     int layer = -1, batch = -1;  // of switchable norm
+    std::vector<int> kept;
+    int mixing = -1;
+    int sample_mean = -1, sample_deviation = -1;  // EvoNorm-B0
     int workspace = -1, sample_ids = -1;
     int packed_dgrad = -1;
     int weight = -1, weight_mean = -1, weight_scale = -1;

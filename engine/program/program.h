@@ -76,11 +76,26 @@ struct ReductionSpec {
   Combine combine = Combine::sum;
 };
 
+/// Values that a norm layer keeps from update to update beside its running pair, and that its
+/// evaluation does not read. They start at 0.
+struct KeptValues {
+  std::string suffix;  // of the tensor's name, behind the layer's
+  std::size_t offset = 0;
+  std::vector<std::int64_t> shape;
+
+  std::size_t count() const {
+    std::size_t values = 1;
+    for (const std::int64_t extent : shape) values *= static_cast<std::size_t>(extent);
+    return values;
+  }
+};
+
 /// Offsets of a norm layer's running mean and variance in `running` and `averaged`, in floats.
 struct RunningSlot {
   int layer = 0;
   int channels = 0;
   std::size_t mean = 0, variance = 0;
+  std::vector<KeptValues> kept;
   int totals = -1;  // mode statistics: f64 [2C+1] per group, the sums over all batches so far
 };
 
@@ -95,6 +110,7 @@ struct ProgramOptions {
   int global_samples = 1;            // the gradient is the mean over these samples
   std::vector<int> replica_samples;  // per replica, for a smaller last batch; empty: all full
   int synced_replicas = 1;           // replicas that share the statistics of batch norms
+  int total_updates = 0;             // of the whole training
   double label_smoothing = 0.0;
   bool merge_replicas = false;  // reduction: fastest
   // Reduce everything through the communicator, on one rank too, and the statistics of a single

@@ -34,6 +34,7 @@ struct NamedTensor {
   std::vector<std::int64_t> shape;
   float* values = nullptr;
   std::size_t count = 0;
+  bool optional = false;  // weights of another norm or program do not have it
 };
 
 std::vector<NamedTensor> parameter_tensors(const Graph& graph, const Program& program, float* flat,
@@ -53,6 +54,8 @@ std::vector<NamedTensor> running_tensors(const Graph& graph, const Program& prog
     const auto count = static_cast<std::size_t>(slot.channels);
     named.push_back({layer + ".running_mean", {slot.channels}, set + slot.mean, count});
     named.push_back({layer + ".running_var", {slot.channels}, set + slot.variance, count});
+    for (const KeptValues& kept : slot.kept)
+      named.push_back({layer + kept.suffix, kept.shape, set + kept.offset, kept.count(), true});
   }
   return named;
 }
@@ -142,6 +145,16 @@ std::vector<std::string> fill(const std::vector<NamedTensor>& named, const std::
     if (const std::string prefix = strip_prefix(tensors, wanted); !prefix.empty())
       notes.push_back(fmt::format("all names there begin with '{}', which is left out", prefix));
   }
+  // The moving pair of momentum batch norm matters to its own training only.
+  const auto is_wanted = [&](const std::string& tensor) {
+    return std::any_of(named.begin(), named.end(),
+                       [&](const NamedTensor& one) { return one.name == tensor; });
+  };
+  if (beside == Beside::others)
+    std::erase_if(tensors, [&](const TensorView& t) {
+      return (t.name.ends_with(".moving_mean") || t.name.ends_with(".moving_var")) &&
+             !is_wanted(t.name);
+    });
   std::erase_if(tensors, [&](const TensorView& t) {
     return (t.name.size() > kBatchCount.size() && t.name.ends_with(kBatchCount)) ||
            std::find(unread.begin(), unread.end(), t.name) != unread.end();
@@ -150,6 +163,10 @@ std::vector<std::string> fill(const std::vector<NamedTensor>& named, const std::
   for (const NamedTensor& one : named) {
     const auto found = std::find_if(tensors.begin(), tensors.end(),
                                     [&](const TensorView& t) { return t.name == one.name; });
+    if (found == tensors.end() && one.optional && beside == Beside::others) {
+      values.emplace_back();
+      continue;
+    }
     if (found == tensors.end()) {
       const auto longer = std::find_if(tensors.begin(), tensors.end(), [&](const TensorView& t) {
         return t.name.ends_with("." + one.name);

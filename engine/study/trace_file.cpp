@@ -51,7 +51,11 @@ void read_norm(const ConfigEntry& entry, NormConfig& norm, Problems& problems) {
     if (std::find(kRead.begin(), kRead.end(), key) == kRead.end())
       problems.add(origin.position, key,
                    "has no meaning in a trace; kind, deviation, l1_correction and eps have");
-  if (norm.traits().layer && !norm.over_batch())
+  if (norm.over_batch() && norm.kind != NormKind::batch)
+    problems.add(
+        entry.value.position, "norm",
+        fmt::format("{} has no meaning in a trace; give batch or none", name_of(norm.kind)));
+  else if (norm.traits().layer && !norm.over_batch())
     problems.add(entry.value.position, "norm",
                  fmt::format("a sample has one value per layer, which {} would only take away; "
                              "give batch or none",

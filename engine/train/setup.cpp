@@ -1,6 +1,9 @@
 // See setup.h.
 #include "engine/train/setup.h"
 
+#include <algorithm>
+#include <limits>
+
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -24,12 +27,14 @@ ReductionAlgorithm algorithm(const Experiment& experiment) {
                                                              : ReductionAlgorithm::engine;
 }
 
-ProgramOptions program_options(const Experiment& experiment) {
+ProgramOptions program_options(const Experiment& experiment, const RunLength& length) {
   ProgramOptions options;
   options.replicas = experiment.replicas;
   options.batch_per_replica = experiment.batch_per_replica;
   options.global_samples = experiment.global_batch();
   options.synced_replicas = experiment.norm.synced_replicas;
+  options.total_updates =
+      static_cast<int>(std::min<std::int64_t>(length.total_steps, std::numeric_limits<int>::max()));
   options.label_smoothing = experiment.loss.label_smoothing;
   options.merge_replicas = experiment.reduction == ReductionMode::fastest;
   options.storage = activation_storage(experiment.precision);
@@ -99,7 +104,7 @@ void Setup::build_programs() {
   Program whole, smaller;
   bool has_tail = false;
   agree(comm, [&] {
-    ProgramOptions of_whole = program_options(experiment);
+    ProgramOptions of_whole = program_options(experiment, length);
     of_whole.force_reductions = options.force_reductions;
     of_whole.stored_images = !device.host_memory();  // see prepare()
     with_locations(loaded, [&] { whole = compile_program(graph, device, of_whole); });
@@ -151,7 +156,7 @@ void Setup::build_workers() {
   running = std::make_unique<RunningStatistics>(program, comm, placement, memory);
   if (program.has_batch_norms && experiment.norm.precise_samples > 0) {
     precise = std::make_unique<PreciseStatistics>(
-        graph, program_options(experiment), program.parameter_offset, dataset, splits.train,
+        graph, program_options(experiment, length), program.parameter_offset, dataset, splits.train,
         experiment, device, device_comm(), placement, groups.get(), algorithm(experiment), memory,
         *running);
     if (options.recorder != nullptr) {

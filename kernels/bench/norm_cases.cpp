@@ -37,6 +37,13 @@ NormCases::NormCases(Device& device, const NormShape& shape)
   dslope_ = vector(channels, 0.0f);
   sums_ = device.allocate((2 * channels + 1) * sizeof(double));
   gradient_sums_ = device.allocate(2 * channels * sizeof(double));
+  constants_ = device.allocate(2 * channels * sizeof(double));
+  mixing_ = device.allocate((1 + channels) * sizeof(double));
+  moving_mean_ = vector(channels, 0.0f);
+  moving_var_ = vector(channels, 1.0f);
+  correction_ = vector(2 * channels, 1.0f);
+  history_ = vector(static_cast<std::size_t>(MovingWindow{}.window) * channels, 1.0f);
+  sample_sums_ = device.allocate(samples * channels * sizeof(double));
   add_batch();
   add_group("group", std::gcd(shape.channels, 8), true);
   add_group("layer", 1, true);
@@ -47,6 +54,8 @@ NormCases::NormCases(Device& device, const NormShape& shape)
   add_pointwise("derf", PointwiseFunction::erf);
   add_activated("frn", NormActivation::threshold, shape.channels);
   add_activated("evonorm_s0", NormActivation::swish, std::gcd(shape.channels, 8));
+  add_moving();
+  add_evonorm_batch();
   add_frozen();
   // Runs every case once to fill the inputs of others: statistics, masks, oneDNN's workspaces.
   for (const NormCase& one : cases_) {
@@ -82,13 +91,6 @@ template <class T>
 void NormCases::fill(const Buffer& buffer, const std::vector<T>& values) {
   device_.copy(buffer.data(), values.data(), values.size() * sizeof(T));
   device_.synchronize();
-}
-
-template <class O>
-NormCases::Call NormCases::call(O op, const PointersOf<O>& operands) {
-  if constexpr (requires { op.storage; }) op.storage = shape_.storage;
-  const std::shared_ptr<Kernel> kernel = device_.compile(op);
-  return [kernel, list = pointer_list<O>(operands)] { kernel->run(list, {}); };
 }
 
 void NormCases::add(const std::string& name, int passes, Call run, Call onednn) {

@@ -48,6 +48,8 @@ class NormCases {
   void add_channels();
   void add_pointwise(const std::string& name, PointwiseFunction function);
   void add_activated(const std::string& name, NormActivation activation, int groups);
+  void add_moving();
+  void add_evonorm_batch();
   void add_frozen();
 
   Device& device_;
@@ -56,9 +58,17 @@ class NormCases {
   Buffer x_, residual_, y_, dy_, dy2_, dx_, g_;
   Buffer mean_, inv_std_, gamma_, beta_, dgamma_, dbeta_;  // mean and inv_std per sample
   Buffer scalars_, dslope_;  // gradients of α and the shift, and of τ or v
-  Buffer sums_, gradient_sums_;
+  Buffer sums_, gradient_sums_, constants_, mixing_, moving_mean_, moving_var_;
+  Buffer correction_, history_, sample_sums_;
   std::optional<OneDnnNorm> onednn_, onednn_relu_;  // on the CPU in f32
   std::vector<NormCase> cases_;
 };
+
+template <class O>
+NormCases::Call NormCases::call(O op, const PointersOf<O>& operands) {
+  if constexpr (requires { op.storage; }) op.storage = shape_.storage;
+  const std::shared_ptr<Kernel> kernel = device_.compile(op);
+  return [kernel, list = pointer_list<O>(operands)] { kernel->run(list, {}); };
+}
 
 }  // namespace syncnorm

@@ -204,6 +204,49 @@ struct ActivatedNormGradientArgs {
   const float* d = nullptr;
 };
 
+/// The vectors [channels] of EvoNorm-B0's passes over one sample: y = gamma·x/D + beta, D =
+/// max(of_batch, slope·x + of_sample).
+struct EvoNormVectors {
+  const float* gamma;
+  const float* beta;
+  const float* slope;
+  const float* of_batch;
+  const float* of_sample;
+};
+
+template <class S>
+struct EvoNormArgs {
+  const S* x;
+  const S* residual;  // or null
+  S* y;
+  EvoNormVectors vectors;
+  std::size_t rows;
+  int channels;
+  bool relu;
+};
+
+/// Its gradients in two passes, with g as in GradientSumsArgs. The first sums, per channel, f64: g;
+/// g·x where D is the batch's; and where it is the sample's g·x/D, g·x/D² and g·x²/D². The second
+/// computes dx = gamma·g·∂(x/D)/∂x + b·(x − mean) + d, where ∂ holds both deviations constant.
+template <class S>
+struct EvoNormGradientArgs {
+  const S* dy;
+  const S* dy2;  // or null
+  const S* x;
+  const S* y;  // or null
+  S* g;        // or null, when g is not kept
+  EvoNormVectors vectors;
+  std::size_t rows;
+  int channels;
+  bool relu;
+  double* sums = nullptr;    // [5, channels]: added to
+  float* scratch = nullptr;  // [5, channels]
+  S* dx = nullptr;
+  const float* mean = nullptr;
+  const float* b = nullptr;
+  const float* d = nullptr;
+};
+
 template <class S>
 struct StorageLoops {
   /// Mean and M2 = Σ(x − mean)² of each column, in f64. Blocks of rows are summed in f32 about a
@@ -222,6 +265,9 @@ struct StorageLoops {
   void (*activated_norm)(const ActivatedNormArgs<S>&);
   void (*activated_norm_sums)(const ActivatedNormGradientArgs<S>&);
   void (*activated_norm_gradient)(const ActivatedNormGradientArgs<S>&);
+  void (*evonorm)(const EvoNormArgs<S>&);
+  void (*evonorm_sums)(const EvoNormGradientArgs<S>&);
+  void (*evonorm_gradient)(const EvoNormGradientArgs<S>&);
   void (*relu)(const S* x, S* y, std::size_t count);
   void (*relu_backward)(const S* dy, const S* y, S* dx, std::size_t count);
   void (*add)(const S* a, const S* b, S* y, std::size_t count);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/cpu/loops_activated.h"
+#include "kernels/cpu/loops_evonorm.h"
 #include "kernels/cpu/loops_functions.h"
 #include "kernels/cpu/loops_norm.h"
 #include "kernels/cpu/loops_rows.h"
@@ -94,6 +95,9 @@ constexpr StorageLoops<S> make_storage_loops() {
           ActivatedNorm<L, S>::run,
           ActivatedNormGradient<L, S>::sums,
           ActivatedNormGradient<L, S>::input,
+          EvoNorm<L, S>::run,
+          EvoNormGradient<L, S>::sums,
+          EvoNormGradient<L, S>::input,
           Pointwise<L, S>::relu,
           Pointwise<L, S>::relu_backward,
           Pointwise<L, S>::add};

@@ -1,6 +1,7 @@
 // Batch normalization on CUDA, as the operations in kernels/ops/ divide it. norm_passes.h has the
 // passes over memory; this file has the per-channel arithmetic between them, one thread per
 // channel.
+#include "kernels/cuda/channels.h"
 #include "kernels/cuda/norm_kernel.h"
 #include "kernels/cuda/norm_passes.h"
 
@@ -11,23 +12,12 @@ __device__ __forceinline__ int own_index() {
   return static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
 }
 
-/// One group of replicas per blockIdx.y.
-__global__ void finalize(BatchFinalize op, PointersOf<BatchFinalize> a,
-                         StridesOf<BatchFinalize> strides, const StepState* state) {
-  const int c = own_index();
-  if (c >= op.channels) return;
-  const int group = static_cast<int>(blockIdx.y);
-  const auto of_group = [group]<class T>(T* pointer, std::size_t bytes) {
-    return advanced(pointer, group, bytes / sizeof(T));
-  };
-  a.sums = of_group(a.sums, strides.sums);
-  a.mean = of_group(a.mean, strides.mean);
-  a.inv_std = of_group(a.inv_std, strides.inv_std);
-  a.running_mean = of_group(a.running_mean, strides.running_mean);
-  a.running_var = of_group(a.running_var, strides.running_var);
-  a.correction = of_group(a.correction, strides.correction);
-  finalize_channel(op, a, state->update_running, static_cast<double>(state->step), c);
-}
+struct FinalizeChannel {
+  __device__ static void run(const BatchFinalize& op, const PointersOf<BatchFinalize>& a,
+                             const StepState& state, int c) {
+    finalize_channel(op, a, state.update_running, static_cast<double>(state.step), c);
+  }
+};
 
 __global__ void finalize_deviation(BatchFinalizeDeviation op, PointersOf<BatchFinalizeDeviation> a,
                                    const StepState* state) {
@@ -54,14 +44,13 @@ Columns batch_shape(const Op& op, int replicas = 1) {
           op.channels, replicas};
 }
 
-/// Launches `kernel` with one thread for each of `count` values, `rows` times (blockIdx.y).
+/// Launches `kernel` with one thread for each of `count` values.
 template <class... Parameters, class... Arguments>
-void launch_each(Context& context, void (*kernel)(Parameters...), int count, int rows,
+void launch_each(Context& context, void (*kernel)(Parameters...), int count,
                  const Arguments&... arguments) {
   constexpr int kBlock = 128;
-  launch(kernel,
-         dim3(static_cast<unsigned>((count + kBlock - 1) / kBlock), static_cast<unsigned>(rows)),
-         dim3(kBlock), 0, context.stream, arguments...);
+  launch(kernel, dim3(static_cast<unsigned>((count + kBlock - 1) / kBlock)), dim3(kBlock), 0,
+         context.stream, arguments...);
 }
 
 /// The strides of mean, inv_std and correction.
@@ -97,18 +86,7 @@ KernelPtr compile(Context& context, const BatchMoments& op) {
 
 template <>
 KernelPtr compile(Context& context, const BatchFinalize& op) {
-  struct Body {
-    Context& context;
-    BatchFinalize op;
-    void expect(int) const {}
-    bool together(std::span<void* const>, std::span<const std::size_t>) const { return true; }
-    void run(const PointersOf<BatchFinalize>& a, const StepState& state,
-             const Repeats<BatchFinalize>& repeats) const {
-      launch_each(context, finalize, op.channels, repeats.count, op, a, repeats.strides,
-                  context.use(state));
-    }
-  };
-  return make_repeating_kernel<BatchFinalize>(Body{context, op});
+  return make_channel_kernel<FinalizeChannel>(context, op);
 }
 
 template <>
@@ -123,21 +101,21 @@ KernelPtr compile(Context& context, const BatchDeviation& op) {
 template <>
 KernelPtr compile(Context& context, const BatchFinalizeDeviation& op) {
   return make_kernel<BatchFinalizeDeviation>([op, &context](const auto& a, const StepState& state) {
-    launch_each(context, finalize_deviation, op.channels, 1, op, a, context.use(state));
+    launch_each(context, finalize_deviation, op.channels, op, a, context.use(state));
   });
 }
 
 template <>
 KernelPtr compile(Context& context, const Accumulate& op) {
   return make_kernel<Accumulate>([op, &context](const auto& a, const StepState&) {
-    launch_each(context, accumulate, op.count, 1, op.count, a.sums, a.totals);
+    launch_each(context, accumulate, op.count, op.count, a.sums, a.totals);
   });
 }
 
 template <>
 KernelPtr compile(Context& context, const BatchFromRunning& op) {
   return make_kernel<BatchFromRunning>([op, &context](const auto& a, const StepState&) {
-    launch_each(context, from_running, op.channels, 1, op, a);
+    launch_each(context, from_running, op.channels, op, a);
   });
 }
 

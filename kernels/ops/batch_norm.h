@@ -228,6 +228,7 @@ struct BatchGradientSums {
 
 /// dx from g (or from dy, masked here when `relu`), the group's gradient sums f64 [2C] and forward
 /// sums f64 [2C+1] (for the count). An L1 or L∞ norm also needs the deviation, and linf the maxima.
+/// `weighted`: the gradient sums are of γ·g, not of g, corrected where there is a correction.
 /// `frozen`: the statistics are constants, so dx = γ·inv_std·g; sums are not read, and x only for
 /// the mask.
 struct BatchInputGradient {
@@ -238,6 +239,7 @@ struct BatchInputGradient {
   double factor = 1.0;
   bool frozen = false;
   Storage storage = Storage::f32;
+  bool weighted = false;
 
   static constexpr const char* kName = "bn dgrad";
   template <class Visit>
@@ -248,6 +250,7 @@ struct BatchInputGradient {
     field(" frozen", &BatchInputGradient::frozen);
     field(" {}", &BatchInputGradient::deviation);
     field(" factor {}", &BatchInputGradient::factor);
+    field(" weighted", &BatchInputGradient::weighted);
   }
   template <class As>
   struct Operands {

@@ -61,23 +61,29 @@ struct LinearWgrad {
   };
 };
 
+/// How a weight follows from its parameters.
+enum class WeightForm { normalized, standardized, scaled, centered };
+
 /// Computes a weight from its parameters, with one row per output of a conv or linear layer. Weight
 /// normalization (Salimans & Kingma 2016): w = g·v/‖v‖, scale = 1/‖v‖. Weight standardization (Qiao
-/// et al. 2019), when `standardize`: w = (v − mean)·scale, scale = 1/√(var + eps), biased variance.
-/// v and w [outputs, inputs]; g, mean and scale [outputs].
+/// et al. 2019): w = (v − mean)·scale, scale = 1/√(var + eps), biased variance. Scaled weight
+/// standardization (Brock et al. 2021): w = factor·g·(v − mean)·scale, scale = 1/√max(Σ(v − mean)²,
+/// eps). Centered weights (Yan et al. 2020): w = v − mean, scale = 1. v and w [outputs, inputs]; g,
+/// mean and scale [outputs].
 struct WeightNormalize {
   int samples = 1;
   int outputs = 0, inputs = 0;
-  bool standardize = false;
-  double eps = 1e-5;
+  WeightForm form = WeightForm::normalized;
+  double eps = 1e-5, factor = 1.0;
 
   static constexpr const char* kName = "weight norm";
   template <class Visit>
   static constexpr void fields(const Visit& field) {
     field("{}", &WeightNormalize::outputs);
     field(" x {}", &WeightNormalize::inputs);
-    field(" standardized", &WeightNormalize::standardize, " normalized");
+    field(" {}", &WeightNormalize::form);
     field(" eps {}", &WeightNormalize::eps);
+    field(" factor {}", &WeightNormalize::factor);
   }
   template <class As>
   struct Operands {
@@ -92,14 +98,17 @@ struct WeightNormalize {
 struct WeightNormalizeBackward {
   int samples = 1;
   int outputs = 0, inputs = 0;
-  bool standardize = false;
+  WeightForm form = WeightForm::normalized;
+  double eps = 1e-5, factor = 1.0;
 
   static constexpr const char* kName = "weight norm backward";
   template <class Visit>
   static constexpr void fields(const Visit& field) {
     field("{}", &WeightNormalizeBackward::outputs);
     field(" x {}", &WeightNormalizeBackward::inputs);
-    field(" standardized", &WeightNormalizeBackward::standardize, " normalized");
+    field(" {}", &WeightNormalizeBackward::form);
+    field(" eps {}", &WeightNormalizeBackward::eps);
+    field(" factor {}", &WeightNormalizeBackward::factor);
   }
   template <class As>
   struct Operands {

@@ -39,6 +39,29 @@ class StartFrom(harness.TestCase):
                         if "num_batches" not in tensor:
                             self.assertTrue((start[tensor] == value).all(), tensor)
 
+    def test_what_a_norm_remembers_may_be_absent_and_a_moving_pair_unread(self):
+        """Weights of batch norm start norms with a memory; those of momentum batch norm start batch norm."""
+        momentum = {"kind": "momentum", "momentum_ramp": 3}
+        remembered = self.train("momentum", {"norm": momentum}, arguments=["--init-from", self.weights])
+        start, end = remembered.model(0), remembered.model(4)
+        for tensor, value in self.first.model(4).items():
+            if "num_batches" not in tensor:
+                self.assertTrue((start[tensor] == value).all(), tensor)
+        moving = [tensor for tensor in start if ".moving_" in tensor]
+        self.assertTrue(moving)
+        for tensor in moving:
+            self.assertFalse(start[tensor].any(), tensor)
+            self.assertTrue(end[tensor].any(), tensor)
+        self.train("mabn", {"norm": {"kind": "mabn"}}, arguments=["--init-from", self.weights])
+        given = remembered.checkpoint(4)
+        again = self.train("again", {"norm": momentum}, arguments=["--init-from", given]).model(0)
+        back = self.train("back", {"norm": "syncbn"}, arguments=["--init-from", given]).model(0)
+        self.assertEqual(sorted(back), sorted(tensor for tensor in end if tensor not in moving))
+        for tensor, value in end.items():
+            if "num_batches" not in tensor:
+                self.assertTrue((again[tensor] == value).all(), tensor)
+                self.assertTrue(tensor in moving or (back[tensor] == value).all(), tensor)
+
     def test_frozen_statistics_have_the_same_bits_on_any_rank_count_and_resume(self):
         settings = {"norm": "frozen", "drop_last": False, "steps": 6,
                     "data.synthetic.train_samples": 37, "checkpoint.every_steps": 2}

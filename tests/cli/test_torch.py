@@ -253,6 +253,103 @@ class BatchRenorm2d(nn.BatchNorm2d):
         return y * wide(self.weight) + wide(self.bias)
 
 
+class MomentumNorm2d(nn.BatchNorm2d):
+    """Yong et al. 2020 with m = 16 images, m0 = 64 and T = 2; the moving pair before is a constant."""
+
+    def __init__(self, channels):
+        super().__init__(channels)
+        self.register_buffer("moving_mean", torch.zeros(channels))
+        self.register_buffer("moving_var", torch.zeros(channels))
+
+    def forward(self, x):
+        if not self.training:
+            return super().forward(x)
+        share, t, ramp = BATCH / 64, float(self.num_batches_tracked) + 1, 2
+        rho = share ** (1 / ramp)
+        weight = rho ** (ramp / (ramp - 1) * max(ramp - t, 0)) - share
+        variance, mean = torch.var_mean(x, (0, 2, 3), unbiased=False)
+        used_mean = weight * self.moving_mean + (1 - weight) * mean
+        used_variance = weight * self.moving_var + (1 - weight) * variance
+        count, momentum = x.numel() / x.shape[1], 1 - 0.9 ** share
+        with torch.no_grad():
+            self.moving_mean.copy_(used_mean)
+            self.moving_var.copy_(used_variance)
+            self.running_mean.lerp_(mean, momentum)
+            self.running_var.lerp_(variance * count / (count - 1), momentum)
+            self.num_batches_tracked += 1
+
+        def wide(v):
+            return v[:, None, None]
+        y = (x - wide(used_mean)) / wide((used_variance + self.eps).sqrt())
+        return y * wide(self.weight) + wide(self.bias)
+
+
+class Mabn2d(nn.BatchNorm2d):
+    """Yan et al. 2020 with a window of 2 from the third update on, and r clipped in the third."""
+    keeps_bias = False
+
+    class Function(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x, weight, bias, norm):
+            t = int(norm.num_batches_tracked) + 1
+            averaged = t > 2
+            norm.moving_square[(t - 1) % 2] = x.square().mean((0, 2, 3))
+            square = norm.moving_square.mean(0) if averaged else norm.moving_square[(t - 1) % 2]
+            root = (square + norm.eps).sqrt()
+            r = root / (norm.running_var + norm.eps).sqrt()
+            r = r.clamp(1 / 1.05, 1.05) if t > 2 else torch.ones_like(r)
+            norm.running_var.lerp_(square, 0.02)
+            norm.num_batches_tracked += 1
+            z = x / root[:, None, None]
+            ctx.save_for_backward(z, weight, r, root)
+            ctx.norm, ctx.slot, ctx.averaged = norm, (t - 1) % 2, averaged
+            return (weight * r)[:, None, None] * z + bias[:, None, None]
+
+        @staticmethod
+        def backward(ctx, dy):
+            z, weight, r, root = ctx.saved_tensors
+            g = dy * (weight * r)[:, None, None]
+            history = ctx.norm.moving_gradient
+            history[ctx.slot] = (g * z).mean((0, 2, 3))
+            mean = history.mean(0) if ctx.averaged else history[ctx.slot]
+            dx = (g - z * mean[:, None, None]) / root[:, None, None]
+            return dx, (dy * z * r[:, None, None]).sum((0, 2, 3)), dy.sum((0, 2, 3)), None
+
+    def __init__(self, channels):
+        super().__init__(channels)
+        self.register_buffer("moving_square", torch.zeros(2, channels))
+        self.register_buffer("moving_gradient", torch.zeros(2, channels))
+
+    def forward(self, x):
+        if self.training:
+            return self.Function.apply(x, self.weight, self.bias, self)
+        return super().forward(x)  # its running mean stays 0
+
+
+class EvoNormB0(nn.BatchNorm2d):
+    """Liu et al. 2020."""
+    keeps_bias = has_activation = True
+
+    def __init__(self, channels):
+        super().__init__(channels)
+        self.v = nn.Parameter(torch.ones(channels))
+
+    def forward(self, x):
+        variance, mean = torch.var_mean(x, (0, 2, 3), unbiased=False)
+        if self.training:
+            count = x.numel() / x.shape[1]
+            with torch.no_grad():
+                self.running_mean.lerp_(mean, self.momentum)
+                self.running_var.lerp_(variance * count / (count - 1), self.momentum)
+                self.num_batches_tracked += 1
+        else:
+            variance = self.running_var
+        own = (x.var((2, 3), unbiased=False, keepdim=True) + self.eps).sqrt()
+        of_batch = (variance + self.eps).sqrt()[:, None, None]
+        y = x / torch.maximum(of_batch, self.v[:, None, None] * x + own)
+        return y * self.weight[:, None, None] + self.bias[:, None, None]
+
+
 class DeviationNorm2d(nn.BatchNorm2d):
     """BatchNorm that divides by another deviation s; `running_var` averages its square."""
 
@@ -288,6 +385,19 @@ def normalize_weights(model):
             nn.utils.weight_norm(module)
 
 
+class CenteredConv2d(nn.Conv2d):
+    """Yan et al. 2020: every filter with mean 0."""
+
+    def forward(self, x):
+        return self._conv_forward(x, self.weight - self.weight.mean((1, 2, 3), keepdim=True), self.bias)
+
+
+def center_weights(model):
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            module.__class__ = CenteredConv2d
+
+
 class StandardizedConv2d(nn.Conv2d):
     """Qiao et al. 2019: every filter with mean 0 and variance 1."""
 
@@ -311,9 +421,16 @@ NORMS = {"syncbn": ("syncbn", nn.BatchNorm2d, None), "ln": ("ln", layer_norm, No
          "switchable": ({"kind": "switchable"}, SwitchNorm, None), "dyt": ("dyt", Dyt, None), "derf": ("derf", Derf, None),
          "renorm": ({"kind": "batch", "renormalize": True, "r_max": 1.2, "d_max": 0.3},
                     BatchRenorm2d, None),
+         "momentum": ({"kind": "momentum", "momentum_ramp": 2}, MomentumNorm2d, None),
+         "mabn": ({"kind": "mabn", "window": 2, "window_start": 0, "renormalize_start": 2, "r_max": 1.05},
+                  Mabn2d, None),
+         "evonorm_b0": ({"kind": "evonorm_b0"}, EvoNormB0, None),
          "l1": ({"kind": "batch", "deviation": "l1"}, L1Norm2d, None),
          "linf": ({"kind": "batch", "deviation": "linf"}, LinfNorm2d, None),
          "wn": ({"kind": "batch", "weights": "normalized"}, nn.BatchNorm2d, normalize_weights),
+         # Not mabn, which subtracts no mean: a centered filter maps an even background to 0, give or take
+         # a rounding, on ReLU's kink.
+         "cw": ({"kind": "group", "weights": "centered"}, group_norm, center_weights),
          "ws": ({"kind": "group", "weights": "standardized"}, group_norm, standardize_weights)}
 MODELS = {"resnet8": dict(stages=[1, 1, 1]), "resnet20": dict(stages=[3, 3, 3]),
           "resnet18": dict(stages=[2, 2, 2, 2], imagenet=True),
@@ -414,9 +531,12 @@ class Torch(harness.TestCase):
             # Compared is what three steps changed, not what both began with.
             moved = numpy.linalg.norm(value - start[name])
             off = numpy.linalg.norm(ours[name] - value)
+            if norm == "mabn" and name.endswith(".running_mean"):  # which stays 0
+                self.assertEqual(off, 0.0, name)
+                continue
             self.assertGreater(moved, 0.0, name)
             self.assertLess(off, 0.05 * moved + 1e-6 * numpy.linalg.norm(value), name)
-            if ".running_" not in name:
+            if ".running_" not in name and ".moving_" not in name:
                 all_moved, all_off = numpy.hypot(all_moved, moved), numpy.hypot(all_off, off)
         self.assertLess(all_off, 0.01 * all_moved)
         return run, model
@@ -462,11 +582,23 @@ class Torch(harness.TestCase):
     def test_small_resnet_with_normalized_weights(self):
         self.evaluates_alike(*self.three_steps("resnet8", "wn", ranks=3))
 
+    def test_small_resnet_with_centered_weights(self):
+        self.evaluates_alike(*self.three_steps("resnet8", "cw"))
+
     def test_small_resnet_with_standardized_weights(self):
         self.evaluates_alike(*self.three_steps("resnet8", "ws"))
 
     def test_small_resnet_with_batch_renormalization(self):
         self.evaluates_alike(*self.three_steps("resnet8", "renorm", ranks=3))
+
+    def test_small_resnet_with_momentum_batch_norm(self):
+        self.evaluates_alike(*self.three_steps("resnet8", "momentum", ranks=3))
+
+    def test_small_resnet_with_moving_average_batch_norm(self):
+        self.evaluates_alike(*self.three_steps("resnet8", "mabn", ranks=3))
+
+    def test_small_resnet_with_evonorm_b0(self):
+        self.evaluates_alike(*self.three_steps("resnet8", "evonorm_b0", ranks=3))
 
     def test_small_resnet_with_l1_deviation(self):
         self.evaluates_alike(*self.three_steps("resnet8", "l1", ranks=3))

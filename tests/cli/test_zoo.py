@@ -195,7 +195,8 @@ class Zoo(harness.TestCase):
     @full
     def test_every_model_with_every_norm(self):
         for model in ALL:
-            for norm in ("bn", "syncbn", "gn", "ln", "in", "rms", "dyt", "derf", "none", "lc", "frn", "s0", "sn"):
+            for norm in ("bn", "syncbn", "gn", "ln", "in", "rms", "dyt", "derf", "none", "lc", "frn", "s0",
+                         "momentum", "mabn", "b0", "sn"):
                 if norm in ("gn", "s0") and model == "lenet":
                     continue  # four groups do not divide six channels
                 if norm == "in" and model in ("mlp", "lenet", *VGGS, *IMAGENET):
@@ -204,6 +205,8 @@ class Zoo(harness.TestCase):
                     norms = {"gn": {"kind": "group", "groups": 4},
                              "frn": {"kind": "frn", "tlu": True}, "sn": {"kind": "switchable"},
                              "s0": {"kind": "evonorm_s0", "groups": 4},
+                             "momentum": {"kind": "momentum", "momentum_ramp": 2},
+                             "mabn": {"kind": "mabn"}, "b0": {"kind": "evonorm_b0"},
                              "lc": {"kind": "layer", "over": "channels"}}.get(norm, norm)
                     # Without a norm the deep ones begin with a loss of thousands.
                     rate = {"optimizer.lr": 1e-9 if norm == "none" else 0.001}

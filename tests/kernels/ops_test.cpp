@@ -36,6 +36,8 @@ constexpr int kEnumerators<PointwiseFunction> = 2;
 template <>
 constexpr int kEnumerators<NormActivation> = 2;
 template <>
+constexpr int kEnumerators<WeightForm> = 4;
+template <>
 constexpr int kEnumerators<PoolKind> = 2;
 template <>
 constexpr int kEnumerators<Storage> = 2;

@@ -9,8 +9,11 @@ namespace {
 std::size_t forward_sums(const Emission& e, const Unit& unit) {
   return 2 * static_cast<std::size_t>(norm_channels(e, unit)) + 1;
 }
+bool is_evonorm(const Emission& e, const Unit& unit) {
+  return e.norm(unit).kind == NormKind::evonorm_b0;
+}
 std::size_t gradient_sums(const Emission& e, const Unit& unit) {
-  return 2 * static_cast<std::size_t>(norm_channels(e, unit));
+  return (is_evonorm(e, unit) ? 1 : 2) * static_cast<std::size_t>(norm_channels(e, unit));
 }
 
 std::string joined_names(const Emission& e, const std::vector<std::size_t>& units) {
@@ -104,6 +107,8 @@ void emit_finalize(Emission& e, std::size_t n) {
   const Unit& unit = e.units[n];
   const Emission::Saved& saved = e.saved[n];
   const NormConfig& norm = e.norm(unit);
+  if (norm.kind == NormKind::momentum) return emit_momentum_finalize(e, n);
+  if (norm.kind == NormKind::mabn) return emit_moving_finalize(e, n);
   BatchFinalize op{1, norm_channels(e, unit), norm.eps, norm.momentum, {}};
   if (norm.renormalize)
     op.renormalization = {true, norm.r_max, norm.d_max, norm.renormalize_start,
@@ -125,8 +130,23 @@ void add_statistics(Emission& e, std::size_t n) {
   const std::size_t vector = sizeof(float) * static_cast<std::size_t>(norm_channels(e, unit));
   saved.mean = e.add_tensor(e.name(unit) + " mean", 2 * vector, Per::wave_group);
   saved.inv_std = e.add_tensor(e.name(unit) + " inv_std", vector, Per::wave_group);
-  if (e.program.options.mode == ProgramMode::training && e.norm(unit).renormalize)
+  const NormConfig& norm = e.norm(unit);
+  const bool corrected = norm.renormalize || norm.kind == NormKind::mabn;
+  if (e.program.options.mode == ProgramMode::training && corrected)
     saved.correction = e.add_tensor(e.name(unit) + " correction", 2 * vector, Per::wave_group);
+}
+
+void emit_moments(Emission& e, std::size_t n) {
+  const Unit& unit = e.units[n];
+  if (is_evonorm(e, unit)) return emit_evonorm_moments(e, n);
+  const int x = e.input(unit);
+  e.emit(Pass::forward, Scope::replica, e.name(unit),
+         e.stored(BatchMoments{e.samples(), norm_pixels(e, unit), norm_channels(e, unit)}),
+         {.x = x, .sums = e.saved[n].moments});
+}
+
+void emit_output(Emission& e, std::size_t n) {
+  is_evonorm(e, e.units[n]) ? emit_evonorm_apply(e, n) : emit_normalize(e, n);
 }
 
 void forward(Emission& e, std::size_t n) {
@@ -134,19 +154,16 @@ void forward(Emission& e, std::size_t n) {
   add_running_pair(e, unit, e.saved[n]);
   if (!e.batch_statistics(unit)) {
     emit_from_running(e, n);
-    return emit_normalize(e, n);
+    return emit_output(e, n);
   }
   add_statistics(e, n);
   Message& message = e.messages[static_cast<std::size_t>(unit.message)];
   if (message.leaf < 0) add_leaf(e, message);
-  const int x = e.input(unit);
-  e.emit(Pass::forward, Scope::replica, e.name(unit),
-         e.stored(BatchMoments{e.samples(), norm_pixels(e, unit), norm_channels(e, unit)}),
-         {.x = x, .sums = e.saved[n].moments});
+  emit_moments(e, n);
   if (n != message.units.back()) return;
   emit_message(e, message);
   for (const std::size_t member : message.units) emit_finalize(e, member);
-  for (const std::size_t member : message.units) emit_normalize(e, member);
+  for (const std::size_t member : message.units) emit_output(e, member);
 }
 
 // ---- Backward.
@@ -173,7 +190,7 @@ Half emit_sums(Emission& e, Gradients& gradients, std::size_t n, int leaf, std::
   const std::string name = e.name(unit) + " gradient sums";
   tensors.sums = tensors.dx >= 0 ? e.add_view(leaf, name, size, at)
                                  : e.add_tensor(name, size, Per::wave_replica, Space::arena, 'd');
-  emit_gradient_sums(e, n, tensors);
+  is_evonorm(e, unit) ? emit_evonorm_sums(e, n, tensors) : emit_gradient_sums(e, n, tensors);
   if (unit.residual >= 0) gradients.contribute(unit.residual, tensors.g);
   return half;
 }
@@ -208,11 +225,19 @@ void backward(Emission& e, Gradients& gradients, std::size_t n) {
     BatchBackward& tensors = half.tensors;
     if (tensors.dx < 0) continue;
     const Unit& unit = e.units[half.unit];
+    const NormConfig& norm = e.norm(unit);
     const std::size_t size = gradient_sums(e, unit) * sizeof(double);
     tensors.total =
         total == leaf ? tensors.sums : e.add_view(total, e.name(unit) + " gradient sums", size, at);
     at += size;
-    emit_input_gradient(e, half.unit, tensors, false);
+    if (norm.kind == NormKind::momentum)
+      tensors.total = emit_momentum_gradient(e, half.unit, tensors.total);
+    if (norm.kind == NormKind::mabn)
+      tensors.total = emit_moving_gradient(e, half.unit, tensors.total);
+    if (is_evonorm(e, unit))
+      emit_evonorm_input_gradient(e, half.unit, tensors);
+    else
+      emit_input_gradient(e, half.unit, tensors, false);
     gradients.contribute(unit.input, tensors.dx);
   }
 }

@@ -6,6 +6,9 @@ namespace syncnorm {
 const NormFamily& family_of(const NormConfig& norm) {
   switch (norm.kind) {
     case NormKind::batch:
+    case NormKind::momentum:
+    case NormKind::mabn:
+    case NormKind::evonorm_b0:
       return kBatchNorms;
     case NormKind::frozen:
       return norm.over_batch() ? kBatchNorms : kFrozenNorms;
@@ -44,26 +47,48 @@ void add_sample_statistics(Emission& e, const Unit& unit, Emission::Saved& saved
   saved.inv_std = e.add_tensor(e.name(unit) + " inv_std", vector, Per::wave_replica);
 }
 
+namespace {
+
+/// What the norm keeps beside its running pair: suffixes, and the number of vectors [C].
+std::vector<std::pair<const char*, int>> kept_values(const NormConfig& norm) {
+  if (norm.kind == NormKind::momentum) return {{".moving_mean", 1}, {".moving_var", 1}};
+  if (norm.kind == NormKind::mabn)
+    return {{".moving_square", norm.window}, {".moving_gradient", norm.window}};
+  return {};
+}
+
+}  // namespace
+
 void add_running_pair(Emission& e, const Unit& unit, Emission::Saved& saved) {
   const auto channels = static_cast<std::size_t>(norm_channels(e, unit));
+  const NormConfig& norm = e.norm(unit);
   Program& program = e.program;
   RunningSlot slot;
   slot.layer = unit.layer;
   slot.channels = norm_channels(e, unit);
-  slot.mean = program.running_floats;
-  slot.variance = slot.mean + channels;
+  const std::size_t mean = program.running_floats;
+  slot.mean = mean;
+  slot.variance = mean + channels;
   program.running_floats = slot.variance + channels;
-  program.running.push_back(slot);
   const bool own = e.batch_statistics(unit);
-  const auto add = [&](const char* suffix, std::size_t offset) {
+  const auto add = [&](const char* suffix, std::size_t offset, std::size_t floats) {
     const int tensor =
-        e.add_tensor(e.name(unit) + suffix, channels * sizeof(float), own ? Per::group : Per::once,
+        e.add_tensor(e.name(unit) + suffix, floats * sizeof(float), own ? Per::group : Per::once,
                      own ? Space::running : Space::averaged);
     program.tensors.back().offset = offset * sizeof(float);
     return tensor;
   };
-  saved.running_mean = add(" running_mean", slot.mean);
-  saved.running_var = add(" running_var", slot.variance);
+  for (const auto& [suffix, vectors] : kept_values(norm)) {
+    std::vector<std::int64_t> shape = {slot.channels};
+    if (norm.kind == NormKind::mabn) shape.insert(shape.begin(), vectors);
+    const std::size_t floats = static_cast<std::size_t>(vectors) * channels;
+    slot.kept.push_back({suffix, program.running_floats, std::move(shape)});
+    if (own) saved.kept.push_back(add(suffix, program.running_floats, floats));
+    program.running_floats += floats;
+  }
+  program.running.push_back(std::move(slot));
+  saved.running_mean = add(" running_mean", mean, channels);
+  saved.running_var = add(" running_var", mean + channels, channels);
 }
 
 void emit_accumulate(Emission& e, const Unit& unit, int sums, std::size_t count) {
@@ -161,10 +186,11 @@ void emit_input_gradient(Emission& e, std::size_t n, const BatchBackward& tensor
   const Emission::Saved& saved = e.saved[n];
   const NormConfig& norm = e.norm(unit);
   const bool summed = tensors.g != kAbsent;
-  e.emit(Pass::backward, Scope::replica, e.name(unit),
-         e.stored(BatchInputGradient{e.samples(), norm_pixels(e, unit), norm_channels(e, unit),
-                                     unit.relu && !summed, frozen ? Deviation::l2 : norm.deviation,
-                                     frozen ? 1.0 : norm.l1_factor(), frozen}),
+  BatchInputGradient op = e.stored(BatchInputGradient{
+      e.samples(), norm_pixels(e, unit), norm_channels(e, unit), unit.relu && !summed,
+      frozen ? Deviation::l2 : norm.deviation, frozen ? 1.0 : norm.l1_factor(), frozen});
+  op.weighted = norm.kind == NormKind::mabn;
+  e.emit(Pass::backward, Scope::replica, e.name(unit), op,
          {.g = summed ? tensors.g : tensors.dy,
           .x = e.stored_value(unit.input),
           .mean = saved.mean,

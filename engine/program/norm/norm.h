@@ -74,6 +74,7 @@ struct BatchBackward {
   int g = kAbsent;                  // their sum after the ReLU mask, if others read it
   int sums = kAbsent;               // sums of g and g·x̂ of this replica
   int total = kAbsent;              // the same of all replicas that share statistics
+  int sample_sums = kAbsent;        // EvoNorm-B0: of each sample
   int dx = kAbsent;
 };
 /// Emits g, the sums, and the gradients of γ and β where they are trained.
@@ -81,6 +82,26 @@ void emit_gradient_sums(Emission& emission, std::size_t unit, const BatchBackwar
 /// Emits dx. `frozen`: the statistics are constants.
 void emit_input_gradient(Emission& emission, std::size_t unit, const BatchBackward& tensors,
                          bool frozen);
+
+// moving.cpp: batch norms whose statistics are averaged over updates.
+
+/// Emit the statistics from the group's sums, of momentum and of moving average batch norm.
+void emit_momentum_finalize(Emission& emission, std::size_t unit);
+void emit_moving_finalize(Emission& emission, std::size_t unit);
+/// Emit the sums that the input gradient takes in place of `total`; return their tensor.
+int emit_momentum_gradient(Emission& emission, std::size_t unit, int total);
+int emit_moving_gradient(Emission& emission, std::size_t unit, int total);
+
+// evonorm_batch.cpp: EvoNorm-B0.
+
+/// Emits the group's and the samples' sums; without a tensor for the former, the samples' only.
+void emit_evonorm_moments(Emission& emission, std::size_t unit);
+/// Emits y from the saved statistics, and the noise after it.
+void emit_evonorm_apply(Emission& emission, std::size_t unit);
+/// Emits g, the sums, and the gradients of its parameters. Fills tensors.sample_sums.
+void emit_evonorm_sums(Emission& emission, std::size_t unit, BatchBackward& tensors);
+void emit_evonorm_input_gradient(Emission& emission, std::size_t unit,
+                                 const BatchBackward& tensors);
 
 // noise.cpp
 

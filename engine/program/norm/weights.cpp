@@ -1,6 +1,6 @@
-// Weights that are computed from parameters. Normalized or standardized weights are computed once
-// per step, and after every wgrad their gradient is propagated to the parameters. This is linear in
-// the gradient, so it can be done per replica before gradients are added.
+// Weights that are computed from parameters. Normalized, standardized or centered weights are
+// computed once per step, and after every wgrad their gradient is propagated to the parameters.
+// This is linear in the gradient, so it can be done per replica before gradients are added.
 #include "engine/program/norm/norm.h"
 
 namespace syncnorm {
@@ -23,9 +23,32 @@ bool computed(const Emission& e, const Unit& unit) {
     case WeightsKind::normalized:
       return true;
     case WeightsKind::standardized:
+    case WeightsKind::scaled_standardized:
+    case WeightsKind::centered:
       return is_conv(e, unit);
   }
   return false;
+}
+
+WeightForm form_of(const Graph& graph) {
+  switch (graph.weights) {
+    case WeightsKind::plain:  // is not computed
+    case WeightsKind::normalized:
+      break;
+    case WeightsKind::standardized:
+      return WeightForm::standardized;
+    case WeightsKind::scaled_standardized:
+      return WeightForm::scaled;
+    case WeightsKind::centered:
+      return WeightForm::centered;
+  }
+  return WeightForm::normalized;
+}
+
+/// The factor of scaled weights.
+double input_gain(const Emission& e, const Unit& unit) {
+  const auto* conv = std::get_if<ConvLayer>(&e.layer(unit.layer).kind);
+  return conv != nullptr ? conv->input_gain : 1.0;
 }
 
 struct Rows {
@@ -41,7 +64,7 @@ Rows rows_of(const Parameter& weight) {
 int emit_weight(Emission& e, const Unit& unit, Emission::Saved& saved) {
   const int parameter = e.parameter(unit, ParameterRole::weight);
   if (!computed(e, unit)) return parameter;
-  const bool standardize = e.graph.weights == WeightsKind::standardized;
+  const WeightForm form = form_of(e.graph);
   const Rows rows = rows_of(parameter_of(e, unit));
   const std::string& name = e.name(unit);
   const std::size_t vector = sizeof(double) * static_cast<std::size_t>(rows.outputs);
@@ -54,15 +77,16 @@ int emit_weight(Emission& e, const Unit& unit, Emission::Saved& saved) {
   // weight that is packed is packed at once and not read again.
   const bool packed = is_conv(e, unit) && !e.device.channels_last_weights();
   const int weight = add(" weight", parameter_of(e, unit).count() * sizeof(float), 'f', !packed);
-  saved.weight_mean = standardize ? add(" weight mean", vector, 'd', true) : -1;
+  saved.weight_mean = form != WeightForm::normalized ? add(" weight mean", vector, 'd', true) : -1;
   saved.weight_scale = add(" weight scale", vector, 'd', true);
-  e.emit(Pass::prepare, Scope::once, name,
-         WeightNormalize{1, rows.outputs, rows.inputs, standardize, e.graph.weights_eps},
-         {.v = parameter,
-          .g = e.parameter(unit, ParameterRole::gain),
-          .w = weight,
-          .mean = saved.weight_mean,
-          .scale = saved.weight_scale});
+  e.emit(
+      Pass::prepare, Scope::once, name,
+      WeightNormalize{1, rows.outputs, rows.inputs, form, e.graph.weights_eps, input_gain(e, unit)},
+      {.v = parameter,
+       .g = e.parameter(unit, ParameterRole::gain),
+       .w = weight,
+       .mean = saved.weight_mean,
+       .scale = saved.weight_scale});
   return weight;
 }
 
@@ -78,7 +102,8 @@ void emit_weight_backward(Emission& e, const Unit& unit, const Emission::Saved& 
   if (!computed_weight(saved)) return;
   const Rows rows = rows_of(parameter_of(e, unit));
   e.emit(Pass::backward, e.scope(), e.name(unit),
-         WeightNormalizeBackward{e.samples(), rows.outputs, rows.inputs, saved.weight_mean >= 0},
+         WeightNormalizeBackward{e.samples(), rows.outputs, rows.inputs, form_of(e.graph),
+                                 e.graph.weights_eps, input_gain(e, unit)},
          {.dw = gradient,
           .v = e.parameter(unit, ParameterRole::weight),
           .g = e.parameter(unit, ParameterRole::gain),

@@ -393,6 +393,33 @@ TEST(BadConfig, RulesBetweenKeys) {
        "a.yaml:1:27: norm.over: channels is for layer norm; give `kind: layer`, or leave over out"},
       {"norm: {kind: rms, tlu: true}\n",
        "a.yaml:1:24: norm.tlu: is the activation of FRN; give `kind: frn`, or leave tlu out"},
+      {"norm: {kind: momentum, renormalize: true}\n",
+       "a.yaml:1:37: norm.renormalize: is for kind: batch; kind: momentum has statistics of its "
+       "own; "
+       "leave it out, or give `kind: batch`"},
+      {"norm: {kind: momentum, deviation: l1}\n",
+       "a.yaml:1:35: norm.deviation: is for kind: batch; kind: momentum has statistics of its own; "
+       "leave it out, or give `kind: batch`"},
+      {"norm: {momentum_images: 32}\n",
+       "a.yaml:1:25: norm.momentum_images: only kind: momentum reads it; set `norm.kind: "
+       "momentum`, "
+       "or leave it out"},
+      {"norm: {kind: group, momentum_ramp: 5}\n",
+       "a.yaml:1:36: norm.momentum_ramp: only kind: momentum reads it; set `norm.kind: momentum`, "
+       "or leave it out"},
+      {"norm: {window: 4}\n",
+       "a.yaml:1:16: norm.window: only kind: mabn reads it; set `norm.kind: mabn`, or leave it "
+       "out"},
+      {"norm: {kind: momentum, window_start: 4}\n",
+       "a.yaml:1:38: norm.window_start: only kind: mabn reads it; set `norm.kind: mabn`, or leave "
+       "it "
+       "out"},
+      {"norm: {kind: mabn, precise_samples: 64}\n",
+       "a.yaml:1:37: norm.precise_samples: kind: mabn keeps no mean and variance that samples "
+       "could "
+       "replace; leave it out, or give another kind"},
+      {"replicas: 4\nnorm: {kind: evonorm_b0, synced_replicas: 3}\n",
+       "a.yaml:2:43: norm.synced_replicas: 3 does not divide the 4 replicas; give all, 1, 2 or 4"},
       {"norm: {noise_scale: 0.9}\n",
        "a.yaml:1:21: norm.noise_scale: '0.9' is out of range; give a number ≥ 1"},
       {"optimizer: {nesterov: true, momentum: 0}\n",

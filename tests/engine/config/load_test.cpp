@@ -159,6 +159,8 @@ const std::map<std::string, std::set<std::string>> kFollowers = {
     {"steps", {"epochs"}},
     {"global_batch", {"replicas"}},
     {"norm.channels_per_group", {"norm.groups", "norm.synced_replicas"}},
+    {"norm.window", {"norm.momentum", "norm.r_max", "norm.renormalize_start"}},
+    {"norm.window_start", {"norm.momentum", "norm.r_max", "norm.renormalize_start"}},
     {"norm.tlu", {"norm.eps"}}};
 
 TEST(Schema, EveryKeyChangesItsOwnValueAndNoOther) {
@@ -195,6 +197,10 @@ TEST(Schema, EveryKeyChangesItsOwnValueAndNoOther) {
       {"schedule.milestones", "schedule.kind=step"},
       {"norm.channels_per_group", "norm.kind=group"},
       {"norm.frozen", "norm.kind=frozen"},
+      {"norm.momentum_images", "norm.kind=momentum"},
+      {"norm.momentum_ramp", "norm.kind=momentum"},
+      {"norm.window", "norm.kind=mabn"},
+      {"norm.window_start", "norm.kind=mabn"},
       {"norm.over", "norm.kind=layer"},
       {"norm.tlu", "norm.kind=frn"},
       {"metrics.user", "metrics.password_file=p"},

@@ -75,10 +75,12 @@ TEST(Collectives, SyncBatchNormSendsOneMessageEachWay) {
 }
 
 TEST(Collectives, OtherNormsSendNothingButGradientsAndTheLoss) {
-  for (const char* norm : {"bn", "gn", "ln", "{kind: layer, over: channels}", "in", "rms",
-                           "{kind: frn, tlu: true}", "{kind: evonorm_s0, groups: 2}", "dyt", "derf",
-                           "frozen", "none", "{kind: batch, deviation: l1, synced_replicas: 1}",
-                           "{kind: switchable, synced_replicas: 1}"}) {
+  for (const char* norm :
+       {"bn", "gn", "ln", "{kind: layer, over: channels}", "in", "rms", "{kind: frn, tlu: true}",
+        "{kind: evonorm_s0, groups: 2}", "dyt", "derf", "frozen", "none",
+        "{kind: batch, deviation: l1, synced_replicas: 1}", "{kind: momentum, synced_replicas: 1}",
+        "{kind: mabn, synced_replicas: 1}", "{kind: evonorm_b0, synced_replicas: 1}",
+        "{kind: switchable, synced_replicas: 1}"}) {
     Counted counted;
     Workbench setup(resnet(norm), {8, 8, 1}, 5, {}, counted.comm.get());
     setup.run();

@@ -33,6 +33,8 @@ double difference(Workbench& setup, std::size_t p, const std::vector<float>& dir
 }
 
 void check_every_parameter(Workbench& setup) {
+  // A shorter step passes fewer kinks, which EvoNorm-B0 has where its deviations are equal.
+  const bool kinks = setup.loaded.experiment.norm.kind == NormKind::evonorm_b0;
   for (std::size_t p = 0; p < setup.graph.parameters.size(); ++p) {
     RandomStream random(11, RandomPurpose::initialization, 2, p);
     std::vector<float> direction(setup.parameter(p).size());
@@ -40,7 +42,7 @@ void check_every_parameter(Workbench& setup) {
       d = random.normal() / std::sqrt(static_cast<float>(direction.size()));
     setup.run();
     const double expected = component(setup, p, direction);
-    const double measured = difference(setup, p, direction, 1e-3f);
+    const double measured = difference(setup, p, direction, kinks ? 3e-4f : 1e-3f);
     EXPECT_NEAR(expected, measured, 1e-3 + 0.01 * std::abs(expected))
         << setup.graph.parameters[p].name;
   }
@@ -50,11 +52,13 @@ class EveryNorm : public ::testing::TestWithParam<std::string> {};
 
 TEST_P(EveryNorm, GradientOfEveryLayerIsTheSlopeOfTheLoss) {
   Workbench setup(every_layer_yaml(GetParam()));
+  setup.make_history();
   check_every_parameter(setup);
 }
 
 TEST_P(EveryNorm, GradientHoldsWithMergedReplicas) {
   Workbench setup(every_layer_yaml(GetParam(), "reduction: fastest\n"));
+  setup.make_history();
   check_every_parameter(setup);
 }
 
@@ -77,6 +81,7 @@ TEST_P(EveryNorm, GradientHoldsWithFusedResidualBlocks) {
   Workbench setup("replicas: 2\nbatch_per_replica: 2\nsteps: 1\nnorm: " + GetParam() +
                       "\nloss: {label_smoothing: 0.1}\nmodel: {architecture: resnet8}\n",
                   {8, 8, 1});
+  setup.make_history();
   for (std::size_t p = 0; p < setup.graph.parameters.size(); ++p) {
     // ReLU makes the loss piecewise smooth: check the whole gradient along itself with a small
     // step.
@@ -100,20 +105,27 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(
         "bn", "syncbn", "{kind: group, groups: 2}", "ln", "in", "rms", "none",
         "{kind: batch, affine: false}", "{kind: batch, deviation: l1}",
-        "{kind: batch, deviation: linf}", "{kind: batch, deviation: l1, synced_replicas: 1}",
-        "{kind: layer, affine: false}", "{kind: layer, over: channels}",
-        "{kind: layer, over: channels, affine: false}", "{kind: rms, affine: false}", "{kind: frn}",
-        "{kind: frn, tlu: true}", "{kind: frn, tlu: true, affine: false}",
-        "{kind: evonorm_s0, groups: 2}", "{kind: evonorm_s0, groups: 1, affine: false}", "dyt",
-        "derf", "{kind: dyt, affine: false}", "{kind: derf, affine: false}",
-        "{kind: none, weights: normalized}", "{kind: batch, weights: normalized}",
-        "{kind: group, groups: 2, weights: standardized}", "{kind: rms, weights: standardized}",
-        "{kind: batch, noise: true}", "{kind: batch, synced_replicas: 1, noise: true}",
-        "{kind: group, channels_per_group: 2}", "{kind: group, groups: 2, noise: true}",
-        "{kind: switchable}", "{kind: switchable, synced_replicas: 1, affine: false}",
+        "{kind: momentum, momentum_images: 12}",
+        "{kind: momentum, momentum_images: 24, synced_replicas: 1, affine: false}",
+        "{kind: evonorm_b0}", "{kind: evonorm_b0, synced_replicas: 1, affine: false}",
+        "{kind: evonorm_b0, noise: true}", "{kind: mabn}",
+        "{kind: mabn, synced_replicas: 1, affine: false, weights: centered}",
+        "{kind: batch, weights: centered}", "{kind: batch, deviation: linf}",
+        "{kind: batch, deviation: l1, synced_replicas: 1}", "{kind: layer, affine: false}",
+        "{kind: layer, over: channels}", "{kind: layer, over: channels, affine: false}",
+        "{kind: rms, affine: false}", "{kind: frn}", "{kind: frn, tlu: true}",
+        "{kind: frn, tlu: true, affine: false}", "{kind: evonorm_s0, groups: 2}",
+        "{kind: evonorm_s0, groups: 1, affine: false}", "dyt", "derf", "{kind: dyt, affine: false}",
+        "{kind: derf, affine: false}", "{kind: none, weights: normalized}",
+        "{kind: batch, weights: normalized}", "{kind: group, groups: 2, weights: standardized}",
+        "{kind: rms, weights: standardized}", "{kind: batch, noise: true}",
+        "{kind: batch, synced_replicas: 1, noise: true}", "{kind: group, channels_per_group: 2}",
+        "{kind: group, groups: 2, noise: true}", "{kind: switchable}",
+        "{kind: switchable, synced_replicas: 1, affine: false}",
         "{kind: batch, layers: [{match: \"*2\", kind: group, groups: 2}]}",
         "{kind: layer, layers: [{match: \"*2\", kind: batch, noise: true}]}",
         "{kind: frn, tlu: true, layers: [{match: \"*2\", kind: batch}]}",
+        "{kind: evonorm_b0, layers: [{match: \"*2\", kind: batch}]}",
         "{kind: batch, layers: [{match: \"*2\", deviation: l1}]}"));
 
 // Every parameter is moved away from its start, so the gains of the branches are not 0.
@@ -181,8 +193,10 @@ TEST(Gradient, ASmallerLastBatchHasTheMeanOverItsOwnSize) {
 // one's sums, unless something reads a part of the sum in between.
 TEST(Gradient, NormsOfParallelBranchesShareAMessage) {
   for (const bool read_between : {false, true})
-    for (const char* norm : {"syncbn", "{kind: batch, renormalize: true}", "bn",
-                             "{kind: batch, deviation: l1}", "{kind: group, groups: 2}"}) {
+    for (const char* norm :
+         {"syncbn", "{kind: batch, renormalize: true}", "bn", "{kind: batch, deviation: l1}",
+          "{kind: group, groups: 2}", "{kind: momentum, momentum_images: 9}", "{kind: evonorm_b0}",
+          "{kind: mabn}"}) {
       SCOPED_TRACE(std::string(norm) + (read_between ? ", read in between" : ""));
       Workbench setup(std::string("replicas: 2\nbatch_per_replica: 3\nsteps: 1\nnorm: ") + norm +
                       "\nmodel:\n  layers:\n"
@@ -202,6 +216,7 @@ TEST(Gradient, NormsOfParallelBranchesShareAMessage) {
                       "    - gelu\n"
                       "    - global_pool\n"
                       "    - {type: linear, out: 5}\n");
+      setup.make_history();
       const std::string kind = norm;
       const bool renormalized = kind == "{kind: batch, renormalize: true}";
       // What renormalization takes for constant does change along a difference.
@@ -209,7 +224,7 @@ TEST(Gradient, NormsOfParallelBranchesShareAMessage) {
       std::vector<std::size_t> forward;
       for (const ReductionSpec& spec : setup.executor->program().reductions)
         if (spec.kind == ReductionKind::forward_statistics) forward.push_back(spec.count);
-      if (kind == "syncbn" || renormalized)
+      if (setup.executor->program().reduces_statistics() && kind.find("l1") == kind.npos)
         EXPECT_EQ(forward, read_between ? (std::vector<std::size_t>{26, 13})
                                         : (std::vector<std::size_t>{39}));
       else

@@ -121,7 +121,9 @@ TEST(Reductions, OneEachWayWithTheFewestValues) {
 TEST(Reductions, LocalNormsReduceNoStatistics) {
   for (const char* norm :
        {"bn", "gn", "ln", "{kind: layer, over: channels}", "in", "rms", "{kind: frn, tlu: true}",
-        "{kind: evonorm_s0, groups: 2}", "dyt", "derf", "none"}) {
+        "{kind: evonorm_s0, groups: 2}", "dyt", "derf", "none",
+        "{kind: momentum, synced_replicas: 1}", "{kind: mabn, synced_replicas: 1}",
+        "{kind: evonorm_b0, synced_replicas: 1}"}) {
     const Workbench setup(resnet(norm));
     EXPECT_TRUE(statistics(setup.executor->program()).empty()) << norm;
   }
@@ -195,9 +197,21 @@ TEST(Reductions, OtherDeviationsTakeOneOrTwoMoreForward) {
   EXPECT_EQ(counts("linf"), (std::vector<std::size_t>{15, 7, 14, 14}));
 }
 
+// EvoNorm-B0 sends C values back: only the batch's deviation depends on other replicas.
+TEST(Reductions, EvoNormB0SendsOneSumPerChannelBack) {
+  const Workbench setup(
+      "replicas: 2\nbatch_per_replica: 2\nsteps: 1\nnorm: {kind: evonorm_b0}\n"
+      "model: {layers: [flatten, {type: linear, out: 7}, norm, {type: linear, out: 5}]}\n");
+  std::vector<std::size_t> counts;
+  for (const ReductionSpec& spec : statistics(setup.executor->program()))
+    counts.push_back(spec.count);
+  EXPECT_EQ(counts, (std::vector<std::size_t>{15, 7}));
+}
+
 TEST(Reductions, AnEvaluationReducesNothingWhateverTheNorm) {
-  for (const char* norm : {"bn", "syncbn", "gn", "{kind: batch, deviation: linf}",
-                           "{kind: batch, renormalize: true}"}) {
+  for (const char* norm :
+       {"bn", "syncbn", "gn", "{kind: batch, deviation: linf}", "{kind: batch, renormalize: true}",
+        "{kind: momentum}", "{kind: mabn}", "{kind: evonorm_b0}"}) {
     const Workbench setup(resnet(std::string(norm) == "gn" ? "{kind: group, groups: 2}" : norm));
     ProgramOptions options = setup.executor->program().options;
     options.mode = ProgramMode::evaluation;

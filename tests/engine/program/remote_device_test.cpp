@@ -33,13 +33,30 @@ void expect_same_bits(const std::string& yaml, const std::vector<int>& samples =
 }
 
 TEST(RemoteDevice, EveryNorm) {
-  for (const char* norm :
-       {"bn", "syncbn", "{kind: batch, synced_replicas: 2}", "{kind: group, groups: 2}", "ln",
-        "{kind: layer, over: channels}", "in", "rms", "{kind: frn, tlu: true}",
-        "{kind: evonorm_s0, groups: 2}", "{kind: switchable}", "dyt", "derf", "none",
-        "{kind: batch, deviation: l1}", "{kind: batch, deviation: linf}",
-        "{kind: batch, renormalize: true, r_max: 1.5, d_max: 0.5}",
-        "{kind: batch, weights: normalized}"})
+  for (const char* norm : {"bn",
+                           "syncbn",
+                           "{kind: batch, synced_replicas: 2}",
+                           "{kind: group, groups: 2}",
+                           "ln",
+                           "{kind: layer, over: channels}",
+                           "in",
+                           "rms",
+                           "{kind: frn, tlu: true}",
+                           "{kind: evonorm_s0, groups: 2}",
+                           "dyt",
+                           "derf",
+                           "none",
+                           "{kind: batch, deviation: l1}",
+                           "{kind: batch, deviation: linf}",
+                           "{kind: batch, renormalize: true, r_max: 1.5, d_max: 0.5}",
+                           "{kind: momentum, momentum_images: 8, momentum_ramp: 3}",
+                           "{kind: momentum, momentum_images: 8, synced_replicas: 1}",
+                           "{kind: mabn, window: 2, window_start: 0}",
+                           "{kind: mabn, window: 1, synced_replicas: 1}",
+                           "{kind: evonorm_b0}",
+                           "{kind: evonorm_b0, synced_replicas: 1}",
+                           "{kind: switchable}",
+                           "{kind: batch, weights: normalized}"})
     for (const char* reduction : {"reproducible", "fastest"})
       expect_same_bits(every_layer_yaml(norm, std::string("reduction: ") + reduction + "\n"));
 }

@@ -162,14 +162,23 @@ TEST_F(RemoteTraining, CopiesOfStepsAreFromPinnedMemory) {
 }
 
 TEST_F(RemoteTraining, ResumesOnTheOtherKindOfDevice) {
-  const std::string settings = "norm: {kind: batch, synced_replicas: 2}\n";
-  train("whole", On::cpu, "steps: 8\n" + settings);
-  TrainerOptions resume;
-  resume.resume = "auto";
-  train("crossed", On::remote, "steps: 3\n" + settings);
-  train("crossed", On::cpu, "steps: 5\n" + settings, resume);
-  train("crossed", On::remote, "steps: 8\n" + settings, resume);
-  EXPECT_EQ(tensors("crossed", 8), tensors("whole", 8));
+  int number = 0;
+  for (const char* norm :
+       {"{kind: batch, synced_replicas: 2}",
+        "{kind: momentum, synced_replicas: 2, momentum_ramp: 6}",
+        "{kind: mabn, synced_replicas: 2, window: 3, window_start: 0, renormalize_start: 4}"}) {
+    SCOPED_TRACE(norm);
+    const std::string settings = std::string("norm: ") + norm + "\n";
+    const std::string whole = "whole" + std::to_string(number);
+    const std::string crossed = "crossed" + std::to_string(number++);
+    train(whole, On::cpu, "steps: 8\n" + settings);
+    TrainerOptions resume;
+    resume.resume = "auto";
+    train(crossed, On::remote, "steps: 3\n" + settings);
+    train(crossed, On::cpu, "steps: 5\n" + settings, resume);
+    train(crossed, On::remote, "steps: 8\n" + settings, resume);
+    EXPECT_EQ(tensors(crossed, 8), tensors(whole, 8));
+  }
 }
 
 TEST_F(RemoteTraining, StartsFromWeights) {

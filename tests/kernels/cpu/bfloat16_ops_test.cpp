@@ -284,6 +284,32 @@ TEST_P(BFloat16Test, ActivatedNorm) {
       }
 }
 
+TEST_P(BFloat16Test, EvoNormB0) {
+  for (const int channels : {1, 8, 33, 40}) {
+    const auto c = static_cast<std::size_t>(channels);
+    const std::size_t n = kSamples * kPixels * c, per_sample = kSamples * c;
+    const Slot inv_std = vector(c, 6.0f), deviation = vector(per_sample, 6.0f);
+    const Slot gamma = vector(c), beta = vector(c, 0.0f), slope = vector(c, 0.0f);
+    const Slot floats = written(c, Element::f32);
+    expect_rounded_f32(EvoNormMoments{kSamples, kPixels, channels},
+                       {read(n), written(1 + 2 * c, Element::f64),
+                        written(2 * per_sample, Element::f32), written(per_sample, Element::f32)});
+    for (const bool relu : {false, true})
+      for (const Slot& other : {kAbsent, read(n)}) {
+        expect_rounded_f32(EvoNormApply{kSamples, kPixels, channels, relu},
+                           {read(n), inv_std, deviation, gamma, beta, slope, other, written(n)});
+        expect_rounded_f32(EvoNormGradientSums{kSamples, kPixels, channels, relu},
+                           {read(n), other, read(n), inv_std, deviation, gamma, beta, slope, other,
+                            written(c, Element::f64), written(per_sample, Element::f64), floats,
+                            floats, floats, kAbsent});
+      }
+    expect_rounded_f32(EvoNormInputGradient{kSamples, kPixels, channels, true},
+                       {read(n), read(n), vector(2 * c), inv_std, vector(2 * per_sample), deviation,
+                        gamma, beta, slope, read(1 + 2 * c, Element::f64, 5.0f),
+                        read(c, Element::f64), read(per_sample, Element::f64), written(n)});
+  }
+}
+
 TEST_P(BFloat16Test, PointwiseOperations) {
   constexpr std::size_t n = 3 * 37;
   for (const Activation kind : {Activation::relu, Activation::sigmoid, Activation::tanh,

@@ -122,6 +122,12 @@ TEST_P(RepeatTest, BatchNorm) {
   finalize.renormalization.r_max = 2.0;
   expect_same(finalize, {own, own, own, own, own, own});
   expect_same(BatchFinalize{1, kChannels}, {own, own, own, own, own, no});
+  expect_same(MomentumFinalize{1, kChannels, 1e-5, 0.1, {0.5, 7}},
+              {own, own, own, own, own, own, own, own});
+  expect_same(MomentumGradient{1, kChannels}, {own, own, own, own});
+  const MovingWindow one = {1, 2, 2.0, 3};
+  expect_same(MovingFinalize{1, kChannels, 1e-5, 0.1, one}, {own, own, own, own, own, own});
+  expect_same(MovingGradient{1, kChannels, one}, {own, own, own, all, own, own});
 }
 
 TEST_P(RepeatTest, GroupNorm) {

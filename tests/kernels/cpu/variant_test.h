@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cmath>
+#include <optional>
 #include <vector>
 
 #include "tests/kernels/cpu/kernel_test.h"
@@ -21,6 +22,7 @@ struct VariantSetting {
   int pixels = 5, channels = 1;
   double eps = 1e-5, momentum = 0.1;
   Renormalization renormalization = {};
+  std::optional<MomentumSchedule> schedule = {};  // momentum batch norm
   StepState state = {};
 
   std::size_t rows() const {
@@ -34,10 +36,12 @@ struct VariantSetting {
 /// Tensors are [rows of all replicas, channels].
 struct VariantInputs {
   std::vector<float> x, dy, gamma, beta, running_mean, running_var;
+  std::vector<float> moving_mean = {}, moving_var = {};  // momentum batch norm
 };
 
 struct VariantOutputs {
   std::vector<float> y, dx, inv_std, running_mean, running_var, correction;
+  std::vector<float> moving_mean, moving_var;
   std::vector<double> dgamma, dbeta;  // of all replicas
   std::vector<double> deviation, maxima;
 };
@@ -57,6 +61,7 @@ struct ColumnNorm {
   double factor = 1.0, eps = 1e-5, gamma = 1.0, beta = 0.0;
   double r = 1.0, d = 0.0;  // of batch renormalization: constants
   bool relu = false;
+  double lambda = 0.0, moving_mean = 0.0, moving_var = 0.0;  // momentum batch norm: constants
   std::vector<std::size_t> largest = {};  // linf with ties: s is the mean of |x − μ| over these
 
   static double mean(const std::vector<double>& x) {
@@ -64,7 +69,15 @@ struct ColumnNorm {
     for (const double v : x) sum += v;
     return sum / static_cast<double>(x.size());
   }
-  /// s²: the biased variance, the squared (scaled) mean absolute or the squared largest deviation.
+  /// The mean that is subtracted, and the s² by which it divides.
+  double used_mean(const std::vector<double>& x) const {
+    return lambda * moving_mean + (1.0 - lambda) * mean(x);
+  }
+  double used_square(const std::vector<double>& x) const {
+    return lambda * moving_var + (1.0 - lambda) * square(x);
+  }
+  /// The batch's s²: the biased variance, the squared (scaled) mean absolute or the squared largest
+  /// deviation.
   double square(const std::vector<double>& x) const {
     const double m = mean(x), n = static_cast<double>(x.size());
     double total = 0.0;
@@ -79,7 +92,7 @@ struct ColumnNorm {
   }
   /// x̂, corrected.
   std::vector<double> normalized(const std::vector<double>& x) const {
-    const double m = mean(x), inv_std = 1.0 / std::sqrt(square(x) + eps);
+    const double m = used_mean(x), inv_std = 1.0 / std::sqrt(used_square(x) + eps);
     std::vector<double> out;
     for (const double v : x) out.push_back((v - m) * inv_std * r + d);
     return out;
@@ -133,10 +146,17 @@ class VariantTest : public KernelTest {
     const Doubles sums = reduced(s, 2 * width + 1, false, [&](std::size_t r, const Doubles& part) {
       run(BatchMoments{s.replicas[r], s.pixels, s.channels}, {x[r], part});
     });
-    run(BatchFinalize{1, s.channels, s.eps, s.momentum, s.renormalization},
-        {sums, mean, inv_std, running_mean, l2 ? Argument(running_var) : Argument(nullptr),
-         correction},
-        s.state);
+    const Floats moving_mean = floats(in.moving_mean), moving_var = floats(in.moving_var);
+    const Doubles mixing = doubles(1 + width);
+    if (s.schedule)
+      run(MomentumFinalize{1, s.channels, s.eps, s.momentum, *s.schedule},
+          {sums, mean, inv_std, mixing, moving_mean, moving_var, running_mean, running_var},
+          s.state);
+    else
+      run(BatchFinalize{1, s.channels, s.eps, s.momentum, s.renormalization},
+          {sums, mean, inv_std, running_mean, l2 ? Argument(running_var) : Argument(nullptr),
+           correction},
+          s.state);
     Doubles deviation, maxima;
     const auto deviations = [&](DeviationPart part, std::size_t count) {
       return reduced(s, count, part == DeviationPart::largest,
@@ -171,11 +191,15 @@ class VariantTest : public KernelTest {
         out.dbeta[c] += static_cast<double>(dbeta[c]);
       }
     });
+    const Doubles constants = doubles(2 * width);
+    if (s.schedule)
+      run(MomentumGradient{1, s.channels}, {totals, mixing, inv_std, constants}, s.state);
+    const Doubles& line_sums = s.schedule ? constants : totals;
     for (std::size_t r = 0; r < s.replicas.size(); ++r) {
       const Floats dx = floats(x[r].size());
       run(BatchInputGradient{s.replicas[r], s.pixels, s.channels, s.relu && !s.keep_g, s.deviation,
                              s.factor, false},
-          {s.keep_g ? g[r] : dy[r], x[r], mean, inv_std, gamma, beta, totals, sums, correction,
+          {s.keep_g ? g[r] : dy[r], x[r], mean, inv_std, gamma, beta, line_sums, sums, correction,
            deviation, maxima, dx});
       append(out.dx, dx);
     }
@@ -183,6 +207,8 @@ class VariantTest : public KernelTest {
     out.running_mean = running_mean.values();
     out.running_var = running_var.values();
     out.correction = correction.values();
+    out.moving_mean = moving_mean.values();
+    out.moving_var = moving_var.values();
     out.deviation = deviation.values();
     out.maxima = maxima.values();
     return out;
@@ -199,7 +225,7 @@ class VariantTest : public KernelTest {
                             double tolerance) {
     const std::vector<double> x = column(in.x, c, s.width()), dy = column(in.dy, c, s.width());
     const std::vector<double> y = norm.forward(x), normalized = norm.normalized(x);
-    const double inv_std = 1.0 / std::sqrt(norm.square(x) + norm.eps);
+    const double inv_std = 1.0 / std::sqrt(norm.used_square(x) + norm.eps);
     double dgamma = 0.0, dbeta = 0.0;
     for (std::size_t i = 0; i < x.size(); ++i) {
       const double g = norm.relu && y[i] <= 0.0 ? 0.0 : dy[i];
