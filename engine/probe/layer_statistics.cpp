@@ -13,6 +13,32 @@ namespace {
 /// Variance below this share of the squared mean is rounding error, too small to divide by.
 constexpr double kTinyShare = 1e-12;
 
+/// The sums of a norm over the batch, when the instruction has just computed them.
+struct SumsTensor {
+  int tensor = -1;
+  int channels = 0;
+};
+
+/// Those of one replica.
+SumsTensor replica_tensor(const Instruction& instruction) {
+  if (const auto* moments = std::get_if<BatchMoments>(&instruction.op))
+    return {named_tensors<BatchMoments>(instruction.args).sums.index, moments->channels};
+  if (const auto* moments = std::get_if<EvoNormMoments>(&instruction.op))
+    return {named_tensors<EvoNormMoments>(instruction.args).sums.index, moments->channels};
+  return {};
+}
+
+/// Those of its group, which the instruction has read; -1 if it reads none.
+int group_tensor(const Instruction& instruction) {
+  if (std::holds_alternative<BatchFinalize>(instruction.op))
+    return named_tensors<BatchFinalize>(instruction.args).sums.index;
+  if (std::holds_alternative<MomentumFinalize>(instruction.op))
+    return named_tensors<MomentumFinalize>(instruction.args).sums.index;
+  if (std::holds_alternative<MovingFinalize>(instruction.op))
+    return named_tensors<MovingFinalize>(instruction.args).sums.index;
+  return -1;
+}
+
 }  // namespace
 
 LayerStatistics::LayerStatistics(const Program& program, int limit)
@@ -21,11 +47,12 @@ LayerStatistics::LayerStatistics(const Program& program, int limit)
   for (std::size_t i = 0; i < program.instructions.size(); ++i) {
     const Instruction& instruction = program.instructions[i];
     if (instruction.kind != InstructionKind::compute) continue;
-    if (const auto* moments = std::get_if<BatchMoments>(&instruction.op)) {
+    const SumsTensor sums = replica_tensor(instruction);
+    if (sums.tensor >= 0) {
       if (static_cast<int>(layers_.size()) == limit) continue;
       index[instruction.layer] = static_cast<int>(layers_.size());
-      layers_.push_back({instruction.layer, moments->channels});
-    } else if (!std::holds_alternative<BatchFinalize>(instruction.op)) {
+      layers_.push_back({instruction.layer, sums.channels});
+    } else if (group_tensor(instruction) < 0) {
       continue;
     }
     const auto found = index.find(instruction.layer);
@@ -70,12 +97,10 @@ std::span<const LayerSums> LayerStatistics::end(Executor& executor) {
 void LayerStatistics::ran(Executor& executor, std::size_t index, int replica) {
   if (layer_of(index) < 0) return;
   const Instruction& instruction = executor.program().instructions[index];
-  if (std::holds_alternative<BatchMoments>(instruction.op))
-    replica_sums(index, executor.tensors().doubles(
-                            named_tensors<BatchMoments>(instruction.args).sums.index, replica));
+  if (const SumsTensor sums = replica_tensor(instruction); sums.tensor >= 0)
+    replica_sums(index, executor.tensors().doubles(sums.tensor, replica));
   else
-    group_sums(index, executor.tensors().doubles(
-                          named_tensors<BatchFinalize>(instruction.args).sums.index, replica));
+    group_sums(index, executor.tensors().doubles(group_tensor(instruction), replica));
 }
 
 void LayerStatistics::replica_sums(std::size_t instruction, std::span<const double> sums) {

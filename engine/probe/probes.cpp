@@ -61,6 +61,8 @@ std::size_t input_channels(const Op& op) {
 std::size_t norm_channels(const Op& op) {
   if (const auto* moments = std::get_if<BatchMoments>(&op))
     return static_cast<std::size_t>(moments->channels);
+  if (const auto* moments = std::get_if<EvoNormMoments>(&op))
+    return static_cast<std::size_t>(moments->channels);
   if (const auto* group = std::get_if<GroupNormForward>(&op))
     return static_cast<std::size_t>(group->channels);
   if (const auto* pointwise = std::get_if<PointwiseNormForward>(&op))

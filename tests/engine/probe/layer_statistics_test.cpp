@@ -73,7 +73,10 @@ TEST_P(Layers, SumsAreThoseOfTheReplicas) {
 INSTANTIATE_TEST_SUITE_P(Norms, Layers,
                          ::testing::Values(std::pair{"syncbn", 4.0 * 192}, std::pair{"bn", 192.0},
                                            std::pair{"{kind: batch, synced_replicas: 2}",
-                                                     2.0 * 192}));
+                                                     2.0 * 192},
+                                           std::pair{"{kind: momentum}", 4.0 * 192},
+                                           std::pair{"{kind: mabn, synced_replicas: 1}", 192.0},
+                                           std::pair{"{kind: evonorm_b0}", 4.0 * 192}));
 
 TEST(LayerStatistics, DriftIsTheChangeOfTheNormalizingMeans) {
   Workbench setup(first_norm("syncbn"));
