@@ -32,7 +32,7 @@ using Op =
     std::variant<ConvPack, ConvForward, ConvDgrad, ConvWgrad, LinearForward, LinearDgrad,
                  LinearWgrad, WeightNormalize, WeightNormalizeBackward, PoolForward, PoolBackward,
                  BatchMoments, BatchFinalize, BatchDeviation, BatchFinalizeDeviation, Accumulate,
-                 BatchFromRunning, BatchNormalize, BatchGradientSums, BatchInputGradient,
+                 BatchFromRunning, BatchMix, BatchNormalize, BatchGradientSums, BatchInputGradient,
                  GroupNormForward, GroupNormBackward, ChannelNormForward, ChannelNormBackward,
                  PointwiseNormForward, PointwiseNormBackward, ActivatedNormForward,
                  ActivatedNormBackward, ActivationForward, ActivationBackward, Add, Dropout,

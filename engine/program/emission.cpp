@@ -130,7 +130,9 @@ int Emission::emit_statistics_reduction(Pass pass, const std::string& names, int
 }
 
 bool Emission::batch_statistics() const {
-  return program.options.norm.over_batch() && program.options.mode != ProgramMode::evaluation;
+  const ProgramMode mode = program.options.mode;
+  return program.options.norm.over_batch() && mode != ProgramMode::evaluation &&
+         mode != ProgramMode::mixed_evaluation;
 }
 
 bool Emission::trained(int index) const {

@@ -48,6 +48,20 @@ __global__ void from_running(BatchFromRunning op, PointersOf<BatchFromRunning> a
   a.inv_std[c] = static_cast<float>(inverse_std(a.running_var[c], op.eps));
 }
 
+/// One sample per blockIdx.y; all share the running statistics.
+__global__ void mix(BatchMix op, PointersOf<BatchMix> a, StridesOf<BatchMix> strides,
+                    const StepState* state) {
+  const int c = own_index();
+  if (c >= op.channels) return;
+  const int sample = static_cast<int>(blockIdx.y);
+  a.sums = advanced(a.sums, sample, strides.sums / sizeof(double));
+  a.running_mean = advanced(a.running_mean, sample, strides.running_mean / sizeof(float));
+  a.running_var = advanced(a.running_var, sample, strides.running_var / sizeof(float));
+  a.mean = advanced(a.mean, sample, strides.mean / sizeof(float));
+  a.inv_std = advanced(a.inv_std, sample, strides.inv_std / sizeof(float));
+  mix_channel(op, a, state->sample_weight, c);
+}
+
 template <class Op>
 Columns batch_shape(const Op& op, int replicas = 1) {
   return {1, static_cast<std::size_t>(op.samples) * static_cast<std::size_t>(op.pixels),
@@ -62,6 +76,24 @@ void launch_each(Context& context, void (*kernel)(Parameters...), int count, int
   launch(kernel,
          dim3(static_cast<unsigned>((count + kBlock - 1) / kBlock), static_cast<unsigned>(rows)),
          dim3(kBlock), 0, context.stream, arguments...);
+}
+
+/// Makes a kernel of one thread per channel, and one blockIdx.y per repeat.
+template <class Op>
+KernelPtr make_channel_kernel(Context& context, const Op& op,
+                              void (*kernel)(Op, PointersOf<Op>, StridesOf<Op>, const StepState*)) {
+  struct Body {
+    Context& context;
+    Op op;
+    void (*kernel)(Op, PointersOf<Op>, StridesOf<Op>, const StepState*);
+    void expect(int) const {}
+    bool together(std::span<void* const>, std::span<const std::size_t>) const { return true; }
+    void run(const PointersOf<Op>& a, const StepState& state, const Repeats<Op>& repeats) const {
+      launch_each(context, kernel, op.channels, repeats.count, op, a, repeats.strides,
+                  context.use(state));
+    }
+  };
+  return make_repeating_kernel<Op>(Body{context, op, kernel});
 }
 
 /// The strides of mean, inv_std and correction.
@@ -97,18 +129,12 @@ KernelPtr compile(Context& context, const BatchMoments& op) {
 
 template <>
 KernelPtr compile(Context& context, const BatchFinalize& op) {
-  struct Body {
-    Context& context;
-    BatchFinalize op;
-    void expect(int) const {}
-    bool together(std::span<void* const>, std::span<const std::size_t>) const { return true; }
-    void run(const PointersOf<BatchFinalize>& a, const StepState& state,
-             const Repeats<BatchFinalize>& repeats) const {
-      launch_each(context, finalize, op.channels, repeats.count, op, a, repeats.strides,
-                  context.use(state));
-    }
-  };
-  return make_repeating_kernel<BatchFinalize>(Body{context, op});
+  return make_channel_kernel(context, op, finalize);
+}
+
+template <>
+KernelPtr compile(Context& context, const BatchMix& op) {
+  return make_channel_kernel(context, op, mix);
 }
 
 template <>

@@ -63,6 +63,7 @@ class RepeatTest : public KernelTest {
     }
     StepState state;
     state.step = 3;
+    state.sample_weight = 0.3;
     const auto kernel = device_->compile(op);
     kernel->expect_repeats(kReplicas);
     if (repeated)
@@ -122,6 +123,7 @@ TEST_P(RepeatTest, BatchNorm) {
   finalize.renormalization.r_max = 2.0;
   expect_same(finalize, {own, own, own, own, own, own});
   expect_same(BatchFinalize{1, kChannels}, {own, own, own, own, own, no});
+  expect_same(BatchMix{1, kChannels}, {own, all, all, own, own});
 }
 
 TEST_P(RepeatTest, GroupNorm) {
