@@ -26,6 +26,7 @@ struct StepState {
   bool update_running = true;  // update the running statistics in this pass
   float lr = 0.0f;             // learning rate of this update
   double vote = 0.0;           // this rank's vote in the loss reduction
+  double sample_weight = 0.0;  // BatchMix: weight of the sample's own statistics
   bool operator==(const StepState&) const = default;
 };
 

@@ -99,6 +99,18 @@ SYNCNORM_HOST_DEVICE inline void finalize_channel(const BatchFinalize& op,
   if (update_running) update_running_pair(v, m, n, op.momentum, c);
 }
 
+/// Computes BatchMix for channel `c`. The variance of the mixed moments is the mixed variance plus
+/// w·(1−w)·(difference of the means)², which cannot be negative.
+SYNCNORM_HOST_DEVICE inline void mix_channel(const BatchMix& op, const PointersOf<BatchMix>& v,
+                                             double weight, int c) {
+  const MeanVariance sample = from_sums(v.sums[0], v.sums[1 + c], v.sums[1 + op.channels + c]);
+  const double rest = 1.0 - weight, apart = sample.mean - v.running_mean[c];
+  split_mean(weight * sample.mean + rest * v.running_mean[c], v.mean[c], v.mean[op.channels + c]);
+  const double variance =
+      weight * sample.variance + rest * v.running_var[c] + weight * rest * apart * apart;
+  v.inv_std[c] = static_cast<float>(inverse_std(variance, op.eps));
+}
+
 /// The deviation s of one channel, from the count and the totals of BatchDeviation.
 SYNCNORM_HOST_DEVICE inline double deviation_of(Deviation kind, double factor, double count,
                                                 double total) {

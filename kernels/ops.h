@@ -36,7 +36,7 @@ using Op =
     std::variant<ConvPack, ConvForward, ConvDgrad, ConvWgrad, LinearForward, LinearDgrad,
                  LinearWgrad, WeightNormalize, WeightNormalizeBackward, PoolForward, PoolBackward,
                  BatchMoments, BatchFinalize, BatchDeviation, BatchFinalizeDeviation, Accumulate,
-                 BatchFromRunning, BatchNormalize, BatchGradientSums, BatchInputGradient,
+                 BatchFromRunning, BatchMix, BatchNormalize, BatchGradientSums, BatchInputGradient,
                  MomentumFinalize, MomentumGradient, MovingFinalize, MovingGradient, EvoNormMoments,
                  EvoNormApply, EvoNormGradientSums, EvoNormInputGradient, GroupNormForward,
                  GroupNormBackward, ChannelNormForward, ChannelNormBackward, PointwiseNormForward,

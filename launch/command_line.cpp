@@ -139,6 +139,9 @@ void add_eval(CLI::App* command, CommandLine& line) {
   add_faults(command, line);
   command->add_option("--weights", line.weights, "checkpoint folder or .safetensors file")
       ->required();
+  command->add_option("--statistics", line.statistics,
+                      "running, precise, batch, test_set and mixed, or some of them, separated by "
+                      "commas: as evaluation.statistics");
 }
 
 void add_bench_step(CLI::App* command, CommandLine& line) {

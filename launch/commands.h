@@ -46,6 +46,7 @@ struct CommandLine {
   std::vector<std::string> overrides;
   std::string resume;
   std::string weights;
+  std::string statistics;  // eval: evaluation.statistics, separated by commas
   std::string init_from;
   std::vector<std::string> faults;                     // train and eval, in builds with faults
   std::string only;                                    // I/N

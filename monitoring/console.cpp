@@ -38,6 +38,26 @@ std::string corrupt_images(const EndEvent& event) {
   return text;
 }
 
+/// Returns the statistics of an evaluation, where the run has several.
+std::string statistics_of(const EvalEvent& event) {
+  if (event.statistics.empty()) return "";
+  const std::string weight =
+      event.sample_weight >= 0.0 ? fmt::format(", sample's weight {:g}", event.sample_weight) : "";
+  return fmt::format(" ({} statistics{})", event.statistics, weight);
+}
+
+/// The test accuracies of all statistics side by side, where the run has several.
+std::string table_of_statistics(const EndEvent& event) {
+  std::string text;
+  for (const EvalEvent& other : event.other_evaluations)
+    if (other.split == "test")
+      text += fmt::format("{} {:.2f}%{}", text.empty() ? "" : ",", 100.0 * other.accuracy,
+                          statistics_of(other));
+  if (text.empty()) return "";
+  return fmt::format("  test accuracy {:.2f}%; with other statistics{}\n",
+                     100.0 * event.test_accuracy, text);
+}
+
 /// The last line of every run: the shares of the measured time, and its total.
 std::string where_the_time_went(const EndEvent& event) {
   const double reductions = event.reduction_share * event.seconds;
@@ -123,8 +143,8 @@ void Console::draw_line(const std::string& facts, double done) {
 
 void Console::on_eval(const EvalEvent& event) {
   clear_line();
-  out_ << fmt::format("  step {}: {} accuracy {:.2f}%, loss {:.4f}\n", event.step, event.split,
-                      100.0 * event.accuracy, event.loss)
+  out_ << fmt::format("  step {}: {} accuracy {:.2f}%, loss {:.4f}{}\n", event.step, event.split,
+                      100.0 * event.accuracy, event.loss, statistics_of(event))
        << std::flush;
 }
 
@@ -141,7 +161,8 @@ void Console::on_end(const EndEvent& event) {
     out_ << fmt::format(
         "  done in {}: {:.0f} images/s, {:.1f}% of the time in exposed reductions\n",
         duration(event.seconds), event.samples_per_second, 100.0 * event.reduction_share);
-  out_ << corrupt_images(event) << where_the_time_went(event) << std::flush;
+  out_ << table_of_statistics(event) << corrupt_images(event) << where_the_time_went(event)
+       << std::flush;
 }
 
 }  // namespace syncnorm

@@ -79,14 +79,21 @@ void add_progress(Families& families, const RunValues& run) {
 }
 
 void add_evaluation(Families& families, const RunValues& run) {
-  MetricFamily& loss = add(families, "syncnorm_evaluation_loss",
-                           "Mean over a split at the last evaluation.", MetricType::Gauge);
-  for (std::size_t s = 0; s < kSplits.size(); ++s)
-    put(loss, run.evaluation_loss[s], {{"split", kSplits[s]}});
-  MetricFamily& accuracy = add(families, "syncnorm_evaluation_accuracy_ratio",
-                               "Of a split at the last evaluation.", MetricType::Gauge);
-  for (std::size_t s = 0; s < kSplits.size(); ++s)
-    put(accuracy, run.evaluation_accuracy[s], {{"split", kSplits[s]}});
+  const auto add_splits = [&](const char* name, const char* help, double SplitValues::*number) {
+    MetricFamily& family = add(families, name, help, MetricType::Gauge);
+    for (std::size_t e = 0; e < kEvaluations.size(); ++e)
+      for (std::size_t s = 0; s < kSplits.size(); ++s) {
+        const double value = run.evaluations[s][e].*number;
+        if (e > 0 && std::isnan(value)) continue;  // the run has no such evaluation, or not yet
+        Labels labels = {{"split", kSplits[s]}};
+        if (e > 0) labels.emplace_back("statistics", kEvaluations[e]);
+        put(family, value, labels);
+      }
+  };
+  add_splits("syncnorm_evaluation_loss", "Mean over a split at the last evaluation.",
+             &SplitValues::loss);
+  add_splits("syncnorm_evaluation_accuracy_ratio", "Of a split at the last evaluation.",
+             &SplitValues::accuracy);
   counter(families, "syncnorm_evaluation_seconds_total", "Wall time of evaluations on rank 0.",
           run.evaluation_seconds);
 }

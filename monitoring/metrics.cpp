@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cassert>
 #include <ctime>
 
 #include <fmt/format.h>
@@ -138,8 +139,11 @@ void Metrics::on_layers(std::int64_t step, std::span<const LayerSums> layers) {
 
 void Metrics::on_eval(const EvalEvent& event) {
   const std::size_t split = event.split == "validation" ? 1 : 0;
-  run_.evaluation_loss[split] = event.loss;
-  run_.evaluation_accuracy[split] = event.accuracy;
+  const std::string_view name = event.first ? "" : std::string_view(event.statistics);
+  const auto at = std::find(kEvaluations.begin(), kEvaluations.end(), name);
+  assert(at != kEvaluations.end());
+  run_.evaluations[split][static_cast<std::size_t>(at - kEvaluations.begin())] = {event.loss,
+                                                                                  event.accuracy};
   run_.evaluation_seconds += event.seconds;
   publish_run();
 }

@@ -65,6 +65,7 @@ void RunLog::on_start(const StartEvent& event) {
              {"classes", event.classes},
              {"parameters", event.parameters},
              {"arena_bytes", event.arena_bytes}};
+  if (!event.statistics.empty()) start["statistics"] = event.statistics;
   if (!event.choices.empty()) start["choices"] = event.choices;
   write(start);
 }
@@ -122,13 +123,13 @@ void RunLog::on_step(const StepEvent& event) {
 void RunLog::on_probe(const ProbeEvent& event) { write(probe_json(event)); }
 
 void RunLog::on_eval(const EvalEvent& event) {
-  write(Json{{"event", "eval"},
-             {"step", event.step},
-             {"epoch", event.epoch},
-             {"split", event.split},
-             {"loss", number(event.loss)},
-             {"accuracy", event.accuracy},
-             {"seconds", event.seconds}});
+  Json json = {
+      {"event", "eval"},         {"step", event.step},         {"epoch", event.epoch},
+      {"split", event.split},    {"loss", number(event.loss)}, {"accuracy", event.accuracy},
+      {"seconds", event.seconds}};
+  if (!event.statistics.empty()) json["statistics"] = event.statistics;
+  if (event.sample_weight >= 0.0) json["sample_weight"] = event.sample_weight;
+  write(json);
 }
 
 void RunLog::on_snapshot(const SnapshotEvent&) { log_.flush(); }
@@ -166,6 +167,11 @@ void RunLog::on_end(const EndEvent& event) {
     json["test_accuracy"] = event.test_accuracy;
   }
   if (event.validation_accuracy >= 0.0) json["validation_accuracy"] = event.validation_accuracy;
+  for (const EvalEvent& other : event.other_evaluations) {
+    if (other.split == "test") json["test_loss" + other.suffix()] = number(other.loss);
+    json[other.split + "_accuracy" + other.suffix()] = other.accuracy;
+  }
+  if (event.sample_weight >= 0.0) json["sample_weight"] = event.sample_weight;
   if (event.best_step >= 0) {
     json["best_step"] = event.best_step;
     json["best_validation_accuracy"] = event.best_validation_accuracy;

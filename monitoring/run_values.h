@@ -22,14 +22,22 @@ enum class Outcome { running, done, stopped, diverged, failed };
 inline constexpr std::array<const char*, 5> kOutcomes = {"running", "done", "stopped", "diverged",
                                                          "failed"};
 
+/// The evaluations that a run may have: that of the first statistics, without a name, and others.
+inline constexpr std::array<const char*, 6> kEvaluations = {"",      "running",  "precise",
+                                                            "batch", "test_set", "mixed"};
+
+/// Of the last evaluation of a split.
+struct SplitValues {
+  double loss = kUnknown, accuracy = kUnknown;
+};
+
 struct RunValues {
   double step = 0.0, epoch = 0.0, total_steps = 0.0;
   double loss = kUnknown, accuracy = kUnknown, learning_rate = kUnknown;
   double samples = 0.0, samples_per_second = kUnknown;
   double step_seconds = 0.0;
   std::array<double, kStepBuckets.size() + 1> step_buckets{};
-  std::array<double, 2> evaluation_loss = {kUnknown, kUnknown};  // test, validation
-  std::array<double, 2> evaluation_accuracy = {kUnknown, kUnknown};
+  std::array<std::array<SplitValues, kEvaluations.size()>, 2> evaluations{};  // test, validation
   double evaluation_seconds = 0.0;
   double checkpoints = 0.0, checkpoint_seconds = 0.0, checkpoint_bytes = 0.0;
   double checkpoint_time = 0.0;  // Unix time, of the last success

@@ -120,7 +120,8 @@ void TensorBoard::on_step(const StepEvent& step) {
 }
 
 void TensorBoard::on_eval(const EvalEvent& eval) {
-  write(eval.step, {{eval.split + "/loss", eval.loss}, {eval.split + "/accuracy", eval.accuracy}});
+  write(eval.step, {{eval.split + "/loss" + eval.suffix(), eval.loss},
+                    {eval.split + "/accuracy" + eval.suffix(), eval.accuracy}});
   file_.flush();
 }
 

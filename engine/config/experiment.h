@@ -113,9 +113,25 @@ struct DataConfig {
   }
 };
 
+/// The statistics by which batch norms normalize in an evaluation.
+enum class EvaluationStatistics { running, precise, batch, test_set, mixed };
+
 struct EvaluationConfig {
   int every_epochs = 1;
   int every_steps = 0;
+  /// One evaluation each. The first decides about the best checkpoint, and in studies.
+  std::vector<EvaluationStatistics> statistics = {EvaluationStatistics::running};
+  int batch = 0;  // batch, precise, test_set: samples normalized together; 0: as in training
+  int precise_samples = 2048;  // precise, where norm.precise_samples is 0
+  std::vector<double> mixed_weights = {0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0};  // of the sample
+
+  bool has(EvaluationStatistics wanted) const {
+    return std::find(statistics.begin(), statistics.end(), wanted) != statistics.end();
+  }
+  /// Returns true for the evaluation that every run has.
+  bool only_running() const {
+    return statistics.size() == 1 && statistics[0] == EvaluationStatistics::running;
+  }
 };
 
 /// One entry of model.layers. `type` determines which fields are used.
@@ -326,10 +342,20 @@ struct Experiment {
   std::string run_dir;  // default: runs/<name>
 
   int global_batch() const { return replicas * batch_per_replica; }
+  /// Returns true if any layer may have a norm of this kind.
+  bool has_norm(NormKind kind) const {
+    return norm.kind == kind || std::any_of(norm_rules.begin(), norm_rules.end(),
+                                            [&](const NormRule& r) { return r.norm.kind == kind; });
+  }
   /// Returns true if any layer may have statistics over the batch, which replicas may share.
   bool norms_over_batch() const {
     return norm.over_batch() || std::any_of(norm_rules.begin(), norm_rules.end(),
                                             [](const NormRule& r) { return r.norm.over_batch(); });
+  }
+  /// Returns how many samples an evaluation with batch statistics normalizes together: by default
+  /// as many as share statistics in training.
+  int evaluation_batch() const {
+    return evaluation.batch > 0 ? evaluation.batch : batch_per_replica * norm.synced_replicas;
   }
 };
 

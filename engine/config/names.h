@@ -52,6 +52,12 @@ inline constexpr Choice<Deviation> kDeviations[] = {
 inline constexpr Choice<FrozenParts> kFrozenParts[] = {{"both", FrozenParts::both},
                                                        {"statistics", FrozenParts::statistics},
                                                        {"affine", FrozenParts::affine}};
+inline constexpr Choice<EvaluationStatistics> kEvaluationStatistics[] = {
+    {"running", EvaluationStatistics::running},
+    {"precise", EvaluationStatistics::precise},
+    {"batch", EvaluationStatistics::batch},
+    {"test_set", EvaluationStatistics::test_set},
+    {"mixed", EvaluationStatistics::mixed}};
 inline constexpr Choice<NormPosition> kNormPositions[] = {
     {"before_activation", NormPosition::before_activation},
     {"after_activation", NormPosition::after_activation}};
@@ -129,6 +135,9 @@ constexpr std::span<const Choice<Deviation>> choices(Deviation) { return kDeviat
 constexpr std::span<const Choice<LayerNormOver>> choices(LayerNormOver) { return kLayerNormOvers; }
 constexpr std::span<const Choice<WeightsKind>> choices(WeightsKind) { return kWeightsKinds; }
 constexpr std::span<const Choice<FrozenParts>> choices(FrozenParts) { return kFrozenParts; }
+constexpr std::span<const Choice<EvaluationStatistics>> choices(EvaluationStatistics) {
+  return kEvaluationStatistics;
+}
 constexpr std::span<const Choice<NormPosition>> choices(NormPosition) { return kNormPositions; }
 constexpr std::span<const Choice<ActivationKind>> choices(ActivationKind) {
   return kActivationKinds;

@@ -277,16 +277,16 @@ std::optional<std::vector<int>> read_integer_list(const ConfigNode& node, const 
 std::optional<std::vector<double>> read_number_list(const ConfigNode& node, const Field& field,
                                                     const NumberRange& range, std::size_t count) {
   if (!expect_list(node, field)) return std::nullopt;
-  if (node.items.size() != count) {
+  if (count != kAnyCount && node.items.size() != count) {
     field.fail(node, fmt::format("has {} entries; give {}", node.items.size(), count));
     return std::nullopt;
   }
   std::vector<double> values;
-  for (std::size_t i = 0; i < count; ++i) {
+  for (std::size_t i = 0; i < node.items.size(); ++i) {
     const Field item{fmt::format("{}[{}]", field.key, i), field.problems};
     if (const auto value = read_number(node.items[i], item, range)) values.push_back(*value);
   }
-  if (values.size() != count) return std::nullopt;
+  if (values.size() != node.items.size()) return std::nullopt;
   return values;
 }
 

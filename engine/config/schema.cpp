@@ -30,7 +30,7 @@ Schema make_schema() {
       {"data", "The training data."},
       {"data.synthetic", "The synthetic dataset."},
       {"data.images", "Images on disk: the datasets image_folder and packed."},
-      {"evaluation", "When the model is evaluated. It always is at the end."},
+      {"evaluation", "When and how the model is evaluated. It always is at the end."},
       {"model", "The network."},
       {"model.residual", "The residual blocks of ResNets."},
       {"norm", "The normalization."},

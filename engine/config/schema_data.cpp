@@ -116,6 +116,26 @@ Rows evaluation_rows() {
       free_on_resume(integer_key(
           "evaluation.every_steps", [](auto& e) -> auto& { return e.evaluation.every_steps; },
           at_least(0), "updates between evaluations; 0: not by step")),
+      free_on_resume(choice_list_key(
+          "evaluation.statistics", [](auto& e) -> auto& { return e.evaluation.statistics; },
+          "batch norms: the statistics to evaluate with, one evaluation each; the first one "
+          "decides "
+          "about the best checkpoint, best_of and test_accuracy; see [Which statistics at "
+          "evaluation](normalization.md#which-statistics-at-evaluation)")),
+      free_on_resume(integer_key(
+          "evaluation.batch", [](auto& e) -> auto& { return e.evaluation.batch; },
+          between(0, 1 << 20),
+          "statistics batch, precise, test_set: images that are normalized together; 0: as many as "
+          "share statistics in training")),
+      free_on_resume(integer_key(
+          "evaluation.precise_samples",
+          [](auto& e) -> auto& { return e.evaluation.precise_samples; }, at_least(1),
+          "statistics precise: training images, where norm.precise_samples is 0")),
+      free_on_resume(number_list_key(
+          "evaluation.mixed_weights", [](auto& e) -> auto& { return e.evaluation.mixed_weights; },
+          kUpToOne, kAnyCount,
+          "statistics mixed: weights of a sample's own statistics, of which the validation images "
+          "choose one")),
   };
 }
 

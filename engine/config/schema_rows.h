@@ -165,7 +165,9 @@ SchemaKey integer_list_key(std::string path, Access access, IntegerRange range,
 template <typename Access>
 SchemaKey number_list_key(std::string path, Access access, NumberRange range, std::size_t count,
                           std::string meaning) {
-  return {std::move(path), fmt::format("list of {}: {}", count, describe(range)),
+  return {std::move(path),
+          count == kAnyCount ? "list of: " + describe(range)
+                             : fmt::format("list of {}: {}", count, describe(range)),
           std::move(meaning),
           [=](const ConfigNode& node, const Field& field, Draft& draft) {
             const auto values = read_number_list(node, field, range, count);

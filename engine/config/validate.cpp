@@ -246,6 +246,57 @@ void check_norm(const Draft& draft, Problems& problems) {
   needs_l2("norm.precise_samples", norm.precise_samples > 0);
 }
 
+/// Without statistics over the batch, all evaluations would be the same.
+void check_evaluation(Draft& draft, Problems& problems) {
+  EvaluationConfig& evaluation = draft.experiment.evaluation;
+  const NormConfig& norm = draft.experiment.norm;
+  const char* const key = "evaluation.statistics";
+  if (!all_good(draft, {key})) return;
+  if (evaluation.statistics.empty()) {
+    problems.add(latest(draft, {key}), key, "is empty; give at least one, such as [running]");
+    return;
+  }
+  const bool has_others = !evaluation.only_running();
+  if (has_others && !draft.experiment.norms_over_batch() &&
+      all_good(draft, {"norm.kind", "norm.frozen"})) {
+    if (std::max(layer_of(draft, "norm.kind"), layer_of(draft, "norm.frozen")) >
+        layer_of(draft, key)) {
+      // A later layer chose another norm, so the statistics of its base no longer apply.
+      evaluation.statistics = {EvaluationStatistics::running};
+      draft.origins.erase(key);
+      return;
+    }
+    problems.add(latest(draft, {key, "norm.kind", "norm.frozen"}), key,
+                 fmt::format("kind: {} has no statistics over the batch; give [running], or a norm "
+                             "over the batch",
+                             name_of(norm.kind)));
+    return;
+  }
+  const auto refuse = [&](bool wanted, NormKind kind, const char* text) {
+    if (wanted && draft.experiment.has_norm(kind) && all_good(draft, {"norm.kind", "norm.layers"}))
+      problems.add(latest(draft, {key, "norm.kind", "norm.layers"}), key,
+                   fmt::format("kind: {} {}", name_of(kind), text));
+  };
+  refuse(has_others, NormKind::mabn, "evaluates with its running averages alone; give [running]");
+  const char* const unmixed = "mixes statistics of its own; leave out mixed";
+  refuse(evaluation.has(EvaluationStatistics::mixed), NormKind::switchable, unmixed);
+  refuse(evaluation.has(EvaluationStatistics::mixed), NormKind::evonorm_b0, unmixed);
+  if (has_others && norm.deviation != Deviation::l2 && all_good(draft, {"norm.deviation"}))
+    problems.add(latest(draft, {key, "norm.deviation"}), key,
+                 "others than running work with deviation: l2 only; leave out one of the two");
+  if (!evaluation.has(EvaluationStatistics::mixed) ||
+      !all_good(draft, {"evaluation.mixed_weights", "data.validation"}))
+    return;
+  if (evaluation.mixed_weights.empty())
+    problems.add(latest(draft, {"evaluation.mixed_weights"}), "evaluation.mixed_weights",
+                 "is empty; give at least one weight in [0, 1]");
+  if (evaluation.mixed_weights.size() > 1 && draft.experiment.data.validation == 0)
+    problems.add(latest(draft, {key, "evaluation.mixed_weights", "data.validation"}),
+                 "evaluation.mixed_weights",
+                 "validation images choose among several weights; set data.validation to their "
+                 "number, or give one weight, as [0.1]");
+}
+
 /// Checks images on disk, and the augmentations that only they have.
 void check_images(const Draft& draft, Problems& problems) {
   const DataConfig& data = draft.experiment.data;
@@ -340,6 +391,7 @@ void resolve(Draft& draft, Problems& problems) {
   resolve_replicas(draft, problems);
   check_synced_replicas(draft, problems);
   resolve_norm(draft, problems);
+  check_evaluation(draft, problems);
   check_schedule(draft, problems);
   check_optimizer(draft, problems);
   check_clip(draft, problems);

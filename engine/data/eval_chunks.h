@@ -19,16 +19,21 @@
 
 namespace syncnorm {
 
-/// Positions 0..samples-1 of a split, divided into chunks of `chunk_size`; the last may be smaller.
+/// Positions 0..samples-1 of a split, divided into chunks of `chunk_size`. What remains is a last,
+/// smaller chunk, or with `merge_last` a part of the last one, which is then larger.
 struct EvalChunks {
   int samples = 0;
   int chunk_size = 1;
+  bool merge_last = false;
 
-  int count() const { return samples / chunk_size + (samples % chunk_size > 0 ? 1 : 0); }
+  int count() const {
+    const int whole = samples / chunk_size, rest = samples % chunk_size;
+    return whole + (rest > 0 && !(merge_last && whole > 0) ? 1 : 0);
+  }
   Interval positions(int chunk) const {
     assert(chunk >= 0 && chunk < count());
     const int begin = chunk * chunk_size;
-    return {begin, samples - begin < chunk_size ? samples : begin + chunk_size};
+    return {begin, chunk + 1 == count() ? samples : begin + chunk_size};
   }
 };
 

@@ -129,6 +129,12 @@ int Emission::emit_statistics_reduction(Pass pass, const std::string& names, int
   return spec.result;
 }
 
+bool Emission::batch_statistics(const Unit& unit) const {
+  const ProgramMode mode = program.options.mode;
+  return norm(unit).over_batch() && mode != ProgramMode::evaluation &&
+         mode != ProgramMode::mixed_evaluation;
+}
+
 bool Emission::trained(int index) const {
   const Parameter& one = graph.parameters[static_cast<std::size_t>(index)];
   const bool of_norm = one.role == ParameterRole::gamma || one.role == ParameterRole::beta;

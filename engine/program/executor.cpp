@@ -21,7 +21,7 @@ Executor::Executor(Program program, Device& device, Communicator& comm, const Pl
       tensors_(program_, device, memory, replicas_, reductions_.gradient_plan()) {
   if (device.batches_replicas()) replicas_.compute_together(replicas_.count);
   arena_bytes_ = allocate(program_, replicas_.wave, replicas_.groups_in_wave, replicas_.count);
-  if (program_.options.mode != ProgramMode::evaluation)
+  if (!evaluates(program_.options.mode))
     reductions_ = Reductions(program_, device_, comm, placement, groups,
                              {algorithm, program_.options.force_reductions, queued_});
   reserve();

@@ -13,7 +13,8 @@ namespace {
 /// Refuses, from shapes alone, a norm over one value: its variance is zero, its unbiased estimate
 /// undefined.
 void check_values_per_channel(const Graph& graph, const ProgramOptions& options, int layer) {
-  if (options.mode == ProgramMode::evaluation || graph.norm(layer).traits().one_value) return;
+  const bool uses_batch = !evaluates(options.mode) || options.mode == ProgramMode::batch_evaluation;
+  if (!uses_batch || graph.norm(layer).traits().one_value) return;
   const Layer& norm = graph.layers[static_cast<std::size_t>(layer)];
   const int group = options.synced_replicas;
   for (int first = 0; first < options.replicas; first += group) {
@@ -22,17 +23,24 @@ void check_values_per_channel(const Graph& graph, const ProgramOptions& options,
       samples += options.replica_samples.empty()
                      ? options.batch_per_replica
                      : options.replica_samples[static_cast<std::size_t>(r)];
-    if (samples * norm.shape.pixels() == 1)
+    if (samples * norm.shape.pixels() != 1) continue;
+    if (options.mode == ProgramMode::batch_evaluation)
       throw InputError(
-          ConfigKey{"norm"},
-          fmt::format("layer '{}': batch normalization over {} replica{} sees one value per "
-                      "channel in a batch "
-                      "of {} samples (one sample of a 1x1 map), which has no variance; raise "
-                      "batch_per_replica "
-                      "or norm.synced_replicas, set drop_last: true if it is the last batch, or "
-                      "use norm: gn, "
-                      "ln or none",
-                      norm.name, group, group == 1 ? "" : "s", options.global_samples));
+          ConfigKey{"evaluation.batch"},
+          fmt::format("layer '{}': an evaluation batch of one sample of a 1x1 map has no "
+                      "variance; raise evaluation.batch, or leave batch, precise and "
+                      "test_set out of evaluation.statistics",
+                      norm.name));
+    throw InputError(
+        ConfigKey{"norm"},
+        fmt::format("layer '{}': batch normalization over {} replica{} sees one value per "
+                    "channel in a batch "
+                    "of {} samples (one sample of a 1x1 map), which has no variance; raise "
+                    "batch_per_replica "
+                    "or norm.synced_replicas, set drop_last: true if it is the last batch, or "
+                    "use norm: gn, "
+                    "ln or none",
+                    norm.name, group, group == 1 ? "" : "s", options.global_samples));
   }
 }
 
@@ -53,7 +61,7 @@ std::vector<Unit> lower(const Graph& graph, const ProgramOptions& options,
     const bool flat = in.pixels() == 1 || in.channels == 1;
     const bool unused_dropout =
         std::holds_alternative<DropoutLayer>(layer.kind) &&
-        (options.mode == ProgramMode::evaluation || std::get<DropoutLayer>(layer.kind).p == 0.0);
+        (evaluates(options.mode) || std::get<DropoutLayer>(layer.kind).p == 0.0);
     if ((std::holds_alternative<FlattenLayer>(layer.kind) && flat) || unused_dropout) {
       alias[static_cast<std::size_t>(i)] = value(0);
       continue;

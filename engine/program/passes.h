@@ -114,9 +114,7 @@ struct Emission {
                                 Combine combine = Combine::sum);
   const NormConfig& norm(const Unit& unit) const { return graph.norm(unit.layer); }
   /// Returns true if this program computes the statistics of the norm over the batch.
-  bool batch_statistics(const Unit& unit) const {
-    return norm(unit).over_batch() && program.options.mode != ProgramMode::evaluation;
-  }
+  bool batch_statistics(const Unit& unit) const;
   const Layer& layer(int v) const { return graph.layers[static_cast<std::size_t>(v)]; }
   const Shape& shape(int v) const { return layer(v).shape; }
   const std::string& name(const Unit& unit) const { return layer(unit.layer).name; }

@@ -96,12 +96,20 @@ struct RunningSlot {
   int channels = 0;
   std::size_t mean = 0, variance = 0;
   std::vector<KeptValues> kept;
-  int totals = -1;  // mode statistics: f64 [2C+1] per group, the sums over all batches so far
+  int totals = -1;  // with batch statistics outside training: f64 [2C+1] per group, the sums over
+                    // all batches so far
 };
 
 /// `statistics` runs only the forward pass, with batch statistics, and sums them over the batches
-/// (RunningSlot::totals).
-enum class ProgramMode { training, evaluation, statistics };
+/// (RunningSlot::totals). `batch_evaluation` does the same as an evaluation: without dropout, with
+/// noise at its mean, and with a loss. `mixed_evaluation` mixes the statistics of a replica's only
+/// sample with the averaged running ones (BatchMix).
+enum class ProgramMode { training, evaluation, statistics, batch_evaluation, mixed_evaluation };
+
+/// Returns true for the modes that evaluate: on one rank, without any reduction.
+constexpr bool evaluates(ProgramMode mode) {
+  return mode != ProgramMode::training && mode != ProgramMode::statistics;
+}
 
 struct ProgramOptions {
   ProgramMode mode = ProgramMode::training;

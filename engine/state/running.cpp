@@ -4,7 +4,19 @@
 #include <algorithm>
 #include <cstring>
 
+#include "kernels/norm_math.h"
+
 namespace syncnorm {
+
+void pair_from_totals(const RunningSlot& slot, std::span<const double> totals, float* set) {
+  const double n = totals[0];
+  const auto channels = static_cast<std::size_t>(slot.channels);
+  for (std::size_t c = 0; c < channels; ++c) {
+    const MeanVariance m = from_sums(n, totals[1 + c], totals[1 + channels + c]);
+    set[slot.mean + c] = static_cast<float>(m.mean);
+    set[slot.variance + c] = static_cast<float>(n > 1.0 ? m.variance * (n / (n - 1.0)) : 0.0);
+  }
+}
 
 RunningStatistics::RunningStatistics(const Program& program, Communicator& comm,
                                      const Placement& placement, Memory& memory)

@@ -6,11 +6,16 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "engine/program/executor.h"
 
 namespace syncnorm {
+
+/// Writes the mean and unbiased variance of `totals` (count, Σx, Σx²: [2C+1]) into the slot of a
+/// set.
+void pair_from_totals(const RunningSlot& slot, std::span<const double> totals, float* set);
 
 class RunningStatistics {
  public:

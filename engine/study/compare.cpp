@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <functional>
+#include <map>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -14,6 +16,7 @@
 #include "base/json_values.h"
 #include "base/regular_file.h"
 #include "comm/agreement.h"
+#include "engine/config/names.h"
 
 namespace syncnorm {
 namespace {
@@ -113,9 +116,16 @@ std::vector<RunResult> study_results(const Study& study) {
       return summary.contains(key) && summary[key].is_number() ? summary[key].get<double>()
                                                                : std::nan("");
     };
+    std::vector<std::pair<std::string, double>> others;
+    for (const EvaluationStatistics statistics : run.loaded.experiment.evaluation.statistics) {
+      const std::string word(name_of(statistics));
+      const double accuracy = number(("test_accuracy_" + word).c_str());
+      if (std::isfinite(accuracy)) others.emplace_back(word, accuracy);
+    }
     results.push_back({{run.settings, text_of(summary, "status", "missing"),
                         number("test_accuracy"), number("validation_accuracy")},
                        number("final_loss"),
+                       others,
                        number("samples_per_second"),
                        number("reduction_share")});
   }
@@ -139,17 +149,28 @@ std::string label_of(const Variant& variant) {
 /// A row of the table: the results of a variant so far.
 struct Row {
   std::string setting, accuracy, loss = "-", rate = "-", share = "-", chosen, difference, predicted;
+  std::map<std::string, std::string> others;  // accuracy with other statistics, by their words
 };
+
+/// Formats accuracies in [0, 1] as percent: mean ± sample standard deviation.
+std::string accuracy_text(const std::vector<double>& accuracies) {
+  const Statistics a = statistics(accuracies);
+  return accuracies.size() > 1
+             ? fmt::format("{:.2f}% ± {:.2f}", 100.0 * a.mean, 100.0 * a.deviation)
+             : fmt::format("{:.2f}%", 100.0 * a.mean);
+}
 
 Row row_of(const Variant& variant, const std::vector<RunResult>& results) {
   std::vector<double> accuracy, loss, rate, share;
+  std::map<std::string, std::vector<double>> others;
   int diverged = 0, missing = 0;
   for (const std::size_t run : variant.runs) {
     const RunResult& result = results[run];
     diverged += result.outcome.status == "diverged";
     missing += result.outcome.status != "diverged" && result.outcome.status != "done";
     if (result.outcome.status != "done") continue;
-    accuracy.push_back(100.0 * result.outcome.accuracy);
+    accuracy.push_back(result.outcome.accuracy);
+    for (const auto& [word, value] : result.other_accuracies) others[word].push_back(value);
     loss.push_back(result.final_loss);
     rate.push_back(result.samples_per_second);
     share.push_back(100.0 * result.reduction_share);
@@ -162,13 +183,12 @@ Row row_of(const Variant& variant, const std::vector<RunResult>& results) {
     row.predicted = fmt::format("{:.2f}", 1e3 * seconds);
   std::vector<std::string> words;
   if (!accuracy.empty()) {
-    const Statistics a = statistics(accuracy);
-    words.push_back(accuracy.size() > 1 ? fmt::format("{:.2f}% ± {:.2f}", a.mean, a.deviation)
-                                        : fmt::format("{:.2f}%", a.mean));
+    words.push_back(accuracy_text(accuracy));
     row.loss = fmt::format("{:.4f}", statistics(loss).mean);
     row.rate = fmt::format("{:.0f}", statistics(rate).mean);
     row.share = fmt::format("{:.1f}%", statistics(share).mean);
   }
+  for (const auto& [word, values] : others) row.others[word] = accuracy_text(values);
   if (diverged > 0) words.push_back(fmt::format("{} diverged", diverged));
   if (missing > 0) words.push_back(fmt::format("{} not run", missing));
   row.accuracy = fmt::format("{}", fmt::join(words, " "));
@@ -176,21 +196,36 @@ Row row_of(const Variant& variant, const std::vector<RunResult>& results) {
 }
 
 struct Column {
-  const char* title;
-  std::string Row::*text;
-  bool right;  // alignment
+  std::string title;
+  std::function<std::string(const Row&)> text;
+  bool right;                   // alignment
+  std::size_t least_width = 0;  // so that the layout stays the same as results arrive
 };
 
 /// Returns the columns that have a cell that is not empty.
 std::vector<Column> columns_of(const std::vector<Row>& rows) {
-  std::vector<Column> columns = {
-      {"setting", &Row::setting, false},         {"chosen", &Row::chosen, false},
-      {"test accuracy", &Row::accuracy, false},  {"difference, 95%", &Row::difference, false},
-      {"final loss", &Row::loss, true},          {"images/s", &Row::rate, true},
-      {"exposed reductions", &Row::share, true}, {"predicted step, ms", &Row::predicted, true}};
+  const auto member = [](std::string Row::*text) {
+    return [text](const Row& row) { return row.*text; };
+  };
+  constexpr std::size_t kAccuracyWidth = 16;
+  std::vector<Column> columns = {{"setting", member(&Row::setting), false},
+                                 {"chosen", member(&Row::chosen), false},
+                                 {"test accuracy", member(&Row::accuracy), false, kAccuracyWidth}};
+  for (const auto& choice : config::choices(EvaluationStatistics{}))
+    columns.push_back({fmt::format("{} statistics", choice.name),
+                       [word = std::string(choice.name)](const Row& row) {
+                         const auto found = row.others.find(word);
+                         return found == row.others.end() ? std::string() : found->second;
+                       },
+                       false});
+  columns.insert(columns.end(), {{"difference, 95%", member(&Row::difference), false},
+                                 {"final loss", member(&Row::loss), true},
+                                 {"images/s", member(&Row::rate), true},
+                                 {"exposed reductions", member(&Row::share), true},
+                                 {"predicted step, ms", member(&Row::predicted), true}});
   std::erase_if(columns, [&](const Column& column) {
     return std::all_of(rows.begin(), rows.end(),
-                       [&](const Row& row) { return (row.*column.text).empty(); });
+                       [&](const Row& row) { return column.text(row).empty(); });
   });
   return columns;
 }
@@ -211,21 +246,18 @@ std::string padded(const std::string& text, std::size_t width, bool right) {
 
 std::string study_table(const std::vector<RunResult>& results,
                         const std::vector<std::string>& best_of) {
-  // Of the accuracy column, so that the layout stays the same as results arrive.
-  constexpr std::size_t kLeastWidth = 16;
   std::vector<Row> rows;
   for (const Variant& variant : variants_of(results, best_of))
     rows.push_back(row_of(variant, results));
   std::string head = "|", rule = "|";
   std::vector<std::string> lines(rows.size(), "|");
   for (const Column& column : columns_of(rows)) {
-    std::size_t width = width_of(column.title);
-    if (column.text == &Row::accuracy) width = kLeastWidth;
-    for (const Row& row : rows) width = std::max(width, width_of(row.*column.text));
+    std::size_t width = std::max(width_of(column.title), column.least_width);
+    for (const Row& row : rows) width = std::max(width, width_of(column.text(row)));
     head += " " + padded(column.title, width, false) + " |";
     rule += std::string(width + 2, '-') + "|";
     for (std::size_t i = 0; i < rows.size(); ++i)
-      lines[i] += " " + padded(rows[i].*column.text, width, column.right) + " |";
+      lines[i] += " " + padded(column.text(rows[i]), width, column.right) + " |";
   }
   return fmt::format("{}\n{}\n{}\n", head, rule, fmt::join(lines, "\n"));
 }

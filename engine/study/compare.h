@@ -4,6 +4,7 @@
 #include <functional>
 #include <limits>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "comm/communicator.h"
@@ -16,6 +17,8 @@ namespace syncnorm {
 struct RunResult {
   StudyOutcome outcome;
   double final_loss = 0.0;
+  /// Test accuracy with other statistics than the first of evaluation.statistics, by their words.
+  std::vector<std::pair<std::string, double>> other_accuracies;
   double samples_per_second = 0.0;
   double reduction_share = 0.0;
   // Predicted seconds of a step on the requested cluster; nan if not predicted.

@@ -32,9 +32,10 @@ struct StartEvent {
   std::string dataset;  // its name
   std::int64_t train_samples = 0, validation_samples = 0, test_samples = 0;
   int classes = 0;
-  std::int64_t parameters = 0;       // trained values
-  std::int64_t arena_bytes = 0;      // on rank 0
-  std::string config_yaml;           // the resolved configuration
+  std::int64_t parameters = 0;   // trained values
+  std::int64_t arena_bytes = 0;  // on rank 0
+  std::string statistics;        // the first of evaluation.statistics; "": no other than running
+  std::string config_yaml;       // the resolved configuration
   std::vector<std::string> choices;  // of the device, per operation (Device::choices)
 };
 
@@ -58,6 +59,13 @@ struct EvalEvent {
   double loss = 0.0;
   double accuracy = 0.0;  // in [0, 1]
   double seconds = 0.0;
+  /// The word of evaluation.statistics; "" where the run has no other than running.
+  std::string statistics;
+  bool first = true;            // of evaluation.statistics, which decides about the best checkpoint
+  double sample_weight = -1.0;  // statistics mixed: that of the sample's own; negative: not mixed
+
+  /// Returns "" for the first statistics, else an underscore and their word: the end of names.
+  std::string suffix() const { return first ? "" : "_" + statistics; }
 };
 
 /// The state after `step` will be saved; anything received so far must be made durable.
@@ -100,6 +108,8 @@ struct EndEvent {
   double test_accuracy = -1.0;        // last evaluation; negative: none
   double validation_accuracy = -1.0;  // last evaluation; negative: no such split
   double best_validation_accuracy = -1.0;
+  std::vector<EvalEvent> other_evaluations;  // the last of every split and other statistics
+  double sample_weight = -1.0;  // statistics mixed: in the last evaluation; negative: none
   std::int64_t best_step = -1;  // of the best validation accuracy
   bool reads_files = false;     // trains on image files
   /// Path and reason of every unusable image in this launch, on any rank; each once.

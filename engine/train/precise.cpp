@@ -4,7 +4,6 @@
 #include <algorithm>
 
 #include "engine/program/compile.h"
-#include "kernels/norm_math.h"
 
 namespace syncnorm {
 namespace {
@@ -82,17 +81,9 @@ void PreciseStatistics::take_pairs() {
   for (int g = running_.first_local(); g <= running_.last_local(); ++g) {
     const int replica = std::max(g * group_size_, replicas_.begin) - replicas_.begin;
     float* set = running_.local_set(g);
-    for (const RunningSlot& slot : executor_->program().running) {
-      if (slot.totals < 0) continue;  // constants
-      const std::vector<double> totals = executor_->tensors().doubles(slot.totals, replica);
-      const double n = totals[0];
-      const auto channels = static_cast<std::size_t>(slot.channels);
-      for (std::size_t c = 0; c < channels; ++c) {
-        const MeanVariance m = from_sums(n, totals[1 + c], totals[1 + channels + c]);
-        set[slot.mean + c] = static_cast<float>(m.mean);
-        set[slot.variance + c] = static_cast<float>(n > 1.0 ? m.variance * (n / (n - 1.0)) : 0.0);
-      }
-    }
+    for (const RunningSlot& slot : executor_->program().running)
+      if (slot.totals >= 0)  // else its statistics are constants
+        pair_from_totals(slot, executor_->tensors().doubles(slot.totals, replica), set);
   }
   running_.push();
 }

@@ -26,6 +26,17 @@ void RunRecord::add(const StepEvent& step) {
 }
 
 void RunRecord::add(const EvalEvent& evaluation) {
+  if (evaluation.sample_weight >= 0.0) sample_weight_ = evaluation.sample_weight;
+  if (!evaluation.first) {
+    const auto same = std::find_if(others_.begin(), others_.end(), [&](const EvalEvent& other) {
+      return other.split == evaluation.split && other.statistics == evaluation.statistics;
+    });
+    if (same == others_.end())
+      others_.push_back(evaluation);
+    else
+      *same = evaluation;
+    return;
+  }
   if (evaluation.split == "test") {
     last_test_ = evaluation;
     tested_ = true;
@@ -60,6 +71,8 @@ EndEvent RunRecord::end() const {
     end.test_accuracy = last_test_.accuracy;
   }
   end.validation_accuracy = validation_accuracy_;
+  end.other_evaluations = others_;
+  end.sample_weight = sample_weight_;
   end.best_validation_accuracy = best_accuracy_;
   end.best_step = best_step_;
   return end;

@@ -33,6 +33,8 @@ class RunRecord {
   std::vector<double> recent_losses_;  // at most 100
   EvalEvent last_test_;
   bool tested_ = false;
+  std::vector<EvalEvent> others_;      // the last of every split and statistics but the first
+  double sample_weight_ = -1.0;        // of the last evaluation with mixed statistics
   double validation_accuracy_ = -1.0;  // of the last evaluation
   std::int64_t best_step_ = -1;
   double best_accuracy_ = -1.0;

@@ -150,9 +150,13 @@ void Setup::prepare(Executor& executor) {
 
 void Setup::build_workers() {
   const Program& program = full->program();
-  evaluator = std::make_unique<Evaluator>(graph, experiment, program.parameter_offset, dataset,
-                                          device, comm, memory);
-  evaluator->set_recorder(options.recorder);
+  agree(comm, [&] {
+    with_locations(loaded, [&] {
+      evaluation = std::make_unique<Evaluation>(graph, experiment, program.parameter_offset,
+                                                dataset, splits, device, comm, memory);
+    });
+  });
+  evaluation->set_recorder(options.recorder);
   running = std::make_unique<RunningStatistics>(program, comm, placement, memory);
   if (program.has_batch_norms && experiment.norm.precise_samples > 0) {
     precise = std::make_unique<PreciseStatistics>(

@@ -14,7 +14,7 @@
 #include "engine/fault/faults.h"
 #include "engine/probe/probes.h"
 #include "engine/state/running.h"
-#include "engine/train/evaluate.h"
+#include "engine/train/evaluation.h"
 #include "engine/train/observer.h"
 #include "engine/train/optimizer.h"
 #include "engine/train/precise.h"
@@ -101,7 +101,7 @@ class Setup {
   std::unique_ptr<RunningStatistics> running;
   std::unique_ptr<PreciseStatistics> precise;  // norm.precise_samples
   std::unique_ptr<Probes> probes;              // probes.every_steps
-  std::unique_ptr<Evaluator> evaluator;
+  std::unique_ptr<Evaluation> evaluation;
   std::unique_ptr<Optimizer> optimizer;
   std::unique_ptr<Steps> steps;
   std::vector<std::unique_ptr<ExecutionHook>> hooks;  // of the executors: faults, flight recorder

@@ -1,8 +1,6 @@
 // Training, from top to bottom: start or resume, steps, work after a step, end.
 #include "engine/train/trainer.h"
 
-#include <numeric>
-
 #include <fmt/format.h>
 
 #include "base/clock.h"
@@ -107,6 +105,8 @@ StartEvent Trainer::start_event(std::int64_t first_step) {
   start.classes = dataset.train.classes;
   start.parameters = static_cast<std::int64_t>(setup_.full->program().parameter_floats);
   start.arena_bytes = static_cast<std::int64_t>(setup_.memory.arena.bytes());
+  if (!experiment.evaluation.only_running())
+    start.statistics = name_of(experiment.evaluation.statistics.front());
   start.config_yaml = setup_.loaded.yaml;
   start.choices = setup_.device.choices();
   return start;
@@ -229,24 +229,29 @@ void Trainer::evaluate(std::int64_t step) {
   setup_.meet_fault(FaultPlace::evaluation, step);
   if (setup_.precise != nullptr) take_precise_statistics(step);
   setup_.running->average();
-  if (!setup_.splits.validation.empty())
-    evaluate_split(step, "validation", setup_.dataset.train, setup_.splits.validation);
-  std::vector<std::uint32_t> all(setup_.dataset.test.size());
-  std::iota(all.begin(), all.end(), 0u);
-  evaluate_split(step, "test", setup_.dataset.test, all);
+  setup_.evaluation->run(step, true, [&](const EvaluationColumn& column) {
+    corrupt_.note(column.result.corrupt);
+    const EvalEvent event = event_of(column, step);
+    record_.add(event);
+    setup_.notify(&Observer::on_eval, event);
+  });
   evaluated_step_ = step;
   record_.add_evaluation_seconds(seconds_since(begin));
 }
 
-void Trainer::evaluate_split(std::int64_t step, const std::string& split, const ImageSet& images,
-                             std::span<const std::uint32_t> samples) {
-  const auto begin = Clock::now();
-  const EvaluationResult result = setup_.evaluator->run(images, samples, step);
-  corrupt_.note(result.corrupt);
-  const EvalEvent event{step,        setup_.epoch_of(step), split,
-                        result.loss, result.accuracy,       seconds_since(begin)};
-  record_.add(event);
-  setup_.notify(&Observer::on_eval, event);
+EvalEvent Trainer::event_of(const EvaluationColumn& column, std::int64_t step) const {
+  const EvaluationConfig& config = setup_.experiment.evaluation;
+  EvalEvent event;
+  event.step = step;
+  event.epoch = setup_.epoch_of(step);
+  event.split = column.split->name;
+  event.loss = column.result.loss;
+  event.accuracy = column.result.accuracy;
+  event.seconds = column.seconds;
+  event.first = column.statistics == config.statistics.front();
+  if (!config.only_running()) event.statistics = name_of(column.statistics);
+  event.sample_weight = column.sample_weight;
+  return event;
 }
 
 void Trainer::take_precise_statistics(std::int64_t step) {

@@ -40,8 +40,7 @@ class Trainer {
   bool due(std::int64_t step, int every_epochs, int every_steps) const;
 
   void evaluate(std::int64_t step);
-  void evaluate_split(std::int64_t step, const std::string& split, const ImageSet& images,
-                      std::span<const std::uint32_t> samples);
+  EvalEvent event_of(const EvaluationColumn& column, std::int64_t step) const;
   void take_precise_statistics(std::int64_t step);
   EndEvent finish(std::int64_t step, const std::string& status, const std::string& message);
 

@@ -64,6 +64,13 @@ KernelPtr compile(Context&, const BatchFromRunning& op) {
   });
 }
 
+template <>
+KernelPtr compile(Context&, const BatchMix& op) {
+  return make_kernel<BatchMix>([op](const auto& a, const StepState& state) {
+    for (int c = 0; c < op.channels; ++c) mix_channel(op, a, state.sample_weight, c);
+  });
+}
+
 namespace {
 
 template <class S>

@@ -38,6 +38,14 @@ __global__ void from_running(BatchFromRunning op, PointersOf<BatchFromRunning> a
   a.inv_std[c] = static_cast<float>(inverse_std(a.running_var[c], op.eps));
 }
 
+/// All samples share the running statistics.
+struct MixChannel {
+  __device__ static void run(const BatchMix& op, const PointersOf<BatchMix>& a,
+                             const StepState& state, int c) {
+    mix_channel(op, a, state.sample_weight, c);
+  }
+};
+
 template <class Op>
 Columns batch_shape(const Op& op, int replicas = 1) {
   return {1, static_cast<std::size_t>(op.samples) * static_cast<std::size_t>(op.pixels),
@@ -87,6 +95,11 @@ KernelPtr compile(Context& context, const BatchMoments& op) {
 template <>
 KernelPtr compile(Context& context, const BatchFinalize& op) {
   return make_channel_kernel<FinalizeChannel>(context, op);
+}
+
+template <>
+KernelPtr compile(Context& context, const BatchMix& op) {
+  return make_channel_kernel<MixChannel>(context, op);
 }
 
 template <>

@@ -1,5 +1,6 @@
 // Switchable normalization on CUDA: the passes over memory of group norm with one set of columns
 // per sample; between them small kernels mix the statistics and their gradients.
+#include "kernels/cuda/channels.h"
 #include "kernels/cuda/flat.h"
 #include "kernels/cuda/groups.h"
 #include "kernels/cuda/norm_passes.h"
@@ -82,11 +83,12 @@ __global__ void sample_moments(SwitchableMoments op, const double* totals, doubl
   layer[2 * place.sample + 1] = square / op.channels;
 }
 
-__global__ void finalize(SwitchableFinalize op, PointersOf<SwitchableFinalize> a,
-                         const StepState* state) {
-  const int c = own_index();
-  if (c < op.channels) finalize_switchable(op, a, state->update_running, c);
-}
+struct FinalizeChannel {
+  __device__ static void run(const SwitchableFinalize& op, const PointersOf<SwitchableFinalize>& a,
+                             const StepState& state, int c) {
+    finalize_switchable(op, a, state.update_running, c);
+  }
+};
 
 /// mean [samples, 2, C] and inv_std [samples, C], one thread per sample and channel.
 __global__ void mix(SwitchableForward op, const double* moments, const double* layer,
@@ -207,10 +209,7 @@ KernelPtr compile(Context& context, const SwitchableMoments& op) {
 
 template <>
 KernelPtr compile(Context& context, const SwitchableFinalize& op) {
-  return make_kernel<SwitchableFinalize>([op, &context](const auto& a, const StepState& state) {
-    launch_each(context, finalize, static_cast<std::size_t>(op.channels), op, a,
-                context.use(state));
-  });
+  return make_channel_kernel<FinalizeChannel>(context, op);
 }
 
 template <>

@@ -171,6 +171,29 @@ struct BatchFromRunning {
   };
 };
 
+/// Mixes the statistics of one sample, sums f64 [2C+1], with the running ones (Summers & Dinneen
+/// 2020, "inference example weighing"): with w = StepState::sample_weight in [0, 1], mean = w·E[x]
+/// + (1 − w)·running_mean, and the second moments E[x²] likewise; the variance follows from both.
+/// mean [2, C], inv_std [C]; with w = 0 those of BatchFromRunning.
+struct BatchMix {
+  int samples = 1;
+  int channels = 0;
+  double eps = 1e-5;
+
+  static constexpr const char* kName = "bn mix";
+  template <class Visit>
+  static constexpr void fields(const Visit& field) {
+    field("{}", &BatchMix::channels);
+    field(" eps {}", &BatchMix::eps);
+  }
+  template <class As>
+  struct Operands {
+    In<As, double> sums;
+    In<As, float> running_mean, running_var;
+    Out<As, float> mean, inv_std;
+  };
+};
+
 /// y = [relu](γ·x̂ + β [+ residual]); where there is a correction, x̂·r + d takes the place of x̂.
 struct BatchNormalize {
   int samples = 1;

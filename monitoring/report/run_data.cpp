@@ -40,6 +40,13 @@ StepRow step_row(const Json& event, double before) {
   return row;
 }
 
+/// Returns "test", or "test, batch statistics" for other statistics than the run's first.
+std::string split_of(const Json& event, const Json& start) {
+  const std::string split = text_of(event, "split"), statistics = text_of(event, "statistics");
+  const bool first = statistics.empty() || statistics == text_of(start, "statistics");
+  return first ? split : split + ", " + statistics + " statistics";
+}
+
 void read_log(RunData& run) {
   const std::string log = read_run_file(run.folder, "metrics.jsonl").value_or("");
   double elapsed = 0.0;
@@ -53,7 +60,7 @@ void read_log(RunData& run) {
       run.steps.push_back(step_row(event, elapsed));
       elapsed = run.steps.back().elapsed;
     } else if (kind == "eval") {
-      run.evals.push_back({number_of(event, "step"), elapsed, text_of(event, "split"),
+      run.evals.push_back({number_of(event, "step"), elapsed, split_of(event, run.start),
                            number_of(event, "loss"), number_of(event, "accuracy")});
     } else if (kind == "probe") {
       run.probes.push_back(nlohmann::ordered_json::parse(line));

@@ -26,7 +26,7 @@ struct StepRow {
 struct EvalRow {
   double step = 0.0;
   double elapsed = 0.0;  // seconds of all steps so far
-  std::string split;
+  std::string split;     // with the statistics, where they are not the run's first
   double loss = 0.0, accuracy = 0.0;
 };
 

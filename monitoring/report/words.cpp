@@ -9,6 +9,8 @@
 
 #include <fmt/format.h>
 
+#include "engine/config/names.h"
+
 namespace syncnorm::report {
 namespace {
 
@@ -259,6 +261,9 @@ Table every_setting(const StudyData& study) {
   Table table{{"setting", "runs done", "chosen", "test accuracy", "difference, 95%", "against",
                "last training loss", "images/s", "exposed reductions"},
               {}};
+  const auto statistics = config::choices(EvaluationStatistics{});
+  for (const auto& choice : statistics)
+    table.columns.push_back(fmt::format("test accuracy, {} statistics", choice.name));
   for (const Setting& setting : study.settings) {
     const auto column = [&](const char* key) {
       return setting.numbers([&](const RunData& run) {
@@ -273,6 +278,11 @@ Table every_setting(const StudyData& study) {
                           setting.reference, cell(column("final_loss"), 1.0, 4, ""),
                           cell(column("samples_per_second"), 1.0, 0, ""),
                           cell(column("reduction_share"), 100.0, 1, "%")});
+    for (const auto& choice : statistics) {
+      const std::vector<double> accuracy =
+          column(fmt::format("test_accuracy_{}", choice.name).c_str());
+      table.rows.back().push_back(accuracy.empty() ? "" : cell(accuracy, 100.0, 2, "%"));
+    }
   }
   drop_empty_columns(table);
   return table;

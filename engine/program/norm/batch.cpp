@@ -149,9 +149,31 @@ void emit_output(Emission& e, std::size_t n) {
   is_evonorm(e, e.units[n]) ? emit_evonorm_apply(e, n) : emit_normalize(e, n);
 }
 
+/// Mixes the statistics of each replica's only sample with the running ones.
+void mixed_forward(Emission& e, std::size_t n) {
+  const Unit& unit = e.units[n];
+  Emission::Saved& saved = e.saved[n];
+  add_statistics(e, n);
+  saved.moments = e.add_tensor(e.name(unit) + " moments", forward_sums(e, unit) * sizeof(double),
+                               Per::wave_replica, Space::arena, 'd');
+  const int x = e.input(unit);
+  e.emit(Pass::forward, Scope::replica, e.name(unit),
+         e.stored(BatchMoments{e.samples(), norm_pixels(e, unit), norm_channels(e, unit)}),
+         {.x = x, .sums = saved.moments});
+  e.emit(Pass::forward, Scope::group, e.name(unit),
+         BatchMix{1, norm_channels(e, unit), e.norm(unit).eps},
+         {.sums = saved.moments,
+          .running_mean = saved.running_mean,
+          .running_var = saved.running_var,
+          .mean = saved.mean,
+          .inv_std = saved.inv_std});
+  emit_normalize(e, n);
+}
+
 void forward(Emission& e, std::size_t n) {
   const Unit& unit = e.units[n];
   add_running_pair(e, unit, e.saved[n]);
+  if (e.program.options.mode == ProgramMode::mixed_evaluation) return mixed_forward(e, n);
   if (!e.batch_statistics(unit)) {
     emit_from_running(e, n);
     return emit_output(e, n);

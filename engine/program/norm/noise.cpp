@@ -17,7 +17,7 @@ void emit_noise(Emission& e, std::size_t n) {
   if (!e.norm(e.units[n]).noise) return;
   const Unit& unit = e.units[n];
   const auto output = static_cast<std::size_t>(unit.output);
-  const bool expected = e.program.options.mode == ProgramMode::evaluation;
+  const bool expected = evaluates(e.program.options.mode);
   e.saved[n].sample_ids = expected ? kAbsent : e.sample_ids();
   const int y = e.add_values(e.name(unit) + " with noise", unit.output, e.program.options.storage);
   e.emit(Pass::forward, e.scope(), e.name(unit), noise_op(e, unit, false, expected),

@@ -65,7 +65,7 @@ void emit_batch(Emission& e, std::size_t n, int sums) {
           .batch = saved.batch,
           .running_mean = saved.running_mean,
           .running_var = saved.running_var});
-  if (e.program.options.mode == ProgramMode::statistics)
+  if (e.program.options.mode != ProgramMode::training)
     emit_accumulate(e, unit, saved.total, forward_sums(e, unit));
 }
 

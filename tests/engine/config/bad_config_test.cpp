@@ -428,6 +428,40 @@ TEST(BadConfig, RulesBetweenKeys) {
   });
 }
 
+TEST(BadConfig, EvaluationStatistics) {
+  expect_messages({
+      {"evaluation: {statistics: []}\n",
+       "a.yaml:1:26: evaluation.statistics: is empty; give at least one, such as [running]"},
+      {"evaluation: {statistics: batch}\n",
+       "a.yaml:1:26: evaluation.statistics: expected a list, got 'batch'; write it as [a, b]"},
+      {"evaluation: {statistics: [running, population]}\n",
+       "a.yaml:1:36: evaluation.statistics[1]: 'population' is not one of running, precise, batch, "
+       "test_set, mixed"},
+      {"evaluation: {statistics: [batch, batch]}\n",
+       "a.yaml:1:34: evaluation.statistics[1]: 'batch' is listed twice; list it once"},
+      {"norm: gn\nevaluation: {statistics: [running, batch]}\n",
+       "a.yaml:2:26: evaluation.statistics: kind: group has no statistics over the batch; give "
+       "[running], or a norm over the batch"},
+      {"norm: frozen\nevaluation: {statistics: [test_set]}\n",
+       "a.yaml:2:26: evaluation.statistics: kind: frozen has no statistics over the batch; give "
+       "[running], or a norm over the batch"},
+      {"norm: {deviation: l1}\nevaluation: {statistics: [running, test_set]}\n",
+       "a.yaml:2:26: evaluation.statistics: others than running work with deviation: l2 only; "
+       "leave out one of the two"},
+      {"evaluation: {statistics: [mixed]}\n",
+       "a.yaml:1:26: evaluation.mixed_weights: validation images choose among several weights; set "
+       "data.validation to their number, or give one weight, as [0.1]"},
+      {"evaluation: {statistics: [mixed], mixed_weights: []}\n",
+       "a.yaml:1:50: evaluation.mixed_weights: is empty; give at least one weight in [0, 1]"},
+      {"evaluation: {mixed_weights: [0.5, 1.5]}\n",
+       "a.yaml:1:35: evaluation.mixed_weights[1]: '1.5' is out of range; give a number in [0, 1]"},
+      {"evaluation: {batch: -1}\n",
+       "a.yaml:1:21: evaluation.batch: '-1' is out of range; give an integer in [0, 1048576]"},
+      {"evaluation: {precise_samples: 0}\n",
+       "a.yaml:1:31: evaluation.precise_samples: '0' is out of range; give an integer ≥ 1"},
+  });
+}
+
 TEST(BadConfig, AllMistakesAtOnceInTheOrderOfTheText) {
   EXPECT_EQ(
       text_error("name: a b\n"

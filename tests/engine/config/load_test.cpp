@@ -67,6 +67,31 @@ TEST(Load, SyncedReplicasAreResolved) {
   EXPECT_EQ(values_of(parse("norm: syncbn"))["norm.synced_replicas"], "all");
 }
 
+TEST(Load, EvaluationStatisticsOfANormWithoutThem) {
+  const std::string all =
+      "norm: {kind: frozen, frozen: affine}\nevaluation: {statistics: [batch]}\n";
+  EXPECT_EQ(parse(all).experiment.evaluation.statistics, std::vector{EvaluationStatistics::batch});
+  // A later layer that chooses another norm leaves the list of its base out.
+  const auto of = [](const std::vector<std::string>& overrides) {
+    return parse_experiment_text("evaluation: {statistics: [batch, running]}\n", "a.yaml",
+                                 overrides)
+        .experiment.evaluation;
+  };
+  EXPECT_EQ(of({}).statistics.size(), 2u);
+  EXPECT_TRUE(of({"norm=gn"}).only_running());
+  EXPECT_THROW(of({"norm=gn", "evaluation.statistics=[batch]"}), InputError);
+}
+
+TEST(Load, EvaluationBatchIsWhatSharesStatistics) {
+  const auto batch = [](const std::string& text) {
+    return parse("replicas: 4\nbatch_per_replica: 3\n" + text).experiment.evaluation_batch();
+  };
+  EXPECT_EQ(batch("norm: bn"), 3);
+  EXPECT_EQ(batch("norm: syncbn"), 12);
+  EXPECT_EQ(batch("norm: {synced_replicas: 2}"), 6);
+  EXPECT_EQ(batch("norm: syncbn\nevaluation: {batch: 5}"), 5);
+}
+
 TEST(Load, AliasesAndQuotesAreOrdinaryYaml) {
   const Experiment e = parse(
                            "name: &n \"quoted\"\n"
@@ -173,6 +198,7 @@ TEST(Schema, EveryKeyChangesItsOwnValueAndNoOther) {
                                                "[{type: linear, out: 3}]",
                                                "[3, 4]",
                                                "[0.5, 0.25, 0.125]",
+                                               "[batch, running]",
                                                "skip",
                                                "affine",
                                                "other",

@@ -239,6 +239,21 @@ TEST(EvalChunks, CoverTheSplitInOrder) {
   }
 }
 
+TEST(EvalChunks, TheLastOneTakesWhatRemains) {
+  for (const auto& [samples, sizes] : std::vector<std::pair<int, std::vector<int>>>{
+           {9, {9}}, {10, {10}}, {11, {11}}, {20, {10, 10}}, {29, {10, 19}}, {30, {10, 10, 10}}}) {
+    const EvalChunks chunks = {samples, 10, true};
+    ASSERT_EQ(chunks.count(), static_cast<int>(sizes.size())) << samples;
+    int position = 0;
+    for (int i = 0; i < chunks.count(); ++i) {
+      EXPECT_EQ(chunks.positions(i).begin, position);
+      EXPECT_EQ(chunks.positions(i).size(), sizes[static_cast<std::size_t>(i)]) << samples;
+      position = chunks.positions(i).end;
+    }
+    EXPECT_EQ(position, samples);
+  }
+}
+
 TEST(EvalFeed, FillPadsWithZeros) {
   const ImageSet images = counted_images(6, 2, 2, 3);
   const NormalizationTable table = table_for(images);

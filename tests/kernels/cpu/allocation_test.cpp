@@ -40,6 +40,7 @@ std::vector<Op> all_operations() {
           BatchFinalizeDeviation{3, 33},
           Accumulate{1, 33},
           BatchFromRunning{3, 33},
+          BatchMix{1, 33},
           BatchNormalize{3, 7, 33, true},
           BatchGradientSums{3, 7, 33, true},
           BatchInputGradient{3, 7, 33, true},

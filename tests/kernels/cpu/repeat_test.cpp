@@ -63,6 +63,7 @@ class RepeatTest : public KernelTest {
     }
     StepState state;
     state.step = 3;
+    state.sample_weight = 0.3;
     const auto kernel = device_->compile(op);
     kernel->expect_repeats(kReplicas);
     if (repeated)
@@ -128,6 +129,7 @@ TEST_P(RepeatTest, BatchNorm) {
   const MovingWindow one = {1, 2, 2.0, 3};
   expect_same(MovingFinalize{1, kChannels, 1e-5, 0.1, one}, {own, own, own, own, own, own});
   expect_same(MovingGradient{1, kChannels, one}, {own, own, own, all, own, own});
+  expect_same(BatchMix{1, kChannels}, {own, all, all, own, own});
 }
 
 TEST_P(RepeatTest, GroupNorm) {
