@@ -80,16 +80,6 @@ constexpr NormTraits traits_of(NormKind kind) {
               .scalars = LayerScalars::none,
               .activation = InnerActivation::none};
     case NormKind::batch:
-      return {.layer = true,
-              .statistics = StatisticsOver::batch,
-              .subtracts_mean = true,
-              .has_beta = true,
-              .absorbs_activation = true,
-              .groups = ChannelGroups::each,
-              .trains_affine = true,
-              .one_value = false,
-              .scalars = LayerScalars::none,
-              .activation = InnerActivation::none};
     case NormKind::momentum:
       return {.layer = true,
               .statistics = StatisticsOver::batch,
