@@ -37,7 +37,7 @@ using Op =
                  PointwiseNormForward, PointwiseNormBackward, ActivatedNormForward,
                  ActivatedNormBackward, ActivationForward, ActivationBackward, Add, Dropout,
                  NormNoise, ToChannelsFirst, Convert, SoftmaxCrossEntropy, SgdUpdate, AdamUpdate,
-                 SumOfSquares, GradientFactor, TreeFold, MakeImages>;
+                 ExponentialAverage, SumOfSquares, GradientFactor, TreeFold, MakeImages>;
 
 /// The largest number of operands of any operation.
 template <class>

@@ -233,6 +233,16 @@ struct OptimizerConfig {
   int lr_reference_batch = 0;  // > 0: lr is scaled by global_batch / lr_reference_batch
 };
 
+/// The running statistics with which averaged weights are evaluated.
+enum class AverageStatistics { average, copy, precise };
+
+/// An exponential moving average of the weights, evaluated beside them.
+struct EmaConfig {
+  double decay = 0.0;  // of the average in an update; 0: there is no average
+  int every = 1;       // updates
+  AverageStatistics statistics = AverageStatistics::average;
+};
+
 struct ScheduleConfig {
   ScheduleKind kind = ScheduleKind::constant;
   int warmup_steps = 0;
@@ -305,6 +315,7 @@ struct Experiment {
   ModelConfig model;
   NormConfig norm;
   OptimizerConfig optimizer;
+  EmaConfig ema;
   ScheduleConfig schedule;
   LossConfig loss;
   CheckpointConfig checkpoint;
