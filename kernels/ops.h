@@ -44,8 +44,8 @@ using Op =
                  SwitchableMoments, SwitchableFinalize, SwitchableForward, SwitchableGradientSums,
                  SwitchableInputGradient, ActivationForward, ActivationBackward, Add,
                  ScaledAddForward, ScaledAddBackward, Dropout, NormNoise, ToChannelsFirst, Convert,
-                 SoftmaxCrossEntropy, SgdUpdate, AdamUpdate, SumOfSquares, GradientFactor,
-                 AdaptiveClip, TreeFold, MakeImages>;
+                 SoftmaxCrossEntropy, SgdUpdate, AdamUpdate, ExponentialAverage, SumOfSquares,
+                 GradientFactor, AdaptiveClip, TreeFold, MakeImages>;
 
 /// The largest number of operands of any operation.
 template <class>

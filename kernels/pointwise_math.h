@@ -165,6 +165,11 @@ SYNCNORM_HOST_DEVICE inline double cross_entropy(const SoftmaxCrossEntropy& op, 
          share * (op.classes * log_total - sum_logits);
 }
 
+/// `step` counts the updates before this one.
+SYNCNORM_HOST_DEVICE inline bool averages_now(const ExponentialAverage& op, std::uint64_t step) {
+  return (step + 1) % static_cast<std::uint64_t>(op.every) == 0;
+}
+
 /// The constants of one Adam update (Kingma & Ba 2015; Loshchilov & Hutter 2019 when decoupled).
 struct AdamConstants {
   float beta1, beta2, share1, share2, rate, root, eps, coupled, shrink, gradient_scale;

@@ -38,15 +38,16 @@ std::string corrupt_images(const EndEvent& event) {
   return text;
 }
 
-/// Returns the statistics of an evaluation, where the run has several.
+/// Returns the statistics or weights of an evaluation, where the run has several.
 std::string statistics_of(const EvalEvent& event) {
+  if (!event.weights.empty()) return fmt::format(" ({} weights)", event.weights);
   if (event.statistics.empty()) return "";
   const std::string weight =
       event.sample_weight >= 0.0 ? fmt::format(", sample's weight {:g}", event.sample_weight) : "";
   return fmt::format(" ({} statistics{})", event.statistics, weight);
 }
 
-/// The test accuracies of all statistics side by side, where the run has several.
+/// The test accuracies of all evaluations side by side, where the run has several.
 std::string table_of_statistics(const EndEvent& event) {
   std::string text;
   for (const EvalEvent& other : event.other_evaluations)
@@ -54,8 +55,7 @@ std::string table_of_statistics(const EndEvent& event) {
       text += fmt::format("{} {:.2f}%{}", text.empty() ? "" : ",", 100.0 * other.accuracy,
                           statistics_of(other));
   if (text.empty()) return "";
-  return fmt::format("  test accuracy {:.2f}%; with other statistics{}\n",
-                     100.0 * event.test_accuracy, text);
+  return fmt::format("  test accuracy {:.2f}%; also{}\n", 100.0 * event.test_accuracy, text);
 }
 
 /// The last line of every run: the shares of the measured time, and its total.

@@ -86,7 +86,8 @@ void add_evaluation(Families& families, const RunValues& run) {
         const double value = run.evaluations[s][e].*number;
         if (e > 0 && std::isnan(value)) continue;  // the run has no such evaluation, or not yet
         Labels labels = {{"split", kSplits[s]}};
-        if (e > 0) labels.emplace_back("statistics", kEvaluations[e]);
+        const bool averaged = std::string_view(kEvaluations[e]) == "ema";
+        if (e > 0) labels.emplace_back(averaged ? "weights" : "statistics", kEvaluations[e]);
         put(family, value, labels);
       }
   };

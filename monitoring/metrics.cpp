@@ -139,7 +139,7 @@ void Metrics::on_layers(std::int64_t step, std::span<const LayerSums> layers) {
 
 void Metrics::on_eval(const EvalEvent& event) {
   const std::size_t split = event.split == "validation" ? 1 : 0;
-  const std::string_view name = event.first ? "" : std::string_view(event.statistics);
+  const std::string name = event.word();
   const auto at = std::find(kEvaluations.begin(), kEvaluations.end(), name);
   assert(at != kEvaluations.end());
   run_.evaluations[split][static_cast<std::size_t>(at - kEvaluations.begin())] = {event.loss,

@@ -128,6 +128,7 @@ void RunLog::on_eval(const EvalEvent& event) {
       {"split", event.split},    {"loss", number(event.loss)}, {"accuracy", event.accuracy},
       {"seconds", event.seconds}};
   if (!event.statistics.empty()) json["statistics"] = event.statistics;
+  if (!event.weights.empty()) json["weights"] = event.weights;
   if (event.sample_weight >= 0.0) json["sample_weight"] = event.sample_weight;
   write(json);
 }

@@ -23,8 +23,8 @@ inline constexpr std::array<const char*, 5> kOutcomes = {"running", "done", "sto
                                                          "failed"};
 
 /// The evaluations that a run may have: that of the first statistics, without a name, and others.
-inline constexpr std::array<const char*, 6> kEvaluations = {"",      "running",  "precise",
-                                                            "batch", "test_set", "mixed"};
+inline constexpr std::array<const char*, 7> kEvaluations = {
+    "", "running", "precise", "batch", "test_set", "mixed", "ema"};
 
 /// Of the last evaluation of a split.
 struct SplitValues {

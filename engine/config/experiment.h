@@ -260,6 +260,16 @@ struct OptimizerConfig {
   int lr_reference_batch = 0;  // > 0: lr is scaled by global_batch / lr_reference_batch
 };
 
+/// The running statistics with which averaged weights are evaluated.
+enum class AverageStatistics { average, copy, precise };
+
+/// An exponential moving average of the weights, evaluated beside them.
+struct EmaConfig {
+  double decay = 0.0;  // of the average in an update; 0: there is no average
+  int every = 1;       // updates
+  AverageStatistics statistics = AverageStatistics::average;
+};
+
 struct ScheduleConfig {
   ScheduleKind kind = ScheduleKind::constant;
   int warmup_steps = 0;
@@ -333,6 +343,7 @@ struct Experiment {
   NormConfig norm;
   std::vector<NormRule> norm_rules;  // norm.layers; of those that match a layer, the first decides
   OptimizerConfig optimizer;
+  EmaConfig ema;
   ScheduleConfig schedule;
   LossConfig loss;
   CheckpointConfig checkpoint;

@@ -58,6 +58,10 @@ inline constexpr Choice<EvaluationStatistics> kEvaluationStatistics[] = {
     {"batch", EvaluationStatistics::batch},
     {"test_set", EvaluationStatistics::test_set},
     {"mixed", EvaluationStatistics::mixed}};
+inline constexpr Choice<AverageStatistics> kAverageStatistics[] = {
+    {"average", AverageStatistics::average},
+    {"copy", AverageStatistics::copy},
+    {"precise", AverageStatistics::precise}};
 inline constexpr Choice<NormPosition> kNormPositions[] = {
     {"before_activation", NormPosition::before_activation},
     {"after_activation", NormPosition::after_activation}};
@@ -137,6 +141,9 @@ constexpr std::span<const Choice<WeightsKind>> choices(WeightsKind) { return kWe
 constexpr std::span<const Choice<FrozenParts>> choices(FrozenParts) { return kFrozenParts; }
 constexpr std::span<const Choice<EvaluationStatistics>> choices(EvaluationStatistics) {
   return kEvaluationStatistics;
+}
+constexpr std::span<const Choice<AverageStatistics>> choices(AverageStatistics) {
+  return kAverageStatistics;
 }
 constexpr std::span<const Choice<NormPosition>> choices(NormPosition) { return kNormPositions; }
 constexpr std::span<const Choice<ActivationKind>> choices(ActivationKind) {

@@ -35,6 +35,7 @@ Schema make_schema() {
       {"model.residual", "The residual blocks of ResNets."},
       {"norm", "The normalization."},
       {"optimizer", "The optimizer."},
+      {"ema", "An exponential moving average of the weights, evaluated beside them."},
       {"schedule", "The learning rate schedule."},
       {"loss", "Softmax cross-entropy."},
       {"checkpoint", "When checkpoints are written. They always are at step 0 and at the end."},
@@ -45,7 +46,7 @@ Schema make_schema() {
   };
   for (Rows (*rows)() :
        {top_level_rows, data_rows, images_rows, evaluation_rows, model_rows, norm_rows,
-        optimizer_rows, schedule_rows, metrics_rows, probes_rows, ending_rows}) {
+        optimizer_rows, ema_rows, schedule_rows, metrics_rows, probes_rows, ending_rows}) {
     append(schema.keys, rows());
   }
   return schema;

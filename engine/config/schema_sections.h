@@ -23,6 +23,7 @@ inline constexpr std::uint64_t kWidestLayer = 1 << 20;
 // schema_top.cpp
 Rows top_level_rows();
 Rows optimizer_rows();
+Rows ema_rows();
 Rows schedule_rows();
 Rows ending_rows();  // loss, checkpoint, fault
 // schema_data.cpp

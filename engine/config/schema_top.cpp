@@ -147,6 +147,21 @@ Rows optimizer_rows() {
   };
 }
 
+Rows ema_rows() {
+  return {
+      free_on_resume(number_key(
+          "ema.decay", [](auto& e) -> auto& { return e.ema.decay; }, kBelowOne,
+          "share of the average that an update keeps, as 0.999; 0: no average")),
+      free_on_resume(integer_key(
+          "ema.every", [](auto& e) -> auto& { return e.ema.every; }, at_least(1),
+          "updates of the weights between those of the average")),
+      free_on_resume(choice_key(
+          "ema.statistics", [](auto& e) -> auto& { return e.ema.statistics; },
+          "batch norms: the running statistics of the averaged weights; average: averaged like "
+          "them; copy: the model's; precise: computed anew, as evaluation.statistics does")),
+  };
+}
+
 Rows schedule_rows() {
   return {
       choice_key(

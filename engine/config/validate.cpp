@@ -297,6 +297,33 @@ void check_evaluation(Draft& draft, Problems& problems) {
                  "number, or give one weight, as [0.1]");
 }
 
+void check_ema(Draft& draft, Problems& problems) {
+  EmaConfig& ema = draft.experiment.ema;
+  if (ema.decay == 0.0) {
+    const EmaConfig defaults;
+    const auto unread = [&](const char* key, bool changed) {
+      if (changed && layer_of(draft, key) >= layer_of(draft, "ema.decay") &&
+          all_good(draft, {"ema.decay", key}))
+        problems.add(draft.origins.at(key).position, key,
+                     "there is no average without a decay; give ema.decay, as 0.999, or leave it "
+                     "out");
+      else
+        draft.origins.erase(key);
+    };
+    unread("ema.every", ema.every != defaults.every);
+    unread("ema.statistics", ema.statistics != defaults.statistics);
+    ema = defaults;  // what a base says does not apply where a later layer takes the decay away
+    return;
+  }
+  const NormConfig& norm = draft.experiment.norm;
+  if (ema.statistics == AverageStatistics::precise &&
+      (!norm.over_batch() || norm.deviation != Deviation::l2) &&
+      all_good(draft, {"ema.statistics", "norm.kind", "norm.frozen", "norm.deviation"}))
+    problems.add(latest(draft, {"ema.statistics", "norm.kind", "norm.frozen", "norm.deviation"}),
+                 "ema.statistics",
+                 "precise is for norms over the batch with deviation: l2; give average or copy");
+}
+
 /// Checks images on disk, and the augmentations that only they have.
 void check_images(const Draft& draft, Problems& problems) {
   const DataConfig& data = draft.experiment.data;
@@ -392,6 +419,7 @@ void resolve(Draft& draft, Problems& problems) {
   check_synced_replicas(draft, problems);
   resolve_norm(draft, problems);
   check_evaluation(draft, problems);
+  check_ema(draft, problems);
   check_schedule(draft, problems);
   check_optimizer(draft, problems);
   check_clip(draft, problems);

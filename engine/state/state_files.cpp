@@ -19,6 +19,8 @@ namespace {
 constexpr const char* kModel = "model.safetensors";
 constexpr const char* kOptimizer = "optimizer.safetensors";
 constexpr const char* kStatistics = "statistics.safetensors";
+constexpr const char* kAverage = "ema.safetensors";
+constexpr const char* kAverageStatistics = "ema_statistics.safetensors";
 
 std::string_view bytes_of(const float* values, std::size_t count) {
   return {reinterpret_cast<const char*>(values), count * sizeof(float)};
@@ -199,12 +201,13 @@ const std::string& file_of(const std::map<std::string, std::string>& files, cons
 
 }  // namespace
 
-std::map<std::string, std::string> state_to_files(const TrainingState& s, std::int64_t step,
-                                                  const std::vector<float>& all_running) {
-  std::map<std::string, std::string> files;
+namespace {
+
+/// Returns the parameters and averaged running statistics in memory as a file, with PyTorch's count
+/// of batches.
+std::string model_file(const TrainingState& s, std::int64_t step) {
   s.memory.parameters.pull();
   s.memory.averaged.pull();
-  for (const OptimizerVector& vector : s.optimizer) vector.values.pull();
   std::vector<TensorView> model = views(model_tensors(s.graph, s.program, s.memory));
   const std::string_view count(reinterpret_cast<const char*>(&step), sizeof step);
   for (const RunningSlot& slot : s.program.running)
@@ -213,31 +216,65 @@ std::map<std::string, std::string> state_to_files(const TrainingState& s, std::i
          "I64",
          {},
          count});
-  files[kModel] = write_safetensors(model);
-  files[kOptimizer] = write_safetensors(views(optimizer_tensors(s)));
-  if (s.running.groups() > 1 && s.running.floats() > 0) {
-    std::vector<float> all = all_running;
-    files[kStatistics] = write_safetensors(views(statistics_tensors(s, all)));
-  }
-  return files;
+  return write_safetensors(model);
 }
 
-void state_from_files(const TrainingState& s, const std::map<std::string, std::string>& files) {
-  fill(model_tensors(s.graph, s.program, s.memory), file_of(files, kModel), kModel,
-       Beside::nothing);
+/// Adds the running pairs of all groups, if there are several.
+void add_statistics(const TrainingState& s, const std::vector<float>& all_running, const char* name,
+                    std::map<std::string, std::string>& files) {
+  if (s.running.groups() == 1 || s.running.floats() == 0) return;
+  std::vector<float> all = all_running;
+  files[name] = write_safetensors(views(statistics_tensors(s, all)));
+}
+
+/// Restores parameters, and with `running` the running pairs of all groups.
+void restore_model(const TrainingState& s, const std::map<std::string, std::string>& files,
+                   const char* model, const char* statistics, bool running) {
+  fill(model_tensors(s.graph, s.program, s.memory), file_of(files, model), model, Beside::nothing);
   s.memory.parameters.push();
   s.memory.averaged.push();
-  fill(optimizer_tensors(s), file_of(files, kOptimizer), kOptimizer, Beside::nothing);
-  for (const OptimizerVector& vector : s.optimizer) vector.values.push();
-  if (s.running.floats() == 0) return;
+  if (!running || s.running.floats() == 0) return;
   std::vector<float> all(static_cast<std::size_t>(s.running.groups()) * s.running.floats());
   if (s.running.groups() > 1) {
-    fill(statistics_tensors(s, all), file_of(files, kStatistics), kStatistics, Beside::nothing);
+    fill(statistics_tensors(s, all), file_of(files, statistics), statistics, Beside::nothing);
   } else {
     const auto averaged = s.memory.averaged.host<float>();
     all.assign(averaged.begin(), averaged.begin() + static_cast<long>(s.running.floats()));
   }
   s.running.scatter(all);
+}
+
+}  // namespace
+
+std::map<std::string, std::string> state_to_files(const TrainingState& s, std::int64_t step,
+                                                  const std::vector<float>& all_running) {
+  std::map<std::string, std::string> files;
+  for (const OptimizerVector& vector : s.optimizer) vector.values.pull();
+  files[kModel] = model_file(s, step);
+  files[kOptimizer] = write_safetensors(views(optimizer_tensors(s)));
+  add_statistics(s, all_running, kStatistics, files);
+  return files;
+}
+
+void add_average(const TrainingState& s, std::int64_t step, const std::vector<float>& all_running,
+                 std::map<std::string, std::string>& files) {
+  files[kAverage] = model_file(s, step);
+  if (!all_running.empty()) add_statistics(s, all_running, kAverageStatistics, files);
+}
+
+bool average_from_files(const TrainingState& s, bool has_running,
+                        const std::map<std::string, std::string>& files) {
+  if (!files.contains(kAverage)) return false;
+  // Without the pairs of all groups, the average was made with other ema.statistics.
+  if (has_running && s.running.groups() > 1 && !files.contains(kAverageStatistics)) return false;
+  restore_model(s, files, kAverage, kAverageStatistics, has_running);
+  return true;
+}
+
+void state_from_files(const TrainingState& s, const std::map<std::string, std::string>& files) {
+  fill(optimizer_tensors(s), file_of(files, kOptimizer), kOptimizer, Beside::nothing);
+  for (const OptimizerVector& vector : s.optimizer) vector.values.push();
+  restore_model(s, files, kModel, kStatistics, true);
 }
 
 std::vector<std::string> start_from_file(const Graph& graph, const Program& program, Memory& memory,

@@ -2,7 +2,8 @@
 //
 // model.safetensors has PyTorch's names and layouts and loads into an ordinary PyTorch module;
 // optimizer.safetensors has one tensor per parameter and kind of state; statistics.safetensors has
-// the running pairs of every group if there are several.
+// the running pairs of every group if there are several. ema.safetensors and
+// ema_statistics.safetensors are model and statistics of the averaged weights, if there are any.
 #pragma once
 
 #include <map>
@@ -32,6 +33,16 @@ struct TrainingState {
 /// (running.average()); `all_running` is running.gather_all().
 std::map<std::string, std::string> state_to_files(const TrainingState& state, std::int64_t step,
                                                   const std::vector<float>& all_running);
+
+/// Adds the averaged weights to `files`. They are in memory.parameters, their running statistics in
+/// memory.averaged; `all_running` is running.gather_all() with memory.running averaged, or empty
+/// where that is not.
+void add_average(const TrainingState& state, std::int64_t step,
+                 const std::vector<float>& all_running, std::map<std::string, std::string>& files);
+/// Restores them into memory.parameters and, with `has_running`, memory.running; sets
+/// memory.averaged. Returns false if the checkpoint has none.
+bool average_from_files(const TrainingState& state, bool has_running,
+                        const std::map<std::string, std::string>& files);
 
 /// Restores the whole state. Throws CheckpointError if names or shapes differ from the model's.
 void state_from_files(const TrainingState& state, const std::map<std::string, std::string>& files);

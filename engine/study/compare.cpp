@@ -84,6 +84,14 @@ Statistics statistics(const std::vector<double>& values) {
 
 }  // namespace
 
+std::vector<OtherEvaluation> other_evaluations() {
+  std::vector<OtherEvaluation> all;
+  for (const auto& choice : config::choices(EvaluationStatistics{}))
+    all.push_back({std::string(choice.name), fmt::format("{} statistics", choice.name)});
+  all.push_back({"ema", "ema weights"});
+  return all;
+}
+
 void run_study(const Study& study, int part, int parts, Communicator& comm,
                const TrainFunction& train, const SayFunction& say) {
   for (std::size_t i = 0; i < study.runs.size(); ++i) {
@@ -117,10 +125,9 @@ std::vector<RunResult> study_results(const Study& study) {
                                                                : std::nan("");
     };
     std::vector<std::pair<std::string, double>> others;
-    for (const EvaluationStatistics statistics : run.loaded.experiment.evaluation.statistics) {
-      const std::string word(name_of(statistics));
-      const double accuracy = number(("test_accuracy_" + word).c_str());
-      if (std::isfinite(accuracy)) others.emplace_back(word, accuracy);
+    for (const OtherEvaluation& other : other_evaluations()) {
+      const double accuracy = number(("test_accuracy_" + other.word).c_str());
+      if (std::isfinite(accuracy)) others.emplace_back(other.word, accuracy);
     }
     results.push_back({{run.settings, text_of(summary, "status", "missing"),
                         number("test_accuracy"), number("validation_accuracy")},
@@ -149,7 +156,7 @@ std::string label_of(const Variant& variant) {
 /// A row of the table: the results of a variant so far.
 struct Row {
   std::string setting, accuracy, loss = "-", rate = "-", share = "-", chosen, difference, predicted;
-  std::map<std::string, std::string> others;  // accuracy with other statistics, by their words
+  std::map<std::string, std::string> others;  // accuracies of other_evaluations(), by their words
 };
 
 /// Formats accuracies in [0, 1] as percent: mean ± sample standard deviation.
@@ -211,9 +218,9 @@ std::vector<Column> columns_of(const std::vector<Row>& rows) {
   std::vector<Column> columns = {{"setting", member(&Row::setting), false},
                                  {"chosen", member(&Row::chosen), false},
                                  {"test accuracy", member(&Row::accuracy), false, kAccuracyWidth}};
-  for (const auto& choice : config::choices(EvaluationStatistics{}))
-    columns.push_back({fmt::format("{} statistics", choice.name),
-                       [word = std::string(choice.name)](const Row& row) {
+  for (const OtherEvaluation& other : other_evaluations())
+    columns.push_back({other.title,
+                       [word = other.word](const Row& row) {
                          const auto found = row.others.find(word);
                          return found == row.others.end() ? std::string() : found->second;
                        },

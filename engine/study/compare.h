@@ -13,11 +13,19 @@
 
 namespace syncnorm {
 
+/// An evaluation that a run may have besides the first of evaluation.statistics.
+struct OtherEvaluation {
+  std::string word;   // the end of its names in summary.json: "batch"
+  std::string title;  // "batch statistics"
+};
+/// Returns all of them, in the order of tables.
+std::vector<OtherEvaluation> other_evaluations();
+
 /// The results in a finished run's summary.json; missing numbers are nan.
 struct RunResult {
   StudyOutcome outcome;
   double final_loss = 0.0;
-  /// Test accuracy with other statistics than the first of evaluation.statistics, by their words.
+  /// Test accuracies of other_evaluations(), by their words.
   std::vector<std::pair<std::string, double>> other_accuracies;
   double samples_per_second = 0.0;
   double reduction_share = 0.0;

@@ -41,7 +41,9 @@ Evaluation::Evaluation(const Graph& graph, const Experiment& experiment,
       if (!by_batch_[i].samples.empty()) by_batch.lengths.push_back(by_batch_[i].samples.size());
     }
   }
-  if (config.has(EvaluationStatistics::precise)) {
+  const bool precise_average =
+      experiment.ema.decay > 0.0 && experiment.ema.statistics == AverageStatistics::precise;
+  if (config.has(EvaluationStatistics::precise) || precise_average) {
     const int wanted = experiment.norm.precise_samples > 0 ? experiment.norm.precise_samples
                                                            : config.precise_samples;
     training_samples_ = shuffled(splits.train);
@@ -93,48 +95,59 @@ double Evaluation::choose_weight(std::vector<CorruptImage>& corrupt, std::int64_
 }
 
 void Evaluation::run(std::int64_t step, bool validation, const Tell& tell) {
+  for (const EvaluationStatistics statistics : experiment_.evaluation.statistics)
+    run_kind(statistics, false, step, validation, tell);
+}
+
+void Evaluation::run_average(std::int64_t step, bool validation, const Tell& tell) {
+  const bool precise = experiment_.ema.statistics == AverageStatistics::precise;
+  run_kind(precise ? EvaluationStatistics::precise : EvaluationStatistics::running, true, step,
+           validation, tell);
+}
+
+void Evaluation::run_kind(EvaluationStatistics statistics, bool of_average, std::int64_t step,
+                          bool validation, const Tell& tell) {
   std::vector<const EvaluationSplit*> splits = {&test_};
   if (validation && !validation_.samples.empty()) splits.insert(splits.begin(), &validation_);
-  for (const EvaluationStatistics statistics : experiment_.evaluation.statistics) {
-    auto begin = Clock::now();
-    EvaluationColumn column;
-    column.statistics = statistics;
-    std::vector<CorruptImage> corrupt;  // those met before the evaluation itself
-    std::vector<float> precise;
-    if (statistics == EvaluationStatistics::precise)
-      precise = batch_->statistics_of(dataset_.train, training_samples_, corrupt, step);
-    if (statistics == EvaluationStatistics::mixed) {
-      column.sample_weight = choose_weight(corrupt, step);
-      mixed_->set_sample_weight(column.sample_weight);
+  auto begin = Clock::now();
+  EvaluationColumn column;
+  column.statistics = statistics;
+  column.of_average = of_average;
+  std::vector<CorruptImage> corrupt;  // those met before the evaluation itself
+  std::vector<float> precise;
+  if (statistics == EvaluationStatistics::precise)
+    precise = batch_->statistics_of(dataset_.train, training_samples_, corrupt, step);
+  if (statistics == EvaluationStatistics::mixed) {
+    column.sample_weight = choose_weight(corrupt, step);
+    mixed_->set_sample_weight(column.sample_weight);
+  }
+  for (const EvaluationSplit* split : splits) {
+    const EvaluationSplit& shuffled_split = by_batch_[split == &validation_ ? 0 : 1];
+    switch (statistics) {
+      case EvaluationStatistics::running:
+        column.result = averaged_->run(*split->images, split->samples, step);
+        break;
+      case EvaluationStatistics::precise:
+        column.result = run_with(precise, *split, step);
+        break;
+      case EvaluationStatistics::batch:
+        column.result = batch_->run(*split->images, shuffled_split.samples, step);
+        break;
+      case EvaluationStatistics::test_set:
+        column.result =
+            run_with(batch_->statistics_of(*split->images, shuffled_split.samples, corrupt, step),
+                     *split, step);
+        break;
+      case EvaluationStatistics::mixed:
+        column.result = mixed_->run(*split->images, split->samples, step);
+        break;
     }
-    for (const EvaluationSplit* split : splits) {
-      const EvaluationSplit& shuffled_split = by_batch_[split == &validation_ ? 0 : 1];
-      switch (statistics) {
-        case EvaluationStatistics::running:
-          column.result = averaged_->run(*split->images, split->samples, step);
-          break;
-        case EvaluationStatistics::precise:
-          column.result = run_with(precise, *split, step);
-          break;
-        case EvaluationStatistics::batch:
-          column.result = batch_->run(*split->images, shuffled_split.samples, step);
-          break;
-        case EvaluationStatistics::test_set:
-          column.result =
-              run_with(batch_->statistics_of(*split->images, shuffled_split.samples, corrupt, step),
-                       *split, step);
-          break;
-        case EvaluationStatistics::mixed:
-          column.result = mixed_->run(*split->images, split->samples, step);
-          break;
-      }
-      append(column.result.corrupt, corrupt);
-      corrupt.clear();
-      column.split = split;
-      column.seconds = seconds_since(begin);
-      tell(column);
-      begin = Clock::now();
-    }
+    append(column.result.corrupt, corrupt);
+    corrupt.clear();
+    column.split = split;
+    column.seconds = seconds_since(begin);
+    tell(column);
+    begin = Clock::now();
   }
 }
 

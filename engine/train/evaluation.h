@@ -25,6 +25,7 @@ struct EvaluationSplit {
 /// The result of one split with one kind of statistics.
 struct EvaluationColumn {
   EvaluationStatistics statistics = EvaluationStatistics::running;
+  bool of_average = false;  // of the averaged weights
   const EvaluationSplit* split = nullptr;
   EvaluationResult result;
   double sample_weight = -1.0;  // mixed: the chosen weight of the sample's own statistics
@@ -45,12 +46,18 @@ class Evaluation {
   /// one, then the test split. Passes each result to `tell`. Collective. Throws InputError on all
   /// ranks for an image on disk that must stop the run.
   void run(std::int64_t step, bool validation, const Tell& tell);
+  /// Evaluates the averaged weights, which the caller has put into memory.parameters, with the
+  /// running statistics that the caller has put into memory.averaged, or for ema.statistics:
+  /// precise with those. Otherwise like run().
+  void run_average(std::int64_t step, bool validation, const Tell& tell);
 
   void set_recorder(FlightRecorder* recorder);
   /// Returns the program that evaluates with running statistics.
   const Program& program() const { return averaged_->program(); }
 
  private:
+  void run_kind(EvaluationStatistics statistics, bool of_average, std::int64_t step,
+                bool validation, const Tell& tell);
   std::vector<std::uint32_t> shuffled(const std::vector<std::uint32_t>& samples) const;
   /// Evaluates with `set` in memory.averaged for as long as that takes.
   EvaluationResult run_with(const std::vector<float>& set, const EvaluationSplit& split,

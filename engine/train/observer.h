@@ -61,11 +61,14 @@ struct EvalEvent {
   double seconds = 0.0;
   /// The word of evaluation.statistics; "" where the run has no other than running.
   std::string statistics;
+  std::string weights;          // "ema": averaged (ema.decay); "": the model's
   bool first = true;            // of evaluation.statistics, which decides about the best checkpoint
   double sample_weight = -1.0;  // statistics mixed: that of the sample's own; negative: not mixed
 
-  /// Returns "" for the first statistics, else an underscore and their word: the end of names.
-  std::string suffix() const { return first ? "" : "_" + statistics; }
+  /// Returns the word of an evaluation besides the first: of its weights or statistics; else "".
+  std::string word() const { return first ? "" : (weights.empty() ? statistics : weights); }
+  /// Returns an underscore and the word, the end of names; "" for the first evaluation.
+  std::string suffix() const { return first ? "" : "_" + word(); }
 };
 
 /// The state after `step` will be saved; anything received so far must be made durable.

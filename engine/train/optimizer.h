@@ -24,6 +24,8 @@ class Optimizer {
   void go_on();
   /// Returns the squared global 2-norm of the gradient that update() computed, on the device.
   const double* squared_norm() const { return norm_.device<double>(); }
+  /// Returns the factor that multiplied the gradient in update(), on the device; nan: no update.
+  const float* factor() const { return factor_.as<float>().data(); }
   /// Computes the gradient's global 2-norm now.
   double gradient_norm(const Memory& memory);
 

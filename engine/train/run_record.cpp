@@ -29,7 +29,7 @@ void RunRecord::add(const EvalEvent& evaluation) {
   if (evaluation.sample_weight >= 0.0) sample_weight_ = evaluation.sample_weight;
   if (!evaluation.first) {
     const auto same = std::find_if(others_.begin(), others_.end(), [&](const EvalEvent& other) {
-      return other.split == evaluation.split && other.statistics == evaluation.statistics;
+      return other.split == evaluation.split && other.word() == evaluation.word();
     });
     if (same == others_.end())
       others_.push_back(evaluation);

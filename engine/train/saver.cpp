@@ -2,6 +2,7 @@
 #include "engine/train/saver.h"
 
 #include <filesystem>
+#include <map>
 
 #include <fmt/format.h>
 
@@ -52,11 +53,22 @@ void Saver::save(std::int64_t step, bool last) {
   setup_.running->average();
   const std::vector<float> all = setup_.running->gather_all();
   setup_.notify(&Observer::on_snapshot, SnapshotEvent{step});
+  std::map<std::string, std::string> files;
+  const auto state = [&] {
+    return TrainingState{setup_.graph, setup_.full->program(), setup_.memory,
+                         setup_.optimizer->state(), *setup_.running};
+  };
+  if (setup_.root()) files = state_to_files(state(), step, all);
+  if (setup_.average != nullptr) {
+    const WithAverage exchanged(*setup_.average);
+    setup_.running->average();
+    std::vector<float> averages;
+    if (setup_.average->has_running()) averages = setup_.running->gather_all();
+    if (setup_.root()) add_average(state(), step, averages, files);
+  }
   if (setup_.root()) {
     Checkpoint checkpoint = snapshot(step, last);
-    checkpoint.files = state_to_files({setup_.graph, setup_.full->program(), setup_.memory,
-                                       setup_.optimizer->state(), *setup_.running},
-                                      step, all);
+    checkpoint.files = std::move(files);
     writer_->submit(std::move(checkpoint));
   }
   saved_step_ = step;

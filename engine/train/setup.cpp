@@ -172,7 +172,10 @@ void Setup::build_workers() {
     probes =
         std::make_unique<Probes>(graph, experiment.probes, *full, device, comm, placement, memory);
   optimizer = std::make_unique<Optimizer>(graph, program, experiment.optimizer, device);
-  steps = std::make_unique<Steps>(device, *optimizer, memory, full->queued(), options.record_steps);
+  if (experiment.ema.decay > 0.0)
+    average = std::make_unique<WeightAverage>(program, experiment.ema, device, memory);
+  steps = std::make_unique<Steps>(device, *optimizer, average.get(), memory, full->queued(),
+                                  options.record_steps);
   constexpr std::size_t kScratch = std::size_t{48} << 20;  // bytes, for libraries
   constexpr std::size_t kCopies = 3;                       // of the state, while it is saved
   agree(comm, [&] {
@@ -204,9 +207,11 @@ void Setup::initialize() {
 }
 
 std::string Setup::plan_text() const {
+  const std::string averages =
+      average != nullptr ? fmt::format("averaged weights {:>9} B\n", average->bytes()) : "";
   return syncnorm::plan_text(*full, memory) +
-         fmt::format("optimizer state  {:>9} B\ndata set         {:>9} B\n", optimizer->bytes(),
-                     dataset.train.pixels.size() + dataset.test.pixels.size()) +
+         fmt::format("optimizer state  {:>9} B\n{}data set         {:>9} B\n", optimizer->bytes(),
+                     averages, dataset.train.pixels.size() + dataset.test.pixels.size()) +
          (graph.norms.empty() ? "\nno norm layers\n" : "\nnorm layers\n" + norm_table(graph));
 }
 

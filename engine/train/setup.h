@@ -103,6 +103,7 @@ class Setup {
   std::unique_ptr<Probes> probes;              // probes.every_steps
   std::unique_ptr<Evaluation> evaluation;
   std::unique_ptr<Optimizer> optimizer;
+  std::unique_ptr<WeightAverage> average;  // ema.decay
   std::unique_ptr<Steps> steps;
   std::vector<std::unique_ptr<ExecutionHook>> hooks;  // of the executors: faults, flight recorder
 

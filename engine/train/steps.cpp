@@ -11,9 +11,11 @@
 
 namespace syncnorm {
 
-Steps::Steps(Device& device, Optimizer& optimizer, const Memory& memory, bool queued, bool record)
+Steps::Steps(Device& device, Optimizer& optimizer, WeightAverage* average, const Memory& memory,
+             bool queued, bool record)
     : device_(device),
       optimizer_(optimizer),
+      average_(average),
       memory_(memory),
       queued_(queued),
       record_(record && device.records()) {
@@ -27,6 +29,7 @@ Steps::Steps(Device& device, Optimizer& optimizer, const Memory& memory, bool qu
 void Steps::run(Executor& executor, const StepState& state) {
   executor.run_loaded(state);
   optimizer_.update(memory_, state, executor.loss_values());
+  if (average_ != nullptr) average_->update(state, optimizer_.factor());
 }
 
 void Steps::queue(Executor& executor, const StepState& state) {

@@ -12,6 +12,7 @@
 
 #include "engine/program/executor.h"
 #include "engine/train/optimizer.h"
+#include "engine/train/weight_average.h"
 
 namespace syncnorm {
 
@@ -22,9 +23,11 @@ struct StepResult {
 
 class Steps {
  public:
-  /// All must outlive this. `queued` is Executor::queued(). `record`: record steps if the device
-  /// can and no hook prevents it (Executor::can_be_recorded); must be the same on all ranks.
-  Steps(Device& device, Optimizer& optimizer, const Memory& memory, bool queued, bool record);
+  /// All must outlive this. `average` may be null. `queued` is Executor::queued(). `record`: record
+  /// steps if the device can and no hook prevents it (Executor::can_be_recorded); must be the same
+  /// on all ranks.
+  Steps(Device& device, Optimizer& optimizer, WeightAverage* average, const Memory& memory,
+        bool queued, bool record);
 
   /// Returns the number of steps that may be in flight: started, not finished.
   int most_in_flight() const { return queued_ ? 2 : 1; }
@@ -65,6 +68,7 @@ class Steps {
 
   Device& device_;
   Optimizer& optimizer_;
+  WeightAverage* average_;
   const Memory& memory_;
   const bool queued_, record_;
   std::array<Slot, 2> slots_;

@@ -1,6 +1,8 @@
 // Training, from top to bottom: start or resume, steps, work after a step, end.
 #include "engine/train/trainer.h"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "base/clock.h"
@@ -51,7 +53,28 @@ std::optional<ResumePoint> Trainer::take_state() {
     restore(point->checkpoint);
   else
     start_from(setup_.options.init_from);
+  if (setup_.average != nullptr) take_average(point ? &point->checkpoint : nullptr);
   return point;
+}
+
+/// Loads the averaged weights from the checkpoint; the average begins with the weights where there
+/// are none.
+void Trainer::take_average(const Checkpoint* checkpoint) {
+  WeightAverage& average = *setup_.average;
+  average.start();
+  if (checkpoint == nullptr) return;
+  agree(setup_.comm, [&] {
+    const std::vector<float> kept(setup_.memory.averaged.host<float>().begin(),
+                                  setup_.memory.averaged.host<float>().end());
+    {
+      const WithAverage exchanged(average);
+      average_begins_ = !average_from_files({setup_.graph, setup_.full->program(), setup_.memory,
+                                             setup_.optimizer->state(), *setup_.running},
+                                            average.has_running(), checkpoint->files);
+    }
+    std::copy(kept.begin(), kept.end(), setup_.memory.averaged.host<float>().begin());
+    setup_.memory.averaged.push();
+  });
 }
 
 std::int64_t Trainer::start_or_resume() {
@@ -79,6 +102,11 @@ ResumeEvent Trainer::resume_event(const ResumePoint& point) const {
     resume.note =
         fmt::format("device: {} until step {}, {} from there on; the bits follow the device",
                     name_of(point.device), resume.step, name_of(setup_.experiment.device));
+  if (average_begins_)
+    resume.note += fmt::format(
+        "{}ema: the checkpoint has no average for ema.statistics: {}; it begins "
+        "with the weights of step {}",
+        resume.note.empty() ? "" : "; ", name_of(setup_.experiment.ema.statistics), resume.step);
   return resume;
 }
 
@@ -229,12 +257,18 @@ void Trainer::evaluate(std::int64_t step) {
   setup_.meet_fault(FaultPlace::evaluation, step);
   if (setup_.precise != nullptr) take_precise_statistics(step);
   setup_.running->average();
-  setup_.evaluation->run(step, true, [&](const EvaluationColumn& column) {
+  const auto tell = [&](const EvaluationColumn& column) {
     corrupt_.note(column.result.corrupt);
     const EvalEvent event = event_of(column, step);
     record_.add(event);
     setup_.notify(&Observer::on_eval, event);
-  });
+  };
+  setup_.evaluation->run(step, true, tell);
+  if (setup_.average != nullptr) {
+    const WithAverage exchanged(*setup_.average);
+    setup_.running->average();
+    setup_.evaluation->run_average(step, true, tell);
+  }
   evaluated_step_ = step;
   record_.add_evaluation_seconds(seconds_since(begin));
 }
@@ -248,8 +282,11 @@ EvalEvent Trainer::event_of(const EvaluationColumn& column, std::int64_t step) c
   event.loss = column.result.loss;
   event.accuracy = column.result.accuracy;
   event.seconds = column.seconds;
-  event.first = column.statistics == config.statistics.front();
-  if (!config.only_running()) event.statistics = name_of(column.statistics);
+  event.first = !column.of_average && column.statistics == config.statistics.front();
+  if (column.of_average)
+    event.weights = "ema";
+  else if (!config.only_running())
+    event.statistics = name_of(column.statistics);
   event.sample_weight = column.sample_weight;
   return event;
 }

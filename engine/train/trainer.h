@@ -28,6 +28,7 @@ class Trainer {
   std::int64_t start_or_resume();
   std::optional<ResumePoint> take_state();
   void restore(const Checkpoint& checkpoint);
+  void take_average(const Checkpoint* checkpoint);
   void start_from(const std::string& path);
   StartEvent start_event(std::int64_t first_step);
   ResumeEvent resume_event(const ResumePoint& point) const;
@@ -50,6 +51,7 @@ class Trainer {
   StepLoop loop_;
   Saver saver_;
   bool run_folder_taken_ = false;  // on every rank
+  bool average_begins_ = false;    // the checkpoint to resume from has no averaged weights
   bool stop_agreed_ = false;
   std::int64_t evaluated_step_ = -1;
 };

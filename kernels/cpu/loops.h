@@ -279,6 +279,8 @@ struct Loops {
   StorageLoops<BFloat16> bf16;
   void (*narrow)(const float* x, BFloat16* y, std::size_t count);
   void (*widen)(const BFloat16* x, float* y, std::size_t count);
+  /// average += (x − average)·weight
+  void (*average)(float* average, const float* x, std::size_t count, float weight);
   /// PyTorch's SGD: g' = scale·g + decay·p; v = momentum·v + g'; p -= rate·(nesterov ? g' +
   /// momentum·v : v).
   void (*sgd)(float* p, const float* g, float* v, std::size_t count, float rate, float scale,

@@ -50,6 +50,12 @@ struct Updates {
       store(p + i, old - (nesterov ? gradient + velocity * momentum : velocity) * rate);
     });
   }
+  static void average(float* average, const float* x, size_t count, float weight) {
+    for_each_value<L>(count, [&]<int W>(size_t i) {
+      const F<W> old = load<F<W>>(average + i);
+      store(average + i, old + (load<F<W>>(x + i) - old) * weight);
+    });
+  }
   /// Sums in f64 with four independent accumulators: it runs in every step and must not be bound by
   /// the latency of additions.
   static double sum_of_squares(const float* x, size_t count) {
@@ -110,6 +116,7 @@ constexpr Loops make_loops(const char* name) {
           make_storage_loops<L, BFloat16>(),
           Conversions<L>::narrow,
           Conversions<L>::widen,
+          Updates<L>::average,
           Updates<L>::sgd,
           Updates<L>::sum_of_squares};
 }

@@ -39,6 +39,15 @@ KernelPtr compile(Context&, const AdamUpdate& op) {
 }
 
 template <>
+KernelPtr compile(Context& context, const ExponentialAverage& op) {
+  const Loops& loops = context.loops;
+  return make_kernel<ExponentialAverage>([op, &loops](const auto& a, const StepState& state) {
+    if (!averages_now(op, state.step) || std::isnan(value_of(a.factor))) return;
+    loops.average(a.average, a.value, op.count, static_cast<float>(1.0 - op.decay));
+  });
+}
+
+template <>
 KernelPtr compile(Context& context, const SumOfSquares& op) {
   const Loops& loops = context.loops;
   return make_kernel<SumOfSquares>([op, &loops](const auto& a, const StepState&) {

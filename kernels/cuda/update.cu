@@ -72,6 +72,28 @@ struct Adam {
   }
 };
 
+template <int kWide>
+struct Average {
+  static constexpr int kWidth = kWide;
+  ExponentialAverage op;
+  const StepState* state;
+  const float* factor;
+  float weight;
+  const float* x;
+  float* average;
+
+  template <int V>
+  __device__ void at(std::size_t i) const {
+    if (!averages_now(op, state->step) || std::isnan(factor_at(factor))) return;
+    float old[V], value[V];
+    load(average + i, old);
+    load(x + i, value);
+#pragma unroll
+    for (int j = 0; j < V; ++j) old[j] += (value[j] - old[j]) * weight;
+    store(average + i, old);
+  }
+};
+
 constexpr int kSumBlocks = 512;
 
 /// Each block adds every kSumBlocks-th tile of values, in double.
@@ -156,6 +178,19 @@ KernelPtr compile(Context& context, const AdamUpdate& op) {
                      Adam<V>{constants, a.parameter, a.gradient, a.first_moment, a.second_moment},
                      op.count);
         });
+  });
+}
+
+template <>
+KernelPtr compile(Context& context, const ExponentialAverage& op) {
+  return make_kernel<ExponentialAverage>([op, &context](const auto& a, const StepState& state) {
+    with_storage(Storage::f32, aligned(a.value, a.average), 0, [&]<class T, int V>() {
+      if constexpr (sizeof(T) == sizeof(float))
+        run_flat(context.stream,
+                 Average<V>{op, context.use(state), a.factor, static_cast<float>(1.0 - op.decay),
+                            a.value, a.average},
+                 op.count);
+    });
   });
 }
 

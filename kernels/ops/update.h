@@ -57,6 +57,29 @@ struct AdamUpdate {
   };
 };
 
+/// average += (1 − decay)·(value − average), in f32, in every `every`-th update, counted from the
+/// first (StepState::step); the others change nothing.
+struct ExponentialAverage {
+  int samples = 1;
+  std::size_t count = 0;
+  double decay = 0.999;
+  int every = 1;
+
+  static constexpr const char* kName = "exponential average";
+  template <class Visit>
+  static constexpr void fields(const Visit& field) {
+    field("{}", &ExponentialAverage::count);
+    field(" decay {}", &ExponentialAverage::decay);
+    field(" every {}", &ExponentialAverage::every);
+  }
+  template <class As>
+  struct Operands {
+    In<As, float> value;
+    OptionalIn<As, float> factor;
+    InOut<As, float> average;
+  };
+};
+
 /// sum f64 [1]: Σ gradient².
 struct SumOfSquares {
   int samples = 1;

@@ -124,10 +124,10 @@ def one_run():
     learning = [
         panel("Loss", "Training: mean over a global batch, before the update. " + NOT_A_NUMBER,
               "none", (ours("syncnorm_loss"), "training"),
-              (ours("syncnorm_evaluation_loss"), "{{split}} {{statistics}}")),
+              (ours("syncnorm_evaluation_loss"), "{{split}} {{statistics}}{{weights}}")),
         panel("Accuracy", "Training: of a global batch, before the update. " + NOT_A_NUMBER,
               "percentunit", (ours("syncnorm_accuracy_ratio"), "training"),
-              (ours("syncnorm_evaluation_accuracy_ratio"), "{{split}} {{statistics}}"), low=0, high=1),
+              (ours("syncnorm_evaluation_accuracy_ratio"), "{{split}} {{statistics}}{{weights}}"), low=0, high=1),
         panel("Learning rate", "Of the last step.", "none",
               (ours("syncnorm_learning_rate"), "learning rate"), width=4),
         panel("Gradient norm", "2-norm before clipping, sampled.", "none",
@@ -207,7 +207,7 @@ def compare():
         panel("Training loss", "Mean over a global batch, before the update.", "none",
               (named("syncnorm_loss"), legend), width=12),
         panel("Test accuracy", "At the last evaluation. " + NOT_A_NUMBER, "percentunit",
-              (named('syncnorm_evaluation_accuracy_ratio{split="test", statistics=""}'), legend), width=12, low=0,
+              (named('syncnorm_evaluation_accuracy_ratio{split="test", statistics="", weights=""}'), legend), width=12, low=0,
               high=1)]
     speed = [
         panel("Images/s", "Samples trained on, over wall time.", "short",

@@ -40,9 +40,12 @@ StepRow step_row(const Json& event, double before) {
   return row;
 }
 
-/// Returns "test", or "test, batch statistics" for other statistics than the run's first.
+/// Returns "test", or "test, batch statistics" for other statistics than the run's first, or "test,
+/// ema weights".
 std::string split_of(const Json& event, const Json& start) {
   const std::string split = text_of(event, "split"), statistics = text_of(event, "statistics");
+  const std::string weights = text_of(event, "weights");
+  if (!weights.empty()) return split + ", " + weights + " weights";
   const bool first = statistics.empty() || statistics == text_of(start, "statistics");
   return first ? split : split + ", " + statistics + " statistics";
 }

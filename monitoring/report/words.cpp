@@ -9,7 +9,7 @@
 
 #include <fmt/format.h>
 
-#include "engine/config/names.h"
+#include "engine/study/compare.h"
 
 namespace syncnorm::report {
 namespace {
@@ -261,9 +261,9 @@ Table every_setting(const StudyData& study) {
   Table table{{"setting", "runs done", "chosen", "test accuracy", "difference, 95%", "against",
                "last training loss", "images/s", "exposed reductions"},
               {}};
-  const auto statistics = config::choices(EvaluationStatistics{});
-  for (const auto& choice : statistics)
-    table.columns.push_back(fmt::format("test accuracy, {} statistics", choice.name));
+  const std::vector<OtherEvaluation> others = other_evaluations();
+  for (const OtherEvaluation& other : others)
+    table.columns.push_back("test accuracy, " + other.title);
   for (const Setting& setting : study.settings) {
     const auto column = [&](const char* key) {
       return setting.numbers([&](const RunData& run) {
@@ -278,9 +278,8 @@ Table every_setting(const StudyData& study) {
                           setting.reference, cell(column("final_loss"), 1.0, 4, ""),
                           cell(column("samples_per_second"), 1.0, 0, ""),
                           cell(column("reduction_share"), 100.0, 1, "%")});
-    for (const auto& choice : statistics) {
-      const std::vector<double> accuracy =
-          column(fmt::format("test_accuracy_{}", choice.name).c_str());
+    for (const OtherEvaluation& other : others) {
+      const std::vector<double> accuracy = column(("test_accuracy_" + other.word).c_str());
       table.rows.back().push_back(accuracy.empty() ? "" : cell(accuracy, 100.0, 2, "%"));
     }
   }

@@ -18,7 +18,7 @@ SYNTHETIC = ("data: {dataset: synthetic, synthetic: {classes: 4, height: 8, widt
 SMALL = SYNTHETIC + "model: {architecture: resnet8}\n"
 KEYS = ("name, seed, device, allow_shared_gpu, precision, reduction, replicas, global_batch, "
         "batch_per_replica, "
-        "epochs, steps, drop_last, run_dir, data, evaluation, model, norm, optimizer, schedule, "
+        "epochs, steps, drop_last, run_dir, data, evaluation, model, norm, optimizer, ema, schedule, "
         "loss, checkpoint, ")
 
 # The text of in/bad.yaml, and the message without "syncnorm: " and with @ for the file's name.

@@ -139,7 +139,7 @@ class Shown(harness.TestCase):
             self.assertEqual(run.summary[f"validation_accuracy{suffix}"], found[4, "validation", kind][1])
             shown = f"{kind} statistics" + (f", sample's weight {weight:g}" if kind == "mixed" else "")
             self.assertIn(f"  step 4: test accuracy {100 * accuracy:.2f}%, loss {loss:.4f} ({shown})\n", result.out)
-        self.assertIn(f"  test accuracy {100 * found[4, 'test', 'running'][1]:.2f}%; with other statistics ",
+        self.assertIn(f"  test accuracy {100 * found[4, 'test', 'running'][1]:.2f}%; also ",
                       result.out)
         self.assertNotIn("test_accuracy_running", run.summary)
         events, = (self.folder / "run").glob("events.out.tfevents.*")

@@ -116,7 +116,7 @@ TEST(BadConfig, UnknownAndMisplacedKeys) {
        "a.yaml:1:1: telemetry: unknown key; the keys here are name, seed, device, "
        "allow_shared_gpu, precision, "
        "reduction, replicas, global_batch, batch_per_replica, epochs, steps, drop_last, run_dir, "
-       "data, evaluation, model, norm, optimizer, schedule, loss, checkpoint, fault, metrics, "
+       "data, evaluation, model, norm, optimizer, ema, schedule, loss, checkpoint, fault, metrics, "
        "probes"},
       {"optimizer: sgd\n",
        "a.yaml:1:12: optimizer: expected a map of keys, got 'sgd'; write `optimizer: {kind: ...}`"},
@@ -462,6 +462,25 @@ TEST(BadConfig, EvaluationStatistics) {
   });
 }
 
+TEST(BadConfig, AveragedWeights) {
+  expect_messages({
+      {"ema: {decay: 1}\n", "a.yaml:1:14: ema.decay: '1' is out of range; give a number in [0, 1)"},
+      {"ema: {decay: 0.9, every: 0}\n",
+       "a.yaml:1:26: ema.every: '0' is out of range; give an integer ≥ 1"},
+      {"ema: {every: 2}\n",
+       "a.yaml:1:14: ema.every: there is no average without a decay; give ema.decay, as 0.999, or "
+       "leave it out"},
+      {"ema: {decay: 0.9, statistics: latest}\n",
+       "a.yaml:1:31: ema.statistics: 'latest' is not one of average, copy, precise"},
+      {"ema: {decay: 0.9, statistics: precise}\nnorm: gn\n",
+       "a.yaml:2:7: ema.statistics: precise is for norms over the batch with deviation: l2; give "
+       "average or copy"},
+      {"ema: {decay: 0.9, statistics: precise}\nnorm: {deviation: linf}\n",
+       "a.yaml:2:19: ema.statistics: precise is for norms over the batch with deviation: l2; give "
+       "average or copy"},
+  });
+}
+
 TEST(BadConfig, AllMistakesAtOnceInTheOrderOfTheText) {
   EXPECT_EQ(
       text_error("name: a b\n"
@@ -491,7 +510,7 @@ TEST(BadConfig, AllMistakesAtOnceInTheOrderOfTheText) {
       "command line: nosuch: unknown key; the keys here are name, seed, device, "
       "allow_shared_gpu, precision, "
       "reduction, replicas, global_batch, batch_per_replica, epochs, steps, drop_last, run_dir, "
-      "data, evaluation, model, norm, optimizer, schedule, loss, checkpoint, fault, metrics, "
+      "data, evaluation, model, norm, optimizer, ema, schedule, loss, checkpoint, fault, metrics, "
       "probes");
 }
 

@@ -107,13 +107,20 @@ TEST_F(RemoteTraining, EndsWithTheBitsOfTheCpu) {
   for (const std::string& settings :
        {common + "norm: syncbn\n", common + "norm: bn\n" + adam, common + "norm: none\n",
         common + "norm: {kind: batch, synced_replicas: 2, precise_samples: 24}\n",
-        common + "norm: syncbn\nprecision: bf16_emulated\n"}) {
+        common + "norm: syncbn\nprecision: bf16_emulated\n",
+        std::string(
+            "steps: 8\nnorm: bn\nema: {decay: 0.8, every: 2}\n"
+            "evaluation: {statistics: [running, precise, batch, test_set, mixed], batch: 6, "
+            "precise_samples: 20, mixed_weights: [0.3]}\n")}) {
     SCOPED_TRACE(settings);
     const std::string name = std::to_string(number++);
     const EndEvent here = train("here" + name, On::cpu, settings);
     const EndEvent there = train("there" + name, On::remote, settings);
     EXPECT_EQ(here.final_loss, there.final_loss);
     EXPECT_EQ(here.test_loss, there.test_loss);
+    ASSERT_EQ(here.other_evaluations.size(), there.other_evaluations.size());
+    for (std::size_t i = 0; i < here.other_evaluations.size(); ++i)
+      EXPECT_EQ(here.other_evaluations[i].loss, there.other_evaluations[i].loss);
     ASSERT_GT(tensors("here" + name, 8).size(), 300'000u);
     EXPECT_EQ(tensors("here" + name, 8), tensors("there" + name, 8));
     EXPECT_GT(replays_, 0);

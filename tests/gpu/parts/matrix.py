@@ -63,6 +63,10 @@ OTHERS = {
     "augmented": {"data.augment": ["random_crop", "horizontal_flip", "cutout"], "data.cutout_size": 3},
     "last batch smaller": {"drop_last": False, "data.synthetic.train_samples": 40},
     "sums in any order": {"reduction": "fastest"},
+    "all statistics of evaluations": {
+        "norm": "bn", "evaluation.statistics": ["running", "precise", "batch", "test_set", "mixed"],
+        "evaluation.precise_samples": 32, "evaluation.mixed_weights": [0.3]},
+    "averaged weights": {"norm": "bn", "ema.decay": 0.8, "ema.every": 2},
     "bf16, syncbn": {"precision": "bf16"}, "bf16, gn": {"precision": "bf16", "norm": "gn"},
     "bf16, resnet20": {"precision": "bf16", "model.architecture": "resnet20"}}
 # Bounds of their own, with the reason.

@@ -83,6 +83,7 @@ std::vector<Op> all_operations() {
           SoftmaxCrossEntropy{3, 10, 0.1, 1.0},
           SgdUpdate{1, 100},
           AdamUpdate{1, 100},
+          ExponentialAverage{1, 100},
           SumOfSquares{1, 100},
           GradientFactor{1, 1.0},
           AdaptiveClip{1, 10, 12},

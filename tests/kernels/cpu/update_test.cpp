@@ -55,6 +55,32 @@ TEST_P(UpdateTest, MatchesPyTorch) {
   }
 }
 
+TEST_P(UpdateTest, ExponentialAverageFollowsItsValue) {
+  for (const std::size_t count : {1u, 3u, 8u, 31u, 1003u})
+    for (const int every : {1, 3}) {
+      SCOPED_TRACE(std::to_string(count) + " values, every " + std::to_string(every));
+      const ExponentialAverage op{1, count, 0.9, every};
+      std::vector<double> expected(count, 2.0);
+      const Floats average = floats(std::vector<float>(count, 2.0f)), factor = floats({0.3f});
+      for (unsigned step = 0; step < 7; ++step) {
+        StepState state;
+        state.step = step;
+        const Floats value = floats(random_normal(count, step));
+        if (step % 2 == 0)
+          run(op, {value, nullptr, average}, state);
+        else
+          run(op, {value, factor, average}, state);
+        if (every == 1 || step == 2 || step == 5)
+          for (std::size_t i = 0; i < count; ++i)
+            expected[i] = 0.9 * expected[i] + 0.1 * static_cast<double>(value[i]);
+        EXPECT_TRUE(near_relative(average.values(), expected, kTolerance)) << "step " << step;
+      }
+      const std::vector<float> before = average.values();
+      run(op, {floats(std::vector<float>(count, 9.0f)), floats({NAN}), average});  // no update
+      EXPECT_EQ(average.values(), before);
+    }
+}
+
 // Buckets are cut anywhere: a value must not notice whether it is in a vector or in the remainder.
 TEST_P(UpdateTest, CuttingTheRangeChangesNoBit) {
   const auto values = random_normal(41, 1), gradients = random_normal(41, 2);
