@@ -23,7 +23,7 @@ WeightAverage::WeightAverage(const Program& program, const EmaConfig& config, De
         ExponentialAverage{1, values.bytes() / sizeof(float), config.decay, config.every});
   };
   average_parameters_ = kernel(parameters_);
-  if (config.statistics != AverageStatistics::average || !program.options.norm.over_batch() ||
+  if (config.statistics != AverageStatistics::average || !program.has_batch_norms ||
       memory.running.bytes() == 0)
     return;
   running_ = Mirror(device, memory.running.bytes());
