@@ -406,7 +406,7 @@ TEST(BadConfig, EvaluationStatistics) {
       {"evaluation: {statistics: []}\n",
        "a.yaml:1:26: evaluation.statistics: is empty; give at least one, such as [running]"},
       {"evaluation: {statistics: batch}\n",
-       "a.yaml:1:26: evaluation.statistics: expected a list, got 'batch'; write it as [a, b]"},
+       "a.yaml:1:26: evaluation.statistics: expected a list, got 'batch'; write [batch]"},
       {"evaluation: {statistics: [running, population]}\n",
        "a.yaml:1:36: evaluation.statistics[1]: 'population' is not a choice; give running, "
        "precise, "
