@@ -132,9 +132,9 @@ std::vector<RunResult> study_results(const Study& study) {
     results.push_back({{run.settings, text_of(summary, "status", "missing"),
                         number("test_accuracy"), number("validation_accuracy")},
                        number("final_loss"),
-                       others,
                        number("samples_per_second"),
                        number("reduction_share")});
+    results.back().other_accuracies = std::move(others);
   }
   return results;
 }

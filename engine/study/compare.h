@@ -25,12 +25,12 @@ std::vector<OtherEvaluation> other_evaluations();
 struct RunResult {
   StudyOutcome outcome;
   double final_loss = 0.0;
-  /// Test accuracies of other_evaluations(), by their words.
-  std::vector<std::pair<std::string, double>> other_accuracies;
   double samples_per_second = 0.0;
   double reduction_share = 0.0;
   // Predicted seconds of a step on the requested cluster; nan if not predicted.
   double predicted_step = std::numeric_limits<double>::quiet_NaN();
+  /// Test accuracies of other_evaluations(), by their words.
+  std::vector<std::pair<std::string, double>> other_accuracies = {};
 };
 
 /// Trains one experiment; `resume` is as for `syncnorm train`.

@@ -174,8 +174,8 @@ void Setup::build_workers() {
   optimizer = std::make_unique<Optimizer>(graph, program, experiment.optimizer, device);
   if (experiment.ema.decay > 0.0)
     average = std::make_unique<WeightAverage>(program, experiment.ema, device, memory);
-  steps = std::make_unique<Steps>(device, *optimizer, average.get(), memory, full->queued(),
-                                  options.record_steps);
+  steps = std::make_unique<Steps>(device, *optimizer, memory, full->queued(), options.record_steps,
+                                  average.get());
   constexpr std::size_t kScratch = std::size_t{48} << 20;  // bytes, for libraries
   constexpr std::size_t kCopies = 3;                       // of the state, while it is saved
   agree(comm, [&] {

@@ -11,8 +11,8 @@
 
 namespace syncnorm {
 
-Steps::Steps(Device& device, Optimizer& optimizer, WeightAverage* average, const Memory& memory,
-             bool queued, bool record)
+Steps::Steps(Device& device, Optimizer& optimizer, const Memory& memory, bool queued, bool record,
+             WeightAverage* average)
     : device_(device),
       optimizer_(optimizer),
       average_(average),

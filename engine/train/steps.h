@@ -26,8 +26,8 @@ class Steps {
   /// All must outlive this. `average` may be null. `queued` is Executor::queued(). `record`: record
   /// steps if the device can and no hook prevents it (Executor::can_be_recorded); must be the same
   /// on all ranks.
-  Steps(Device& device, Optimizer& optimizer, WeightAverage* average, const Memory& memory,
-        bool queued, bool record);
+  Steps(Device& device, Optimizer& optimizer, const Memory& memory, bool queued, bool record,
+        WeightAverage* average = nullptr);
 
   /// Returns the number of steps that may be in flight: started, not finished.
   int most_in_flight() const { return queued_ ? 2 : 1; }

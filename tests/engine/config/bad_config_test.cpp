@@ -433,10 +433,11 @@ TEST(BadConfig, EvaluationStatistics) {
       {"evaluation: {statistics: []}\n",
        "a.yaml:1:26: evaluation.statistics: is empty; give at least one, such as [running]"},
       {"evaluation: {statistics: batch}\n",
-       "a.yaml:1:26: evaluation.statistics: expected a list, got 'batch'; write it as [a, b]"},
+       "a.yaml:1:26: evaluation.statistics: expected a list, got 'batch'; write [batch]"},
       {"evaluation: {statistics: [running, population]}\n",
-       "a.yaml:1:36: evaluation.statistics[1]: 'population' is not one of running, precise, batch, "
-       "test_set, mixed"},
+       "a.yaml:1:36: evaluation.statistics[1]: 'population' is not a choice; give running, "
+       "precise, "
+       "batch, test_set or mixed"},
       {"evaluation: {statistics: [batch, batch]}\n",
        "a.yaml:1:34: evaluation.statistics[1]: 'batch' is listed twice; list it once"},
       {"norm: gn\nevaluation: {statistics: [running, batch]}\n",
@@ -456,7 +457,7 @@ TEST(BadConfig, EvaluationStatistics) {
       {"evaluation: {mixed_weights: [0.5, 1.5]}\n",
        "a.yaml:1:35: evaluation.mixed_weights[1]: '1.5' is out of range; give a number in [0, 1]"},
       {"evaluation: {batch: -1}\n",
-       "a.yaml:1:21: evaluation.batch: '-1' is out of range; give an integer in [0, 1048576]"},
+       "a.yaml:1:21: evaluation.batch: '-1' is out of range; give an integer from 0 to 1048576"},
       {"evaluation: {precise_samples: 0}\n",
        "a.yaml:1:31: evaluation.precise_samples: '0' is out of range; give an integer ≥ 1"},
   });
@@ -471,7 +472,7 @@ TEST(BadConfig, AveragedWeights) {
        "a.yaml:1:14: ema.every: there is no average without a decay; give ema.decay, as 0.999, or "
        "leave it out"},
       {"ema: {decay: 0.9, statistics: latest}\n",
-       "a.yaml:1:31: ema.statistics: 'latest' is not one of average, copy, precise"},
+       "a.yaml:1:31: ema.statistics: 'latest' is not a choice; give average, copy or precise"},
       {"ema: {decay: 0.9, statistics: precise}\nnorm: gn\n",
        "a.yaml:2:7: ema.statistics: precise is for norms over the batch with deviation: l2; give "
        "average or copy"},
