@@ -17,11 +17,13 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// Returns true for schedules that depend on the length of the run, which must not change on
-/// resume.
+/// Returns true for schedules, of the learning rate or of momentum batch norm, that depend on the
+/// length of the run, which must not change on resume.
 bool length_matters(const Experiment& experiment) {
+  const NormConfig& norm = experiment.norm;
   return experiment.schedule.kind == ScheduleKind::cosine ||
-         experiment.schedule.kind == ScheduleKind::polynomial;
+         experiment.schedule.kind == ScheduleKind::polynomial ||
+         (norm.kind == NormKind::momentum && norm.momentum_ramp == 0);
 }
 
 /// Returns true for a folder and a pack; fingerprints then tell whether they hold the same data.

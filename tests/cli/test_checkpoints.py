@@ -150,6 +150,13 @@ class Checkpoints(harness.TestCase):
                      re.escape(f"{run.checkpoint(4)}: was trained with steps: 6, but now it is 9; "
                                "set it back, or start a new run in another run_dir"))
 
+    def test_a_rise_of_momentum_over_the_whole_run_keeps_its_length(self):
+        experiment, run = self.trained(norm={"kind": "momentum"})
+        self.refused(self.resume(experiment, run.checkpoint(4), "steps=9"),
+                     re.escape(f"{run.checkpoint(4)}: was trained with steps: 6, but now it is 9; "
+                               "set it back, or start a new run in another run_dir"))
+        self.assertEqual(self.resume(experiment, run.checkpoint(4)).code, 0)
+
     def test_weights_that_do_not_fit(self):
         experiment, run = self.trained()
         weights = run.checkpoint(6) / "model.safetensors"
