@@ -33,7 +33,7 @@ NormCases::NormCases(Device& device, const NormShape& shape)
   mean_ = vector(samples * 2 * channels, 0.0f);
   inv_std_ = vector(samples * channels, 1.0f);
   for (Buffer* buffer : {&gamma_, &beta_, &dgamma_, &dbeta_}) *buffer = vector(channels, 0.5f);
-  scalars_ = vector(2, 0.0f);
+  scalars_ = vector(6, 0.0f);
   dslope_ = vector(channels, 0.0f);
   sums_ = device.allocate((2 * channels + 1) * sizeof(double));
   gradient_sums_ = device.allocate(2 * channels * sizeof(double));
@@ -44,6 +44,11 @@ NormCases::NormCases(Device& device, const NormShape& shape)
   correction_ = vector(2 * channels, 1.0f);
   history_ = vector(static_cast<std::size_t>(MovingWindow{}.window) * channels, 1.0f);
   sample_sums_ = device.allocate(samples * channels * sizeof(double));
+  sample_moments_ = device.allocate(samples * 2 * channels * sizeof(double));
+  layer_ = device.allocate(samples * 2 * sizeof(double));
+  batch_moments_ = device.allocate(2 * channels * sizeof(double));
+  local_ = device.allocate(samples * 2 * channels * sizeof(double));
+  switches_ = vector(3, 1.0f);
   add_batch();
   add_group("group", std::gcd(shape.channels, 8), true);
   add_group("layer", 1, true);
@@ -56,6 +61,7 @@ NormCases::NormCases(Device& device, const NormShape& shape)
   add_activated("evonorm_s0", NormActivation::swish, std::gcd(shape.channels, 8));
   add_moving();
   add_evonorm_batch();
+  add_switchable();
   add_frozen();
   // Runs every case once to fill the inputs of others: statistics, masks, oneDNN's workspaces.
   for (const NormCase& one : cases_) {

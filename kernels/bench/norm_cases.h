@@ -50,6 +50,7 @@ class NormCases {
   void add_activated(const std::string& name, NormActivation activation, int groups);
   void add_moving();
   void add_evonorm_batch();
+  void add_switchable();
   void add_frozen();
 
   Device& device_;
@@ -57,9 +58,10 @@ class NormCases {
   unsigned seed_ = 1;
   Buffer x_, residual_, y_, dy_, dy2_, dx_, g_;
   Buffer mean_, inv_std_, gamma_, beta_, dgamma_, dbeta_;  // mean and inv_std per sample
-  Buffer scalars_, dslope_;  // gradients of α and the shift, and of τ or v
+  Buffer scalars_, dslope_;  // gradients of α and the shift or of mixtures, and of τ or v
   Buffer sums_, gradient_sums_, constants_, mixing_, moving_mean_, moving_var_;
   Buffer correction_, history_, sample_sums_;
+  Buffer sample_moments_, layer_, batch_moments_, local_, switches_;
   std::optional<OneDnnNorm> onednn_, onednn_relu_;  // on the CPU in f32
   std::vector<NormCase> cases_;
 };

@@ -155,4 +155,79 @@ void NormCases::add_evonorm_batch() {
   });
 }
 
+void NormCases::add_switchable() {
+  const int samples = shape_.samples, pixels = shape_.pixels(), channels = shape_.channels;
+  const auto floats = [](const Buffer& buffer) { return buffer.as<float>().data(); };
+  const auto doubles = [](const Buffer& buffer) { return buffer.as<double>().data(); };
+  float* const switches = floats(switches_);
+  const Call moments =
+      call(SwitchableMoments{samples, pixels, channels}, {.x = x_.data(),
+                                                          .moments = doubles(sample_moments_),
+                                                          .layer = doubles(layer_),
+                                                          .sums = doubles(sums_)});
+  const Call finalize = call(SwitchableFinalize{1, channels}, {.sums = doubles(sums_),
+                                                               .batch = doubles(batch_moments_),
+                                                               .running_mean = floats(moving_mean_),
+                                                               .running_var = floats(moving_var_)});
+  const Call normalize =
+      call(SwitchableForward{samples, pixels, channels}, {.x = x_.data(),
+                                                          .moments = doubles(sample_moments_),
+                                                          .layer = doubles(layer_),
+                                                          .batch = doubles(batch_moments_),
+                                                          .mean_weight = switches,
+                                                          .var_weight = switches,
+                                                          .gamma = floats(gamma_),
+                                                          .beta = floats(beta_),
+                                                          .residual = nullptr,
+                                                          .y = y_.data(),
+                                                          .mean = floats(mean_),
+                                                          .inv_std = floats(inv_std_)});
+  add("switchable forward", 3, [=] {
+    moments();
+    finalize();
+    normalize();
+  });
+  const Call sums =
+      call(SwitchableGradientSums{samples, pixels, channels}, {.dy = dy_.data(),
+                                                               .dy2 = nullptr,
+                                                               .x = x_.data(),
+                                                               .mean = floats(mean_),
+                                                               .inv_std = floats(inv_std_),
+                                                               .moments = doubles(sample_moments_),
+                                                               .layer = doubles(layer_),
+                                                               .batch = doubles(batch_moments_),
+                                                               .mean_weight = switches,
+                                                               .var_weight = switches,
+                                                               .gamma = floats(gamma_),
+                                                               .beta = floats(beta_),
+                                                               .y = nullptr,
+                                                               .local = doubles(local_),
+                                                               .sums = doubles(gradient_sums_),
+                                                               .dgamma = floats(dgamma_),
+                                                               .dbeta = floats(dbeta_),
+                                                               .dmean_weight = floats(scalars_),
+                                                               .dvar_weight = floats(scalars_) + 3,
+                                                               .g = nullptr});
+  const Call input = call(SwitchableInputGradient{samples, pixels, channels},
+                          {.g = dy_.data(),
+                           .x = x_.data(),
+                           .mean = floats(mean_),
+                           .inv_std = floats(inv_std_),
+                           .moments = doubles(sample_moments_),
+                           .layer = doubles(layer_),
+                           .batch = doubles(batch_moments_),
+                           .mean_weight = switches,
+                           .var_weight = switches,
+                           .gamma = floats(gamma_),
+                           .beta = floats(beta_),
+                           .local = doubles(local_),
+                           .gradient_sums = doubles(gradient_sums_),
+                           .sums = doubles(sums_),
+                           .dx = dx_.data()});
+  add("switchable backward", 5, [=] {
+    sums();
+    input();
+  });
+}
+
 }  // namespace syncnorm

@@ -98,7 +98,8 @@ TEST(BadConfig, UnknownAndMisplacedKeys) {
       {"optimzer: {lr: 1}\n", "a.yaml:1:1: optimzer: unknown key; did you mean `optimizer`?"},
       {"optimizer: {learning: 1}\n",
        "a.yaml:1:13: optimizer.learning: unknown key; the keys here are kind, lr, momentum, "
-       "nesterov, weight_decay, decay_norm_and_bias, beta1, beta2, eps, clip_norm, "
+       "nesterov, weight_decay, decay_norm_and_bias, beta1, beta2, eps, clip, clip_ratio, "
+       "clip_norm, "
        "lr_reference_batch"},
       {"lr: 0.1\n", "a.yaml:1:1: lr: unknown key; belongs under optimizer: `optimizer.lr`"},
       {"momentum: 0.1\n",

@@ -140,6 +140,40 @@ TEST(Zoo, APatternMustDecideALayer) {
       "use one of 1, 2, 4, 8, 16");
 }
 
+// Brock et al. 2021: 1/√Var(f(z)), z ~ N(0, 1), here by a sum over a fine grid.
+TEST(Zoo, AConvolutionKnowsTheGainOfTheActivationBeforeIt) {
+  const auto gain = [](const auto& f) {
+    constexpr double kStep = 1e-3;
+    double mean = 0.0, square = 0.0;
+    for (double z = -12.0; z < 12.0; z += kStep) {
+      const double weight = kStep * std::exp(-z * z / 2.0) / std::sqrt(2.0 * std::acos(-1.0));
+      mean += weight * f(z);
+      square += weight * f(z) * f(z);
+    }
+    return 1.0 / std::sqrt(square - mean * mean);
+  };
+  const auto elu = [](double z) { return z > 0.0 ? z : std::expm1(z); };
+  const std::map<std::string, double> expected = {
+      {"relu", gain([](double z) { return z > 0.0 ? z : 0.0; })},
+      {"sigmoid", gain([](double z) { return 1.0 / (1.0 + std::exp(-z)); })},
+      {"tanh", gain([](double z) { return std::tanh(z); })},
+      {"elu", gain(elu)},
+      {"selu", gain([&](double z) {
+         return 1.0507009873554805 * (z > 0.0 ? z : 1.6732632423543772 * std::expm1(z));
+       })},
+      {"gelu", gain([](double z) { return 0.5 * z * (1.0 + std::erf(z / std::sqrt(2.0))); })},
+      {"norm", 1.0}};
+  for (const auto& [layer, factor] : expected) {
+    const Graph graph = model("model: {layers: [{type: conv, out: 4, kernel: 3}, " + layer +
+                                  ", {type: max_pool, kernel: 2}, {type: conv, out: 3, kernel: 1}, "
+                                  "global_pool]}",
+                              {8, 8, 3}, 3);
+    const Layer& conv = graph.layers[4];
+    EXPECT_NEAR(std::get<ConvLayer>(conv.kind).input_gain, factor, 1e-6) << layer;
+    EXPECT_EQ(std::get<ConvLayer>(graph.layers[1].kind).input_gain, 1.0);
+  }
+}
+
 TEST(Zoo, RmsNormHasNoBetaAndLeavesTheBias) {
   const Graph graph = model("model: {architecture: resnet8}\nnorm: rms", {28, 28, 1}, 10);
   EXPECT_EQ(shape_of(graph, "conv1.bias"), (std::vector<int>{16}));
