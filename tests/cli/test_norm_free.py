@@ -159,8 +159,9 @@ class NormFree(harness.TestCase):
                                     "optimizer.lr": LR})
             self.compare(run, model)
 
+    @full
     def test_it_learns_where_plain_blocks_without_norms_do_not(self):
-        changes = {"model.architecture": "resnet20", "norm": "none", "optimizer.lr": 0.1, "steps": 40}
+        changes = {"model.architecture": "resnet20", "norm": "none", "optimizer.lr": 0.1, "steps": 160}
         plain = harness.write_experiment(self.folder / "plain.yaml",
                                          {**oracle.settings("resnet20", "gn"), **changes,
                                           "data.path": str(self.folder / "data")},
@@ -171,9 +172,8 @@ class NormFree(harness.TestCase):
             self.assertEqual(result.code, 0, result.err)
             diverged = numpy.mean(harness.Run(self.folder / "plain").losses[-10:]) > 2.0
         self.assertTrue(diverged)
-        free = self.begin("free", {**NORM_FREE, **changes, "norm": NORM_FREE["norm"],
-                                   "optimizer.clip": "adaptive", "optimizer.clip_ratio": 0.1})
-        self.assertLess(numpy.mean(free.losses[-10:]), 1.6)
+        free = self.begin("free", {**NORM_FREE, **changes, "norm": NORM_FREE["norm"]})
+        self.assertLess(numpy.mean(free.losses[-20:]), 1.7)
 
     def test_impossible_combinations_are_refused(self):
         for changes, words in (

@@ -315,7 +315,7 @@ INSTANTIATE_TEST_SUITE_P(
             "kernel: 1}, flatten, {type: linear, out: 10}]}",
             {4, 4, 1},
             "test.yaml:2:18: model.layers: norm.weights: a filter of layer 'conv1' is a single "
-            "weight, which standardizes to 0; use normalized or plain"},
+            "weight, which would become 0; use normalized or plain"},
         BadModel{
             "model: {layers: [{type: linear, out: 10}]}",
             {4, 4, 1},
