@@ -80,7 +80,7 @@ inline constexpr Choice<DropoutKind> kDropoutKinds[] = {{"plain", DropoutKind::p
 inline constexpr Choice<ResidualKind> kResidualKinds[] = {
     {"plain", ResidualKind::plain},
     {"skipinit", ResidualKind::skipinit},
-    {"rezero", ResidualKind::skipinit},  // of the same year and formula
+    {"rezero", ResidualKind::rezero},
     {"normalizer_free", ResidualKind::normalizer_free}};
 inline constexpr Choice<ClipKind> kClipKinds[] = {{"norm", ClipKind::norm},
                                                   {"adaptive", ClipKind::adaptive}};

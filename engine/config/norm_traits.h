@@ -99,7 +99,7 @@ constexpr NormTraits traits_of(NormKind kind) {
               .absorbs_activation = true,
               .groups = ChannelGroups::each,
               .trains_affine = true,
-              .one_value = true,
+              .one_value = false,
               .scalars = LayerScalars::none,
               .activation = InnerActivation::none};
     case NormKind::group:

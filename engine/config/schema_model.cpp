@@ -99,7 +99,7 @@ Rows model_rows() {
           "variance"),
       choice_key(
           "model.residual.kind", [](auto& e) -> auto& { return e.model.residual.kind; },
-          "what a block adds to its shortcut; plain: its branch; skipinit (also called rezero): a "
+          "what a block adds to its shortcut; plain: its branch; skipinit, rezero: a "
           "learned factor, at first 0, times the branch; normalizer_free: alpha times that, in "
           "pre-activation blocks for networks without norms"),
       number_key(

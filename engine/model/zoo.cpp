@@ -189,7 +189,7 @@ void add_block(GraphBuilder& b, const ModelConfig& m, const std::string& p,
                      last && m.zero_gamma, i == 0 ? input : -1);
     if (!last) activate(b, m, numbered(p, "relu", i));
   }
-  const AddLayer sum{m.residual.kind == ResidualKind::skipinit, 1.0};
+  const AddLayer sum{m.residual.kind != ResidualKind::plain, 1.0};
   b.add_sum(p + ".add", main, shortcut(b, p, input, convs.back().out, stride), sum);
   activate(b, m, numbered(p, "relu", convs.size() - 1));
 }

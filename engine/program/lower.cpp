@@ -34,13 +34,13 @@ void check_values_per_channel(const Graph& graph, const ProgramOptions& options,
     throw InputError(
         ConfigKey{"norm"},
         fmt::format("layer '{}': batch normalization over {} replica{} sees one value per "
-                    "channel in a batch "
-                    "of {} samples (one sample of a 1x1 map), which has no variance; raise "
-                    "batch_per_replica "
-                    "or norm.synced_replicas, set drop_last: true if it is the last batch, or "
-                    "use norm: gn, "
-                    "ln or none",
-                    norm.name, group, group == 1 ? "" : "s", options.global_samples));
+                    "channel in a batch of {} samples (one sample of a 1x1 map), {}; raise "
+                    "batch_per_replica or norm.synced_replicas, set drop_last: true if it is the "
+                    "last batch, or use norm: gn, ln or none",
+                    norm.name, group, group == 1 ? "" : "s", options.global_samples,
+                    graph.norm(layer).kind == NormKind::mabn
+                        ? "of which only the sign would be left"
+                        : "which has no variance"));
   }
 }
 

@@ -450,6 +450,21 @@ TEST(Memory, LocalNormsNeedTheActivationsOfOneReplica) {
   EXPECT_GT(synced.executor->arena_bytes(), 8 * two.executor->arena_bytes());
 }
 
+TEST(Lower, AMovingAverageOfOneValueIsRefused) {
+  const std::string one =
+      "replicas: 4\nbatch_per_replica: 1\nsteps: 1\nmodel: {architecture: mlp, "
+      "hidden: [8]}\nnorm: {kind: mabn, synced_replicas: ";
+  try {
+    const Workbench setup(one + "1}\n");
+    FAIL() << "a single value was accepted";
+  } catch (const InputError& error) {
+    EXPECT_NE(std::string(error.what()).find("of which only the sign would be left"),
+              std::string::npos)
+        << error.what();
+  }
+  EXPECT_NO_THROW(Workbench(one + "2}\n"));
+}
+
 TEST(Lower, OneValuePerChannelIsRefusedFromShapes) {
   try {
     const Workbench setup(
