@@ -4,20 +4,11 @@
 
 #include "kernels/cuda/flat.h"
 #include "kernels/cuda/groups.h"
+#include "kernels/cuda/line_passes.h"
 #include "kernels/cuda/norm_passes.h"
 
 namespace syncnorm::cuda {
 namespace {
-
-/// The vectors that the constants of a channel come from; inv_std is [samples, C].
-struct Parameters {
-  const float* inv_std;
-  const float* gamma;
-  const float* beta;
-  const float* slope;
-  int channels;
-  bool swish;
-};
 
 /// The logistic function, and 1 minus it.
 struct Sigmoid {
@@ -45,12 +36,23 @@ struct ActivatedLine {
   __device__ bool passes(float x) const { return !threshold || fmaf(x, scale, beta) > slope; }
 };
 
-__device__ __forceinline__ ActivatedLine activated_line(const Parameters& p, int sample, int c) {
-  const double gamma = p.gamma != nullptr ? static_cast<double>(p.gamma[c]) : 1.0;
-  const float k = p.inv_std[static_cast<std::size_t>(sample) * p.channels + c];
-  return {static_cast<float>(gamma * k), p.beta != nullptr ? p.beta[c] : 0.0f,
-          p.slope != nullptr ? p.slope[c] : 0.0f, p.swish, !p.swish && p.slope != nullptr};
-}
+/// The vectors that the constants of a channel come from; inv_std is [samples, C].
+struct Parameters {
+  using Line = ActivatedLine;
+  const float* inv_std;
+  const float* gamma;
+  const float* beta;
+  const float* slope;
+  int channels;
+  bool swish;
+
+  __device__ Line line(int sample, int c) const {
+    const double weight = gamma != nullptr ? static_cast<double>(gamma[c]) : 1.0;
+    const float k = inv_std[static_cast<std::size_t>(sample) * channels + c];
+    return {static_cast<float>(weight * k), beta != nullptr ? beta[c] : 0.0f,
+            slope != nullptr ? slope[c] : 0.0f, swish, !swish && slope != nullptr};
+  }
+};
 
 __global__ void group_statistics(ActivatedNormForward op, const double* sums, const float* epsilon,
                                  float* mean, float* inv_std) {
@@ -61,68 +63,8 @@ __global__ void group_statistics(ActivatedNormForward op, const double* sums, co
       sums, mean, inv_std);
 }
 
-template <class T, int V>
-struct Forward {
-  static constexpr int kWidth = V, kUnroll = 2;
-  using Line = ActivatedLine;
-  const T* x;
-  const T* residual;
-  T* y;
-  Parameters parameters;
-  bool relu;
-
-  __device__ Line line(int sample, int c) const { return activated_line(parameters, sample, c); }
-
-  template <int U>
-  __device__ void take(std::size_t at, std::size_t step, const Line (&k)[V]) const {
-#pragma unroll
-    for (int u = 0; u < U; ++u) {
-      float values[V], added[V] = {};
-      load(x + at + u * step, values);
-      if (residual != nullptr) load(residual + at + u * step, added);
-#pragma unroll
-      for (int v = 0; v < V; ++v) {
-        float value = k[v].value(values[v]);
-        if (residual != nullptr) value += added[v];
-        if (relu) value = value < 0.0f ? 0.0f : value;  // a nan stays a nan
-        values[v] = value;
-      }
-      store(y + at + u * step, values);
-    }
-  }
-};
-
-/// Where the masked gradient g comes from.
 template <class T>
-struct Gradient {
-  const T* dy;
-  const T* dy2;
-  const T* x;
-  const T* y;
-  Parameters parameters;
-  bool relu;
-
-  /// x and g of V values.
-  template <int V>
-  __device__ void read(std::size_t at, const ActivatedLine (&k)[V], float (&values)[V],
-                       float (&g)[V]) const {
-    float other[V];
-    load(dy + at, g);
-    load(x + at, values);
-    if (dy2 != nullptr) {
-      load(dy2 + at, other);
-#pragma unroll
-      for (int v = 0; v < V; ++v) g[v] += other[v];
-    }
-    if (!relu) return;
-    if (y != nullptr) load(y + at, other);
-#pragma unroll
-    for (int v = 0; v < V; ++v) {
-      const float value = y != nullptr ? other[v] : k[v].value(values[v]);
-      g[v] = value > 0.0f ? g[v] : 0.0f;
-    }
-  }
-};
+using Gradient = MaskedGradient<T, Parameters>;
 
 /// The sums of one channel: see ActivatedNormGradientArgs in kernels/cpu/loops.h for the three.
 /// kFirst: the second and the third, and writes g where it is kept; else the first.
@@ -135,9 +77,7 @@ struct Sums {
   T* kept;
   double* sums;  // [samples, 2, C]
 
-  __device__ Line line(int sample, int c) const {
-    return activated_line(gradient.parameters, sample, c);
-  }
+  __device__ Line line(int sample, int c) const { return gradient.lines.line(sample, c); }
 
   template <int U>
   __device__ void take(std::size_t at, std::size_t, const Line (&k)[V], int,
@@ -164,7 +104,7 @@ struct Sums {
 
   __device__ static double combine(double a, double b) { return a + b; }
   __device__ void finish(int sample, int c, double first, double second) const {
-    const auto channels = static_cast<std::size_t>(gradient.parameters.channels);
+    const auto channels = static_cast<std::size_t>(gradient.lines.channels);
     double* to = sums + static_cast<std::size_t>(sample) * 2 * channels;
     to[c] = first;
     to[channels + static_cast<std::size_t>(c)] = second;
@@ -243,7 +183,7 @@ struct InputGradient {
   T* dx;
 
   __device__ Line line(int sample, int c) const {
-    const Parameters& p = gradient.parameters;
+    const Parameters& p = gradient.lines;
     const int width = p.channels / groups;
     const double gamma = p.gamma != nullptr ? static_cast<double>(p.gamma[c]) : 1.0;
     const double k = p.inv_std[static_cast<std::size_t>(sample) * p.channels + c];
@@ -251,7 +191,7 @@ struct InputGradient {
     const float* means = mean + static_cast<std::size_t>(sample) * 2 * p.channels;
     const double count = static_cast<double>(pixels) * width;
     return {
-        activated_line(p, sample, c),
+        p.line(sample, c),
         gradient_line(input_gradient_line(gamma, k, 0.0, k * total / count), means[p.channels + c]),
         means[c]};
   }
@@ -303,24 +243,24 @@ KernelPtr compile(Context& context, const ActivatedNormForward& op) {
   assert(op.shape.channels % op.shape.groups == 0);
   const ActivatedScratch scratch(op);
   context.need_scratch(scratch.all);
-  return make_kernel<ActivatedNormForward>(
-      [op, scratch, &context](const auto& a, const StepState&) {
-        const Columns shape = columns_of(op);
-        auto* sums = context.scratch<double>();
-        run_moments(context, op.storage, shape, {a.x, sums, sample_strides(op.shape.channels)},
-                    sums + scratch.sums);
-        launch(group_statistics, group_warps(op.samples, op.shape.groups), dim3(kThreads), 0,
-               context.stream, op, sums, a.epsilon, a.mean, a.inv_std);
-        const Parameters parameters{a.inv_std, a.gamma,           a.beta,
-                                    a.slope,   op.shape.channels, op.shape.centered()};
-        with_storage(op.storage, aligned(a.x, a.residual, a.y),
-                     static_cast<std::size_t>(op.shape.channels), [&]<class T, int V>() {
-                       run_map(context.stream,
-                               Forward<T, V>{typed<T>(a.x), typed<T>(a.residual), typed<T>(a.y),
-                                             parameters, op.shape.relu},
-                               shape);
-                     });
-      });
+  return make_kernel<ActivatedNormForward>([op, scratch, &context](const auto& a,
+                                                                   const StepState&) {
+    const Columns shape = columns_of(op);
+    auto* sums = context.scratch<double>();
+    run_moments(context, op.storage, shape, {a.x, sums, sample_strides(op.shape.channels)},
+                sums + scratch.sums);
+    launch(group_statistics, group_warps(op.samples, op.shape.groups), dim3(kThreads), 0,
+           context.stream, op, sums, a.epsilon, a.mean, a.inv_std);
+    const Parameters parameters{a.inv_std, a.gamma,           a.beta,
+                                a.slope,   op.shape.channels, op.shape.centered()};
+    with_storage(op.storage, aligned(a.x, a.residual, a.y),
+                 static_cast<std::size_t>(op.shape.channels), [&]<class T, int V>() {
+                   run_map(context.stream,
+                           ApplyLines<T, V, Parameters>{typed<T>(a.x), typed<T>(a.residual),
+                                                        typed<T>(a.y), parameters, op.shape.relu},
+                           shape);
+                 });
+  });
 }
 
 template <>

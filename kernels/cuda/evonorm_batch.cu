@@ -3,29 +3,11 @@
 #include "kernels/evonorm_channel.h"
 
 #include "kernels/cuda/flat.h"
+#include "kernels/cuda/line_passes.h"
 #include "kernels/cuda/norm_passes.h"
 
 namespace syncnorm::cuda {
 namespace {
-
-/// The vectors that the constants of a channel come from; deviation is [samples, C].
-struct Parameters {
-  const float* inv_std;
-  const float* deviation;
-  const float* gamma;
-  const float* beta;
-  const float* slope;
-  int channels;
-
-  __device__ double weight(int c) const {
-    return gamma != nullptr ? static_cast<double>(gamma[c]) : 1.0;
-  }
-};
-
-template <class Operands>
-Parameters parameters_of(const Operands& a, int channels) {
-  return {a.inv_std, a.deviation, a.gamma, a.beta, a.slope, channels};
-}
 
 /// One channel of one sample.
 struct EvoNormLine {
@@ -40,9 +22,28 @@ struct EvoNormLine {
   }
 };
 
-__device__ __forceinline__ EvoNormLine evonorm_line(const Parameters& p, int sample, int c) {
-  return {static_cast<float>(p.weight(c)), p.beta != nullptr ? p.beta[c] : 0.0f, p.slope[c],
-          1.0f / p.inv_std[c], p.deviation[static_cast<std::size_t>(sample) * p.channels + c]};
+/// The vectors that the constants of a channel come from; deviation is [samples, C].
+struct Parameters {
+  using Line = EvoNormLine;
+  const float* inv_std;
+  const float* deviation;
+  const float* gamma;
+  const float* beta;
+  const float* slope;
+  int channels;
+
+  __device__ double weight(int c) const {
+    return gamma != nullptr ? static_cast<double>(gamma[c]) : 1.0;
+  }
+  __device__ Line line(int sample, int c) const {
+    return {static_cast<float>(weight(c)), beta != nullptr ? beta[c] : 0.0f, slope[c],
+            1.0f / inv_std[c], deviation[static_cast<std::size_t>(sample) * channels + c]};
+  }
+};
+
+template <class Operands>
+Parameters parameters_of(const Operands& a, int channels) {
+  return {a.inv_std, a.deviation, a.gamma, a.beta, a.slope, channels};
 }
 
 /// Σx and Σx² [samples, 2, C] -> the statistics of each sample, and the sums of all, which one
@@ -68,68 +69,8 @@ __global__ void __launch_bounds__(kThreads)
   sums[1 + channels + c] = square;
 }
 
-template <class T, int V>
-struct Apply {
-  static constexpr int kWidth = V, kUnroll = 2;
-  using Line = EvoNormLine;
-  const T* x;
-  const T* residual;
-  T* y;
-  Parameters parameters;
-  bool relu;
-
-  __device__ Line line(int sample, int c) const { return evonorm_line(parameters, sample, c); }
-
-  template <int U>
-  __device__ void take(std::size_t at, std::size_t step, const Line (&k)[V]) const {
-#pragma unroll
-    for (int u = 0; u < U; ++u) {
-      float values[V], added[V] = {};
-      load(x + at + u * step, values);
-      if (residual != nullptr) load(residual + at + u * step, added);
-#pragma unroll
-      for (int v = 0; v < V; ++v) {
-        float value = k[v].value(values[v]);
-        if (residual != nullptr) value += added[v];
-        if (relu) value = value < 0.0f ? 0.0f : value;  // a nan stays a nan
-        values[v] = value;
-      }
-      store(y + at + u * step, values);
-    }
-  }
-};
-
-/// Where the masked gradient g comes from.
 template <class T>
-struct Gradient {
-  const T* dy;
-  const T* dy2;
-  const T* x;
-  const T* y;
-  Parameters parameters;
-  bool relu;
-
-  /// x and g of V values.
-  template <int V>
-  __device__ void read(std::size_t at, const EvoNormLine (&k)[V], float (&values)[V],
-                       float (&g)[V]) const {
-    float other[V];
-    load(dy + at, g);
-    load(x + at, values);
-    if (dy2 != nullptr) {
-      load(dy2 + at, other);
-#pragma unroll
-      for (int v = 0; v < V; ++v) g[v] += other[v];
-    }
-    if (!relu) return;
-    if (y != nullptr) load(y + at, other);
-#pragma unroll
-    for (int v = 0; v < V; ++v) {
-      const float value = y != nullptr ? other[v] : k[v].value(values[v]);
-      g[v] = value > 0.0f ? g[v] : 0.0f;
-    }
-  }
-};
+using Gradient = MaskedGradient<T, Parameters>;
 
 /// The sums of a sample's channel. deviations: g·x where D is the batch's, g·x/D² where it is the
 /// sample's; writes g where it is kept. affine: g, and g·x/D. slope: g·x²/D² where D is the
@@ -145,9 +86,7 @@ struct Sums {
   T* kept;
   double* sums;  // [samples, 2, C]
 
-  __device__ Line line(int sample, int c) const {
-    return evonorm_line(gradient.parameters, sample, c);
-  }
+  __device__ Line line(int sample, int c) const { return gradient.lines.line(sample, c); }
 
   template <int U>
   __device__ void take(std::size_t at, std::size_t, const Line (&k)[V], int,
@@ -176,7 +115,7 @@ struct Sums {
 
   __device__ static double combine(double a, double b) { return a + b; }
   __device__ void finish(int sample, int c, double first, double second) const {
-    const auto channels = static_cast<std::size_t>(gradient.parameters.channels);
+    const auto channels = static_cast<std::size_t>(gradient.lines.channels);
     double* to = sums + static_cast<std::size_t>(sample) * 2 * channels;
     to[c] = first;
     to[channels + static_cast<std::size_t>(c)] = second;
@@ -227,11 +166,11 @@ struct InputGradient {
   T* dx;
 
   __device__ Line line(int sample, int c) const {
-    const Parameters& p = gradient.parameters;
+    const Parameters& p = gradient.lines;
     const auto channels = static_cast<std::size_t>(p.channels);
     const std::size_t at =
         static_cast<std::size_t>(sample) * channels + static_cast<std::size_t>(c);
-    return {evonorm_line(p, sample, c),
+    return {p.line(sample, c),
             syncnorm::evonorm_line({*count, sums[c], sample_sums[at], p.deviation[at]}, pixels,
                                    p.inv_std[c], mean,
                                    sample_mean + static_cast<std::size_t>(sample) * 2 * channels,
@@ -292,13 +231,14 @@ KernelPtr compile(Context& context, const EvoNormMoments& op) {
 template <>
 KernelPtr compile(Context& context, const EvoNormApply& op) {
   return make_kernel<EvoNormApply>([op, &context](const auto& a, const StepState&) {
-    with_storage(op.storage, aligned(a.x, a.residual, a.y), static_cast<std::size_t>(op.channels),
-                 [&]<class T, int V>() {
-                   run_map(context.stream,
-                           Apply<T, V>{typed<T>(a.x), typed<T>(a.residual), typed<T>(a.y),
-                                       parameters_of(a, op.channels), op.relu},
-                           columns_of(op));
-                 });
+    with_storage(
+        op.storage, aligned(a.x, a.residual, a.y), static_cast<std::size_t>(op.channels),
+        [&]<class T, int V>() {
+          run_map(context.stream,
+                  ApplyLines<T, V, Parameters>{typed<T>(a.x), typed<T>(a.residual), typed<T>(a.y),
+                                               parameters_of(a, op.channels), op.relu},
+                  columns_of(op));
+        });
   });
 }
 
