@@ -5,6 +5,8 @@
 // together, because adding up the lanes of one vector is a long chain of operations.
 #pragma once
 
+#include <utility>
+
 #include "kernels/cpu/loops_norm.h"
 
 namespace syncnorm::cpu {
@@ -15,9 +17,12 @@ inline float total_of(F<L> v) {
   if constexpr (L == 1) {
     return v[0];
   } else {
-    float lanes[L];
-    store(lanes, v);
-    return total_of<L / 2>(load<F<L / 2>>(lanes) + load<F<L / 2>>(lanes + L / 2));
+    return [&]<int... I>(std::integer_sequence<int, I...>) {
+      const F<L / 2> low = __builtin_shufflevector(v, v, I...);
+      const F<L / 2> high = __builtin_shufflevector(v, v, (L / 2 + I)...);
+      return total_of<L / 2>(low + high);
+    }
+    (std::make_integer_sequence<int, L / 2>{});
   }
 }
 

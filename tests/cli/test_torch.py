@@ -547,9 +547,11 @@ class Torch(harness.TestCase):
     def test_small_resnet_with_group_norm(self):
         self.three_steps("resnet8", "gn")
 
+    @full
     def test_small_resnet_with_layer_norm(self):
         self.three_steps("resnet8", "ln")
 
+    @full
     def test_small_resnet_with_layer_norm_over_channels(self):
         self.evaluates_alike(*self.three_steps("resnet8", "lc", ranks=3))
 
@@ -561,6 +563,7 @@ class Torch(harness.TestCase):
             loss = nn.functional.cross_entropy(model(images), labels).item()
         self.assertAlmostEqual(run.of("eval")[-1]["loss"], loss, delta=1e-4 * loss)
 
+    @full
     def test_small_resnet_with_rms_norm(self):
         self.evaluates_alike(*self.three_steps("resnet8", "rms"))
 
@@ -573,12 +576,15 @@ class Torch(harness.TestCase):
     def test_small_resnet_with_switchable_norm(self):
         self.evaluates_alike(*self.three_steps("resnet8", "switchable", ranks=3))
 
+    @full
     def test_small_resnet_with_dyt(self):
         self.evaluates_alike(*self.three_steps("resnet8", "dyt", ranks=3))
 
+    @full
     def test_small_resnet_with_derf_and_decay_of_all_parameters(self):
         self.three_steps("resnet8", "derf", **{"optimizer.decay_norm_and_bias": True})
 
+    @full
     def test_small_resnet_with_normalized_weights(self):
         self.evaluates_alike(*self.three_steps("resnet8", "wn", ranks=3))
 
@@ -600,9 +606,11 @@ class Torch(harness.TestCase):
     def test_small_resnet_with_evonorm_b0(self):
         self.evaluates_alike(*self.three_steps("resnet8", "evonorm_b0", ranks=3))
 
+    @full
     def test_small_resnet_with_l1_deviation(self):
         self.evaluates_alike(*self.three_steps("resnet8", "l1", ranks=3))
 
+    @full
     def test_small_resnet_with_largest_deviation(self):
         self.evaluates_alike(*self.three_steps("resnet8", "linf", ranks=3))
 
