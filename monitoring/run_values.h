@@ -26,7 +26,7 @@ inline constexpr std::array<const char*, 5> kOutcomes = {"running", "done", "sto
 inline constexpr std::array<const char*, 7> kEvaluations = {
     "", "running", "precise", "batch", "test_set", "mixed", "ema"};
 
-/// Of the last evaluation of a split.
+/// The numbers of the last evaluation of a split.
 struct SplitValues {
   double loss = kUnknown, accuracy = kUnknown;
 };

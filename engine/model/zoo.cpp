@@ -170,7 +170,7 @@ std::vector<ConvLayer> basic_block(int width, int stride) {
   return {{width, 3, stride, 1}, {width, 3, 1, 1}};
 }
 
-/// As in torchvision, the 3×3 convolution has the stride.
+/// The 3×3 convolution has the stride, as in torchvision.
 std::vector<ConvLayer> bottleneck_block(int width, int stride) {
   return {{width, 1, 1, 0}, {width, 3, stride, 1}, {4 * width, 1, 1, 0}};
 }

@@ -122,7 +122,7 @@ struct Sums {
   }
 };
 
-/// What the sums of the samples add up to; one thread per channel, in order.
+/// Adds the sums of the samples in order, one thread per channel.
 __global__ void __launch_bounds__(kThreads)
     gradient_totals(EvoNormGradientSums op, const double* deviations, const double* affine,
                     const double* slope, Parameters p, PointersOf<EvoNormGradientSums> a) {

@@ -25,7 +25,7 @@ void emit_momentum_finalize(Emission& e, std::size_t n) {
   const ProgramOptions& options = e.program.options;
   const double share = norm.momentum_share(options.batch_per_replica);
   const int ramp = norm.momentum_ramp > 0 ? norm.momentum_ramp : options.total_updates;
-  // As many images as before enter the running pair's average, Yong et al. 2020.
+  // The running pair averages over as many images as with a large batch, Yong et al. 2020.
   const double momentum = share < 1.0 ? 1.0 - std::pow(1.0 - norm.momentum, share) : norm.momentum;
   saved.mixing = e.add_tensor(e.name(unit) + " mixing",
                               (1 + static_cast<std::size_t>(channels)) * sizeof(double),

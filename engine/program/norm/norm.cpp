@@ -49,7 +49,8 @@ void add_sample_statistics(Emission& e, const Unit& unit, Emission::Saved& saved
 
 namespace {
 
-/// What the norm keeps beside its running pair: suffixes, and the number of vectors [C].
+/// Suffixes, and the number of vectors [C], of the values that a norm keeps beside its running
+/// pair.
 std::vector<std::pair<const char*, int>> kept_values(const NormConfig& norm) {
   if (norm.kind == NormKind::momentum) return {{".moving_mean", 1}, {".moving_var", 1}};
   if (norm.kind == NormKind::mabn)

@@ -101,7 +101,7 @@ struct Workbench {
     for (float& v : memory.running.host<float>()) v = 1.2f * v + 0.1f;
     memory.running.push();
   }
-  /// As run(), and running statistics follow when `state` says so.
+  /// Does what run() does, and running statistics follow when `state` says so.
   double step() {
     memory.parameters.push();
     // Every rank has made the whole batch and trains on its own part.
