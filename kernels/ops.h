@@ -20,6 +20,7 @@
 #include "kernels/ops/batch_norm.h"
 #include "kernels/ops/channel_norm.h"
 #include "kernels/ops/conv.h"
+#include "kernels/ops/cross_iteration.h"
 #include "kernels/ops/evonorm_batch.h"
 #include "kernels/ops/group_norm.h"
 #include "kernels/ops/linear.h"
@@ -32,20 +33,19 @@
 
 namespace syncnorm {
 
-using Op =
-    std::variant<ConvPack, ConvForward, ConvDgrad, ConvWgrad, LinearForward, LinearDgrad,
-                 LinearWgrad, WeightNormalize, WeightNormalizeBackward, PoolForward, PoolBackward,
-                 BatchMoments, BatchFinalize, BatchDeviation, BatchFinalizeDeviation, Accumulate,
-                 BatchFromRunning, BatchMix, BatchNormalize, BatchGradientSums, BatchInputGradient,
-                 MomentumFinalize, MomentumGradient, MovingFinalize, MovingGradient, EvoNormMoments,
-                 EvoNormApply, EvoNormGradientSums, EvoNormInputGradient, GroupNormForward,
-                 GroupNormBackward, ChannelNormForward, ChannelNormBackward, PointwiseNormForward,
-                 PointwiseNormBackward, ActivatedNormForward, ActivatedNormBackward,
-                 SwitchableMoments, SwitchableFinalize, SwitchableForward, SwitchableGradientSums,
-                 SwitchableInputGradient, ActivationForward, ActivationBackward, Add,
-                 ScaledAddForward, ScaledAddBackward, Dropout, NormNoise, ToChannelsFirst, Convert,
-                 SoftmaxCrossEntropy, SgdUpdate, AdamUpdate, ExponentialAverage, SumOfSquares,
-                 GradientFactor, AdaptiveClip, TreeFold, MakeImages>;
+using Op = std::variant<
+    ConvPack, ConvForward, ConvDgrad, ConvWgrad, LinearForward, LinearDgrad, LinearWgrad,
+    WeightNormalize, WeightNormalizeBackward, PoolForward, PoolBackward, BatchMoments,
+    BatchFinalize, BatchDeviation, BatchFinalizeDeviation, Accumulate, BatchFromRunning, BatchMix,
+    BatchNormalize, BatchGradientSums, BatchInputGradient, MomentumFinalize, MomentumGradient,
+    MovingFinalize, MovingGradient, CrossIterationSums, CrossIterationFinalize, CrossIterationKeep,
+    EvoNormMoments, EvoNormApply, EvoNormGradientSums, EvoNormInputGradient, GroupNormForward,
+    GroupNormBackward, ChannelNormForward, ChannelNormBackward, PointwiseNormForward,
+    PointwiseNormBackward, ActivatedNormForward, ActivatedNormBackward, SwitchableMoments,
+    SwitchableFinalize, SwitchableForward, SwitchableGradientSums, SwitchableInputGradient,
+    ActivationForward, ActivationBackward, Add, ScaledAddForward, ScaledAddBackward, Dropout,
+    NormNoise, ToChannelsFirst, Convert, SoftmaxCrossEntropy, SgdUpdate, AdamUpdate,
+    ExponentialAverage, SumOfSquares, GradientFactor, AdaptiveClip, TreeFold, MakeImages>;
 
 /// The largest number of operands of any operation.
 template <class>

@@ -36,7 +36,9 @@ struct NormConfig {
   int renormalize_start = 0, renormalize_ramp = 0;  // updates
   int momentum_images = 64;             // momentum: a batch that needs no averaging over updates
   int momentum_ramp = 0;                // momentum: updates; 0: the whole training
-  int window = 16, window_start = 100;  // mabn: updates that are averaged; the first that is not
+  // mabn, cross_iteration: updates whose statistics are taken together; the first with more than
+  // one.
+  int window = 16, window_start = 100;
   int precise_samples = 0;              // > 0: running statistics are recomputed before evaluations
 
   bool noise = false;  // after every norm; see NormNoise

@@ -9,6 +9,7 @@ enum class NormKind {
   batch,
   momentum,
   mabn,
+  cross_iteration,
   group,
   layer,
   instance,
@@ -81,6 +82,7 @@ constexpr NormTraits traits_of(NormKind kind) {
               .activation = InnerActivation::none};
     case NormKind::batch:
     case NormKind::momentum:
+    case NormKind::cross_iteration:
       return {.layer = true,
               .statistics = StatisticsOver::batch,
               .subtracts_mean = true,

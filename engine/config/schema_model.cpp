@@ -19,7 +19,8 @@ constexpr int kLongestWindow = 4096;  // updates
 SchemaKey synced_replicas_key() {
   const IntegerRange range = between(1, kMostReplicas);
   return {"norm.synced_replicas", "`all`, or " + describe(range),
-          "batch, momentum, mabn, evonorm_b0: how many replicas share statistics; 1 is per-device "
+          "batch, momentum, mabn, cross_iteration, evonorm_b0: how many replicas share statistics; "
+          "1 is per-device "
           "BatchNorm, `all` "
           "SyncBN; must divide `replicas`",
           [=](const ConfigNode& node, const Field& field, Draft& draft) {
@@ -132,7 +133,8 @@ Rows norm_rows() {
           "given"),
       number_key(
           "norm.momentum", [](auto& e) -> auto& { return e.norm.momentum; }, kUpToOne,
-          "batch, momentum, mabn, evonorm_b0: weight of the new batch in the running statistics; "
+          "batch, momentum, mabn, cross_iteration, evonorm_b0: weight of the new batch in the "
+          "running statistics; "
           "mabn: "
           "0.02 where it is not given; momentum: 1 − (1 − "
           "momentum)^(m/m0) for sets of m images, fewer than m0 = momentum_images"),
@@ -198,14 +200,17 @@ Rows norm_rows() {
           "0: the whole training"),
       integer_key(
           "norm.window", [](auto& e) -> auto& { return e.norm.window; }, between(1, kLongestWindow),
-          "mabn: updates over whose statistics averages are taken"),
+          "mabn, cross_iteration: updates whose statistics are taken together, this one included; "
+          "cross_iteration: 8 where it is not given"),
       integer_key(
           "norm.window_start", [](auto& e) -> auto& { return e.norm.window_start; }, at_least(0),
-          "mabn: the first update that uses averages; those before use their batch's statistics"),
+          "mabn, cross_iteration: the first update that uses earlier ones; those before use their "
+          "batch's statistics alone"),
       integer_key(
           "norm.precise_samples", [](auto& e) -> auto& { return e.norm.precise_samples; },
           at_least(0),
-          "batch, momentum, evonorm_b0: recompute the running statistics from this many training "
+          "batch, momentum, cross_iteration, evonorm_b0: recompute the running statistics from "
+          "this many training "
           "samples "
           "before every "
           "evaluation; 0: use the running averages"),

@@ -229,8 +229,16 @@ void check_norm(const Draft& draft, Problems& problems) {
   only_for(NormKind::momentum, "norm.momentum_images",
            norm.momentum_images != defaults.momentum_images);
   only_for(NormKind::momentum, "norm.momentum_ramp", norm.momentum_ramp != defaults.momentum_ramp);
-  only_for(NormKind::mabn, "norm.window", norm.window != defaults.window);
-  only_for(NormKind::mabn, "norm.window_start", norm.window_start != defaults.window_start);
+  const auto over_updates = [&](const char* key, bool given) {
+    if (given && norm.kind != NormKind::mabn && norm.kind != NormKind::cross_iteration)
+      unread(key, "only kind: mabn and cross_iteration read it; set one of them, or leave it out");
+  };
+  over_updates("norm.window", norm.window != defaults.window);
+  over_updates("norm.window_start", norm.window_start != defaults.window_start);
+  if (norm.kind == NormKind::cross_iteration && norm.window < 2 &&
+      all_good(draft, {"norm.kind", "norm.window"}))
+    problems.add(latest(draft, {"norm.kind", "norm.window"}), "norm.window",
+                 "of one update is batch norm; give 2 or more, or `kind: batch`");
   if (norm.kind == NormKind::mabn && norm.precise_samples > 0 &&
       all_good(draft, {"norm.kind", "norm.precise_samples"}))
     problems.add(latest(draft, {"norm.kind", "norm.precise_samples"}), "norm.precise_samples",
@@ -244,6 +252,17 @@ void check_norm(const Draft& draft, Problems& problems) {
   };
   needs_l2("norm.renormalize", norm.renormalize);
   needs_l2("norm.precise_samples", norm.precise_samples > 0);
+}
+
+/// Cross-iteration norm follows parameters, and a computed weight is a function of all of a filter.
+void check_weights(const Draft& draft, Problems& problems) {
+  const Experiment& e = draft.experiment;
+  if (e.norm.weights == WeightsKind::plain || !e.has_norm(NormKind::cross_iteration) ||
+      !all_good(draft, {"norm.kind", "norm.layers", "norm.weights"}))
+    return;
+  problems.add(
+      latest(draft, {"norm.weights", "norm.kind", "norm.layers"}), "norm.weights",
+      "kind: cross_iteration follows the change of plain weights; leave out one of the two");
 }
 
 /// Without statistics over the batch, all evaluations would be the same.
@@ -411,6 +430,8 @@ void resolve_norm(Draft& draft, Problems& problems) {
     if (!draft.origins.contains("norm.r_max")) norm.r_max = 5.0;
     if (!draft.origins.contains("norm.renormalize_start")) norm.renormalize_start = 1000;
   }
+  if (norm.kind == NormKind::cross_iteration && !draft.origins.contains("norm.window"))
+    norm.window = 8;
   check_norm(draft, problems);
 }
 
@@ -418,6 +439,7 @@ void resolve(Draft& draft, Problems& problems) {
   resolve_replicas(draft, problems);
   check_synced_replicas(draft, problems);
   resolve_norm(draft, problems);
+  check_weights(draft, problems);
   check_evaluation(draft, problems);
   check_ema(draft, problems);
   check_schedule(draft, problems);

@@ -34,6 +34,7 @@ void place_outside_arena(Emission& e) {
         program.parameter_offset[static_cast<std::size_t>(parameter)] * sizeof(BFloat16);
   for (Tensor& tensor : program.tensors) {
     if (tensor.space == Space::running) tensor.stride = program.running_floats * sizeof(float);
+    if (tensor.space == Space::history) tensor.stride = program.history_floats * sizeof(float);
     if (tensor.space == Space::image || tensor.space == Space::label ||
         tensor.space == Space::sample_id)
       tensor.stride = tensor.bytes;

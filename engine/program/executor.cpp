@@ -118,6 +118,16 @@ void Executor::reserve() {
   if (program_.options.mode == ProgramMode::training)
     grow(device_, memory_.running, running * replicas_.members.size(), "running statistics");
   grow(device_, memory_.averaged, running, "running statistics");
+  const int groups = replicas_.count == 0 ? 0 : replicas_.group_of(replicas_.count - 1) + 1;
+  std::vector<WeightBlock> blocks;
+  for (std::size_t g = 0; g < static_cast<std::size_t>(groups); ++g)
+    for (WeightBlock block : program_.history_blocks) {
+      block.offset += g * program_.history_floats;
+      blocks.push_back(block);
+    }
+  grow(device_, memory_.history,
+       static_cast<std::size_t>(groups) * program_.history_floats * sizeof(float),
+       "what norms keep of earlier updates", blocks);
   grow(device_, memory_.packed, program_.packed_bytes, "packed weights");
   reserve_arena();
 }

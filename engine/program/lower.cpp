@@ -44,6 +44,24 @@ void check_values_per_channel(const Graph& graph, const ProgramOptions& options,
   }
 }
 
+/// Refuses a cross-iteration norm of values that no weights of their own give, as it follows these.
+void check_layer_before(const Graph& graph, const std::vector<int>& alias, int layer) {
+  if (graph.norm(layer).kind != NormKind::cross_iteration) return;
+  const Layer& norm = graph.layers[static_cast<std::size_t>(layer)];
+  const int input = alias[static_cast<std::size_t>(norm.inputs[0])];
+  const Layer& before = graph.layers[static_cast<std::size_t>(input)];
+  if (std::holds_alternative<ConvLayer>(before.kind) ||
+      std::holds_alternative<LinearLayer>(before.kind))
+    return;
+  throw InputError(
+      ConfigKey{"norm"},
+      fmt::format(
+          "layer '{}': cross-iteration normalization follows the weights of the layer before "
+          "it, and '{}' has none; place it behind a convolution or a linear layer, or give "
+          "this layer another norm in norm.layers",
+          norm.name, before.name));
+}
+
 }  // namespace
 
 std::vector<Unit> lower(const Graph& graph, const ProgramOptions& options,
@@ -66,7 +84,10 @@ std::vector<Unit> lower(const Graph& graph, const ProgramOptions& options,
       alias[static_cast<std::size_t>(i)] = value(0);
       continue;
     }
-    if (std::holds_alternative<NormLayer>(layer.kind)) check_values_per_channel(graph, options, i);
+    if (std::holds_alternative<NormLayer>(layer.kind)) {
+      check_values_per_channel(graph, options, i);
+      check_layer_before(graph, alias, i);
+    }
     Unit unit{i, value(0), -1, i, false};
     if (layer.inputs.size() > 1) unit.residual = value(1);
     units.push_back(unit);

@@ -67,10 +67,12 @@ std::string plan_text(const Executor& executor, const Memory& memory) {
       "parameters       {:>9}  {} values\n"
       "gradients        {:>9}  {} copies (slots of the fold)\n"
       "packed weights   {:>9}\n"
-      "running          {:>9}\n",
+      "running          {:>9}\n"
+      "history of norms {:>9}\n",
       bytes_text(executor.arena_bytes()), executor.replicas().wave, executor.replicas().count,
       bytes_text(parameters), program.parameter_floats, bytes_text(memory.gradients.bytes()),
-      memory.gradient_slots, bytes_text(memory.packed.bytes()), bytes_text(memory.running.bytes()));
+      memory.gradient_slots, bytes_text(memory.packed.bytes()), bytes_text(memory.running.bytes()),
+      bytes_text(memory.history.bytes()));
   return text;
 }
 

@@ -24,6 +24,7 @@ enum class Space {
   gradient,   // f32, flat, one copy per slot of the fold plan
   running,    // running statistics, one set per group of replicas
   averaged,   // running statistics for evaluation, one set
+  history,    // what norms keep of earlier updates, one set per group of replicas
   image,      // the batch
   label,
   sample_id,
@@ -96,6 +97,7 @@ struct RunningSlot {
   int channels = 0;
   std::size_t mean = 0, variance = 0;
   std::vector<KeptValues> kept;
+  std::vector<KeptValues> history;  // in the space of that name, in training only
   int totals = -1;  // with batch statistics outside training: f64 [2C+1] per group, the sums over
                     // all batches so far
 };
@@ -143,8 +145,10 @@ struct Program {
   std::size_t trained_floats = 0;  // the first ones; the others are frozen
   std::vector<RunningSlot> running;
   std::size_t running_floats = 0;  // per set
+  std::size_t history_floats = 0;
   std::size_t packed_bytes = 0;
   std::vector<WeightBlock> weight_blocks;  // Device::channels_last_weights(); else empty
+  std::vector<WeightBlock> history_blocks;  // of a set
   // Storage of the batch's images: f32, or that of activations where the device makes the images
   // and nothing reads them in f32.
   Storage image_storage = Storage::f32;

@@ -69,6 +69,9 @@ std::byte* TensorMemory::at(int index, int replica) const {
     case Space::averaged:
       base = memory_.averaged.device<std::byte>();
       break;
+    case Space::history:
+      base = memory_.history.device<std::byte>();
+      break;
     case Space::image:
       base = batch(batch_.images);
       break;

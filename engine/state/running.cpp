@@ -3,10 +3,19 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 
+#include <fmt/format.h>
+
+#include "base/error.h"
 #include "kernels/norm_math.h"
 
 namespace syncnorm {
+namespace {
+
+constexpr std::size_t kMostGathered = std::numeric_limits<int>::max();  // values, as MPI counts
+
+}  // namespace
 
 void pair_from_totals(const RunningSlot& slot, std::span<const double> totals, float* set) {
   const double n = totals[0];
@@ -22,12 +31,20 @@ RunningStatistics::RunningStatistics(const Program& program, Communicator& comm,
                                      const Placement& placement, Memory& memory)
     : slots_(program.running),
       floats_(program.running_floats),
+      history_floats_(program.history_floats),
       frozen_(!program.has_batch_norms),
       group_size_(frozen_ ? placement.replicas : program.group_size()),
       groups_(placement.replicas / group_size_),
       comm_(comm),
       memory_(memory),
       own_replicas_(placement.block(comm.rank())) {
+  if (static_cast<std::size_t>(groups_) * history_floats_ > kMostGathered)
+    throw InputError(
+        ConfigKey{"norm.window"},
+        fmt::format("{} sets of replicas would keep {} values of earlier updates each, more than a "
+                    "checkpoint can gather; give a shorter window, or give most layers another "
+                    "norm in norm.layers",
+                    groups_, history_floats_));
   for (int r = 0; r < placement.ranks; ++r) {
     const Interval block = placement.block(r);
     const auto first_group = [&](int replica) { return (replica + group_size_ - 1) / group_size_; };
@@ -77,28 +94,51 @@ void RunningStatistics::average() {
   memory_.averaged.push();
 }
 
-std::vector<float> RunningStatistics::gather_all() {
-  std::vector<float> all(static_cast<std::size_t>(groups_) * floats_);
-  if (floats_ == 0) return all;
-  memory_.running.pull();
+std::vector<float> RunningStatistics::gather(Mirror& sets, std::size_t floats, const char* what) {
+  std::vector<float> all(static_cast<std::size_t>(groups_) * floats);
+  if (floats == 0) return all;
+  sets.pull();
   std::vector<int> counts;
   for (const Interval& groups : spoken_for_)
-    counts.push_back(groups.size() * static_cast<int>(floats_));
+    counts.push_back(groups.size() * static_cast<int>(floats));
   const Interval own = spoken_for_[static_cast<std::size_t>(comm_.rank())];
-  const float* first = own.empty() ? nullptr : local_set(own.begin);
+  const std::size_t first = static_cast<std::size_t>(own.begin - first_local()) * floats;
+  const std::span<const float> held = sets.host<float>();
+  const float* const from = own.empty() ? nullptr : held.data() + first;
   const auto request = comm_.make_request();
-  comm_.start_all_gather<float>(*request, {first, static_cast<std::size_t>(own.size()) * floats_},
+  comm_.start_all_gather<float>(*request, {from, static_cast<std::size_t>(own.size()) * floats},
                                 all, counts);
-  comm_.wait(*request, "running statistics of all groups");
+  comm_.wait(*request, what);
   return all;
 }
 
-void RunningStatistics::scatter(const std::vector<float>& all) {
-  if (floats_ == 0) return;
+void RunningStatistics::scatter_to(Mirror& sets, std::size_t floats,
+                                   const std::vector<float>& all) const {
+  if (floats == 0) return;
+  const std::span<float> held = sets.host<float>();
   for (int g = first_local(); g <= last_local(); ++g)
-    std::copy_n(all.begin() + static_cast<long>(static_cast<std::size_t>(g) * floats_), floats_,
-                local_set(g));
-  push();
+    std::copy_n(
+        all.begin() + static_cast<std::ptrdiff_t>(static_cast<std::size_t>(g) * floats), floats,
+        held.begin() +
+            static_cast<std::ptrdiff_t>(static_cast<std::size_t>(g - first_local()) * floats));
+  sets.push();
+}
+
+std::vector<float> RunningStatistics::gather_all() {
+  return gather(frozen_ ? memory_.averaged : memory_.running, floats_,
+                "running statistics of all groups");
+}
+
+void RunningStatistics::scatter(const std::vector<float>& all) {
+  scatter_to(frozen_ ? memory_.averaged : memory_.running, floats_, all);
+}
+
+std::vector<float> RunningStatistics::gather_history() {
+  return gather(memory_.history, history_floats_, "what norms keep of earlier updates");
+}
+
+void RunningStatistics::scatter_history(const std::vector<float>& all) {
+  scatter_to(memory_.history, history_floats_, all);
 }
 
 void RunningStatistics::spread_averaged() {

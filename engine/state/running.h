@@ -38,6 +38,11 @@ class RunningStatistics {
   /// Copies this rank's groups from the sets of all groups.
   void scatter(const std::vector<float>& all);
 
+  /// The same two for what norms keep of earlier updates: [groups][history_floats()].
+  std::size_t history_floats() const { return history_floats_; }
+  std::vector<float> gather_history();
+  void scatter_history(const std::vector<float>& all);
+
   /// Copies the pairs in memory.averaged to every group.
   void spread_averaged();
 
@@ -50,8 +55,11 @@ class RunningStatistics {
   float* local_set(int group) const;
 
  private:
+  std::vector<float> gather(Mirror& sets, std::size_t floats, const char* what);
+  void scatter_to(Mirror& sets, std::size_t floats, const std::vector<float>& all) const;
+
   std::vector<RunningSlot> slots_;
-  std::size_t floats_;
+  std::size_t floats_, history_floats_;
   bool frozen_;  // all are constants in memory.averaged, equal for all replicas
   int group_size_;
   int groups_;

@@ -19,6 +19,7 @@ namespace {
 constexpr const char* kModel = "model.safetensors";
 constexpr const char* kOptimizer = "optimizer.safetensors";
 constexpr const char* kStatistics = "statistics.safetensors";
+constexpr const char* kHistory = "history.safetensors";
 constexpr const char* kAverage = "ema.safetensors";
 constexpr const char* kAverageStatistics = "ema_statistics.safetensors";
 
@@ -86,6 +87,20 @@ std::vector<NamedTensor> statistics_tensors(const TrainingState& s, std::vector<
              s.graph, s.program, all.data() + static_cast<std::size_t>(g) * s.running.floats(),
              fmt::format("group{}.", g)))
       named.push_back(std::move(one));
+  return named;
+}
+
+std::vector<NamedTensor> history_tensors(const TrainingState& s, std::vector<float>& all) {
+  std::vector<NamedTensor> named;
+  for (int g = 0; g < s.running.groups(); ++g)
+    for (const RunningSlot& slot : s.program.running)
+      for (const KeptValues& kept : slot.history)
+        named.push_back(
+            {fmt::format("group{}.{}{}", g,
+                         s.graph.layers[static_cast<std::size_t>(slot.layer)].name, kept.suffix),
+             kept.shape,
+             all.data() + static_cast<std::size_t>(g) * s.running.history_floats() + kept.offset,
+             kept.count()});
   return named;
 }
 
@@ -247,12 +262,15 @@ void restore_model(const TrainingState& s, const std::map<std::string, std::stri
 }  // namespace
 
 std::map<std::string, std::string> state_to_files(const TrainingState& s, std::int64_t step,
-                                                  const std::vector<float>& all_running) {
+                                                  const std::vector<float>& all_running,
+                                                  const std::vector<float>& history) {
   std::map<std::string, std::string> files;
   for (const OptimizerVector& vector : s.optimizer) vector.values.pull();
   files[kModel] = model_file(s, step);
   files[kOptimizer] = write_safetensors(views(optimizer_tensors(s)));
   add_statistics(s, all_running, kStatistics, files);
+  std::vector<float> all = history;
+  if (!all.empty()) files[kHistory] = write_safetensors(views(history_tensors(s, all)));
   return files;
 }
 
@@ -275,6 +293,11 @@ void state_from_files(const TrainingState& s, const std::map<std::string, std::s
   fill(optimizer_tensors(s), file_of(files, kOptimizer), kOptimizer, Beside::nothing);
   for (const OptimizerVector& vector : s.optimizer) vector.values.push();
   restore_model(s, files, kModel, kStatistics, true);
+  if (s.running.history_floats() == 0) return;
+  std::vector<float> history(static_cast<std::size_t>(s.running.groups()) *
+                             s.running.history_floats());
+  fill(history_tensors(s, history), file_of(files, kHistory), kHistory, Beside::nothing);
+  s.running.scatter_history(history);
 }
 
 std::vector<std::string> start_from_file(const Graph& graph, const Program& program, Memory& memory,

@@ -2,7 +2,8 @@
 //
 // model.safetensors has PyTorch's names and layouts and loads into an ordinary PyTorch module;
 // optimizer.safetensors has one tensor per parameter and kind of state; statistics.safetensors has
-// the running pairs of every group if there are several. ema.safetensors and
+// the running pairs of every group if there are several; history.safetensors has what norms keep
+// of earlier updates, for every group, if they keep any. ema.safetensors and
 // ema_statistics.safetensors are model and statistics of the averaged weights, if there are any.
 #pragma once
 
@@ -30,9 +31,10 @@ struct TrainingState {
 };
 
 /// Returns the files for the state after `step` updates. memory.averaged must be current
-/// (running.average()); `all_running` is running.gather_all().
+/// (running.average()); `all_running` is running.gather_all(), `history` running.gather_history().
 std::map<std::string, std::string> state_to_files(const TrainingState& state, std::int64_t step,
-                                                  const std::vector<float>& all_running);
+                                                  const std::vector<float>& all_running,
+                                                  const std::vector<float>& history);
 
 /// Adds the averaged weights to `files`. They are in memory.parameters, their running statistics in
 /// memory.averaged; `all_running` is running.gather_all() with memory.running averaged, or empty

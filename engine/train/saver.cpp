@@ -52,13 +52,14 @@ void Saver::save(std::int64_t step, bool last) {
   setup_.record(FlightKind::mark, "a checkpoint", step);
   setup_.running->average();
   const std::vector<float> all = setup_.running->gather_all();
+  const std::vector<float> history = setup_.running->gather_history();
   setup_.notify(&Observer::on_snapshot, SnapshotEvent{step});
   std::map<std::string, std::string> files;
   const auto state = [&] {
     return TrainingState{setup_.graph, setup_.full->program(), setup_.memory,
                          setup_.optimizer->state(), *setup_.running};
   };
-  if (setup_.root()) files = state_to_files(state(), step, all);
+  if (setup_.root()) files = state_to_files(state(), step, all, history);
   if (setup_.average != nullptr) {
     const WithAverage exchanged(*setup_.average);
     setup_.running->average();

@@ -4,20 +4,11 @@
 #include <cmath>
 
 #include "kernels/cpu/context.h"
+#include "kernels/cpu/lane_sum.h"
 #include "kernels/norm_math.h"
 
 namespace syncnorm::cpu {
 namespace {
-
-/// Σ value(i) over i < count, in eight interleaved sums: a single one would wait for every
-/// addition.
-template <class Value>
-double sum(std::size_t count, Value value) {
-  constexpr std::size_t kLanes = 8;
-  double lane[kLanes] = {};
-  for (std::size_t i = 0; i < count; ++i) lane[i % kLanes] += static_cast<double>(value(i));
-  return ((lane[0] + lane[1]) + (lane[2] + lane[3])) + ((lane[4] + lane[5]) + (lane[6] + lane[7]));
-}
 
 void normalize(const WeightNormalize& op, const PointersOf<WeightNormalize>& a) {
   const std::size_t inputs = static_cast<std::size_t>(op.inputs);
@@ -26,7 +17,7 @@ void normalize(const WeightNormalize& op, const PointersOf<WeightNormalize>& a) 
   auto* scale = a.scale;
   for (int o = 0; o < op.outputs; ++o, v += inputs, w += inputs) {
     scale[o] =
-        1.0 / std::sqrt(sum(inputs, [&](auto i) { return static_cast<double>(v[i]) * v[i]; }));
+        1.0 / std::sqrt(lane_sum(inputs, [&](auto i) { return static_cast<double>(v[i]) * v[i]; }));
     const double factor = g[o] * scale[o];
     for (std::size_t i = 0; i < inputs; ++i) w[i] = static_cast<float>(factor * v[i]);
   }
@@ -41,7 +32,7 @@ void normalize_backward(const WeightNormalizeBackward& op,
   const auto* scale = a.scale;
   auto *dv = a.dv, *dg = a.dg;
   for (int o = 0; o < op.outputs; ++o, dw += inputs, v += inputs, dv += inputs) {
-    const double dot = sum(inputs, [&](auto i) { return static_cast<double>(dw[i]) * v[i]; });
+    const double dot = lane_sum(inputs, [&](auto i) { return static_cast<double>(dw[i]) * v[i]; });
     dg[o] = static_cast<float>(dot * scale[o]);
     const double factor = g[o] * scale[o], along = dot * scale[o] * scale[o];
     for (std::size_t i = 0; i < inputs; ++i)
@@ -55,8 +46,8 @@ void standardize(const WeightNormalize& op, const PointersOf<WeightNormalize>& a
   auto* w = a.w;
   auto *mean = a.mean, *scale = a.scale;
   for (int o = 0; o < op.outputs; ++o, v += inputs, w += inputs) {
-    const double m = mean[o] = sum(inputs, [&](auto i) { return v[i]; }) / op.inputs;
-    const double m2 = sum(inputs, [&](auto i) { return (v[i] - m) * (v[i] - m); });
+    const double m = mean[o] = lane_sum(inputs, [&](auto i) { return v[i]; }) / op.inputs;
+    const double m2 = lane_sum(inputs, [&](auto i) { return (v[i] - m) * (v[i] - m); });
     scale[o] = op.form == WeightForm::centered ? 1.0 : inverse_std(m2 / op.inputs, op.eps);
     for (std::size_t i = 0; i < inputs; ++i) w[i] = static_cast<float>((v[i] - m) * scale[o]);
   }
@@ -72,12 +63,12 @@ void standardize_backward(const WeightNormalizeBackward& op,
   auto* dv = a.dv;
   for (int o = 0; o < op.outputs; ++o, dw += inputs, v += inputs, dv += inputs) {
     const auto w = [&](std::size_t i) { return (v[i] - mean[o]) * scale[o]; };
-    const double mean_dw = sum(inputs, [&](auto i) { return dw[i]; }) / op.inputs;
+    const double mean_dw = lane_sum(inputs, [&](auto i) { return dw[i]; }) / op.inputs;
     if (op.form == WeightForm::centered) {
       for (std::size_t i = 0; i < inputs; ++i) dv[i] = static_cast<float>(dw[i] - mean_dw);
       continue;
     }
-    const double mean_dww = sum(inputs, [&](auto i) { return dw[i] * w(i); }) / op.inputs;
+    const double mean_dww = lane_sum(inputs, [&](auto i) { return dw[i] * w(i); }) / op.inputs;
     for (std::size_t i = 0; i < inputs; ++i)
       dv[i] = static_cast<float>(scale[o] * (dw[i] - mean_dw - w(i) * mean_dww));
   }
@@ -88,8 +79,8 @@ void scale_standardized(const WeightNormalize& op, const PointersOf<WeightNormal
   const auto* v = a.v;
   auto* w = a.w;
   for (int o = 0; o < op.outputs; ++o, v += inputs, w += inputs) {
-    const double m = a.mean[o] = sum(inputs, [&](auto i) { return v[i]; }) / op.inputs;
-    const double m2 = sum(inputs, [&](auto i) { return (v[i] - m) * (v[i] - m); });
+    const double m = a.mean[o] = lane_sum(inputs, [&](auto i) { return v[i]; }) / op.inputs;
+    const double m2 = lane_sum(inputs, [&](auto i) { return (v[i] - m) * (v[i] - m); });
     a.scale[o] = inverse_length(m2, op.eps);
     const double factor = op.factor * a.g[o] * a.scale[o];
     for (std::size_t i = 0; i < inputs; ++i) w[i] = static_cast<float>((v[i] - m) * factor);
@@ -106,8 +97,8 @@ void scale_standardized_backward(const WeightNormalizeBackward& op,
   for (int o = 0; o < op.outputs; ++o, dw += inputs, v += inputs, dv += inputs) {
     const double m = a.mean[o], s = a.scale[o];
     const auto u = [&](std::size_t i) { return (v[i] - m) * s; };
-    const double mean_dw = sum(inputs, [&](auto i) { return dw[i]; }) / op.inputs;
-    const double dot = sum(inputs, [&](auto i) { return dw[i] * u(i); });
+    const double mean_dw = lane_sum(inputs, [&](auto i) { return dw[i]; }) / op.inputs;
+    const double dot = lane_sum(inputs, [&](auto i) { return dw[i] * u(i); });
     const double along = s < 1.0 / std::sqrt(op.eps) ? dot : 0.0;
     a.dg[o] = static_cast<float>(op.factor * dot);
     const double factor = op.factor * a.g[o] * s;

@@ -16,8 +16,8 @@ struct ConvShape {
   bool bias = false;
   int pack_samples = 1;
 
-  int out_height() const { return (height + 2 * padding - kernel) / stride + 1; }
-  int out_width() const { return (width + 2 * padding - kernel) / stride + 1; }
+  constexpr int out_height() const { return (height + 2 * padding - kernel) / stride + 1; }
+  constexpr int out_width() const { return (width + 2 * padding - kernel) / stride + 1; }
   std::size_t weights() const {
     return static_cast<std::size_t>(filters) * channels * kernel * kernel;
   }

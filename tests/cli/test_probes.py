@@ -18,6 +18,7 @@ NETWORKS = {
     "syncbn with noise": {"norm": {"kind": "batch", "noise": True}},
     "momentum batch norm": {"norm": {"kind": "momentum", "momentum_ramp": 3}},
     "moving average batch norm": {"norm": {"kind": "mabn", "window": 2, "window_start": 0, "renormalize_start": 2}},
+    "cross-iteration batch norm": {"norm": {"kind": "cross_iteration", "window": 2, "window_start": 0}},
     "evonorm b0": {"norm": {"kind": "evonorm_b0"}},
     "uneven": {"drop_last": False, "steps": 6, "data.synthetic.train_samples": 37,
                "norm": {"kind": "batch", "synced_replicas": 4}},

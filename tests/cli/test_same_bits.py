@@ -21,6 +21,8 @@ NAMED = {"wn": {"kind": "batch", "weights": "normalized"},
          "mabn": {"kind": "mabn", "window": 2, "window_start": 3, "renormalize_start": 4,
                   "weights": "centered"},
          "mabn of two": {"kind": "mabn", "synced_replicas": 2, "window": 3, "window_start": 0},
+         "ci": {"kind": "cross_iteration", "window": 3, "window_start": 1},
+         "ci of two": {"kind": "cross_iteration", "synced_replicas": 2, "window": 4, "window_start": 0},
          "b0": {"kind": "evonorm_b0"}, "b0 of two": {"kind": "evonorm_b0", "synced_replicas": 2},
          "renorm": {"kind": "batch", "renormalize": True, "r_max": 1.5, "d_max": 0.5}}
 NORMS = ["bn", "syncbn", "gn", "ln", "in", "rms", "dyt", "derf", "none", *NAMED]
@@ -76,7 +78,7 @@ class SameBits(harness.TestCase):
         counts = {"bn": [2, 7], "syncbn": [1, 3, 8], "gn": [4, 7], "ln": [3], "in": [2], "rms": [3],
                   "dyt": [3], "derf": [2], "lc": [3], "frn": [2], "s0": [7], "sn": [3, 8], "sn2": [3], "none": [8], "wn": [3], "ws": [7], "l1": [2, 3], "linf": [3, 7],
                   "renorm": [3], "momentum": [3, 8], "momentum of two": [3], "mabn": [3, 8], "mabn of two": [3],
-                  "b0": [3, 8], "b0 of two": [3]}
+                  "ci": [3, 8], "ci of two": [3], "b0": [3, 8], "b0 of two": [3]}
         for norm in NORMS:
             with self.subTest(norm=norm):
                 self.same({**EVERYTHING, **normalization(norm)}, counts[norm])
@@ -136,7 +138,8 @@ class SameBits(harness.TestCase):
     def test_resume_on_another_rank_count(self):
         # The stop falls inside an epoch, whose length is 3. A cosine would stretch with the length.
         for norm, first, then in [("syncbn", 3, 7), ("bn", 0, 3), ((8, 4), 7, 2), ("gn", 2, 0),
-                                  ("momentum of two", 3, 2), ("mabn", 2, 3), ("mabn of two", 3, 0), ("b0", 3, 2)]:
+                                  ("momentum of two", 3, 2), ("mabn", 2, 3), ("mabn of two", 3, 0),
+                                  ("ci", 3, 2), ("ci of two", 3, 0), ("b0", 3, 2)]:
             with self.subTest(norm=norm, first=first, then=then):
                 settings = {**EVERYTHING, **normalization(norm), "schedule.kind": "constant",
                             "evaluation.every_steps": 1, "steps": 8}

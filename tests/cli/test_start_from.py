@@ -53,6 +53,11 @@ class StartFrom(harness.TestCase):
             self.assertFalse(start[tensor].any(), tensor)
             self.assertTrue(end[tensor].any(), tensor)
         self.train("mabn", {"norm": {"kind": "mabn"}}, arguments=["--init-from", self.weights])
+        cross = self.train("cross", {"norm": {"kind": "cross_iteration", "window": 3, "window_start": 0}},
+                           arguments=["--init-from", self.weights])
+        self.assertEqual(sorted(cross.model(4)), sorted(self.first.model(4)))
+        self.assertEqual(cross.losses[0], self.train("bn", {"norm": "syncbn"}, arguments=[
+            "--init-from", self.weights]).losses[0])  # an update without earlier ones is batch norm's
         given = remembered.checkpoint(4)
         again = self.train("again", {"norm": momentum}, arguments=["--init-from", given]).model(0)
         back = self.train("back", {"norm": "syncbn"}, arguments=["--init-from", given]).model(0)

@@ -326,6 +326,46 @@ class Mabn2d(nn.BatchNorm2d):
         return super().forward(x)  # its running mean stays 0
 
 
+class CrossNorm2d(nn.BatchNorm2d):
+    """Yao et al. 2020 over 3 updates from the first one on; the slopes come from autograd."""
+
+    def __init__(self, channels):
+        super().__init__(channels)
+        self.kept = []  # weight, mean, mean square and their slopes of earlier updates
+
+    def forward(self, x):
+        if not self.training:
+            return super().forward(x)
+        weight = self.conv[0].weight
+        mean, square = x.mean((0, 2, 3)), x.square().mean((0, 2, 3))
+        slopes = [torch.autograd.grad(m.sum(), weight, retain_graph=True)[0] for m in (mean, square)]
+        means, squares = [mean], [square]
+        for then, m, q, m_slope, q_slope in self.kept:
+            moved = weight.detach() - then
+            means.append(m + (m_slope * moved).sum((1, 2, 3)))
+            squares.append(q + (q_slope * moved).sum((1, 2, 3)))
+        used = torch.stack(means).mean(0)
+        variance = torch.maximum(torch.stack(squares), torch.stack(means).square()).mean(0) - used.square()
+        self.kept = [(weight.detach().clone(), mean.detach(), square.detach(), *slopes), *self.kept][:2]
+        count = x.numel() / x.shape[1]
+        with torch.no_grad():
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_((square - mean.square()) * count / (count - 1), self.momentum)
+            self.num_batches_tracked += 1
+        y = (x - used[:, None, None]) / (variance + self.eps).sqrt()[:, None, None]
+        return y * self.weight[:, None, None] + self.bias[:, None, None]
+
+
+def follow_convolutions(model):
+    """Tells every cross-iteration norm which convolution stands before it."""
+    conv = None
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            conv = module
+        elif isinstance(module, CrossNorm2d):
+            module.conv = [conv]  # in a list, so that it is not a submodule
+
+
 class EvoNormB0(nn.BatchNorm2d):
     """Liu et al. 2020."""
     keeps_bias = has_activation = True
@@ -424,6 +464,8 @@ NORMS = {"syncbn": ("syncbn", nn.BatchNorm2d, None), "ln": ("ln", layer_norm, No
          "momentum": ({"kind": "momentum", "momentum_ramp": 2}, MomentumNorm2d, None),
          "mabn": ({"kind": "mabn", "window": 2, "window_start": 0, "renormalize_start": 2, "r_max": 1.05},
                   Mabn2d, None),
+         "cross_iteration": ({"kind": "cross_iteration", "window": 3, "window_start": 0}, CrossNorm2d,
+                             follow_convolutions),
          "evonorm_b0": ({"kind": "evonorm_b0"}, EvoNormB0, None),
          "l1": ({"kind": "batch", "deviation": "l1"}, L1Norm2d, None),
          "linf": ({"kind": "batch", "deviation": "linf"}, LinfNorm2d, None),
@@ -602,6 +644,9 @@ class Torch(harness.TestCase):
 
     def test_small_resnet_with_moving_average_batch_norm(self):
         self.evaluates_alike(*self.three_steps("resnet8", "mabn", ranks=3))
+
+    def test_small_resnet_with_cross_iteration_batch_norm(self):
+        self.evaluates_alike(*self.three_steps("resnet8", "cross_iteration", ranks=3))
 
     def test_small_resnet_with_evonorm_b0(self):
         self.evaluates_alike(*self.three_steps("resnet8", "evonorm_b0", ranks=3))

@@ -196,7 +196,7 @@ class Zoo(harness.TestCase):
     def test_every_model_with_every_norm(self):
         for model in ALL:
             for norm in ("bn", "syncbn", "gn", "ln", "in", "rms", "dyt", "derf", "none", "lc", "frn", "s0",
-                         "momentum", "mabn", "b0", "sn"):
+                         "momentum", "mabn", "ci", "b0", "sn"):
                 if norm in ("gn", "s0") and model == "lenet":
                     continue  # four groups do not divide six channels
                 if norm == "in" and model in ("mlp", "lenet", *VGGS, *IMAGENET):
@@ -206,7 +206,8 @@ class Zoo(harness.TestCase):
                              "frn": {"kind": "frn", "tlu": True}, "sn": {"kind": "switchable"},
                              "s0": {"kind": "evonorm_s0", "groups": 4},
                              "momentum": {"kind": "momentum", "momentum_ramp": 2},
-                             "mabn": {"kind": "mabn"}, "b0": {"kind": "evonorm_b0"},
+                             "mabn": {"kind": "mabn"},
+                             "ci": {"kind": "cross_iteration", "window": 3, "window_start": 0}, "b0": {"kind": "evonorm_b0"},
                              "lc": {"kind": "layer", "over": "channels"}}.get(norm, norm)
                     # Without a norm the deep ones begin with a loss of thousands.
                     rate = {"optimizer.lr": 1e-9 if norm == "none" else 0.001}

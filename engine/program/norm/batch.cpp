@@ -109,6 +109,7 @@ void emit_finalize(Emission& e, std::size_t n) {
   const NormConfig& norm = e.norm(unit);
   if (norm.kind == NormKind::momentum) return emit_momentum_finalize(e, n);
   if (norm.kind == NormKind::mabn) return emit_moving_finalize(e, n);
+  if (norm.kind == NormKind::cross_iteration) return emit_cross_iteration_finalize(e, n);
   BatchFinalize op{1, norm_channels(e, unit), norm.eps, norm.momentum, {}};
   if (norm.renormalize)
     op.renormalization = {true, norm.r_max, norm.d_max, norm.renormalize_start,
@@ -217,6 +218,32 @@ Half emit_sums(Emission& e, Gradients& gradients, std::size_t n, int leaf, std::
   return half;
 }
 
+/// Emits the reduction of the sums in `leaf`, and the gradients of the units' inputs.
+void emit_input_gradients(Emission& e, Gradients& gradients, std::vector<Half>& halves, int leaf,
+                          std::size_t count, const std::string& names) {
+  const int total = e.emit_statistics_reduction(Pass::backward, names, leaf, count);
+  std::size_t at = 0;
+  for (Half& half : halves) {
+    BatchBackward& tensors = half.tensors;
+    if (tensors.dx < 0) continue;
+    const Unit& unit = e.units[half.unit];
+    const NormConfig& norm = e.norm(unit);
+    const std::size_t size = gradient_sums(e, unit) * sizeof(double);
+    tensors.total =
+        total == leaf ? tensors.sums : e.add_view(total, e.name(unit) + " gradient sums", size, at);
+    at += size;
+    if (norm.kind == NormKind::momentum || norm.kind == NormKind::cross_iteration)
+      tensors.total = emit_momentum_gradient(e, half.unit, tensors.total);
+    if (norm.kind == NormKind::mabn)
+      tensors.total = emit_moving_gradient(e, half.unit, tensors.total);
+    if (is_evonorm(e, unit))
+      emit_evonorm_input_gradient(e, half.unit, tensors);
+    else
+      emit_input_gradient(e, half.unit, tensors, false);
+    gradients.contribute(unit.input, tensors.dx);
+  }
+}
+
 /// Emits all norms of the message when the backward pass reaches its last unit.
 void backward(Emission& e, Gradients& gradients, std::size_t n) {
   const Message& message = e.messages[static_cast<std::size_t>(e.units[n].message)];
@@ -240,28 +267,10 @@ void backward(Emission& e, Gradients& gradients, std::size_t n) {
     halves.push_back(emit_sums(e, gradients, member, leaf, at));
     if (halves.back().tensors.dx >= 0) at += gradient_sums(e, e.units[member]) * sizeof(double);
   }
-  if (count == 0) return;
-  const int total = e.emit_statistics_reduction(Pass::backward, names, leaf, count);
-  at = 0;
-  for (Half& half : halves) {
-    BatchBackward& tensors = half.tensors;
-    if (tensors.dx < 0) continue;
-    const Unit& unit = e.units[half.unit];
-    const NormConfig& norm = e.norm(unit);
-    const std::size_t size = gradient_sums(e, unit) * sizeof(double);
-    tensors.total =
-        total == leaf ? tensors.sums : e.add_view(total, e.name(unit) + " gradient sums", size, at);
-    at += size;
-    if (norm.kind == NormKind::momentum)
-      tensors.total = emit_momentum_gradient(e, half.unit, tensors.total);
-    if (norm.kind == NormKind::mabn)
-      tensors.total = emit_moving_gradient(e, half.unit, tensors.total);
-    if (is_evonorm(e, unit))
-      emit_evonorm_input_gradient(e, half.unit, tensors);
-    else
-      emit_input_gradient(e, half.unit, tensors, false);
-    gradients.contribute(unit.input, tensors.dx);
-  }
+  if (count > 0) emit_input_gradients(e, gradients, halves, leaf, count, names);
+  for (const std::size_t member : members)
+    if (e.norm(e.units[member]).kind == NormKind::cross_iteration)
+      emit_cross_iteration_keep(e, member);
 }
 
 }  // namespace

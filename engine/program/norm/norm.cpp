@@ -8,6 +8,7 @@ const NormFamily& family_of(const NormConfig& norm) {
     case NormKind::batch:
     case NormKind::momentum:
     case NormKind::mabn:
+    case NormKind::cross_iteration:
     case NormKind::evonorm_b0:
       return kBatchNorms;
     case NormKind::frozen:

@@ -83,11 +83,16 @@ void emit_gradient_sums(Emission& emission, std::size_t unit, const BatchBackwar
 void emit_input_gradient(Emission& emission, std::size_t unit, const BatchBackward& tensors,
                          bool frozen);
 
-// moving.cpp: batch norms whose statistics are averaged over updates.
+// moving.cpp and cross_iteration.cpp: batch norms whose statistics are of several updates.
 
 /// Emit the statistics from the group's sums, of momentum and of moving average batch norm.
 void emit_momentum_finalize(Emission& emission, std::size_t unit);
 void emit_moving_finalize(Emission& emission, std::size_t unit);
+/// Emits the statistics of cross-iteration batch norm from the group's sums and the kept updates.
+void emit_cross_iteration_finalize(Emission& emission, std::size_t unit);
+/// Emits what it keeps of this update: from the input of the layer before and its output, which is
+/// the norm's input. Two more messages where replicas share statistics.
+void emit_cross_iteration_keep(Emission& emission, std::size_t unit);
 /// Emit the sums that the input gradient takes in place of `total`; return their tensor.
 int emit_momentum_gradient(Emission& emission, std::size_t unit, int total);
 int emit_moving_gradient(Emission& emission, std::size_t unit, int total);

@@ -89,12 +89,21 @@ TEST(BadRules, RulesBetweenKeys) {
        "a.yaml:1:36: norm.momentum_ramp: only kind: momentum reads it; set `norm.kind: momentum`, "
        "or leave it out"},
       {"norm: {window: 4}\n",
-       "a.yaml:1:16: norm.window: only kind: mabn reads it; set `norm.kind: mabn`, or leave it "
-       "out"},
+       "a.yaml:1:16: norm.window: only kind: mabn and cross_iteration read it; set one of them, or "
+       "leave it out"},
       {"norm: {kind: momentum, window_start: 4}\n",
-       "a.yaml:1:38: norm.window_start: only kind: mabn reads it; set `norm.kind: mabn`, or leave "
-       "it "
-       "out"},
+       "a.yaml:1:38: norm.window_start: only kind: mabn and cross_iteration read it; set one of "
+       "them, or leave it out"},
+      {"norm: {kind: cross_iteration, window: 1}\n",
+       "a.yaml:1:39: norm.window: of one update is batch norm; give 2 or more, or `kind: batch`"},
+      {"norm: {kind: cross_iteration, weights: centered}\n",
+       "a.yaml:1:40: norm.weights: kind: cross_iteration follows the change of plain weights; "
+       "leave "
+       "out one of the two"},
+      {"norm: {weights: centered, layers: [{match: \"*\", kind: cross_iteration}]}\n",
+       "a.yaml:1:35: norm.weights: kind: cross_iteration follows the change of plain weights; "
+       "leave "
+       "out one of the two"},
       {"norm: {kind: mabn, precise_samples: 64}\n",
        "a.yaml:1:37: norm.precise_samples: kind: mabn keeps no mean and variance that samples "
        "could "

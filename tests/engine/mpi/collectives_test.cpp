@@ -79,8 +79,8 @@ TEST(Collectives, OtherNormsSendNothingButGradientsAndTheLoss) {
        {"bn", "gn", "ln", "{kind: layer, over: channels}", "in", "rms", "{kind: frn, tlu: true}",
         "{kind: evonorm_s0, groups: 2}", "dyt", "derf", "frozen", "none",
         "{kind: batch, deviation: l1, synced_replicas: 1}", "{kind: momentum, synced_replicas: 1}",
-        "{kind: mabn, synced_replicas: 1}", "{kind: evonorm_b0, synced_replicas: 1}",
-        "{kind: switchable, synced_replicas: 1}"}) {
+        "{kind: mabn, synced_replicas: 1}", "{kind: cross_iteration, synced_replicas: 1}",
+        "{kind: evonorm_b0, synced_replicas: 1}", "{kind: switchable, synced_replicas: 1}"}) {
     Counted counted;
     Workbench setup(resnet(norm), {8, 8, 1}, 5, {}, counted.comm.get());
     setup.run();

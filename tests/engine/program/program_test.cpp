@@ -350,6 +350,63 @@ TEST(Lower, OneValuePerChannelIsRefusedFromShapes) {
                 "model: {architecture: mlp, hidden: [8]}\n"));
 }
 
+TEST(Lower, ACrossIterationNormNeedsWeightsBeforeIt) {
+  try {
+    const Workbench setup(
+        "replicas: 2\nbatch_per_replica: 4\nsteps: 1\nnorm: {kind: cross_iteration}\n"
+        "model: {architecture: mlp, hidden: [8], norm_position: after_activation}\n");
+    FAIL() << "a norm behind an activation was accepted";
+  } catch (const InputError& error) {
+    EXPECT_STREQ(
+        error.what(),
+        "norm: layer 'bn1': cross-iteration normalization follows the weights of the layer "
+        "before it, and 'act1' has none; place it behind a convolution or a linear layer, "
+        "or give this layer another norm in norm.layers");
+  }
+  EXPECT_NO_THROW(
+      Workbench("replicas: 2\nbatch_per_replica: 4\nsteps: 1\nnorm: {kind: cross_iteration}\n"
+                "model: {architecture: mlp, hidden: [8]}\n"));
+}
+
+// Each update's slopes lie where the checkpoint says, and the next update's loss depends on them.
+TEST(Executor, ACrossIterationNormKeepsEveryUpdate) {
+  Workbench setup(
+      "replicas: 2\nbatch_per_replica: 3\nsteps: 1\nnorm: {kind: cross_iteration, "
+      "synced_replicas: 1, window: 3, window_start: 0}\nmodel: {architecture: resnet8}\n",
+      {8, 8, 1});
+  setup.state.update_running = true;
+  const Program& program = setup.executor->program();
+  std::size_t weights = 0;
+  for (const RunningSlot& slot : program.running) {
+    ASSERT_EQ(slot.history.size(), 5U);
+    EXPECT_EQ(slot.history[4].shape[1], slot.channels);
+    weights += slot.history[4].count();
+  }
+  std::size_t convolutions = 0;
+  for (const Parameter& parameter : setup.graph.parameters)
+    if (parameter.shape.size() == 4) convolutions += parameter.count();
+  EXPECT_EQ(weights, 2 * convolutions);
+  const auto kept = [&](int group, int slot) {
+    setup.memory.history.pull();
+    return setup.memory.history
+        .host<float>()[static_cast<std::size_t>(group) * program.history_floats +
+                       program.running[0].history[0].offset + static_cast<std::size_t>(slot)];
+  };
+  const double alone = setup.step();
+  for (const int group : {0, 1}) {
+    EXPECT_EQ(kept(group, 0), 3.0f * 8 * 8);
+    EXPECT_EQ(kept(group, 1), 0.0f);
+  }
+  ++setup.state.step;
+  setup.parameter(0)[0] += 0.5f;
+  const double with_first = setup.step();
+  EXPECT_EQ(kept(1, 1), 3.0f * 8 * 8);
+  for (float& value : setup.memory.history.host<float>()) value = 0.0f;
+  setup.memory.history.push();
+  EXPECT_NE(setup.step(), with_first);
+  EXPECT_NE(with_first, alone);
+}
+
 TEST(Executor, NamesTheLayerWhereANanBegan) {
   Workbench setup(resnet("syncbn"));
   const auto& parameters = setup.graph.parameters;

@@ -173,7 +173,8 @@ TEST_F(RemoteTraining, ResumesOnTheOtherKindOfDevice) {
   for (const char* norm :
        {"{kind: batch, synced_replicas: 2}",
         "{kind: momentum, synced_replicas: 2, momentum_ramp: 6}",
-        "{kind: mabn, synced_replicas: 2, window: 3, window_start: 0, renormalize_start: 4}"}) {
+        "{kind: mabn, synced_replicas: 2, window: 3, window_start: 0, renormalize_start: 4}",
+        "{kind: cross_iteration, synced_replicas: 2, window: 3, window_start: 0}"}) {
     SCOPED_TRACE(norm);
     const std::string settings = std::string("norm: ") + norm + "\n";
     const std::string whole = "whole" + std::to_string(number);

@@ -34,6 +34,8 @@ NORMS = {
     "momentum": {"kind": "momentum", "momentum_ramp": 4},
     "momentum over 2 replicas": {"kind": "momentum", "synced_replicas": 2, "momentum_images": 8},
     "mabn": {"kind": "mabn", "window": 3, "window_start": 2, "renormalize_start": 5, "weights": "centered"},
+    "cross-iteration": {"kind": "cross_iteration", "window": 3, "window_start": 1},
+    "cross-iteration over 2 replicas": {"kind": "cross_iteration", "synced_replicas": 2, "window": 4},
     "evonorm b0": {"kind": "evonorm_b0"},
     "evonorm b0 over 2 replicas": {"kind": "evonorm_b0", "synced_replicas": 2},
     "precise statistics": {**BATCH, "precise_samples": 64}, "noise": {**BATCH, "noise": True},
