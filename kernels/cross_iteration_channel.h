@@ -26,6 +26,7 @@ SYNCNORM_HOST_DEVICE inline void cross_iteration_finalize_channel(
   if (n < 1.0) return;
   const auto channels = static_cast<std::size_t>(op.channels);
   const auto inputs = static_cast<std::size_t>(op.inputs), channel = static_cast<std::size_t>(c);
+  const auto groups = static_cast<std::size_t>(op.groups), group = channel / (channels / groups);
   const MeanVariance batch = from_sums(n, v.sums[1 + c], v.sums[1 + op.channels + c]);
   const float* weight = v.weight + channel * inputs;
   double count = n;
@@ -35,7 +36,7 @@ SYNCNORM_HOST_DEVICE inline void cross_iteration_finalize_channel(
     const auto slot = static_cast<std::size_t>(k);
     const double kept = v.counts[slot];
     if (kept < 1.0) continue;
-    const float* mean_slope = v.mean_slopes + slot * inputs;
+    const float* mean_slope = v.mean_slopes + (slot * groups + group) * inputs;
     const float* square_slope = v.square_slopes + (slot * channels + channel) * inputs;
     const double mean = v.means[slot * channels + channel] +
                         sum([=](std::size_t i) { return double{mean_slope[i]} * weight[i]; });
@@ -64,21 +65,23 @@ SYNCNORM_HOST_DEVICE inline void cross_iteration_keep_channel(
   if (!state.update_running) return;
   const auto channels = static_cast<std::size_t>(op.channels);
   const auto inputs = static_cast<std::size_t>(op.inputs), channel = static_cast<std::size_t>(c);
+  const auto groups = static_cast<std::size_t>(op.groups), group = channel / (channels / groups);
   const auto slot =
       static_cast<std::size_t>(state.step) % static_cast<std::size_t>(op.window.kept());
   const double n = v.sums[0];
   if (leads && c == 0) v.counts[slot] = static_cast<float>(n);
   if (n < 1.0) return;
   const float* weight = v.weight + channel * inputs;
-  const double *patches = v.slopes, *products = v.slopes + (1 + channel) * inputs;
-  float* mean_slopes = v.mean_slopes + slot * inputs;
+  const double* patches = v.slopes + group * inputs;
+  const double* products = v.slopes + (groups + channel) * inputs;
+  float* mean_slopes = v.mean_slopes + (slot * groups + group) * inputs;
   float* square_slopes = v.square_slopes + (slot * channels + channel) * inputs;
   const auto mean_slope = [=](std::size_t i) { return static_cast<float>(patches[i] / n); };
   const auto square_slope = [=](std::size_t i) {
     return static_cast<float>(2.0 * products[i] / n);
   };
   each([=](std::size_t i) {
-    if (c == 0) mean_slopes[i] = mean_slope(i);
+    if (channel % (channels / groups) == 0) mean_slopes[i] = mean_slope(i);
     square_slopes[i] = square_slope(i);
   });
   // What the rounded slopes do not give at these weights, so that they give the statistics exactly.

@@ -23,6 +23,10 @@ const char* value_text(Activation kind) {
       return "selu";
     case Activation::gelu:
       return "gelu";
+    case Activation::silu:
+      return "silu";
+    case Activation::hard_swish:
+      return "hard_swish";
   }
   return "?";
 }
@@ -89,7 +93,7 @@ std::string fields_text(const T& described) {
       text += value ? format : otherwise;
     else if constexpr (std::is_class_v<Value> && !std::is_same_v<Value, std::vector<int>>)
       text += fields_text(value);
-    else
+    else if (*otherwise == '\0' || fmt::format("{}", value_text(value)) != otherwise)
       text += fmt::format(fmt::runtime(format), value_text(value));
   });
   return text;

@@ -33,11 +33,15 @@ SYNCNORM_HOST_DEVICE inline float activate(Activation kind, float x) {
       return kSeluScale * (x > 0.0f ? x : kSeluAlpha * std::expm1(x));
     case Activation::gelu:
       return 0.5f * x * (1.0f + std::erf(x * kInverseSqrt2));
+    case Activation::silu:
+      return x / (1.0f + std::exp(-x));
+    case Activation::hard_swish:
+      return x <= -3.0f ? 0.0f : (x >= 3.0f ? x : x * (x + 3.0f) * (1.0f / 6.0f));
   }
   return x;
 }
 
-/// dy/dx from y, for every activation except GELU.
+/// dy/dx from y, for the activations that slope_from_x() does not name.
 SYNCNORM_HOST_DEVICE inline float slope_from_output(Activation kind, float y) {
   switch (kind) {
     case Activation::relu:
@@ -51,14 +55,22 @@ SYNCNORM_HOST_DEVICE inline float slope_from_output(Activation kind, float y) {
     case Activation::selu:
       return y > 0.0f ? kSeluScale : y + kSeluScale * kSeluAlpha;
     case Activation::gelu:
+    case Activation::silu:
+    case Activation::hard_swish:
       break;
   }
   return 1.0f;
 }
 
-SYNCNORM_HOST_DEVICE inline float gelu_slope(float x) {
-  return 0.5f * (1.0f + std::erf(x * kInverseSqrt2)) +
-         x * kInverseSqrt2Pi * std::exp(-0.5f * x * x);
+/// dy/dx from x, for those. At hard-swish's corners it is PyTorch's.
+SYNCNORM_HOST_DEVICE inline float slope_from_input(Activation kind, float x) {
+  if (kind == Activation::gelu)
+    return 0.5f * (1.0f + std::erf(x * kInverseSqrt2)) +
+           x * kInverseSqrt2Pi * std::exp(-0.5f * x * x);
+  if (kind == Activation::hard_swish)
+    return x < -3.0f ? 0.0f : (x <= 3.0f ? x * (1.0f / 3.0f) + 0.5f : 1.0f);
+  const float s = 1.0f / (1.0f + std::exp(-x));
+  return s + x * s * (1.0f - s);
 }
 
 /// One channel of a pointwise norm. Forward and backward call the same functions, so that a

@@ -21,7 +21,7 @@ constexpr Storage activation_storage(Precision precision) {
 }
 enum class ReductionMode { reproducible, fastest };
 enum class NormPosition { before_activation, after_activation };
-enum class ActivationKind { identity, relu, sigmoid, tanh, elu, selu, gelu };
+enum class ActivationKind { identity, relu, sigmoid, tanh, elu, selu, gelu, silu, hard_swish };
 enum class InitializationKind { he, lecun, xavier, gaussian };
 enum class DropoutKind { plain, alpha };
 enum class ResidualKind { plain, skipinit, rezero, normalizer_free };
@@ -59,6 +59,8 @@ enum class LayerType {
   elu,
   selu,
   gelu,
+  silu,
+  hard_swish,
   dropout,
   alpha_dropout,
   add,
@@ -139,6 +141,7 @@ struct LayerSpec {
   int kernel = 0;     // conv, max_pool, average_pool
   int stride = 1;     // conv; pools default to their kernel
   int padding = 0;
+  int dilation = 1, groups = 1;  // conv
   bool bias = true;
   double p = 0.5;  // dropout, alpha_dropout: probability that a value is dropped
   SourceMark mark;

@@ -37,6 +37,8 @@ void store_field(const std::string& name, const ConfigNode& node, const Field& f
   if (name == "kernel") store_integer(node, field, kWindow, layer.kernel);
   if (name == "stride") store_integer(node, field, kWindow, layer.stride);
   if (name == "padding") store_integer(node, field, kPadding, layer.padding);
+  if (name == "dilation") store_integer(node, field, kWindow, layer.dilation);
+  if (name == "groups") store_integer(node, field, kSize, layer.groups);
   if (name == "bias") layer.bias = read_switch(node, field).value_or(layer.bias);
   if (name == "p") layer.p = read_number(node, field, kProbability).value_or(layer.p);
 }
@@ -47,6 +49,8 @@ std::string field_text(const std::string& name, const LayerSpec& layer) {
   if (name == "kernel") return std::to_string(layer.kernel);
   if (name == "stride") return std::to_string(layer.stride);
   if (name == "padding") return std::to_string(layer.padding);
+  if (name == "dilation") return std::to_string(layer.dilation);
+  if (name == "groups") return std::to_string(layer.groups);
   if (name == "bias") return layer.bias ? "true" : "false";
   return number_text(layer.p);
 }
@@ -120,7 +124,7 @@ LayerSpec read_layer(const ConfigNode& node, const Field& field) {
 LayerFields fields_of(LayerType type) {
   switch (type) {
     case LayerType::conv:
-      return {{"out", "kernel"}, {"stride", "padding", "bias"}};
+      return {{"out", "kernel"}, {"stride", "padding", "dilation", "groups", "bias"}};
     case LayerType::linear:
       return {{"out"}, {"bias"}};
     case LayerType::max_pool:
@@ -139,6 +143,8 @@ LayerFields fields_of(LayerType type) {
     case LayerType::elu:
     case LayerType::selu:
     case LayerType::gelu:
+    case LayerType::silu:
+    case LayerType::hard_swish:
     case LayerType::flatten:
       break;
   }
@@ -152,6 +158,11 @@ std::vector<LayerField> layer_fields() {
           {"stride", describe(kWindow), "1; pools: their kernel", "stride of the window, pixels"},
           {"padding", describe(kPadding), field_text("padding", defaults),
            "zeros around the image, pixels"},
+          {"dilation", describe(kWindow), field_text("dilation", defaults),
+           "distance between neighbours of the window, pixels"},
+          {"groups", describe(kSize), field_text("groups", defaults),
+           "groups of channels that are convolved apart, as many as channels for a depthwise "
+           "convolution; divides the channels of input and output"},
           {"bias", "true, false", field_text("bias", defaults), "add a learned bias"},
           {"p", describe(kProbability), field_text("p", defaults),
            "probability that a value is dropped"},

@@ -67,10 +67,15 @@ inline constexpr Choice<NormPosition> kNormPositions[] = {
     {"before_activation", NormPosition::before_activation},
     {"after_activation", NormPosition::after_activation}};
 inline constexpr Choice<ActivationKind> kActivationKinds[] = {
-    {"identity", ActivationKind::identity}, {"relu", ActivationKind::relu},
-    {"sigmoid", ActivationKind::sigmoid},   {"tanh", ActivationKind::tanh},
-    {"elu", ActivationKind::elu},           {"selu", ActivationKind::selu},
-    {"gelu", ActivationKind::gelu}};
+    {"identity", ActivationKind::identity},
+    {"relu", ActivationKind::relu},
+    {"sigmoid", ActivationKind::sigmoid},
+    {"tanh", ActivationKind::tanh},
+    {"elu", ActivationKind::elu},
+    {"selu", ActivationKind::selu},
+    {"gelu", ActivationKind::gelu},
+    {"silu", ActivationKind::silu},
+    {"hard_swish", ActivationKind::hard_swish}};
 inline constexpr Choice<InitializationKind> kInitializationKinds[] = {
     {"he", InitializationKind::he},
     {"lecun", InitializationKind::lecun},
@@ -127,6 +132,8 @@ inline constexpr Choice<LayerType> kLayerTypes[] = {{"conv", LayerType::conv},
                                                     {"elu", LayerType::elu},
                                                     {"selu", LayerType::selu},
                                                     {"gelu", LayerType::gelu},
+                                                    {"silu", LayerType::silu},
+                                                    {"hard_swish", LayerType::hard_swish},
                                                     {"dropout", LayerType::dropout},
                                                     {"alpha_dropout", LayerType::alpha_dropout},
                                                     {"add", LayerType::add},

@@ -34,12 +34,12 @@ struct NormConfig {
   bool renormalize = false;             // batch: batch renormalization
   double r_max = 3.0, d_max = 5.0;
   int renormalize_start = 0, renormalize_ramp = 0;  // updates
-  int momentum_images = 64;             // momentum: a batch that needs no averaging over updates
-  int momentum_ramp = 0;                // momentum: updates; 0: the whole training
+  int momentum_images = 64;  // momentum: a batch that needs no averaging over updates
+  int momentum_ramp = 0;     // momentum: updates; 0: the whole training
   // mabn, cross_iteration: updates whose statistics are taken together; the first with more than
   // one.
   int window = 16, window_start = 100;
-  int precise_samples = 0;              // > 0: running statistics are recomputed before evaluations
+  int precise_samples = 0;  // > 0: running statistics are recomputed before evaluations
 
   bool noise = false;  // after every norm; see NormNoise
   double noise_mean = 0.5, noise_scale = 1.25;

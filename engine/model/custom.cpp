@@ -15,7 +15,7 @@ namespace {
 LayerKind layer_kind(const LayerSpec& s) {
   switch (s.type) {
     case LayerType::conv:
-      return ConvLayer{s.out, s.kernel, s.stride, s.padding, s.bias};
+      return ConvLayer{s.out, s.kernel, s.stride, s.padding, s.bias, 1.0, s.dilation, s.groups};
     case LayerType::linear:
       return LinearLayer{s.out, s.bias};
     case LayerType::max_pool:
@@ -38,6 +38,10 @@ LayerKind layer_kind(const LayerSpec& s) {
       return ActivationLayer{Activation::selu};
     case LayerType::gelu:
       return ActivationLayer{Activation::gelu};
+    case LayerType::silu:
+      return ActivationLayer{Activation::silu};
+    case LayerType::hard_swish:
+      return ActivationLayer{Activation::hard_swish};
     case LayerType::dropout:
       return DropoutLayer{s.p, false};
     case LayerType::alpha_dropout:

@@ -19,15 +19,25 @@ namespace {
 
 /// Returns the output size of a window sliding over `size` values. Throws InputError that names the
 /// layer.
-int window(const std::string& name, int size, int kernel, int stride, int padding) {
-  if (size + 2 * padding < kernel)
+int window(const std::string& name, int size, int kernel, int stride, int padding,
+           int dilation = 1) {
+  const int reach = dilation * (kernel - 1) + 1;
+  if (size + 2 * padding < reach)
     throw InputError(
         ConfigKey{"model"},
-        fmt::format("layer '{}': a kernel of {} does not fit a map of {} with padding {}; use a "
+        fmt::format("layer '{}': a kernel of {}{} does not fit a map of {} with padding {}; use a "
                     "smaller kernel, "
                     "more padding, larger images or fewer strides and pools before it",
-                    name, kernel, size, padding));
-  return (size + 2 * padding - kernel) / stride + 1;
+                    name, kernel, dilation > 1 ? fmt::format(" with dilation {}", dilation) : "",
+                    size, padding));
+  return (size + 2 * padding - reach) / stride + 1;
+}
+
+std::string divisors_text(int n) {
+  std::string text;
+  for (int d = 1; d <= n; ++d)
+    if (n % d == 0) text += (text.empty() ? "" : ", ") + std::to_string(d);
+  return text;
 }
 
 struct InferShape {
@@ -36,8 +46,16 @@ struct InferShape {
 
   Shape operator()(const InputLayer&) const { return in; }
   Shape operator()(const ConvLayer& l) const {
-    return {window(name, in.height, l.kernel, l.stride, l.padding),
-            window(name, in.width, l.kernel, l.stride, l.padding), l.out};
+    for (const int channels : {in.channels, l.out})
+      if (channels % l.groups != 0)
+        throw InputError(
+            ConfigKey{"model"},
+            fmt::format("layer '{}': {} groups do not divide the {} channels of its {}; "
+                        "use one of {}",
+                        name, l.groups, channels, channels == in.channels ? "input" : "output",
+                        divisors_text(std::gcd(in.channels, l.out))));
+    return {window(name, in.height, l.kernel, l.stride, l.padding, l.dilation),
+            window(name, in.width, l.kernel, l.stride, l.padding, l.dilation), l.out};
   }
   Shape operator()(const LinearLayer& l) const {
     if (in.pixels() != 1)
@@ -68,13 +86,6 @@ struct InferShape {
 /// Returns true if the mean of every filter is removed.
 bool keeps_no_mean(WeightsKind weights) {
   return weights != WeightsKind::plain && weights != WeightsKind::normalized;
-}
-
-std::string divisors_text(int n) {
-  std::string text;
-  for (int d = 1; d <= n; ++d)
-    if (n % d == 0) text += (text.empty() ? "" : ", ") + std::to_string(d);
-  return text;
 }
 
 }  // namespace
@@ -164,6 +175,10 @@ double GraphBuilder::activation_gain(int value) const {
       return 1.0;
     case Activation::gelu:
       return 1.7009262433633923;
+    case Activation::silu:
+      return 1.7871872221005223;
+    case Activation::hard_swish:
+      return 1.8138714738026973;
   }
   return 1.0;
 }
@@ -222,14 +237,13 @@ void GraphBuilder::add_parameters(int index) {
         {layer.name + suffix, std::move(dims), index, role, fan_in, fan_out});
   };
   if (const auto* conv = std::get_if<ConvLayer>(&layer.kind)) {
-    const int area = conv->kernel * conv->kernel;
-    if (keeps_no_mean(graph_.weights) && channels * area == 1)
+    const int area = conv->kernel * conv->kernel, own = channels / conv->groups;
+    if (keeps_no_mean(graph_.weights) && own * area == 1)
       throw InputError(ConfigKey{"norm.weights"},
                        fmt::format("a filter of layer '{}' is a single weight, which would become "
                                    "0; use normalized or plain",
                                    layer.name));
-    add_weight(index, {conv->out, channels, conv->kernel, conv->kernel}, channels * area,
-               conv->out * area);
+    add_weight(index, {conv->out, own, conv->kernel, conv->kernel}, own * area, conv->out * area);
     if (graph_.weights == WeightsKind::scaled_standardized)
       push(".gain", {conv->out}, ParameterRole::gain, 1, 1);
     if (conv->bias) push(".bias", {conv->out}, ParameterRole::bias, 1, 1);

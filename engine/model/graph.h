@@ -27,6 +27,7 @@ struct ConvLayer {
   int out = 0, kernel = 1, stride = 1, padding = 0;
   bool bias = false;
   double input_gain = 1.0;  // factor of scaled standardized weights; see GraphBuilder::add()
+  int dilation = 1, groups = 1;
 };
 struct LinearLayer {
   int out = 0;

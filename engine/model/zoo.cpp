@@ -31,6 +31,10 @@ Activation activation_op(ActivationKind kind) {
       return Activation::selu;
     case ActivationKind::gelu:
       return Activation::gelu;
+    case ActivationKind::silu:
+      return Activation::silu;
+    case ActivationKind::hard_swish:
+      return Activation::hard_swish;
     case ActivationKind::identity:
       break;
   }

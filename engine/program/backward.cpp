@@ -78,7 +78,7 @@ class Backward {
 
   void emit(const Unit& unit, const ActivationLayer& layer) {
     const int dy = gradients_.of(unit), dx = gradients_.make(unit.input);
-    const bool from_input = layer.kind == Activation::gelu;  // the other slopes follow from y
+    const bool from_input = slope_from_x(layer.kind);
     e_.emit(Pass::backward, e_.scope(), e_.name(unit),
             e_.stored(ActivationBackward{e_.samples(), e_.shape(unit.output).size(), layer.kind}),
             {.dy = dy,

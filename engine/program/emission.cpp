@@ -160,8 +160,8 @@ int Emission::samples() const { return program.options.batch_per_replica; }
 ConvShape Emission::conv_shape(const Unit& unit) const {
   const auto& conv = std::get<ConvLayer>(graph.layers[static_cast<std::size_t>(unit.layer)].kind);
   const Shape in = graph.layers[static_cast<std::size_t>(unit.input)].shape;
-  return {in.height,   in.width,     in.channels, conv.out, conv.kernel,
-          conv.stride, conv.padding, conv.bias,   samples()};
+  return {in.height,    in.width,  in.channels, conv.out,      conv.kernel, conv.stride,
+          conv.padding, conv.bias, samples(),   conv.dilation, conv.groups};
 }
 
 PoolShape Emission::pool_shape(const Unit& unit) const {

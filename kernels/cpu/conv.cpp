@@ -12,22 +12,29 @@ constexpr auto kF32 = memory::data_type::f32;
 
 struct Descriptors {
   memory::desc x, w, b, y;
-  memory::dims stride, padding;
+  memory::dims stride, dilation, padding;
 };
+
+/// The dimensions of the weights; oneDNN has the groups as a dimension of their own.
+memory::dims weight_dims(const ConvShape& s) {
+  if (s.groups == 1) return {s.filters, s.channels, s.kernel, s.kernel};
+  return {s.groups, s.filters / s.groups, s.filter_channels(), s.kernel, s.kernel};
+}
 
 /// `type` is the type of activations and packed weights; the bias is f32.
 Descriptors describe(const ConvShape& s, int samples, memory::data_type type) {
-  const memory::dims kernel = {s.filters, s.channels, s.kernel, s.kernel};
   return {{{samples, s.channels, s.height, s.width}, type, memory::format_tag::nhwc},
-          {kernel, type, memory::format_tag::any},
+          {weight_dims(s), type, memory::format_tag::any},
           s.bias ? memory::desc({s.filters}, kF32, memory::format_tag::a) : memory::desc(),
           {{samples, s.filters, s.out_height(), s.out_width()}, type, memory::format_tag::nhwc},
           {s.stride, s.stride},
+          {s.dilation - 1, s.dilation - 1},
           {s.padding, s.padding}};
 }
 
 memory::desc canonical_weights(const ConvShape& s) {
-  return {{s.filters, s.channels, s.kernel, s.kernel}, kF32, memory::format_tag::oihw};
+  return {weight_dims(s), kF32,
+          s.groups == 1 ? memory::format_tag::oihw : memory::format_tag::goihw};
 }
 
 constexpr auto kDirect = dnnl::algorithm::convolution_direct;
@@ -39,9 +46,9 @@ dnnl::convolution_forward::primitive_desc forward_pd(Context& context, const Con
   if (weights != nullptr) d.w = *weights;
   const auto desc =
       s.bias ? dnnl::convolution_forward::desc(dnnl::prop_kind::forward_training, kDirect, d.x, d.w,
-                                               d.b, d.y, d.stride, d.padding, d.padding)
+                                               d.b, d.y, d.stride, d.dilation, d.padding, d.padding)
              : dnnl::convolution_forward::desc(dnnl::prop_kind::forward_training, kDirect, d.x, d.w,
-                                               d.y, d.stride, d.padding, d.padding);
+                                               d.y, d.stride, d.dilation, d.padding, d.padding);
   return {desc, user_scratchpad(), context.engine};
 }
 
@@ -50,8 +57,8 @@ dnnl::convolution_backward_data::primitive_desc dgrad_pd(Context& context, const
                                                          const memory::desc* weights) {
   Descriptors d = describe(s, samples, type);
   if (weights != nullptr) d.w = *weights;
-  const dnnl::convolution_backward_data::desc desc(kDirect, d.x, d.w, d.y, d.stride, d.padding,
-                                                   d.padding);
+  const dnnl::convolution_backward_data::desc desc(kDirect, d.x, d.w, d.y, d.stride, d.dilation,
+                                                   d.padding, d.padding);
   return {desc, user_scratchpad(), context.engine, forward_pd(context, s, samples, type, nullptr)};
 }
 
@@ -155,12 +162,12 @@ KernelPtr compile(Context& context, const ConvWgrad& op) {
   const memory::data_type type = context.onednn_type(op.storage);
   const Descriptors d = describe(s, op.samples, type);
   // The gradient is f32 whatever the type of the activations, because it is a sum over all pixels.
-  const memory::desc weights({s.filters, s.channels, s.kernel, s.kernel}, kF32,
-                             memory::format_tag::any);
-  const auto desc = s.bias ? dnnl::convolution_backward_weights::desc(
-                                 kDirect, d.x, weights, d.b, d.y, d.stride, d.padding, d.padding)
-                           : dnnl::convolution_backward_weights::desc(
-                                 kDirect, d.x, weights, d.y, d.stride, d.padding, d.padding);
+  const memory::desc weights(weight_dims(s), kF32, memory::format_tag::any);
+  const auto desc =
+      s.bias ? dnnl::convolution_backward_weights::desc(kDirect, d.x, weights, d.b, d.y, d.stride,
+                                                        d.dilation, d.padding, d.padding)
+             : dnnl::convolution_backward_weights::desc(kDirect, d.x, weights, d.y, d.stride,
+                                                        d.dilation, d.padding, d.padding);
   const dnnl::convolution_backward_weights::primitive_desc pd(
       desc, user_scratchpad(), context.engine, forward_pd(context, s, op.samples, type, nullptr));
   std::vector<std::pair<int, memory::desc>> roles = {

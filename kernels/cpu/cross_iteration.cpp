@@ -38,13 +38,13 @@ class PatchSums {
     std::fill(row_.begin(), row_.end(), 0.0);
     for (int column = 0; column < shape_.kernel; ++column)
       for (int out = 0; out < shape_.out_width(); ++out) {
-        const int at = out * shape_.stride + column - shape_.padding;
+        const int at = out * shape_.stride + column * shape_.dilation - shape_.padding;
         if (at < 0 || at >= shape_.width) continue;
         add(x + static_cast<std::size_t>(at) * channels_,
             row_.data() + static_cast<std::size_t>(column) * channels_, channels_);
       }
     for (int row = 0; row < shape_.kernel; ++row) {
-      const int from = y + shape_.padding - row;  // out · stride
+      const int from = y + shape_.padding - row * shape_.dilation;  // out · stride
       if (from < 0 || from % shape_.stride != 0 || from / shape_.stride >= shape_.out_height())
         continue;
       add(row_.data(), sums_.data() + static_cast<std::size_t>(row) * row_.size(), row_.size());
@@ -68,7 +68,7 @@ KernelPtr compile_sums(const CrossIterationSums& op) {
   return make_kernel<CrossIterationSums, S>(
       [op, patches = PatchSums<S>(op.shape)](const auto& a, const StepState&) mutable {
         patches.run(a.x, op.samples, a.sums);
-        std::copy_n(a.products, op.shape.weights(), a.sums + op.inputs());
+        std::copy_n(a.products, op.shape.weights(), a.sums + op.patch_values());
       });
 }
 

@@ -33,8 +33,9 @@ KernelPtr make_activation_backward(Context& context, const ActivationBackward& o
     auto* dx = a.dx;
     const std::size_t count = values(op.samples, op.size);
     if (op.kind == Activation::relu) return loops.relu_backward(dy, y, dx, count);
-    if (op.kind == Activation::gelu)
-      for (std::size_t i = 0; i < count; ++i) write(dx[i], read(dy[i]) * gelu_slope(read(x[i])));
+    if (slope_from_x(op.kind))
+      for (std::size_t i = 0; i < count; ++i)
+        write(dx[i], read(dy[i]) * slope_from_input(op.kind, read(x[i])));
     else
       for (std::size_t i = 0; i < count; ++i)
         write(dx[i], read(dy[i]) * slope_from_output(op.kind, read(y[i])));

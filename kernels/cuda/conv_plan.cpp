@@ -39,7 +39,7 @@ Descriptor convolution(const ConvShape& s) {
   conv.set(CUDNN_ATTR_CONVOLUTION_CONV_MODE, CUDNN_TYPE_CONVOLUTION_MODE, 1, &mode);
   conv.set(CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS, std::int64_t{2});
   const auto both = [](int v) { return std::vector<std::int64_t>{v, v}; };
-  conv.set(CUDNN_ATTR_CONVOLUTION_DILATIONS, both(1));
+  conv.set(CUDNN_ATTR_CONVOLUTION_DILATIONS, both(s.dilation));
   conv.set(CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES, both(s.stride));
   conv.set(CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, both(s.padding));
   conv.set(CUDNN_ATTR_CONVOLUTION_POST_PADDINGS, both(s.padding));
@@ -246,7 +246,7 @@ Descriptor ConvPlan::graph(int samples) const {
   const auto& [pass, s, storage, weight_storage] = problem_;
   const Descriptor x = channels_last(kX, storage, samples, s.channels, s.height, s.width);
   const Descriptor w = channels_last(kW, pass == ConvPass::wgrad ? weight_storage : storage,
-                                     s.filters, s.channels, s.kernel, s.kernel);
+                                     s.filters, s.filter_channels(), s.kernel, s.kernel);
   const Descriptor y =
       channels_last(kY, storage, samples, s.filters, s.out_height(), s.out_width());
   const Descriptor conv = convolution(s);

@@ -14,8 +14,8 @@ struct AddDown {
   __device__ static double combine(double a, double b) { return a + b; }
 };
 
-/// sums [kernel, kernel, channels] = Σ over the patches of x. A block sums 32 channels under one
-/// weight (blockIdx.y), kDown output pixels at a time.
+/// sums [groups, kernel, kernel, channels / groups] = Σ over the patches of x. A block sums 32
+/// channels under one weight (blockIdx.y), kDown output pixels at a time.
 template <class T>
 __global__ void __launch_bounds__(kThreads)
     patch_sums(ConvShape shape, int samples, const T* x, double* sums) {
@@ -26,8 +26,9 @@ __global__ void __launch_bounds__(kThreads)
   double sum[1] = {};
   if (c < shape.channels) {
     for (int i = static_cast<int>(threadIdx.y); i < samples * pixels; i += kDown) {
-      const int n = i / pixels, y = i % pixels / width * shape.stride + row - shape.padding,
-                at = i % width * shape.stride + column - shape.padding;
+      const int n = i / pixels,
+                y = i % pixels / width * shape.stride + row * shape.dilation - shape.padding,
+                at = i % width * shape.stride + column * shape.dilation - shape.padding;
       if (y < 0 || y >= shape.height || at < 0 || at >= shape.width) continue;
       const std::size_t pixel =
           (static_cast<std::size_t>(n) * static_cast<std::size_t>(shape.height) +
@@ -41,9 +42,11 @@ __global__ void __launch_bounds__(kThreads)
     }
   }
   combine_down<AddDown>(sum);
-  if (threadIdx.y == 0 && c < shape.channels)
-    sums[blockIdx.y * static_cast<std::size_t>(shape.channels) + static_cast<std::size_t>(c)] =
-        sum[0];
+  if (threadIdx.y != 0 || c >= shape.channels) return;
+  const int own = shape.channels / shape.groups;
+  const auto window = static_cast<std::size_t>(shape.kernel * shape.kernel);
+  sums[(static_cast<std::size_t>(c / own) * window + blockIdx.y) * static_cast<std::size_t>(own) +
+       static_cast<std::size_t>(c % own)] = sum[0];
 }
 
 struct Widen {
@@ -131,7 +134,7 @@ KernelPtr compile(Context& context, const CrossIterationSums& op) {
       run(static_cast<const float*>(a.x));
     else
       run(static_cast<const BFloat16*>(a.x));
-    run_flat(context.stream, Widen{a.products, a.sums + op.inputs()}, op.shape.weights());
+    run_flat(context.stream, Widen{a.products, a.sums + op.patch_values()}, op.shape.weights());
   });
 }
 

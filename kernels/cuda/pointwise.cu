@@ -30,7 +30,7 @@ struct ActivateBackward {
   static constexpr int kWidth = kWide;
   Activation kind;
   const T* dy;
-  const T* from;  // x for GELU, else y
+  const T* from;  // x or y, see slope_from_x()
   T* dx;
 
   template <int V>
@@ -43,8 +43,8 @@ struct ActivateBackward {
       if (kind == Activation::relu)  // multiplying an infinity by 0 would give a nan
         gradient[v] = value[v] > 0.0f ? gradient[v] : 0.0f;
       else
-        gradient[v] *=
-            kind == Activation::gelu ? gelu_slope(value[v]) : slope_from_output(kind, value[v]);
+        gradient[v] *= slope_from_x(kind) ? slope_from_input(kind, value[v])
+                                          : slope_from_output(kind, value[v]);
     }
     store(dx + i, gradient);
   }
@@ -120,7 +120,7 @@ KernelPtr compile(Context& context, const ActivationForward& op) {
 template <>
 KernelPtr compile(Context& context, const ActivationBackward& op) {
   return make_kernel<ActivationBackward>([op, &context](const auto& a, const StepState&) {
-    const void* from = op.kind == Activation::gelu ? a.x : a.y;
+    const void* from = slope_from_x(op.kind) ? a.x : a.y;
     with_storage(op.storage, aligned(a.dy, from, a.dx), 0, [&]<class T, int V>() {
       run_flat(context.stream,
                ActivateBackward<T, V>{op.kind, typed<T>(a.dy), typed<T>(from), typed<T>(a.dx)},

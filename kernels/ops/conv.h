@@ -7,7 +7,8 @@
 
 namespace syncnorm {
 
-/// Shape of a 2-D convolution with a square kernel. `pack_samples` is the batch size for which the
+/// Shape of a 2-D convolution with a square kernel. Filters and channels are divided into `groups`;
+/// a filter reads the channels of its group. `pack_samples` is the batch size for which the
 /// packed weight layout was chosen; a smaller last batch has the same value and shares the packed
 /// weights.
 struct ConvShape {
@@ -15,11 +16,14 @@ struct ConvShape {
   int filters = 0, kernel = 0, stride = 1, padding = 0;
   bool bias = false;
   int pack_samples = 1;
+  int dilation = 1, groups = 1;
 
-  constexpr int out_height() const { return (height + 2 * padding - kernel) / stride + 1; }
-  constexpr int out_width() const { return (width + 2 * padding - kernel) / stride + 1; }
+  constexpr int reach() const { return dilation * (kernel - 1) + 1; }  // of the window, pixels
+  constexpr int out_height() const { return (height + 2 * padding - reach()) / stride + 1; }
+  constexpr int out_width() const { return (width + 2 * padding - reach()) / stride + 1; }
+  constexpr int filter_channels() const { return channels / groups; }
   std::size_t weights() const {
-    return static_cast<std::size_t>(filters) * channels * kernel * kernel;
+    return static_cast<std::size_t>(filters) * filter_channels() * kernel * kernel;
   }
   bool operator==(const ConvShape&) const = default;
 
@@ -34,13 +38,15 @@ struct ConvShape {
     field(" k{}", &ConvShape::kernel);
     field(" s{}", &ConvShape::stride);
     field(" p{}", &ConvShape::padding);
+    field(" d{}", &ConvShape::dilation, "1");
+    field(" g{}", &ConvShape::groups, "1");
     field(" bias", &ConvShape::bias);
     field(" w{}", &ConvShape::pack_samples);
   }
 };
 
-/// Packs weights [filters, channels, kernel, kernel]; the device chooses the layout and size
-/// (Device::packed_bytes).
+/// Packs weights [filters, channels / groups, kernel, kernel]; the device chooses the layout and
+/// size (Device::packed_bytes).
 struct ConvPack {
   int samples = 1;
   ConvShape shape;
@@ -97,7 +103,7 @@ struct ConvDgrad {
   };
 };
 
-/// dweight [filters, channels, kernel, kernel].
+/// dweight [filters, channels / groups, kernel, kernel].
 struct ConvWgrad {
   int samples = 1;
   ConvShape shape;

@@ -26,14 +26,14 @@ struct CrossIterationWindow {
   }
 };
 
-/// sums f64 [K + weights], K = channels·kernel²: Σ p over all patches of x, in the layout of one
-/// filter, then `products`, the Σ y·p of a ConvWgrad.
+/// sums f64 [groups·K + weights], K the weights of a filter: per group, Σ p over all patches of x
+/// in the layout of a filter, then `products`, the Σ y·p of a ConvWgrad.
 struct CrossIterationSums {
   int samples = 1;
   ConvShape shape;
   Storage storage = Storage::f32;
 
-  int inputs() const { return shape.channels * shape.kernel * shape.kernel; }
+  int patch_values() const { return shape.channels * shape.kernel * shape.kernel; }
 
   static constexpr const char* kName = "cross-iteration sums";
   template <class Visit>
@@ -51,11 +51,12 @@ struct CrossIterationSums {
 /// From the group's sums f64 [2C+1] and the kept updates: mean [2, C], inv_std [C], and `mixing`
 /// f64 [1+C] for MomentumGradient: this update's share of the values, then 0. The running pair as
 /// in BatchFinalize. counts [kept] is the number of values of a kept update, 0 if there is none;
-/// means and squares [kept, C] are mean(x) and mean(x²) at weights 0, mean_slopes [kept, K] and
-/// square_slopes [kept, C, K] their slopes. weight is [C, K].
+/// means and squares [kept, C] are mean(x) and mean(x²) at weights 0, mean_slopes [kept, groups, K]
+/// and square_slopes [kept, C, K] their slopes. weight is [C, K].
 struct CrossIterationFinalize {
   int samples = 1;
-  int channels = 0, inputs = 0;
+  int channels = 0, inputs = 0;  // C and K
+  int groups = 1;
   double eps = 1e-5, momentum = 0.1;
   CrossIterationWindow window = {};
 
@@ -64,6 +65,7 @@ struct CrossIterationFinalize {
   static constexpr void fields(const Visit& field) {
     field("{}", &CrossIterationFinalize::channels);
     field(" of {}", &CrossIterationFinalize::inputs);
+    field(" g{}", &CrossIterationFinalize::groups, "1");
     field(" eps {}", &CrossIterationFinalize::eps);
     field(" momentum {}", &CrossIterationFinalize::momentum);
     field("", &CrossIterationFinalize::window);
@@ -82,7 +84,8 @@ struct CrossIterationFinalize {
 /// `slopes` those of CrossIterationSums, both of the group.
 struct CrossIterationKeep {
   int samples = 1;
-  int channels = 0, inputs = 0;
+  int channels = 0, inputs = 0;  // C and K
+  int groups = 1;
   CrossIterationWindow window = {};
 
   static constexpr const char* kName = "cross-iteration bn keep";
@@ -90,6 +93,7 @@ struct CrossIterationKeep {
   static constexpr void fields(const Visit& field) {
     field("{}", &CrossIterationKeep::channels);
     field(" of {}", &CrossIterationKeep::inputs);
+    field(" g{}", &CrossIterationKeep::groups, "1");
     field("", &CrossIterationKeep::window);
   }
   template <class As>

@@ -7,7 +7,12 @@
 
 namespace syncnorm {
 
-enum class Activation { relu, sigmoid, tanh, elu, selu, gelu };
+enum class Activation { relu, sigmoid, tanh, elu, selu, gelu, silu, hard_swish };
+
+/// Returns true where dy/dx is computed from x; otherwise it is from y.
+constexpr bool slope_from_x(Activation kind) {
+  return kind == Activation::gelu || kind == Activation::silu || kind == Activation::hard_swish;
+}
 
 struct ActivationForward {
   int samples = 1;

@@ -46,6 +46,12 @@ EVERYTHING = {**UNEVEN, **AUGMENTED, **SGD}
 VECTORS = {"batch_per_replica": 3, "data.synthetic.train_samples": 40}
 LENET = {"model.architecture": "lenet", "data.synthetic.height": 12, "data.synthetic.width": 14,
          **VECTORS}
+# Depthwise, grouped and dilated convolutions.
+MOBILE = {"model.layers": [{"type": "conv", "out": 8, "kernel": 3, "padding": 1, "bias": False}, "norm", "hard_swish",
+                           {"type": "conv", "out": 8, "kernel": 3, "padding": 2, "dilation": 2, "groups": 8,
+                            "bias": False}, "norm", "silu",
+                           {"type": "conv", "out": 12, "kernel": 3, "stride": 2, "groups": 4, "bias": False}, "norm",
+                           "silu", "global_pool", {"type": "linear", "out": 4}]}
 MLP = {"model.architecture": "mlp", "model.hidden": [24, 17], "model.dropout_kind": "alpha",
        **VECTORS}
 
@@ -98,6 +104,9 @@ class SameBits(harness.TestCase):
     def test_other_models(self):
         self.same({**UNEVEN, **AUGMENTED, **LENET, **ADAMW, "norm": "syncbn"}, [3, 8])
         self.same({**UNEVEN, **AUGMENTED, **MLP, "norm": "syncbn"}, [7])
+        self.same({**EVERYTHING, **MOBILE, "norm": "syncbn"}, [3, 8])
+        self.same({**EVERYTHING, **MOBILE, "norm": {"kind": "cross_iteration", "synced_replicas": 1, "window": 3,
+                                                    "window_start": 1}}, [3])
 
     def test_bf16(self):
         for settings, counts in [({"norm": "syncbn"}, [3, 8]), ({"norm": "bn"}, [2]),

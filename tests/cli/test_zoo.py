@@ -158,7 +158,7 @@ class Zoo(harness.TestCase):
         self.assertRegex(result.out, r"layer4.1.conv2: conv \[1\] 7x7x512 -> 7x7x512 k3 s1 p1")
 
     def test_activations_and_norm_positions(self):
-        for activation in ("identity", "relu", "sigmoid", "tanh", "elu", "selu", "gelu"):
+        for activation in ("identity", "relu", "sigmoid", "tanh", "elu", "selu", "gelu", "silu", "hard_swish"):
             for position in ("before_activation", "after_activation"):
                 with self.subTest(activation=activation, position=position):
                     self.learns(f"{activation}-{position}", batch("mlp", **{

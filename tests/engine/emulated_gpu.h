@@ -133,7 +133,7 @@ class EmulatedGpu final : public Device {
   }
 
   static WeightBlock block_of(const ConvShape& s) {
-    return {0, s.filters, s.channels, s.kernel * s.kernel};
+    return {0, s.filters, s.filter_channels(), s.kernel * s.kernel};
   }
   static std::size_t count_of(const WeightBlock& block) {
     return static_cast<std::size_t>(block.filters) * static_cast<std::size_t>(block.channels) *

@@ -72,25 +72,29 @@ def needs_grad(*tensors):
 
 def convolution():
     golden = Golden("convolution")
-    shapes = [  # samples, height, width, channels, filters, kernel, stride, padding, bias
+    shapes = [  # samples, height, width, channels, filters, kernel, stride, padding, bias[, dilation, groups]
         (1, 5, 5, 1, 1, 3, 1, 1, 0), (3, 6, 5, 1, 17, 3, 1, 1, 1), (1, 7, 7, 3, 16, 3, 1, 1, 0),
         (3, 8, 6, 3, 5, 3, 2, 1, 1), (1, 5, 7, 5, 3, 1, 1, 0, 1), (3, 4, 4, 17, 5, 1, 1, 0, 0),
         (1, 7, 5, 17, 17, 3, 1, 1, 0), (3, 8, 8, 16, 32, 1, 2, 0, 0), (1, 9, 8, 1, 6, 5, 1, 2, 1),
         (3, 7, 9, 5, 3, 5, 1, 0, 1), (1, 11, 9, 3, 5, 5, 2, 2, 0), (1, 7, 7, 3, 8, 7, 2, 3, 0),
         (3, 6, 6, 16, 16, 3, 1, 1, 0), (1, 8, 8, 16, 32, 3, 2, 1, 1), (1, 1, 1, 5, 17, 1, 1, 0, 1),
         (2, 3, 10, 8, 24, 3, 1, 0, 1), (1, 3, 3, 33, 31, 3, 1, 1, 0),
+        (2, 9, 8, 5, 7, 3, 1, 2, 1, 2, 1), (1, 12, 13, 3, 16, 3, 2, 4, 0, 4, 1), (2, 6, 7, 16, 16, 3, 1, 1, 0, 1, 16),
+        (3, 5, 6, 6, 9, 3, 1, 1, 1, 1, 3), (1, 8, 7, 24, 24, 5, 2, 2, 1, 1, 24), (2, 4, 5, 32, 64, 1, 1, 0, 0, 1, 4),
+        (1, 9, 9, 4, 8, 3, 1, 3, 1, 3, 4),
     ]
-    for i, (n, h, w, c, f, k, s, p, has_bias) in enumerate(shapes):
+    for i, (n, h, w, c, f, k, s, p, has_bias, *rest) in enumerate(shapes):
+        d, g = rest or (1, 1)
         random = Random(100 + i)
-        x, weight = random.normal(n, c, h, w), random.normal(f, c, k, k, scale=(c * k * k) ** -0.5)
+        x, weight = random.normal(n, c, h, w), random.normal(f, c // g, k, k, scale=(c // g * k * k) ** -0.5)
         bias = random.normal(f) if has_bias else None
         needs_grad(x, weight, bias)
-        y = F.conv2d(x, weight, bias, stride=s, padding=p)
+        y = F.conv2d(x, weight, bias, stride=s, padding=p, dilation=d, groups=g)
         dy = random.normal(*y.shape)
         y.backward(dy)
-        golden.case(f"n{n}_{h}x{w}x{c}_f{f}_k{k}_s{s}_p{p}_b{has_bias}",
+        golden.case(f"n{n}_{h}x{w}x{c}_f{f}_k{k}_s{s}_p{p}_b{has_bias}" + (f"_d{d}_g{g}" if rest else ""),
                     dict(samples=n, height=h, width=w, channels=c, filters=f, kernel=k, stride=s,
-                         padding=p, bias=has_bias),
+                         padding=p, bias=has_bias, dilation=d, groups=g),
                     dict(x=last(x), weight=weight, bias=bias, y=last(y), dy=last(dy),
                          dx=last(x.grad), dweight=weight.grad,
                          dbias=None if bias is None else bias.grad))
@@ -212,7 +216,7 @@ def group_norm():
 
 def activations():
     golden = Golden("activations")
-    functions = [F.relu, torch.sigmoid, torch.tanh, F.elu, F.selu, F.gelu]
+    functions = [F.relu, torch.sigmoid, torch.tanh, F.elu, F.selu, F.gelu, F.silu, F.hardswish]
     for kind, function in enumerate(functions):  # numbered as the enumeration in kernels/ops.h
         random = Random(600)
         x = f32(torch.cat([random.normal(80), random.normal(40, scale=6.0),

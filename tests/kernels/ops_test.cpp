@@ -26,7 +26,7 @@ void change(std::vector<int>& values) { values.push_back(1); }
 template <class Enum>
 constexpr int kEnumerators = 0;
 template <>
-constexpr int kEnumerators<Activation> = 6;
+constexpr int kEnumerators<Activation> = 8;
 template <>
 constexpr int kEnumerators<Deviation> = 3;
 template <>
@@ -93,7 +93,9 @@ TEST(OpText, TellsConvolutionsOfOneOutputSizeApart) {
        {ConvShape{7, 7, 4, 4, 3, 2, 1, false, 1}, ConvShape{8, 8, 4, 4, 3, 2, 1, false, 1},
         ConvShape{8, 7, 4, 4, 3, 2, 1, false, 1}, ConvShape{7, 7, 4, 4, 1, 2, 0, false, 1},
         ConvShape{7, 7, 4, 4, 5, 2, 2, false, 1}, ConvShape{7, 7, 4, 4, 3, 2, 1, false, 11},
-        ConvShape{4, 4, 7, 7, 3, 2, 1, false, 1}, ConvShape{7, 7, 4, 4, 3, 2, 1, true, 1}})
+        ConvShape{4, 4, 7, 7, 3, 2, 1, false, 1}, ConvShape{7, 7, 4, 4, 3, 2, 1, true, 1},
+        ConvShape{7, 7, 4, 4, 2, 2, 1, false, 1, 2},
+        ConvShape{7, 7, 4, 4, 3, 2, 1, false, 1, 1, 2}})
     EXPECT_TRUE(texts.insert(op_text(ConvForward{1, shape})).second);
 }
 

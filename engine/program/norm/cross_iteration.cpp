@@ -17,7 +17,7 @@ struct Before {
   ConvShape shape;
   bool linear = false;
 
-  int inputs() const { return shape.channels * shape.kernel * shape.kernel; }
+  int inputs() const { return shape.filter_channels() * shape.kernel * shape.kernel; }
 };
 
 Before before(const Emission& e, const Unit& norm) {
@@ -33,7 +33,7 @@ Before before(const Emission& e, const Unit& norm) {
 
 std::vector<std::int64_t> filter_shape(const Before& layer) {
   if (layer.linear) return {layer.shape.channels};
-  return {layer.shape.channels, layer.shape.kernel, layer.shape.kernel};
+  return {layer.shape.filter_channels(), layer.shape.kernel, layer.shape.kernel};
 }
 
 /// Adds the tensors of the kept updates in the order of the operands. Fills saved.kept.
@@ -61,7 +61,7 @@ void add_history(Emission& e, const Unit& unit, const Before& layer, Emission::S
   add(".window_count", {kept}, false);
   add(".window_mean", {kept, filters}, false);
   add(".window_square", {kept, filters}, false);
-  add(".window_mean_slope", {kept}, true);
+  add(".window_mean_slope", {kept, layer.shape.groups}, true);
   add(".window_square_slope", {kept, filters}, true);
 }
 
@@ -100,21 +100,21 @@ void emit_cross_iteration_finalize(Emission& e, std::size_t n) {
   saved.mixing = e.add_tensor(e.name(unit) + " mixing",
                               (1 + static_cast<std::size_t>(channels)) * sizeof(double),
                               Per::wave_group, Space::arena, 'd');
-  e.emit(
-      Pass::forward, Scope::group, e.name(unit),
-      CrossIterationFinalize{1, channels, layer.inputs(), norm.eps, norm.momentum, window_of(norm)},
-      {.sums = saved.total,
-       .weight = e.parameter(*layer.unit, ParameterRole::weight),
-       .counts = saved.kept[0],
-       .means = saved.kept[1],
-       .squares = saved.kept[2],
-       .mean_slopes = saved.kept[3],
-       .square_slopes = saved.kept[4],
-       .mean = saved.mean,
-       .inv_std = saved.inv_std,
-       .mixing = saved.mixing,
-       .running_mean = saved.running_mean,
-       .running_var = saved.running_var});
+  e.emit(Pass::forward, Scope::group, e.name(unit),
+         CrossIterationFinalize{1, channels, layer.inputs(), layer.shape.groups, norm.eps,
+                                norm.momentum, window_of(norm)},
+         {.sums = saved.total,
+          .weight = e.parameter(*layer.unit, ParameterRole::weight),
+          .counts = saved.kept[0],
+          .means = saved.kept[1],
+          .squares = saved.kept[2],
+          .mean_slopes = saved.kept[3],
+          .square_slopes = saved.kept[4],
+          .mean = saved.mean,
+          .inv_std = saved.inv_std,
+          .mixing = saved.mixing,
+          .running_mean = saved.running_mean,
+          .running_var = saved.running_var});
 }
 
 void emit_cross_iteration_keep(Emission& e, std::size_t n) {
@@ -122,7 +122,8 @@ void emit_cross_iteration_keep(Emission& e, std::size_t n) {
   const Emission::Saved& saved = e.saved[n];
   const Before layer = before(e, unit);
   const int x = layer.linear ? e.value_in(layer.unit->input, Storage::f32) : e.input(*layer.unit);
-  const std::size_t count = static_cast<std::size_t>(layer.inputs()) + layer.shape.weights();
+  const std::size_t count =
+      static_cast<std::size_t>(layer.shape.groups * layer.inputs()) + layer.shape.weights();
   const int leaf = e.add_tensor(e.name(unit) + " slopes", count * sizeof(double), Per::wave_replica,
                                 Space::arena, 'd');
   const int products = emit_products(e, unit, layer, x);
@@ -133,7 +134,8 @@ void emit_cross_iteration_keep(Emission& e, std::size_t n) {
   const int total =
       e.emit_statistics_reduction(Pass::backward, e.name(unit) + " slopes", leaf, count);
   e.emit(Pass::backward, Scope::group, e.name(unit),
-         CrossIterationKeep{1, norm_channels(e, unit), layer.inputs(), window_of(e.norm(unit))},
+         CrossIterationKeep{1, norm_channels(e, unit), layer.inputs(), layer.shape.groups,
+                            window_of(e.norm(unit))},
          {.sums = saved.total,
           .slopes = total,
           .weight = e.parameter(*layer.unit, ParameterRole::weight),

@@ -288,7 +288,7 @@ TEST(BadConfig, Layers) {
       {"model: {layers: [rleu]}\n",
        "a.yaml:1:18: model.layers[0]: 'rleu' is not a choice; did you mean relu? The choices are "
        "conv, linear, max_pool, average_pool, global_pool, norm, relu, sigmoid, tanh, elu, selu, "
-       "gelu, dropout, alpha_dropout, add, flatten"},
+       "gelu, silu, hard_swish, dropout, alpha_dropout, add, flatten"},
       {"model: {layers: [[relu]]}\n",
        "a.yaml:1:18: model.layers[0]: expected a layer, got a list; write `- relu` or `- {type: "
        "conv, ...}`"},

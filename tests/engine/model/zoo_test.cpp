@@ -162,6 +162,9 @@ TEST(Zoo, AConvolutionKnowsTheGainOfTheActivationBeforeIt) {
          return 1.0507009873554805 * (z > 0.0 ? z : 1.6732632423543772 * std::expm1(z));
        })},
       {"gelu", gain([](double z) { return 0.5 * z * (1.0 + std::erf(z / std::sqrt(2.0))); })},
+      {"silu", gain([](double z) { return z / (1.0 + std::exp(-z)); })},
+      {"hard_swish",
+       gain([](double z) { return z * std::min(std::max(z + 3.0, 0.0), 6.0) / 6.0; })},
       {"norm", 1.0}};
   for (const auto& [layer, factor] : expected) {
     const Graph graph = model("model: {layers: [{type: conv, out: 4, kernel: 3}, " + layer +
@@ -296,6 +299,17 @@ INSTANTIATE_TEST_SUITE_P(
                  "model: layer 'conv2': a kernel of 5 does not fit a map of 2 with padding 0; use "
                  "a smaller "
                  "kernel, more padding, larger images or fewer strides and pools before it"},
+        BadModel{
+            "model: {layers: [{type: conv, out: 4, kernel: 3, dilation: 4, padding: 2}]}",
+            {4, 4, 1},
+            "test.yaml:1:18: model.layers: layer 'conv1': a kernel of 3 with dilation 4 does not "
+            "fit a map of 4 with padding 2; use a smaller kernel, more padding, larger images or "
+            "fewer strides and pools before it"},
+        BadModel{
+            "model: {layers: [{type: conv, out: 6, kernel: 1, groups: 4}]}",
+            {4, 4, 12},
+            "test.yaml:1:18: model.layers: layer 'conv1': 4 groups do not divide the 6 channels "
+            "of its output; use one of 1, 2, 3, 6"},
         BadModel{
             "norm: gn\nmodel: {architecture: lenet}",
             {28, 28, 1},

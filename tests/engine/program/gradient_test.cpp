@@ -141,6 +141,29 @@ TEST(Gradient, HoldsWithScaledBranches) {
   }
 }
 
+TEST(Gradient, HoldsWithDilatedAndGroupedConvolutions) {
+  for (const char* norm :
+       {"none", "syncbn", "{kind: group, groups: 2}", "{kind: cross_iteration}",
+        "{kind: batch, weights: normalized}", "{kind: group, groups: 2, weights: standardized}"}) {
+    SCOPED_TRACE(norm);
+    Workbench setup(
+        std::string("replicas: 2\nbatch_per_replica: 3\nsteps: 1\nnorm: ") + norm +
+        "\nmodel:\n  layers:\n"
+        "    - {type: conv, out: 6, kernel: 3, padding: 2, dilation: 2, bias: false}\n"
+        "    - norm\n"
+        "    - silu\n"
+        "    - {type: conv, out: 6, kernel: 3, padding: 1, groups: 6, bias: false}\n"
+        "    - norm\n"
+        "    - hard_swish\n"
+        "    - {type: conv, out: 4, kernel: 3, stride: 2, padding: 2, dilation: 2, groups: 2}\n"
+        "    - norm\n"
+        "    - silu\n"
+        "    - global_pool\n"
+        "    - {type: linear, out: 5}\n");
+    check_every_parameter(setup);
+  }
+}
+
 TEST(Gradient, MaxPoolingPassesItToThePlaceOfTheMaximum) {
   Workbench setup(
       "replicas: 2\nbatch_per_replica: 3\nsteps: 1\nnorm: none\n"

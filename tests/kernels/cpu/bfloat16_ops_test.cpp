@@ -312,8 +312,9 @@ TEST_P(BFloat16Test, EvoNormB0) {
 
 TEST_P(BFloat16Test, PointwiseOperations) {
   constexpr std::size_t n = 3 * 37;
-  for (const Activation kind : {Activation::relu, Activation::sigmoid, Activation::tanh,
-                                Activation::elu, Activation::selu, Activation::gelu}) {
+  for (const Activation kind :
+       {Activation::relu, Activation::sigmoid, Activation::tanh, Activation::elu, Activation::selu,
+        Activation::gelu, Activation::silu, Activation::hard_swish}) {
     expect_rounded_f32(ActivationForward{3, 37, kind}, {read(n), written(n)});
     expect_rounded_f32(ActivationBackward{3, 37, kind}, {read(n), read(n), read(n), written(n)});
   }

@@ -23,6 +23,8 @@ ConvShape shape_of(const GoldenCase& g) {
   shape.padding = g.integer("padding");
   shape.bias = g.integer("bias") != 0;
   shape.pack_samples = g.integer("samples");
+  shape.dilation = g.integer("dilation");
+  shape.groups = g.integer("groups");
   return shape;
 }
 
@@ -48,7 +50,7 @@ class ConvTest : public KernelTest {
   Result compute(int samples, const ConvShape& shape, const std::vector<float>& x,
                  const std::vector<float>& weight, const std::vector<float>& bias,
                  const std::vector<float>& dy) {
-    const WeightBlock block{0, shape.filters, shape.channels, shape.kernel * shape.kernel};
+    const WeightBlock block{0, shape.filters, shape.filter_channels(), shape.kernel * shape.kernel};
     const bool channels_last = device_->channels_last_weights();
     std::vector<float> weights = weight;
     if (channels_last) to_channels_last({&block, 1}, weights);

@@ -83,7 +83,7 @@ class CrossIterationTest : public KernelTest {
     const Doubles constants = doubles(2 * kWidth), mixing = doubles(1 + kWidth);
     const Doubles slopes = doubles(kDepth + kWidth * kDepth);
     run(BatchMoments{rows, 1, kChannels}, {x, sums}, state);
-    run(CrossIterationFinalize{1, kChannels, kInputs, kEps, kMomentum, window_},
+    run(CrossIterationFinalize{1, kChannels, kInputs, 1, kEps, kMomentum, window_},
         {sums, weight, counts_, means_, squares_, mean_slopes_, square_slopes_, mean, inv_std,
          mixing, running_mean_, running_var_},
         state);
@@ -104,7 +104,7 @@ class CrossIterationTest : public KernelTest {
 
   void keep(const Doubles& sums, const Doubles& slopes, const Floats& weight,
             const StepState& state) {
-    run(CrossIterationKeep{1, kChannels, kInputs, window_},
+    run(CrossIterationKeep{1, kChannels, kInputs, 1, window_},
         {sums, slopes, weight, counts_, means_, squares_, mean_slopes_, square_slopes_}, state);
   }
 
@@ -271,9 +271,17 @@ TEST_P(CrossIterationTest, AnUpdateWithoutSamplesTakesThePlaceOfTheOldestAndCoun
 }
 
 TEST_P(CrossIterationTest, SumsOfPatchesFollowTheDefinition) {
-  const ConvShape shapes[] = {{5, 7, 3, 2, 3, 1, 1},  {6, 6, 40, 2, 3, 2, 1}, {9, 8, 1, 3, 7, 2, 3},
-                              {4, 4, 65, 2, 1, 1, 0}, {5, 5, 2, 1, 1, 2, 0},  {3, 4, 5, 2, 3, 3, 0},
-                              {2, 2, 3, 1, 5, 1, 2},  {1, 1, 33, 4, 1, 1, 0}};
+  const ConvShape shapes[] = {{5, 7, 3, 2, 3, 1, 1},
+                              {6, 6, 40, 2, 3, 2, 1},
+                              {9, 8, 1, 3, 7, 2, 3},
+                              {4, 4, 65, 2, 1, 1, 0},
+                              {5, 5, 2, 1, 1, 2, 0},
+                              {3, 4, 5, 2, 3, 3, 0},
+                              {2, 2, 3, 1, 5, 1, 2},
+                              {1, 1, 33, 4, 1, 1, 0},
+                              {7, 6, 3, 2, 3, 2, 2, false, 1, 2},
+                              {6, 5, 6, 4, 3, 1, 1, false, 1, 1, 3},
+                              {5, 5, 40, 40, 3, 1, 2, false, 1, 2, 40}};
   for (const ConvShape& shape : shapes)
     for (const Storage storage : {Storage::f32, Storage::bf16}) {
       const int samples = 3;
@@ -288,7 +296,7 @@ TEST_P(CrossIterationTest, SumsOfPatchesFollowTheDefinition) {
         }
       const std::vector<float> product = random_normal(shape.weights(), 5);
       const CrossIterationSums op{samples, shape, storage};
-      const Doubles sums = doubles(static_cast<std::size_t>(op.inputs()) + shape.weights());
+      const Doubles sums = doubles(static_cast<std::size_t>(op.patch_values()) + shape.weights());
       const Floats products_there = floats(product);
       if (storage == Storage::f32) {
         run(op, {floats(x), products_there, sums});
@@ -298,16 +306,17 @@ TEST_P(CrossIterationTest, SumsOfPatchesFollowTheDefinition) {
       }
       std::vector<double> expected;
       const int window = shape.kernel * shape.kernel;
-      for (int i = 0; i < op.inputs(); ++i) {
+      for (int i = 0; i < op.patch_values(); ++i) {
         const bool last = device_->channels_last_weights();
-        const int c = last ? i % shape.channels : i / window;
-        const int w = last ? i / shape.channels : i % window;
+        const int own = shape.filter_channels(), group = i / (own * window);
+        const int c = group * own + (last ? i % own : i / window % own);
+        const int w = last ? i / own % window : i % window;
         double sum = 0.0;
         for (int n = 0; n < samples; ++n)
           for (int oy = 0; oy < shape.out_height(); ++oy)
             for (int ox = 0; ox < shape.out_width(); ++ox) {
-              const int y = oy * shape.stride + w / shape.kernel - shape.padding;
-              const int at = ox * shape.stride + w % shape.kernel - shape.padding;
+              const int y = oy * shape.stride + w / shape.kernel * shape.dilation - shape.padding;
+              const int at = ox * shape.stride + w % shape.kernel * shape.dilation - shape.padding;
               if (y < 0 || y >= shape.height || at < 0 || at >= shape.width) continue;
               sum += x[static_cast<std::size_t>(
                   ((n * shape.height + y) * shape.width + at) * shape.channels + c)];

@@ -75,7 +75,10 @@ TEST_P(FiniteDifferenceTest, Convolution) {
   if (emulated()) GTEST_SKIP() << "needs cuDNN or cuBLASLt, and so a GPU";
   for (const ConvShape& s : {ConvShape{5, 6, 3, 4, 3, 2, 1, true, 2},
                              {4, 4, 5, 3, 1, 1, 0, true, 2},
-                             {7, 5, 1, 6, 5, 1, 2, true, 2}}) {
+                             {7, 5, 1, 6, 5, 1, 2, true, 2},
+                             {7, 6, 2, 3, 3, 1, 2, true, 2, 2},
+                             {6, 5, 6, 4, 3, 2, 1, true, 2, 1, 2},
+                             {5, 5, 4, 8, 3, 1, 2, true, 2, 2, 4}}) {
     const auto x = random_normal(to_size(2 * s.height * s.width * s.channels), 1);
     const auto weight = random_normal(s.weights(), 2), bias = random_normal(to_size(s.filters), 3);
     const auto w = random_normal(to_size(2 * s.out_height() * s.out_width() * s.filters), 4);
@@ -314,8 +317,9 @@ TEST_P(FiniteDifferenceTest, ActivatedNorms) {
 }
 
 TEST_P(FiniteDifferenceTest, Activations) {
-  for (const Activation kind : {Activation::relu, Activation::sigmoid, Activation::tanh,
-                                Activation::elu, Activation::selu, Activation::gelu}) {
+  for (const Activation kind :
+       {Activation::relu, Activation::sigmoid, Activation::tanh, Activation::elu, Activation::selu,
+        Activation::gelu, Activation::silu, Activation::hard_swish}) {
     const auto x = spaced(101, 1, 0.06f), w = random_normal(101, 2);
     const auto forward = [&](const auto& v) {
       const Floats y = floats(101u);

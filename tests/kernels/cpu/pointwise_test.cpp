@@ -9,8 +9,9 @@
 namespace syncnorm::test {
 namespace {
 
-constexpr Activation kActivations[] = {Activation::relu, Activation::sigmoid, Activation::tanh,
-                                       Activation::elu,  Activation::selu,    Activation::gelu};
+constexpr Activation kActivations[] = {Activation::relu, Activation::sigmoid,   Activation::tanh,
+                                       Activation::elu,  Activation::selu,      Activation::gelu,
+                                       Activation::silu, Activation::hard_swish};
 
 std::size_t to_count(int n) { return static_cast<std::size_t>(n); }
 
@@ -30,7 +31,7 @@ class PointwiseTest : public KernelTest {
 
 TEST_P(PointwiseTest, ActivationsMatchPyTorch) {
   const auto cases = read_goldens("activations");
-  ASSERT_EQ(cases.size(), 6u);
+  ASSERT_EQ(cases.size(), std::size(kActivations));
   for (const GoldenCase& g : cases) {
     SCOPED_TRACE(g.name);
     const auto kind = static_cast<Activation>(g.integer("kind"));
@@ -38,7 +39,7 @@ TEST_P(PointwiseTest, ActivationsMatchPyTorch) {
     const Floats y = floats(x.size()), dx = floats(x.size());
     const int size = static_cast<int>(x.size());
     run(ActivationForward{1, size, kind}, {x, y});
-    const bool from_x = kind == Activation::gelu;
+    const bool from_x = slope_from_x(kind);
     run(ActivationBackward{1, size, kind}, {dy, from_x ? Argument(x) : Argument(nullptr),
                                             from_x ? Argument(nullptr) : Argument(y), dx});
     for (std::size_t i = 0; i < x.size(); ++i) {

@@ -130,9 +130,10 @@ TEST_P(RepeatTest, BatchNorm) {
   expect_same(MovingFinalize{1, kChannels, 1e-5, 0.1, one}, {own, own, own, own, own, own});
   expect_same(MovingGradient{1, kChannels, one}, {own, own, own, all, own, own});
   const CrossIterationWindow two = {2, 0};
-  expect_same(CrossIterationFinalize{1, kChannels, 1, 1e-5, 0.1, two},
+  expect_same(CrossIterationFinalize{1, kChannels, 1, 1, 1e-5, 0.1, two},
               {own, all, own, own, own, own, own, own, own, own, own, own});
-  expect_same(CrossIterationKeep{1, kChannels, 1, two}, {own, own, all, own, own, own, own, own});
+  expect_same(CrossIterationKeep{1, kChannels, 1, 1, two},
+              {own, own, all, own, own, own, own, own});
   expect_same(BatchMix{1, kChannels}, {own, all, all, own, own});
 }
 
