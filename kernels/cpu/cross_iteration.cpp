@@ -72,6 +72,22 @@ KernelPtr compile_sums(const CrossIterationSums& op) {
       });
 }
 
+/// The inputs of a filter.
+struct FilterInputs {
+  const Loops& loops;
+  std::size_t count;
+
+  double dot(const float* a, const float* b) const { return loops.dot(a, b, count); }
+  template <class Value>
+  double sum(const Value& value) const {
+    return lane_sum(count, value);
+  }
+  template <class Body>
+  void each(const Body& body) const {
+    for (std::size_t i = 0; i < count; ++i) body(i);
+  }
+};
+
 }  // namespace
 
 template <>
@@ -80,25 +96,20 @@ KernelPtr compile(Context&, const CrossIterationSums& op) {
 }
 
 template <>
-KernelPtr compile(Context&, const CrossIterationFinalize& op) {
-  return make_kernel<CrossIterationFinalize>([op](const auto& a, const StepState& state) {
-    const auto inputs = static_cast<std::size_t>(op.inputs);
-    const auto sum = [inputs](const auto& value) { return lane_sum(inputs, value); };
+KernelPtr compile(Context& context, const CrossIterationFinalize& op) {
+  const FilterInputs filter{context.loops, static_cast<std::size_t>(op.inputs)};
+  return make_kernel<CrossIterationFinalize>([op, filter](const auto& a, const StepState& state) {
     for (int c = 0; c < op.channels; ++c)
-      cross_iteration_finalize_channel(op, a, state, c, true, sum);
+      cross_iteration_finalize_channel(op, a, state, c, true, filter);
   });
 }
 
 template <>
-KernelPtr compile(Context&, const CrossIterationKeep& op) {
-  return make_kernel<CrossIterationKeep>([op](const auto& a, const StepState& state) {
-    const auto inputs = static_cast<std::size_t>(op.inputs);
-    const auto sum = [inputs](const auto& value) { return lane_sum(inputs, value); };
-    const auto each = [inputs](const auto& body) {
-      for (std::size_t i = 0; i < inputs; ++i) body(i);
-    };
+KernelPtr compile(Context& context, const CrossIterationKeep& op) {
+  const FilterInputs filter{context.loops, static_cast<std::size_t>(op.inputs)};
+  return make_kernel<CrossIterationKeep>([op, filter](const auto& a, const StepState& state) {
     for (int c = 0; c < op.channels; ++c)
-      cross_iteration_keep_channel(op, a, state, c, true, sum, each);
+      cross_iteration_keep_channel(op, a, state, c, true, filter);
   });
 }
 

@@ -285,7 +285,7 @@ struct Loops {
   /// momentum·v : v).
   void (*sgd)(float* p, const float* g, float* v, std::size_t count, float rate, float scale,
               float momentum, float decay, bool nesterov);
-  double (*sum_of_squares)(const float* x, std::size_t count);
+  double (*dot)(const float* a, const float* b, std::size_t count);  // in f64
 
   template <class S>
   const StorageLoops<S>& of() const {

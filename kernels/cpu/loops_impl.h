@@ -58,19 +58,20 @@ struct Updates {
   }
   /// Sums in f64 with four independent accumulators: it runs in every step and must not be bound by
   /// the latency of additions.
-  static double sum_of_squares(const float* x, size_t count) {
+  static double dot(const float* a, const float* b, size_t count) {
     constexpr int kHalf = L / 2;  // doubles per vector
     D<kHalf> sums[4] = {};
     size_t i = 0;
     for (; i + 4 * kHalf <= count; i += 4 * kHalf)
       for (int u = 0; u < 4; ++u) {
-        const auto v = __builtin_convertvector(load<F<kHalf>>(x + i + u * kHalf), D<kHalf>);
-        sums[u] += v * v;
+        const auto v = __builtin_convertvector(load<F<kHalf>>(a + i + u * kHalf), D<kHalf>);
+        const auto w = __builtin_convertvector(load<F<kHalf>>(b + i + u * kHalf), D<kHalf>);
+        sums[u] += v * w;
       }
     const D<kHalf> sum = (sums[0] + sums[1]) + (sums[2] + sums[3]);
     double total = 0.0;
     for (int l = 0; l < kHalf; ++l) total += sum[l];
-    for (; i < count; ++i) total += static_cast<double>(x[i]) * x[i];
+    for (; i < count; ++i) total += static_cast<double>(a[i]) * b[i];
     return total;
   }
 };
@@ -118,7 +119,7 @@ constexpr Loops make_loops(const char* name) {
           Conversions<L>::widen,
           Updates<L>::average,
           Updates<L>::sgd,
-          Updates<L>::sum_of_squares};
+          Updates<L>::dot};
 }
 
 }  // namespace

@@ -51,7 +51,7 @@ template <>
 KernelPtr compile(Context& context, const SumOfSquares& op) {
   const Loops& loops = context.loops;
   return make_kernel<SumOfSquares>([op, &loops](const auto& a, const StepState&) {
-    *a.sum = loops.sum_of_squares(a.gradient, op.count);
+    *a.sum = loops.dot(a.gradient, a.gradient, op.count);
   });
 }
 
@@ -72,9 +72,9 @@ KernelPtr compile(Context& context, const AdaptiveClip& op) {
     const auto inputs = static_cast<std::size_t>(op.inputs);
     for (std::size_t row = 0; row < static_cast<std::size_t>(op.outputs); ++row) {
       float* gradient = a.gradient + row * inputs;
-      const float factor =
-          adaptive_clip_factor(op, loops.sum_of_squares(a.parameter + row * inputs, inputs),
-                               loops.sum_of_squares(gradient, inputs));
+      const float factor = adaptive_clip_factor(
+          op, loops.dot(a.parameter + row * inputs, a.parameter + row * inputs, inputs),
+          loops.dot(gradient, gradient, inputs));
       if (factor == 1.0f) continue;
       for (std::size_t i = 0; i < inputs; ++i) gradient[i] *= factor;
     }

@@ -65,11 +65,14 @@ struct Widen {
 struct FilterInputs {
   std::size_t count;
 
+  __device__ double dot(const float* a, const float* b) const {
+    return sum([=](std::size_t i) { return double{a[i]} * b[i]; });
+  }
   template <class Value>
-  __device__ double operator()(const Value& value) const {
-    double sum = 0.0;
-    for (std::size_t i = threadIdx.x; i < count; i += kThreads) sum += value(i);
-    return block_total(sum);
+  __device__ double sum(const Value& value) const {
+    double own = 0.0;
+    for (std::size_t i = threadIdx.x; i < count; i += kThreads) own += value(i);
+    return block_total(own);
   }
   template <class Body>
   __device__ void each(const Body& body) const {
@@ -89,9 +92,8 @@ struct Finalize {
 struct Keep {
   __device__ static void run(const CrossIterationKeep& op, const PointersOf<CrossIterationKeep>& a,
                              const StepState& state, int c) {
-    const FilterInputs inputs{static_cast<std::size_t>(op.inputs)};
-    cross_iteration_keep_channel(op, a, state, c, threadIdx.x == 0, inputs,
-                                 [&](const auto& body) { inputs.each(body); });
+    cross_iteration_keep_channel(op, a, state, c, threadIdx.x == 0,
+                                 FilterInputs{static_cast<std::size_t>(op.inputs)});
   }
 };
 
