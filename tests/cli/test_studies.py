@@ -1,10 +1,14 @@
 """Every study of configs/studies in a smaller form: its runs, on few synthetic images, and its report."""
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import harness
 
-STUDIES = sorted((Path(__file__).resolve().parents[2] / "configs" / "studies").glob("*.yaml"))
+ROOT = Path(__file__).resolve().parents[2]
+STUDIES = sorted((ROOT / "configs" / "studies").glob("*.yaml"))
 SMALL = {"data.dataset": "synthetic", "data.synthetic.height": 28, "data.synthetic.width": 28,
          "data.synthetic.train_samples": 320, "data.synthetic.test_samples": 20, "data.limit": 0,
          "data.validation": 0, "steps": 2, "evaluation.every_steps": 0, "schedule.warmup_steps": 0}
@@ -44,6 +48,45 @@ class Studies(harness.TestCase):
                 self.assertEqual(len(done), min(RUNS, count))
                 report = harness.run("report", self.folder / path.stem)
                 self.assertEqual(report.code, 0, report.err)
+
+    def test_the_tables_of_every_norm(self):
+        """tests/bench/every_norm on a study of its form: norms over the batch at two batches, another one once."""
+        study = self.folder / "study.yaml"
+        study.write_text("""name: small
+global_batch: 8
+steps: 4
+evaluation: {every_epochs: 0}
+data: {dataset: synthetic, validation: 32, synthetic: {train_samples: 128, test_samples: 40}}
+model: {architecture: resnet8}
+runs:
+  - {norm: bn, compare: {batch_per_replica: [2, 8]}}
+  - norm: {kind: cross_iteration, synced_replicas: 1, window: 3, window_start: 0}
+    compare: {batch_per_replica: [2, 8]}
+  - {norm: gn, batch_per_replica: 8}
+compare: {seed: [1, 2]}
+best_of: {optimizer.lr: [0.001, 0.01]}
+""")
+        runs, costs = self.folder / "runs", self.folder / "costs.md"
+        trained = harness.run("compare", study, f"run_dir={runs}")
+        self.assertEqual(trained.code, 0, trained.err)
+        costs.write_text("| images per replica, resnet8 | 2 | 8 |\n|---|---:|---:|\n| BN per device | 2.00 ms | 3.00 ms |\n"
+                         "| GN, 8 groups | 1.30 (1.2 to 1.4) | 1.25 (1.2 to 1.4) |\n")
+        made = subprocess.run([sys.executable, ROOT / "tests/bench/every_norm", runs, "--costs", costs, "--figure",
+                               self.folder / "figure.svg"], stdout=subprocess.PIPE, text=True, check=True,
+                              env={**os.environ, "SYNCNORM": os.path.abspath(harness.PROGRAM)})
+        rows = [line.strip("| ").split(" | ") for line in made.stdout.splitlines() if line.startswith("|")]
+        accuracies, differences = rows[:5], rows[5:]
+        self.assertEqual(accuracies[0][:3], ["test accuracy", "2 images", "8 images, or any"])
+        self.assertEqual([row[0] for row in accuracies[2:]], ["BN per device", "cross-iteration BN", "GN, 8 groups"])
+        self.assertEqual(accuracies[4][1], "–")
+        self.assertRegex(accuracies[2][1], r"^\d+\.\d\d% ± \d+\.\d\d$")
+        self.assertEqual([row[4] for row in accuracies[2:]], ["1", "–", "1.25"])
+        sent = [int(row[5].replace(",", "")) for row in accuracies[2:]]
+        self.assertGreater(sent[1], sent[0])  # the slopes, too
+        self.assertEqual(sent[2], 0)
+        self.assertGreater(float(accuracies[3][6]), float(accuracies[2][6]))  # and keeps them
+        self.assertRegex(differences[2][2], r"^\+0\.00 ± 0\.00 at 0\.0")
+        self.assertIn("cross-iteration BN", (self.folder / "figure.svg").read_text())
 
 
 if __name__ == "__main__":
