@@ -31,6 +31,20 @@ void NormCases::add_moving() {
                                                                .correction = floats(correction_),
                                                                .squares = floats(history_),
                                                                .running_var = floats(moving_var_)});
+  // Filters of one weight: the passes over activations are what is measured.
+  const Call crossed = call(CrossIterationFinalize{samples, channels, 1, 1, 1e-5, 0.1, {2, 0}},
+                            {.sums = totals,
+                             .weight = floats(gamma_),
+                             .counts = floats(history_),
+                             .means = floats(history_),
+                             .squares = floats(history_),
+                             .mean_slopes = floats(history_),
+                             .square_slopes = floats(history_),
+                             .mean = floats(mean_),
+                             .inv_std = floats(inv_std_),
+                             .mixing = doubles(mixing_),
+                             .running_mean = nullptr,
+                             .running_var = nullptr});
   const auto apply = [&](float* correction) {
     return call(BatchNormalize{samples, pixels, channels, false}, {.x = x_.data(),
                                                                    .mean = floats(mean_),
@@ -42,6 +56,7 @@ void NormCases::add_moving() {
                                                                    .y = y_.data()});
   };
   add("momentum forward", 3, in_turn(statistics, mixed, apply(nullptr)));
+  add("cross_iteration forward", 3, in_turn(statistics, crossed, apply(nullptr)));
   add("mabn forward", 3, in_turn(statistics, moving, apply(floats(correction_))));
 
   const auto sums = [&](float* correction) {
@@ -87,6 +102,7 @@ void NormCases::add_moving() {
                                                                  .constants = doubles(constants_),
                                                                  .gradients = floats(history_)});
   add("momentum backward", 5, in_turn(sums(nullptr), constants, gradient(nullptr, false)));
+  add("cross_iteration backward", 5, in_turn(sums(nullptr), constants, gradient(nullptr, false)));
   add("mabn backward", 5,
       in_turn(sums(floats(correction_)), averaged, gradient(floats(correction_), true)));
 }

@@ -109,7 +109,8 @@ class BenchNorm(harness.TestCase):
                   "batch backward, add, relu": 8, "group forward": 3, "layer backward": 5,
                   "rms backward, relu": 5, "instance backward": 5, "layer over channels forward": 2,
                   "layer over channels backward, relu": 3, "dyt forward": 2, "derf backward": 3,
-                  "momentum forward": 3, "momentum backward": 5, "mabn forward": 3,
+                  "momentum forward": 3, "momentum backward": 5, "cross_iteration forward": 3,
+                  "cross_iteration backward": 5, "mabn forward": 3,
                   "mabn backward": 5, "evonorm_b0 forward": 3, "evonorm_b0 backward": 5, "switchable forward": 3, "switchable backward": 5, "frn forward": 3, "evonorm_s0 backward": 5, "frozen forward, relu": 2, "frozen backward": 2, "frozen backward, relu": 3}
         for name, count in passes.items():
             self.assertEqual((kernels[name]["passes"], kernels[name]["bytes"]),

@@ -17,7 +17,7 @@ from parts.table import Measured, Row, Skipped
 from parts.training import BASE
 
 PEER = Path(__file__).resolve().parents[1] / "peer.py"
-NORMS = ["batch", "momentum", "mabn", "evonorm_b0", "switchable", "group", "layer", "instance", "rms", "frn", "evonorm_s0", "dyt", "derf", "frozen"]  # each has rows of `bench norm`
+NORMS = ["batch", "momentum", "mabn", "cross_iteration", "evonorm_b0", "switchable", "group", "layer", "instance", "rms", "frn", "evonorm_s0", "dyt", "derf", "frozen"]  # each has rows of `bench norm`
 SMALLEST = 256e6  # bytes of a tensor that no cache of a GPU holds
 SHARE = 0.93  # of a device copy, asked of norms
 
