@@ -147,7 +147,7 @@ struct Program {
   std::size_t running_floats = 0;  // per set
   std::size_t history_floats = 0;
   std::size_t packed_bytes = 0;
-  std::vector<WeightBlock> weight_blocks;  // Device::channels_last_weights(); else empty
+  std::vector<WeightBlock> weight_blocks;   // Device::channels_last_weights(); else empty
   std::vector<WeightBlock> history_blocks;  // of a set
   // Storage of the batch's images: f32, or that of activations where the device makes the images
   // and nothing reads them in f32.

@@ -23,7 +23,7 @@ struct Memory {
   Mirror parameters;
   Mirror running;  // one set per local group
   Mirror averaged;
-  Mirror history;   // one set per local group
+  Mirror history;    // one set per local group
   Buffer gradients;  // `gradient_slots` copies of the flat gradient
   Buffer packed;
   Buffer arena;

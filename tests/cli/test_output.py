@@ -9,6 +9,8 @@ from accidents import shell
 
 QUIET = accidents.FAST
 
+STEPS = 20000  # so many that the disk is full before the last, on a busy machine, too
+
 
 class Output(harness.TestCase):
     def experiment(self, settings, name="run"):
@@ -38,19 +40,19 @@ class Output(harness.TestCase):
         self.assertEqual(len(tensorboard_records(events)), 2 + 30000 + len(run.evals))
 
     def test_a_disk_that_stays_full(self):
-        process = accidents.start_and_fill(self.folder, {"steps": 3000})
+        process = accidents.start_and_fill(self.folder, {"steps": STEPS})
         result = harness.finish(process)
         self.assertEqual(result.code, 3, result.err)
         log = self.folder / "run" / "metrics.jsonl"
         lines = log.read_text().splitlines()
-        lost = 3000 - sum(json.loads(line)["event"] == "step" for line in lines)  # all are whole
+        lost = STEPS - sum(json.loads(line)["event"] == "step" for line in lines)  # all are whole
         self.assertGreater(lost, 0)
         self.assertRegex(result.err, rf"{log}: \d+ lines were lost \(File too large\)\n")
         self.assertRegex(result.err, rf"syncnorm: {log}: \d+ lines were lost; the checkpoints are complete\n")
-        self.assertEqual(harness.run("inspect", harness.Run(self.folder / "run").checkpoint(3000)).code, 0)
+        self.assertEqual(harness.run("inspect", harness.Run(self.folder / "run").checkpoint(STEPS)).code, 0)
         told = harness.run("report", self.folder / "run")
         self.assertEqual(told.code, 0, told.err)
-        self.assertIn(f"the log lacks {lost} of 3000 updates",
+        self.assertIn(f"the log lacks {lost} of {STEPS} updates",
                       (self.folder / "run" / "report.html").read_text())
 
     def test_a_limit_on_files_does_not_kill(self):
