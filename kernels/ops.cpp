@@ -79,9 +79,15 @@ const char* value_text(Storage storage) { return storage == Storage::f32 ? "f32"
 
 template <class T>
 requires std::is_arithmetic_v<T> T value_text(T value) { return value; }
-std::string value_text(const std::vector<int>& values) {
+template <class T>
+std::string value_text(const std::vector<T>& values) {
   return fmt::format("{}", fmt::join(values, " "));
 }
+
+template <class>
+constexpr bool kIsVector = false;
+template <class T>
+constexpr bool kIsVector<std::vector<T>> = true;
 
 template <class T>
 std::string fields_text(const T& described) {
@@ -91,7 +97,7 @@ std::string fields_text(const T& described) {
     using Value = std::remove_cvref_t<decltype(value)>;
     if constexpr (std::is_same_v<Value, bool>)
       text += value ? format : otherwise;
-    else if constexpr (std::is_class_v<Value> && !std::is_same_v<Value, std::vector<int>>)
+    else if constexpr (std::is_class_v<Value> && !kIsVector<Value>)
       text += fields_text(value);
     else if (*otherwise == '\0' || fmt::format("{}", value_text(value)) != otherwise)
       text += fmt::format(fmt::runtime(format), value_text(value));
@@ -118,10 +124,10 @@ bool per_sample(const Op& op) {
   return std::visit(
       []<class O>(const O&) {
         constexpr auto kIs = []<class... Kinds>() { return (std::is_same_v<O, Kinds> || ...); };
-        return kIs
-            .template operator()<PoolForward, PoolBackward, BatchNormalize, BatchInputGradient,
-                                 PointwiseNormForward, ActivationForward, ActivationBackward, Add,
-                                 ScaledAddForward, Dropout, NormNoise, ToChannelsFirst, Convert>();
+        return kIs.template
+        operator()<PoolForward, PoolBackward, BatchNormalize, BatchInputGradient,
+                   PointwiseNormForward, ActivationForward, ActivationBackward, Add,
+                   ScaledAddForward, Dropout, NormNoise, ToChannelsFirst, Convert, Predict>();
       },
       op);
 }

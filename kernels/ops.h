@@ -28,6 +28,7 @@
 #include "kernels/ops/pointwise.h"
 #include "kernels/ops/pointwise_norm.h"
 #include "kernels/ops/residual.h"
+#include "kernels/ops/segmentation.h"
 #include "kernels/ops/switchable_norm.h"
 #include "kernels/ops/update.h"
 
@@ -44,8 +45,9 @@ using Op = std::variant<
     PointwiseNormBackward, ActivatedNormForward, ActivatedNormBackward, SwitchableMoments,
     SwitchableFinalize, SwitchableForward, SwitchableGradientSums, SwitchableInputGradient,
     ActivationForward, ActivationBackward, Add, ScaledAddForward, ScaledAddBackward, Dropout,
-    NormNoise, ToChannelsFirst, Convert, SoftmaxCrossEntropy, SgdUpdate, AdamUpdate,
-    ExponentialAverage, SumOfSquares, GradientFactor, AdaptiveClip, TreeFold, MakeImages>;
+    NormNoise, ToChannelsFirst, Convert, SoftmaxCrossEntropy, PixelCounts, DiceSums, PixelLoss,
+    Predict, SgdUpdate, AdamUpdate, ExponentialAverage, SumOfSquares, GradientFactor, AdaptiveClip,
+    TreeFold, MakeImages>;
 
 /// The largest number of operands of any operation.
 template <class>

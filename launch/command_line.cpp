@@ -223,6 +223,17 @@ void add_trace(CLI::App* command, CommandLine& line) {
       ->capture_default_str();
 }
 
+void add_predict(CLI::App* command, CommandLine& line) {
+  add_experiment(command, line, "CHECKPOINT_DIR, or a run's folder: its newest checkpoint");
+  command->add_option("images", line.images, "JPEG or PNG files")->required();
+  command
+      ->add_option("--out", line.destination,
+                   "Folder for the results: NAME.png, the class of every pixel of NAME.jpg; or "
+                   "predictions.csv where a network tells one class per image")
+      ->required();
+  command->add_option("--device", line.device, "cpu or cuda, instead of the run's");
+}
+
 void add_inspect(CLI::App* command, CommandLine& line) {
   add_experiment(command, line, "CHECKPOINT_DIR, or a run's flight folder");
   command->add_flag(
@@ -248,6 +259,8 @@ const std::vector<Command>& commands() {
        add_bench_data, run_bench_data},
       {"pack", "Make tar shards with an index of an image folder", false, false, add_pack,
        run_pack},
+      {"predict", "Predict the classes of images, or of their pixels", false, false, add_predict,
+       run_predict},
       {"report", "Write report.html of a run or a study", false, false, add_report, run_report},
       {"trace", "Print a worked example of batch normalization", false, false, add_trace,
        run_trace},

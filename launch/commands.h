@@ -50,7 +50,9 @@ struct CommandLine {
   std::string init_from;
   std::vector<std::string> faults;                     // train and eval, in builds with faults
   std::string only;                                    // I/N
-  std::string destination;                             // pack
+  std::string destination;                             // pack and predict
+  std::vector<std::string> images;                     // predict
+  std::string device;                                  // predict: instead of the run's
   std::uint64_t shard_bytes = std::uint64_t{1} << 30;  // pack
   BenchLine bench;
   ScaleLine scale;
@@ -88,6 +90,7 @@ int run_compare(const CommandLine& line, Communicator& comm);
 int run_plan(const CommandLine& line, Communicator& comm);
 int run_plan_scale(const CommandLine& line, Communicator& comm);
 int run_eval(const CommandLine& line, Communicator& comm);
+int run_predict(const CommandLine& line, Communicator& comm);
 int run_report(const CommandLine& line, Communicator& comm);
 int run_pack(const CommandLine& line, Communicator& comm);
 int run_trace(const CommandLine& line, Communicator& comm);

@@ -40,7 +40,10 @@ void evaluate(const LoadedExperiment& loaded, const CommandLine& line, Communica
   const std::unique_ptr<Device> device = make_device(loaded.experiment, comm);
   const Dataset dataset = load_data_on_all_ranks(loaded, comm);
   Graph graph;
-  agree(comm, [&] { graph = checked_model(loaded, dataset); });
+  agree(comm, [&] {
+    checked_model(loaded, dataset);
+    graph = evaluation_model(loaded, dataset);
+  });
   std::vector<std::size_t> layout;
   std::size_t at = 0;
   for (const Parameter& parameter : graph.parameters) {

@@ -52,10 +52,23 @@ std::string table_of_statistics(const EndEvent& event) {
   std::string text;
   for (const EvalEvent& other : event.other_evaluations)
     if (other.split == "test")
-      text += fmt::format("{} {:.2f}%{}", text.empty() ? "" : ",", 100.0 * other.accuracy,
+      text += fmt::format("{} {:.2f}%{}", text.empty() ? "" : ",", 100.0 * other.score(),
                           statistics_of(other));
-  if (text.empty()) return "";
-  return fmt::format("  test accuracy {:.2f}%; also{}\n", 100.0 * event.test_accuracy, text);
+  if (text.empty() || !event.test) return "";
+  return fmt::format("  test {} {:.2f}%; also{}\n", event.metric.title, 100.0 * event.test->score(),
+                     text);
+}
+
+/// The result of every class, where pixels have labels and the classes fit a few lines.
+std::string table_of_classes(const EndEvent& event) {
+  constexpr std::size_t kMost = 40;
+  if (!event.test || !event.test->per_pixel() || event.test->classes.size() > kMost) return "";
+  std::string text = "  IoU of test pixels:";
+  for (const ClassResult& one : event.test->classes)
+    text += fmt::format(" {} {},", printable(one.name),
+                        std::isnan(one.iou) ? "-" : fmt::format("{:.1f}%", 100.0 * one.iou));
+  text.back() = '\n';
+  return text;
 }
 
 /// The last line of every run: the shares of the measured time, and its total.
@@ -143,8 +156,10 @@ void Console::draw_line(const std::string& facts, double done) {
 
 void Console::on_eval(const EvalEvent& event) {
   clear_line();
-  out_ << fmt::format("  step {}: {} accuracy {:.2f}%, loss {:.4f}{}\n", event.step, event.split,
-                      100.0 * event.accuracy, event.loss, statistics_of(event))
+  const std::string of_pixels =
+      event.per_pixel() ? fmt::format("mIoU {:.2f}%, pixel ", 100.0 * event.mean_iou) : "";
+  out_ << fmt::format("  step {}: {} {}accuracy {:.2f}%, loss {:.4f}{}\n", event.step, event.split,
+                      of_pixels, 100.0 * event.accuracy, event.loss, statistics_of(event))
        << std::flush;
 }
 
@@ -161,8 +176,8 @@ void Console::on_end(const EndEvent& event) {
     out_ << fmt::format(
         "  done in {}: {:.0f} images/s, {:.1f}% of the time in exposed reductions\n",
         duration(event.seconds), event.samples_per_second, 100.0 * event.reduction_share);
-  out_ << table_of_statistics(event) << corrupt_images(event) << where_the_time_went(event)
-       << std::flush;
+  out_ << table_of_statistics(event) << table_of_classes(event) << corrupt_images(event)
+       << where_the_time_went(event) << std::flush;
 }
 
 }  // namespace syncnorm

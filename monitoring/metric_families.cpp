@@ -95,6 +95,28 @@ void add_evaluation(Families& families, const RunValues& run) {
              &SplitValues::loss);
   add_splits("syncnorm_evaluation_accuracy_ratio", "Of a split at the last evaluation.",
              &SplitValues::accuracy);
+  if (std::isfinite(run.evaluations[0][0].mean_iou))
+    add_splits("syncnorm_evaluation_mean_iou_ratio",
+               "Mean over classes of intersection over union, of a split's pixels at the last "
+               "evaluation.",
+               &SplitValues::mean_iou);
+  const auto add_classes = [&](const char* name, const char* help, double ClassValues::*number) {
+    if (std::all_of(run.classes.begin(), run.classes.end(),
+                    [&](const ClassValues& one) { return std::isnan(one.*number); }))
+      return;
+    MetricFamily& family = add(families, name, help, MetricType::Gauge);
+    for (std::size_t k = 0; k < kClasses; ++k)
+      if (!std::isnan(run.classes[k].*number))
+        put(family, run.classes[k].*number, {{"class", std::to_string(k)}});
+  };
+  add_classes("syncnorm_class_accuracy_ratio",
+              "Share of a class's test labels that the last evaluation predicted; the first 32 "
+              "classes.",
+              &ClassValues::accuracy);
+  add_classes("syncnorm_class_iou_ratio",
+              "Intersection over union of a class's test pixels at the last evaluation; the first "
+              "32 classes.",
+              &ClassValues::iou);
   counter(families, "syncnorm_evaluation_seconds_total", "Wall time of evaluations on rank 0.",
           run.evaluation_seconds);
 }

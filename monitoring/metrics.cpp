@@ -142,8 +142,12 @@ void Metrics::on_eval(const EvalEvent& event) {
   const std::string name = event.word();
   const auto at = std::find(kEvaluations.begin(), kEvaluations.end(), name);
   assert(at != kEvaluations.end());
-  run_.evaluations[split][static_cast<std::size_t>(at - kEvaluations.begin())] = {event.loss,
-                                                                                  event.accuracy};
+  run_.evaluations[split][static_cast<std::size_t>(at - kEvaluations.begin())] = {
+      event.loss, event.accuracy, event.per_pixel() ? event.mean_iou : kUnknown};
+  if (split == 0 && event.first)
+    for (std::size_t k = 0; k < std::min(event.classes.size(), kClasses); ++k)
+      run_.classes[k] = {event.classes[k].accuracy,
+                         event.per_pixel() ? event.classes[k].iou : kUnknown};
   run_.evaluation_seconds += event.seconds;
   publish_run();
 }

@@ -11,8 +11,10 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/json_values.h"
+#include "base/printable.h"
 #include "base/regular_file.h"
 #include "engine/state/run_lock.h"
+#include "monitoring/examples.h"
 #include "monitoring/probe_json.h"
 #include "monitoring/whole_file.h"
 
@@ -23,6 +25,7 @@ namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 constexpr std::chrono::milliseconds kFlushInterval{500};
 constexpr const char* kHint = "choose another run_dir";
+constexpr std::size_t kMostClasses = 256;  // whose results are logged
 
 /// JSON has no nan or infinity; they become the strings "nan", "inf", "-inf".
 Json number(double value) {
@@ -63,6 +66,7 @@ void RunLog::on_start(const StartEvent& event) {
              {"validation_samples", event.validation_samples},
              {"test_samples", event.test_samples},
              {"classes", event.classes},
+             {"metric", event.metric.key},
              {"parameters", event.parameters},
              {"arena_bytes", event.arena_bytes}};
   if (!event.statistics.empty()) start["statistics"] = event.statistics;
@@ -127,10 +131,19 @@ void RunLog::on_eval(const EvalEvent& event) {
       {"event", "eval"},         {"step", event.step},         {"epoch", event.epoch},
       {"split", event.split},    {"loss", number(event.loss)}, {"accuracy", event.accuracy},
       {"seconds", event.seconds}};
+  if (event.per_pixel()) json["mean_iou"] = number(event.mean_iou);
   if (!event.statistics.empty()) json["statistics"] = event.statistics;
   if (!event.weights.empty()) json["weights"] = event.weights;
   if (event.sample_weight >= 0.0) json["sample_weight"] = event.sample_weight;
+  if (const std::string key = event.per_pixel() ? "class_iou" : "class_accuracy";
+      event.classes.size() <= kMostClasses)
+    for (const ClassResult& one : event.classes)
+      json[key].push_back(number(event.per_pixel() ? one.iou : one.accuracy));
   write(json);
+}
+
+void RunLog::on_examples(const ExamplesEvent& event) {
+  write_examples(folder_ / "examples", event.images, start_.class_names, start_.classes);
 }
 
 void RunLog::on_snapshot(const SnapshotEvent&) { log_.flush(); }
@@ -163,19 +176,26 @@ void RunLog::on_end(const EndEvent& event) {
                {"checkpoint_seconds", event.checkpoint_seconds}};
   if (!event.message.empty()) json["message"] = event.message;
   if (event.reads_files) json["corrupt_images"] = event.corrupt.size();
-  if (event.test_accuracy >= 0.0) {
-    json["test_loss"] = number(event.test_loss);
-    json["test_accuracy"] = event.test_accuracy;
-  }
-  if (event.validation_accuracy >= 0.0) json["validation_accuracy"] = event.validation_accuracy;
-  for (const EvalEvent& other : event.other_evaluations) {
-    if (other.split == "test") json["test_loss" + other.suffix()] = number(other.loss);
-    json[other.split + "_accuracy" + other.suffix()] = other.accuracy;
-  }
+  const auto put = [&](const EvalEvent& eval) {
+    if (eval.split == "test") json["test_loss" + eval.suffix()] = number(eval.loss);
+    json[eval.split + "_accuracy" + eval.suffix()] = eval.accuracy;
+    if (eval.per_pixel()) json[eval.split + "_mean_iou" + eval.suffix()] = number(eval.mean_iou);
+  };
+  if (!(start_.metric == kAccuracyMetric)) json["metric"] = start_.metric.key;
+  if (event.test) put(*event.test);
+  if (event.validation) put(*event.validation);
+  for (const EvalEvent& other : event.other_evaluations) put(other);
+  if (event.test && event.test->classes.size() <= kMostClasses)
+    for (const ClassResult& one : event.test->classes) {
+      Json result = {{"class", printable(one.name)}, {"accuracy", number(one.accuracy)}};
+      if (event.test->per_pixel()) result["iou"] = number(one.iou);
+      result["labels"] = one.labels;
+      json["classes"].push_back(result);
+    }
   if (event.sample_weight >= 0.0) json["sample_weight"] = event.sample_weight;
   if (event.best_step >= 0) {
     json["best_step"] = event.best_step;
-    json["best_validation_accuracy"] = event.best_validation_accuracy;
+    json[std::string("best_validation_") + start_.metric.key] = event.best_validation_score;
   }
   if (log_.lost() > 0) json["lost_lines"] = log_.lost();
   write(json);

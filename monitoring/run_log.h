@@ -23,6 +23,7 @@ class RunLog final : public Observer {
   void on_step(const StepEvent& event) override;
   void on_probe(const ProbeEvent& event) override;
   void on_eval(const EvalEvent& event) override;
+  void on_examples(const ExamplesEvent& event) override;
   void on_snapshot(const SnapshotEvent& event) override;
   void on_checkpoint(const CheckpointEvent& event) override;
   void on_checkpoint_failed(const CheckpointFailedEvent& event) override;

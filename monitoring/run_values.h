@@ -28,7 +28,13 @@ inline constexpr std::array<const char*, 7> kEvaluations = {
 
 /// The numbers of the last evaluation of a split.
 struct SplitValues {
-  double loss = kUnknown, accuracy = kUnknown;
+  double loss = kUnknown, accuracy = kUnknown, mean_iou = kUnknown;
+};
+
+/// Classes beyond these have no metrics.
+inline constexpr std::size_t kClasses = 32;
+struct ClassValues {
+  double accuracy = kUnknown, iou = kUnknown;
 };
 
 struct RunValues {
@@ -38,6 +44,7 @@ struct RunValues {
   double step_seconds = 0.0;
   std::array<double, kStepBuckets.size() + 1> step_buckets{};
   std::array<std::array<SplitValues, kEvaluations.size()>, 2> evaluations{};  // test, validation
+  std::array<ClassValues, kClasses> classes{};  // test, first statistics
   double evaluation_seconds = 0.0;
   double checkpoints = 0.0, checkpoint_seconds = 0.0, checkpoint_bytes = 0.0;
   double checkpoint_time = 0.0;  // Unix time, of the last success

@@ -6,11 +6,13 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cmath>
 #include <cstdlib>
 
 #include <fmt/format.h>
 
 #include "base/clock.h"
+#include "base/printable.h"
 
 namespace syncnorm {
 namespace {
@@ -120,8 +122,16 @@ void TensorBoard::on_step(const StepEvent& step) {
 }
 
 void TensorBoard::on_eval(const EvalEvent& eval) {
-  write(eval.step, {{eval.split + "/loss" + eval.suffix(), eval.loss},
-                    {eval.split + "/accuracy" + eval.suffix(), eval.accuracy}});
+  Scalars scalars = {{eval.split + "/loss" + eval.suffix(), eval.loss},
+                     {eval.split + "/accuracy" + eval.suffix(), eval.accuracy}};
+  if (eval.per_pixel()) {
+    scalars.emplace_back(eval.split + "/mean_iou" + eval.suffix(), eval.mean_iou);
+    for (const ClassResult& one : eval.classes)
+      if (!std::isnan(one.iou))
+        scalars.emplace_back(
+            fmt::format("{}/iou{}/{}", eval.split, eval.suffix(), printable(one.name)), one.iou);
+  }
+  write(eval.step, scalars);
   file_.flush();
 }
 

@@ -204,6 +204,8 @@ struct ScheduleConfig {
 
 struct LossConfig {
   double label_smoothing = 0.0;
+  double dice = 0.0;                  // weight of the Dice loss; labels per pixel only
+  std::vector<double> class_weights;  // per class; empty: all 1; labels per pixel only
 };
 
 struct CheckpointConfig {

@@ -191,6 +191,15 @@ Rows ending_rows() {
       number_key(
           "loss.label_smoothing", [](auto& e) -> auto& { return e.loss.label_smoothing; },
           kBelowOne, "probability mass that is spread over all classes"),
+      number_key(
+          "loss.dice", [](auto& e) -> auto& { return e.loss.dice; }, kNotNegative,
+          "labels per pixel: weight of the Dice loss over the global batch, which is added; 0: "
+          "none"),
+      number_list_key(
+          "loss.class_weights", [](auto& e) -> auto& { return e.loss.class_weights; }, kNotNegative,
+          kAnyCount,
+          "labels per pixel: weight of every class in the cross-entropy, as PyTorch's weight; "
+          "[]: all 1"),
       free_on_resume(integer_key(
           "checkpoint.every_steps", [](auto& e) -> auto& { return e.checkpoint.every_steps; },
           at_least(0), "updates between checkpoints; 0: not by step")),

@@ -177,7 +177,7 @@ void Probes::set_parameters(std::span<const float> values) {
 LossAndGradient Probes::evaluate(std::span<const float> parameters) {
   set_parameters(parameters);
   executor_.run(state_, batch_);
-  return {executor_.loss()[0] / samples_, gradient()};
+  return {mean_loss(executor_.loss()), gradient()};
 }
 
 ProbeEvent Probes::measure(StepState state, const BatchView& batch, double samples, double loss) {
@@ -338,7 +338,7 @@ std::vector<CovariateShiftProbe> Probes::covariate_shift(std::span<const float> 
 
 /// Returns the gradient of the mean loss over every other sample of the global batch, starting at
 /// position `which`; there are `samples` of them. The other samples have no label, and thus no
-/// loss.
+/// loss. With labels per pixel, a program's gradient is already that of the mean.
 std::vector<float> Probes::gradient_of_half(std::int64_t which, double samples) {
   const auto count = static_cast<std::int64_t>(executor_.replicas().count) *
                      executor_.program().options.batch_per_replica;
@@ -347,10 +347,30 @@ std::vector<float> Probes::gradient_of_half(std::int64_t which, double samples) 
     if ((first_position_ + i) % 2 != which) labels[static_cast<std::size_t>(i)] = -1;
   BatchView half = batch_;
   half.labels = labels.data();
+  std::vector<std::uint8_t> masks;
+  if (batch_.masks != nullptr) {
+    masks = masks_where(labels);
+    half.masks = masks.data();
+  }
   executor_.run(state_, half);
   std::vector<float> found = gradient();
+  if (batch_.masks != nullptr) return found;
   for (float& g : found) g = static_cast<float>(static_cast<double>(g) * samples_ / samples);
   return found;
+}
+
+/// Returns the batch's masks, with all pixels ignored in samples whose label is below 0.
+std::vector<std::uint8_t> Probes::masks_where(const std::vector<std::int32_t>& labels) const {
+  constexpr std::uint8_t kIgnored = 255;
+  const Program& program = executor_.program();
+  std::size_t pixels = 0;
+  for (const Tensor& tensor : program.tensors)
+    if (tensor.space == Space::mask)
+      pixels = tensor.bytes / static_cast<std::size_t>(program.options.batch_per_replica);
+  std::vector<std::uint8_t> masks(batch_.masks, batch_.masks + labels.size() * pixels);
+  for (std::size_t i = 0; i < labels.size(); ++i)
+    if (labels[i] < 0) std::fill_n(masks.data() + i * pixels, pixels, kIgnored);
+  return masks;
 }
 
 std::vector<SignalToNoiseProbe> Probes::signal_to_noise() {

@@ -74,6 +74,7 @@ class Probes {
   std::vector<std::vector<Range>> layer_ranges() const;
   std::vector<CovariateShiftProbe> covariate_shift(std::span<const float> after);
   std::vector<float> gradient_of_half(std::int64_t which, double samples);
+  std::vector<std::uint8_t> masks_where(const std::vector<std::int32_t>& labels) const;
   std::vector<SignalToNoiseProbe> signal_to_noise();
   std::vector<ReplicaSpreadProbe> replica_spread(Leaf& sums) const;
 

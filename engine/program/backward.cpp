@@ -10,7 +10,9 @@ class Backward {
 
   void run() {
     const int logits = e_.units.back().output;
-    gradients_.contribute(logits, gradients_.narrowed(logits, e_.logits_gradient));
+    gradients_.contribute(logits, e_.program.options.per_pixel
+                                      ? e_.logits_gradient
+                                      : gradients_.narrowed(logits, e_.logits_gradient));
     for (std::size_t i = e_.units.size(); i-- > 0;) {
       const Unit& unit = e_.units[i];
       if (!gradients_.needed(unit.output) || !gradients_.arrived(unit.output)) continue;

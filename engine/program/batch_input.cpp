@@ -29,6 +29,7 @@ class DeviceInput final : public BatchInput {
         image_storage_(program.image_storage),
         images_(reserve(program, Space::image, replicas)),
         labels_(reserve(program, Space::label, replicas)),
+        masks_(reserve(program, Space::mask, replicas)),
         sample_ids_(reserve(program, Space::sample_id, replicas)) {}
 
   BatchView take(const BatchView& batch) override {
@@ -45,6 +46,7 @@ class DeviceInput final : public BatchInput {
       copy(there.images, images_);
     }
     copy(there.labels, labels_);
+    copy(there.masks, masks_);
     copy(there.sample_ids, sample_ids_);
     return there;
   }
@@ -112,7 +114,7 @@ class DeviceInput final : public BatchInput {
   Device& device_;
   const int samples_;
   const Storage image_storage_;
-  Buffer images_, labels_, sample_ids_;
+  Buffer images_, labels_, masks_, sample_ids_;
   std::array<Arrival, 2> arrivals_;
   std::size_t next_arrival_ = 0;
   Buffer table_;

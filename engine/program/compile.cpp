@@ -36,7 +36,7 @@ void place_outside_arena(Emission& e) {
     if (tensor.space == Space::running) tensor.stride = program.running_floats * sizeof(float);
     if (tensor.space == Space::history) tensor.stride = program.history_floats * sizeof(float);
     if (tensor.space == Space::image || tensor.space == Space::label ||
-        tensor.space == Space::sample_id)
+        tensor.space == Space::mask || tensor.space == Space::sample_id)
       tensor.stride = tensor.bytes;
   }
 }

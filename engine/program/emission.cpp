@@ -48,7 +48,7 @@ int Emission::add_values(std::string tensor_name, int v, Storage storage) {
 Storage Emission::storage(int v) const {
   const Unit& last = units.back();
   const bool logits =
-      v == last.output &&
+      v == last.output && !program.options.per_pixel &&
       std::holds_alternative<LinearLayer>(graph.layers[static_cast<std::size_t>(last.layer)].kind);
   if (v == 0) return program.image_storage;
   return logits ? Storage::f32 : program.options.storage;
@@ -115,18 +115,45 @@ int Emission::emit_statistics_reduction(Pass pass, const std::string& names, int
   program.reductions.push_back(spec);
   program.statistics_cross_replicas = true;
   const int index = static_cast<int>(program.reductions.size()) - 1;
-  for (const auto step : {InstructionKind::reduce_start, InstructionKind::reduce_wait}) {
-    Instruction instruction;
-    instruction.kind = step;
-    instruction.pass = pass;
-    instruction.layer = names;
-    instruction.reduction = index;
-    // The wait has the leaves as arguments because they are read until it is over.
-    instruction.args = {leaf, spec.result};
-    instruction.first_output = 1;
-    program.instructions.push_back(std::move(instruction));
-  }
+  append_reduction(InstructionKind::reduce_start, pass, index, names);
+  append_reduction(InstructionKind::reduce_wait, pass, index, names);
   return spec.result;
+}
+
+void Emission::append_reduction(InstructionKind step, Pass pass, int reduction,
+                                const std::string& names) {
+  const ReductionSpec& spec = program.reductions[static_cast<std::size_t>(reduction)];
+  Instruction instruction;
+  instruction.kind = step;
+  instruction.pass = pass;
+  instruction.layer = names;
+  instruction.reduction = reduction;
+  // The wait has the leaves as arguments because they are read until it is over.
+  instruction.args = {spec.leaf, spec.result};
+  instruction.first_output = 1;
+  program.instructions.push_back(std::move(instruction));
+}
+
+int Emission::start_global_sum(const std::string& what, int leaf, std::size_t count) {
+  if (program.options.replicas == 1 && !program.options.force_reductions) return leaf;
+  ReductionSpec spec;
+  spec.kind = ReductionKind::loss;
+  spec.name = what;
+  spec.leaf = leaf;
+  spec.result = add_tensor(what + " reduced", count * sizeof(double), Per::once, Space::arena, 'd');
+  spec.count = count;
+  program.reductions.push_back(spec);
+  program.statistics_cross_replicas = true;
+  append_reduction(InstructionKind::reduce_start, Pass::forward,
+                   static_cast<int>(program.reductions.size()) - 1, what);
+  return spec.result;
+}
+
+void Emission::wait_for(int sum) {
+  for (std::size_t r = 0; r < program.reductions.size(); ++r)
+    if (program.reductions[r].result == sum)
+      append_reduction(InstructionKind::reduce_wait, Pass::forward, static_cast<int>(r),
+                       program.reductions[r].name);
 }
 
 bool Emission::batch_statistics(const Unit& unit) const {

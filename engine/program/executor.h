@@ -47,8 +47,8 @@ class Executor {
   /// Returns true if no hook must be called in every step.
   bool can_be_recorded() const;
 
-  /// Returns the loss values of the last run: Σ loss, correct, votes to stop, 0. They are reduced
-  /// over all ranks in training, and this rank's own in evaluation.
+  /// Returns the loss values of the last run (kLossTotals), reduced over all ranks in training, and
+  /// this rank's own in evaluation.
   std::array<double, kLossValues> loss() const;
   /// Returns the device address of the loss values.
   const double* loss_values() const;

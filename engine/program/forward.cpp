@@ -1,5 +1,6 @@
 // The forward pass: one function per kind of layer emits its instructions.
 #include <algorithm>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -18,6 +19,7 @@ class Forward {
     e_.converted.assign(e_.graph.layers.size(), -1);
     e_.saved.resize(e_.units.size());
     add_images();
+    if (options_.per_pixel && options_.mode != ProgramMode::statistics) add_masks();
     for (std::size_t i = 0; i < e_.units.size(); ++i) {
       const Unit& unit = e_.units[i];
       saved_ = &e_.saved[i];
@@ -36,6 +38,22 @@ class Forward {
     Tensor& images = e_.program.tensors.back();
     images.per = Per::replica;
     images.space = Space::image;
+  }
+
+  /// Adds the masks. In training their pixels are counted, and the count over the global batch is
+  /// on its way during the forward pass.
+  void add_masks() {
+    const Shape& shape = e_.shape(e_.graph.output);
+    const auto pixels = static_cast<std::size_t>(shape.pixels() * e_.samples());
+    e_.masks = e_.add_tensor("mask", pixels, Per::replica, Space::mask, 'o');
+    if (!training()) return;
+    const auto classes = static_cast<std::size_t>(shape.channels);
+    const int counts = e_.add_tensor("pixel counts", classes * sizeof(double), Per::wave_replica,
+                                     Space::arena, 'd');
+    e_.emit(Pass::forward, Scope::replica, "loss",
+            PixelCounts{e_.samples(), shape.pixels(), shape.channels},
+            {.mask = e_.masks, .counts = counts});
+    e_.pixel_counts = e_.start_global_sum("pixel counts", counts, classes);
   }
 
   bool training() const { return options_.mode == ProgramMode::training; }
@@ -170,28 +188,90 @@ class Forward {
   Emission::Saved* saved_ = nullptr;
 };
 
-void emit_loss(Emission& e, int logits) {
+/// Emits the loss of every pixel. The Dice loss needs sums over the global batch, and in an
+/// evaluation over all of its samples, which the host adds.
+void emit_pixel_loss(Emission& e, int logits) {
   Program& program = e.program;
-  const Shape& shape = e.graph.layers[static_cast<std::size_t>(e.graph.output)].shape;
-  const bool training = program.options.mode == ProgramMode::training;
+  const ProgramOptions& options = program.options;
+  const Shape& shape = e.shape(e.graph.output);
+  const int samples = e.samples(), pixels = shape.pixels(), classes = shape.channels;
+  const bool training = options.mode == ProgramMode::training;
+  int dice = kAbsent;
+  if (options.loss.dice > 0.0) {
+    const auto count = static_cast<std::size_t>(2 * classes);
+    dice = e.add_tensor("dice sums", count * sizeof(double), Per::replica, Space::arena, 'd');
+    program.tensors.back().persistent = !training;
+    e.emit(Pass::forward, Scope::replica, "loss", e.stored(DiceSums{samples, pixels, classes}),
+           {.logits = logits, .mask = e.masks, .sums = dice});
+    if (training) {
+      dice = e.start_global_sum("dice sums", dice, count);
+      e.wait_for(dice);
+    } else {
+      program.dice_tensor = std::exchange(dice, kAbsent);
+    }
+  }
+  if (training) {
+    e.wait_for(e.pixel_counts);
+    e.logits_gradient = e.add_values("logits gradient", e.units.back().output, options.storage);
+  }
+  e.emit(Pass::forward, Scope::replica, "loss",
+         e.stored(PixelLoss{samples, pixels, classes, options.loss.label_smoothing,
+                            options.loss.dice, options.loss.class_weights}),
+         {.logits = logits,
+          .mask = e.masks,
+          .counts = training ? e.pixel_counts : kAbsent,
+          .dice = dice,
+          .totals = program.loss_tensor,
+          .dlogits = e.logits_gradient});
+}
+
+void emit_image_loss(Emission& e, int logits) {
+  Program& program = e.program;
+  const int classes = e.shape(e.graph.output).size();
   const int labels =
       e.add_tensor("label", sizeof(std::int32_t) * e.samples(), Per::replica, Space::label, 'o');
-  program.logits_tensor = logits;
-  program.loss_tensor =
-      e.add_tensor("loss", kLossValues * sizeof(double), Per::replica, Space::arena, 'd');
-  program.tensors.back().persistent = true;
-  if (training)
+  if (program.options.mode == ProgramMode::training)
     e.logits_gradient = e.add_tensor(
-        "logits gradient", sizeof(float) * static_cast<std::size_t>(shape.size() * e.samples()),
+        "logits gradient", sizeof(float) * static_cast<std::size_t>(classes * e.samples()),
         Per::wave_replica);
   e.emit(Pass::forward, Scope::replica, "loss",
-         SoftmaxCrossEntropy{e.samples(), shape.size(), program.options.label_smoothing,
+         SoftmaxCrossEntropy{e.samples(), classes, program.options.loss.label_smoothing,
                              1.0 / program.options.global_samples},
          {.logits = logits,
           .labels = labels,
           .totals = program.loss_tensor,
           .dlogits = e.logits_gradient});
-  if (!training) return;
+}
+
+void emit_predictions(Emission& e, int logits) {
+  const Shape& shape = e.shape(e.graph.output);
+  const auto values = static_cast<std::size_t>(shape.pixels() * e.samples());
+  Predict op{e.samples(), shape.pixels(), shape.channels};
+  if (e.program.options.per_pixel) op = e.stored(op);
+  e.program.predictions_tensor =
+      e.add_tensor("predictions", values * sizeof(std::int32_t), Per::replica, Space::arena, 'o');
+  e.program.tensors.back().persistent = true;
+  e.emit(Pass::forward, Scope::replica, "predictions", op,
+         {.logits = logits, .predictions = e.program.predictions_tensor});
+}
+
+void emit_loss(Emission& e) {
+  Program& program = e.program;
+  const bool training = program.options.mode == ProgramMode::training;
+  // A last layer without a unit (unused dropout, flatten of a vector) leaves the logits in an
+  // earlier value.
+  const int output = e.units.back().output;
+  const int logits =
+      program.options.per_pixel ? e.stored_value(output) : e.value_in(output, Storage::f32);
+  program.logits_tensor = logits;
+  program.loss_tensor =
+      e.add_tensor("loss", kLossValues * sizeof(double), Per::replica, Space::arena, 'd');
+  program.tensors.back().persistent = true;
+  if (program.options.per_pixel)
+    emit_pixel_loss(e, logits);
+  else
+    emit_image_loss(e, logits);
+  if (!training) return emit_predictions(e, logits);
   ReductionSpec spec;
   spec.kind = ReductionKind::loss;
   spec.name = "loss";
@@ -202,23 +282,14 @@ void emit_loss(Emission& e, int logits) {
   spec.count = kLossValues;
   program.loss_reduction = static_cast<int>(program.reductions.size());
   program.reductions.push_back(spec);
-  Instruction start;
-  start.kind = InstructionKind::reduce_start;
-  start.layer = "loss";
-  start.reduction = program.loss_reduction;
-  start.args = {spec.leaf, spec.result};
-  start.first_output = 1;
-  program.instructions.push_back(std::move(start));
+  e.append_reduction(InstructionKind::reduce_start, Pass::forward, program.loss_reduction, "loss");
 }
 
 }  // namespace
 
 void emit_forward(Emission& e) {
   Forward(e).run();
-  // A last layer without a unit (unused dropout, flatten of a vector) leaves the logits in an
-  // earlier value.
-  if (e.program.options.mode != ProgramMode::statistics)
-    emit_loss(e, e.value_in(e.units.back().output, Storage::f32));
+  if (e.program.options.mode != ProgramMode::statistics) emit_loss(e);
 }
 
 }  // namespace syncnorm

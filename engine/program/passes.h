@@ -73,6 +73,8 @@ struct Emission {
   };
   std::vector<Saved> saved;
   int logits_gradient = -1;
+  int masks = -1;
+  int pixel_counts = -1;  // per class, of the global batch
 
   int add_tensor(std::string name, std::size_t bytes, Per per, Space space = Space::arena,
                  char element = 'f');
@@ -112,6 +114,10 @@ struct Emission {
   /// nothing if each replica has its own. Returns the tensor of the sum.
   int emit_statistics_reduction(Pass pass, const std::string& layer, int leaf, std::size_t count,
                                 Combine combine = Combine::sum);
+  /// Emits the start of the sum of `leaf` over all replicas, and returns the tensor of the sum;
+  /// wait_for() emits the wait. With one replica there is none, and the sum is the leaf.
+  int start_global_sum(const std::string& what, int leaf, std::size_t count);
+  void wait_for(int sum);
   const NormConfig& norm(const Unit& unit) const { return graph.norm(unit.layer); }
   /// Returns true if this program computes the statistics of the norm over the batch.
   bool batch_statistics(const Unit& unit) const;
@@ -125,6 +131,7 @@ struct Emission {
   ConvShape conv_shape(const Unit& unit) const;
   PoolShape pool_shape(const Unit& unit) const;
   bool trained(int parameter) const;  // true if the graph parameter gets a gradient
+  void append_reduction(InstructionKind step, Pass pass, int reduction, const std::string& names);
 
  private:
   Instruction& append(Pass pass, Scope scope, const std::string& layer, const Op& op,

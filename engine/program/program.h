@@ -27,6 +27,7 @@ enum class Space {
   history,    // what norms keep of earlier updates, one set per group of replicas
   image,      // the batch
   label,
+  mask,  // the class of each pixel
   sample_id,
 };
 
@@ -121,7 +122,8 @@ struct ProgramOptions {
   std::vector<int> replica_samples;  // per replica, for a smaller last batch; empty: all full
   int synced_replicas = 1;           // replicas that share the statistics of batch norms
   int total_updates = 0;             // of the whole training
-  double label_smoothing = 0.0;
+  LossConfig loss;
+  bool per_pixel = false;       // the network classifies every pixel; else the image
   bool merge_replicas = false;  // reduction: fastest
   // Reduce everything through the communicator, on one rank too, and the statistics of a single
   // replica as SyncBN's. For devices with their own memory; to measure the cost.
@@ -153,8 +155,11 @@ struct Program {
   // and nothing reads them in f32.
   Storage image_storage = Storage::f32;
   int loss_reduction = -1;
-  int loss_tensor = -1;  // f64 [4] per replica: Σ loss, correct, votes to stop, unused
+  int loss_tensor = -1;  // f64 [kLossValues] per replica
   int logits_tensor = -1;
+  // In an evaluation: i32 [samples, pixels], the predicted classes; and f64 [2, classes] with a
+  // Dice loss per pixel, whose counts are those of the masks.
+  int predictions_tensor = -1, dice_tensor = -1;
   bool statistics_cross_replicas = false;
   bool has_batch_norms = false;  // there is a norm with statistics over the batch
 
@@ -169,6 +174,17 @@ struct Program {
 };
 
 /// The values of a loss leaf.
-inline constexpr std::size_t kLossValues = 4;
+inline constexpr std::size_t kLossValues = kLossTotals;
+
+/// Returns the mean loss, and the share of correct samples or pixels, from these values; 0 where
+/// nothing counts.
+template <class Values>
+double mean_loss(const Values& values) {
+  return values[4] != 0.0 ? values[0] / values[4] : values[0];
+}
+template <class Values>
+double correct_share(const Values& values) {
+  return values[3] > 0.0 ? values[1] / values[3] : 0.0;
+}
 
 }  // namespace syncnorm

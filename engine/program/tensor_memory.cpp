@@ -78,6 +78,9 @@ std::byte* TensorMemory::at(int index, int replica) const {
     case Space::label:
       base = batch(batch_.labels);
       break;
+    case Space::mask:
+      base = batch(batch_.masks);
+      break;
     case Space::sample_id:
       base = batch(batch_.sample_ids);
       break;

@@ -39,6 +39,7 @@ struct BatchView {
   // Replaces images after BatchInput::make_images() on a device with its own memory.
   const std::uint8_t* pixels = nullptr;
   const ImageMap* maps = nullptr;
+  const std::uint8_t* masks = nullptr;  // with labels per pixel
 };
 
 /// The replicas of one rank. A wave is the replicas that are computed together.

@@ -64,12 +64,13 @@ Json manifest_of(const Checkpoint& c) {
                    {"sample_position", c.sample_position},
                    {"last", c.last},
                    {"best_step", c.best_step},
-                   {"best_validation_accuracy", c.best_accuracy},
+                   {"best_validation_accuracy", c.best_score},
                    {"data_fingerprint", c.data_fingerprint},
                    {"files", files},
                    {"config", c.config}};
   if (!c.data_folder_fingerprint.empty())
     manifest["data_folder_fingerprint"] = c.data_folder_fingerprint;
+  if (c.input.known()) manifest["input"] = to_json(c.input);
   return manifest;
 }
 
@@ -138,10 +139,11 @@ Checkpoint read_checkpoint(const fs::path& folder) {
     c.sample_position = whole_number(manifest, "sample_position", 0);
     c.last = manifest.at("last").get<bool>();
     c.best_step = whole_number(manifest, "best_step", -1);
-    c.best_accuracy = manifest.at("best_validation_accuracy").get<double>();
+    c.best_score = manifest.at("best_validation_accuracy").get<double>();
     c.data_fingerprint = manifest.at("data_fingerprint").get<std::string>();
     c.data_folder_fingerprint = manifest.value("data_folder_fingerprint", "");
     c.config = manifest.at("config").get<std::string>();
+    if (manifest.contains("input")) c.input = input_from_json(manifest["input"]);
     for (const auto& [name, entry] : manifest.at("files").items()) {
       if (!is_plain_name(name)) fail(path, fmt::format("file name '{}' leaves the folder", name));
       std::string bytes = read_file(folder / name);

@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "engine/fault/faults.h"
+#include "engine/state/input_description.h"
 
 namespace syncnorm {
 
@@ -23,14 +24,15 @@ struct UnreadableError : CheckpointError {
 };
 
 struct Checkpoint {
-  std::int64_t step = 0;                // updates completed
-  std::int64_t epoch = 0;               // epochs started, as in step events
-  std::int64_t sample_position = 0;     // samples consumed of the current epoch
-  std::string config;                   // resolved YAML
-  std::string data_fingerprint;         // Dataset::fingerprint
-  std::string data_folder_fingerprint;  // Dataset::folder_fingerprint; may be ""
-  std::int64_t best_step = -1;          // with the best validation accuracy so far
-  double best_accuracy = -1.0;
+  std::int64_t step = 0;                     // updates completed
+  std::int64_t epoch = 0;                    // epochs started, as in step events
+  std::int64_t sample_position = 0;          // samples consumed of the current epoch
+  std::string config;                        // resolved YAML
+  std::string data_fingerprint;              // Dataset::fingerprint
+  std::string data_folder_fingerprint;       // Dataset::folder_fingerprint; may be ""
+  std::int64_t best_step = -1;               // with the best validation score so far
+  double best_score = -1.0;                  // accuracy, or mIoU with labels per pixel
+  InputDescription input;                    // not known in checkpoints of earlier versions
   bool last = false;                         // written at the end of training
   std::map<std::string, std::string> files;  // name -> bytes, except the manifest
 };

@@ -81,7 +81,7 @@ std::string pack(const ResumePoint& point) {
   const Checkpoint& c = point.checkpoint;
   nlohmann::json json = {{"folder", point.folder},   {"device", point.device},
                          {"step", c.step},           {"epoch", c.epoch},
-                         {"best_step", c.best_step}, {"best_accuracy", c.best_accuracy}};
+                         {"best_step", c.best_step}, {"best_accuracy", c.best_score}};
   json["files"] = nlohmann::json::object();
   for (const auto& [name, bytes] : c.files) {
     std::vector<std::uint8_t> data(bytes.begin(), bytes.end());
@@ -99,7 +99,7 @@ ResumePoint unpack(const std::string& text) {
   point.checkpoint.step = json["step"].get<std::int64_t>();
   point.checkpoint.epoch = json["epoch"].get<std::int64_t>();
   point.checkpoint.best_step = json["best_step"].get<std::int64_t>();
-  point.checkpoint.best_accuracy = json["best_accuracy"].get<double>();
+  point.checkpoint.best_score = json["best_accuracy"].get<double>();
   for (const auto& [name, bytes] : json["files"].items()) {
     const auto& data = bytes.get_binary();
     point.checkpoint.files.emplace(name, std::string(data.begin(), data.end()));

@@ -120,21 +120,24 @@ std::vector<RunResult> study_results(const Study& study) {
   std::vector<RunResult> results;
   for (const StudyRun& run : study.runs) {
     const nlohmann::json summary = summary_of(run);
-    const auto number = [&](const char* key) {
+    const Metric metric = metric_of_key(text_of(summary, "metric"));
+    const auto number = [&](const std::string& key) {
       return summary.contains(key) && summary[key].is_number() ? summary[key].get<double>()
                                                                : std::nan("");
     };
     std::vector<std::pair<std::string, double>> others;
     for (const OtherEvaluation& other : other_evaluations()) {
-      const double accuracy = number(("test_accuracy_" + other.word).c_str());
-      if (std::isfinite(accuracy)) others.emplace_back(other.word, accuracy);
+      const double score = number(fmt::format("test_{}_{}", metric.key, other.word));
+      if (std::isfinite(score)) others.emplace_back(other.word, score);
     }
     results.push_back({{run.settings, text_of(summary, "status", "missing"),
-                        number("test_accuracy"), number("validation_accuracy")},
+                        number(std::string("test_") + metric.key),
+                        number(std::string("validation_") + metric.key)},
                        number("final_loss"),
                        number("samples_per_second"),
                        number("reduction_share")});
-    results.back().other_accuracies = std::move(others);
+    results.back().other_scores = std::move(others);
+    results.back().metric = metric;
   }
   return results;
 }
@@ -155,20 +158,19 @@ std::string label_of(const Variant& variant) {
 
 /// A row of the table: the results of a variant so far.
 struct Row {
-  std::string setting, accuracy, loss = "-", rate = "-", share = "-", chosen, difference, predicted;
-  std::map<std::string, std::string> others;  // accuracies of other_evaluations(), by their words
+  std::string setting, score, loss = "-", rate = "-", share = "-", chosen, difference, predicted;
+  std::map<std::string, std::string> others;  // scores of other_evaluations(), by their words
 };
 
-/// Formats accuracies in [0, 1] as percent: mean ± sample standard deviation.
-std::string accuracy_text(const std::vector<double>& accuracies) {
-  const Statistics a = statistics(accuracies);
-  return accuracies.size() > 1
-             ? fmt::format("{:.2f}% ± {:.2f}", 100.0 * a.mean, 100.0 * a.deviation)
-             : fmt::format("{:.2f}%", 100.0 * a.mean);
+/// Formats scores in [0, 1] as percent: mean ± sample standard deviation.
+std::string score_text(const std::vector<double>& scores) {
+  const Statistics a = statistics(scores);
+  return scores.size() > 1 ? fmt::format("{:.2f}% ± {:.2f}", 100.0 * a.mean, 100.0 * a.deviation)
+                           : fmt::format("{:.2f}%", 100.0 * a.mean);
 }
 
 Row row_of(const Variant& variant, const std::vector<RunResult>& results) {
-  std::vector<double> accuracy, loss, rate, share;
+  std::vector<double> score, loss, rate, share;
   std::map<std::string, std::vector<double>> others;
   int diverged = 0, missing = 0;
   for (const std::size_t run : variant.runs) {
@@ -176,8 +178,8 @@ Row row_of(const Variant& variant, const std::vector<RunResult>& results) {
     diverged += result.outcome.status == "diverged";
     missing += result.outcome.status != "diverged" && result.outcome.status != "done";
     if (result.outcome.status != "done") continue;
-    accuracy.push_back(result.outcome.accuracy);
-    for (const auto& [word, value] : result.other_accuracies) others[word].push_back(value);
+    score.push_back(result.outcome.score);
+    for (const auto& [word, value] : result.other_scores) others[word].push_back(value);
     loss.push_back(result.final_loss);
     rate.push_back(result.samples_per_second);
     share.push_back(100.0 * result.reduction_share);
@@ -189,16 +191,16 @@ Row row_of(const Variant& variant, const std::vector<RunResult>& results) {
   if (const double seconds = results[variant.runs.front()].predicted_step; std::isfinite(seconds))
     row.predicted = fmt::format("{:.2f}", 1e3 * seconds);
   std::vector<std::string> words;
-  if (!accuracy.empty()) {
-    words.push_back(accuracy_text(accuracy));
+  if (!score.empty()) {
+    words.push_back(score_text(score));
     row.loss = fmt::format("{:.4f}", statistics(loss).mean);
     row.rate = fmt::format("{:.0f}", statistics(rate).mean);
     row.share = fmt::format("{:.1f}%", statistics(share).mean);
   }
-  for (const auto& [word, values] : others) row.others[word] = accuracy_text(values);
+  for (const auto& [word, values] : others) row.others[word] = score_text(values);
   if (diverged > 0) words.push_back(fmt::format("{} diverged", diverged));
   if (missing > 0) words.push_back(fmt::format("{} not run", missing));
-  row.accuracy = fmt::format("{}", fmt::join(words, " "));
+  row.score = fmt::format("{}", fmt::join(words, " "));
   return row;
 }
 
@@ -209,15 +211,24 @@ struct Column {
   std::size_t least_width = 0;  // so that the layout stays the same as results arrive
 };
 
+/// Returns the metric of the runs that are done.
+Metric metric_of(const std::vector<RunResult>& results) {
+  const auto done = std::find_if(results.begin(), results.end(), [](const RunResult& result) {
+    return std::isfinite(result.outcome.score);
+  });
+  return done == results.end() ? kAccuracyMetric : done->metric;
+}
+
 /// Returns the columns that have a cell that is not empty.
-std::vector<Column> columns_of(const std::vector<Row>& rows) {
+std::vector<Column> columns_of(const std::vector<Row>& rows, const Metric& metric) {
   const auto member = [](std::string Row::*text) {
     return [text](const Row& row) { return row.*text; };
   };
-  constexpr std::size_t kAccuracyWidth = 16;
-  std::vector<Column> columns = {{"setting", member(&Row::setting), false},
-                                 {"chosen", member(&Row::chosen), false},
-                                 {"test accuracy", member(&Row::accuracy), false, kAccuracyWidth}};
+  constexpr std::size_t kScoreWidth = 16;
+  std::vector<Column> columns = {
+      {"setting", member(&Row::setting), false},
+      {"chosen", member(&Row::chosen), false},
+      {fmt::format("test {}", metric.title), member(&Row::score), false, kScoreWidth}};
   for (const OtherEvaluation& other : other_evaluations())
     columns.push_back({other.title,
                        [word = other.word](const Row& row) {
@@ -258,7 +269,7 @@ std::string study_table(const std::vector<RunResult>& results,
     rows.push_back(row_of(variant, results));
   std::string head = "|", rule = "|";
   std::vector<std::string> lines(rows.size(), "|");
-  for (const Column& column : columns_of(rows)) {
+  for (const Column& column : columns_of(rows, metric_of(results))) {
     std::size_t width = std::max(width_of(column.title), column.least_width);
     for (const Row& row : rows) width = std::max(width, width_of(column.text(row)));
     head += " " + padded(column.title, width, false) + " |";
@@ -287,11 +298,12 @@ std::string study_json(const Study& study, const std::vector<RunResult>& results
     if (variant.difference) {
       const PairedDifference& d = *variant.difference;
       json["against"] = map_of(made[static_cast<std::size_t>(variant.reference)].settings);
-      json["test_accuracy_difference"] = {{"mean", d.mean},
-                                          {"low", d.mean - d.half_width},
-                                          {"high", d.mean + d.half_width},
-                                          {"confidence", kConfidence},
-                                          {"pairs", d.pairs}};
+      json[fmt::format("test_{}_difference", metric_of(results).key)] = {
+          {"mean", d.mean},
+          {"low", d.mean - d.half_width},
+          {"high", d.mean + d.half_width},
+          {"confidence", kConfidence},
+          {"pairs", d.pairs}};
     }
     variants.push_back(std::move(json));
   }

@@ -10,6 +10,7 @@
 #include "comm/communicator.h"
 #include "engine/config/study.h"
 #include "engine/study/variants.h"
+#include "engine/train/metric.h"
 
 namespace syncnorm {
 
@@ -29,8 +30,9 @@ struct RunResult {
   double reduction_share = 0.0;
   // Predicted seconds of a step on the requested cluster; nan if not predicted.
   double predicted_step = std::numeric_limits<double>::quiet_NaN();
-  /// Test accuracies of other_evaluations(), by their words.
-  std::vector<std::pair<std::string, double>> other_accuracies = {};
+  /// Test scores of other_evaluations(), by their words.
+  std::vector<std::pair<std::string, double>> other_scores = {};
+  Metric metric = kAccuracyMetric;  // of all scores
 };
 
 /// Trains one experiment; `resume` is as for `syncnorm train`.

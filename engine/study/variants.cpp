@@ -27,16 +27,16 @@ struct Candidate {
   std::vector<std::size_t> runs;
 };
 
-/// Returns its mean validation accuracy; -1 if no run has ended.
+/// Returns its mean validation score; -1 if no run has ended.
 double score_of(const Candidate& candidate, const std::vector<StudyOutcome>& outcomes) {
   double sum = 0.0;
   int ended = 0;
   for (const std::size_t run : candidate.runs) {
     const StudyOutcome& outcome = outcomes[run];
-    const bool done = outcome.status == "done" && std::isfinite(outcome.validation_accuracy);
+    const bool done = outcome.status == "done" && std::isfinite(outcome.validation_score);
     if (!done && outcome.status != "diverged") continue;
     ++ended;
-    if (done) sum += outcome.validation_accuracy;
+    if (done) sum += outcome.validation_score;
   }
   return ended == 0 ? -1.0 : sum / ended;
 }
@@ -95,7 +95,7 @@ void find_references(std::vector<Variant>& variants) {
 
 /// Returns the seed of a run that is done and was tested, or null.
 const std::string* tested_seed(const StudyOutcome& outcome) {
-  const bool tested = outcome.status == "done" && std::isfinite(outcome.accuracy);
+  const bool tested = outcome.status == "done" && std::isfinite(outcome.score);
   return tested ? find(outcome.settings, kSeed) : nullptr;
 }
 
@@ -108,8 +108,8 @@ std::optional<PairedDifference> difference_of(const Variant& variant, const Vari
     for (const std::size_t partner : reference.runs) {
       const std::string* same = tested_seed(outcomes[partner]);
       if (same == nullptr || *same != *seed) continue;
-      own.push_back(outcomes[run].accuracy);
-      other.push_back(outcomes[partner].accuracy);
+      own.push_back(outcomes[run].score);
+      other.push_back(outcomes[partner].score);
     }
   }
   return paired_difference(own, other);

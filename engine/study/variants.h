@@ -20,8 +20,9 @@ using StudySettings = std::vector<std::pair<std::string, std::string>>;  // key 
 struct StudyOutcome {
   StudySettings settings;
   std::string status;                // "done", "diverged", or another word for not finished
-  double accuracy = 0.0;             // on the test set; nan: unknown
-  double validation_accuracy = 0.0;  // of the last evaluation; nan: unknown
+  // By the run's metric, accuracy or mIoU; nan: unknown.
+  double score = 0.0;             // on the test set
+  double validation_score = 0.0;  // of the last evaluation
 };
 
 struct Variant {
@@ -29,14 +30,14 @@ struct Variant {
   StudySettings chosen;           // values of the keys of best_of; empty: none chosen yet
   std::vector<std::size_t> runs;  // with the chosen values; all runs if none are chosen
   int reference = -1;             // index of the variant with which it is compared, or -1
-  /// Difference in test accuracy, in [−1, 1], over the seeds that are done in both.
+  /// Difference in test score, in [−1, 1], over the seeds that are done in both.
   std::optional<PairedDifference> difference;
 };
 
 /// Groups runs into variants, in the order of the runs. `best_of` are key paths whose values are
-/// chosen per variant: those with the highest mean validation accuracy over the finished seeds, the
+/// chosen per variant: those with the highest mean validation score over the finished seeds, the
 /// first ones if equal. A diverged run counts as 0; values without a finished run are not chosen.
-/// The test accuracy has no influence.
+/// The test score has no influence.
 ///
 /// The reference of a variant has the first value of the first key that the study varies, and
 /// otherwise the same settings, for all keys that the reference has. Variants with that first value

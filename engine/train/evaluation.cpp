@@ -16,6 +16,17 @@ void append(std::vector<CorruptImage>& to, const std::vector<CorruptImage>& more
 
 }  // namespace
 
+std::vector<ClassResult> class_results(const ClassCounts& counts,
+                                       const std::vector<std::string>& names) {
+  std::vector<ClassResult> results;
+  for (int k = 0; k < counts.classes(); ++k) {
+    const auto i = static_cast<std::size_t>(k);
+    results.push_back({i < names.size() ? names[i] : std::to_string(k), counts.accuracy(k),
+                       counts.iou(k), counts.labelled[i]});
+  }
+  return results;
+}
+
 Evaluation::Evaluation(const Graph& graph, const Experiment& experiment,
                        std::span<const std::size_t> layout, const Dataset& dataset,
                        const Splits& splits, Device& device, Communicator& comm, Memory& memory)
@@ -25,14 +36,15 @@ Evaluation::Evaluation(const Graph& graph, const Experiment& experiment,
       validation_{"validation", &dataset.train, splits.validation},
       test_{"test", &dataset.test, std::vector<std::uint32_t>(dataset.test.size())} {
   std::iota(test_.samples.begin(), test_.samples.end(), 0u);
-  const auto make = [&](const EvaluatorOptions& options = {}) {
+  const auto make = [&](const EvaluatorOptions& options) {
     return std::make_unique<Evaluator>(graph, experiment, layout, dataset, device, comm, memory,
                                        options);
   };
-  averaged_ = make();
+  const int chunk = evaluation_chunk(experiment, dataset.test);
+  averaged_ = make({ProgramMode::evaluation, chunk, {}});
   const EvaluationConfig& config = experiment.evaluation;
   if (config.has(EvaluationStatistics::mixed))
-    mixed_ = make({ProgramMode::mixed_evaluation, kEvaluationChunk, {}});
+    mixed_ = make({ProgramMode::mixed_evaluation, chunk, {}});
   EvaluatorOptions by_batch{ProgramMode::batch_evaluation, experiment.evaluation_batch(), {}};
   if (config.has(EvaluationStatistics::batch) || config.has(EvaluationStatistics::test_set)) {
     for (std::size_t i = 0; i < 2; ++i) {
@@ -75,8 +87,8 @@ EvaluationResult Evaluation::run_with(const std::vector<float>& set, const Evalu
   return result;
 }
 
-/// Returns the weight with the most correct validation samples, then with the least loss, then the
-/// first one.
+/// Returns the weight with the best score on the validation samples, then with the least loss, then
+/// the first one.
 double Evaluation::choose_weight(std::vector<CorruptImage>& corrupt, std::int64_t step) {
   const std::vector<double>& weights = experiment_.evaluation.mixed_weights;
   double best = weights[0];
@@ -86,12 +98,20 @@ double Evaluation::choose_weight(std::vector<CorruptImage>& corrupt, std::int64_
     mixed_->set_sample_weight(weight);
     const EvaluationResult result = mixed_->run(*validation_.images, validation_.samples, step);
     append(corrupt, result.corrupt);
-    const std::tuple found(result.accuracy, -result.loss);
+    const std::tuple found(result.score(), -result.loss);
     if (found <= best_result) continue;
     best_result = found;
     best = weight;
   }
   return best;
+}
+
+std::vector<ExampleImage> Evaluation::examples() {
+  constexpr std::size_t kExamples = 8;
+  const std::size_t all = test_.samples.size(), count = std::min(kExamples, all);
+  std::vector<std::uint32_t> samples;
+  for (std::size_t i = 0; i < count; ++i) samples.push_back(test_.samples[i * all / count]);
+  return averaged_->examples(*test_.images, samples);
 }
 
 void Evaluation::run(std::int64_t step, bool validation, const Tell& tell) {

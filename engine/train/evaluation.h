@@ -12,6 +12,7 @@
 #include "engine/config/experiment.h"
 #include "engine/data/sampler.h"
 #include "engine/train/evaluate.h"
+#include "engine/train/observer.h"
 
 namespace syncnorm {
 
@@ -32,6 +33,10 @@ struct EvaluationColumn {
   double seconds = 0.0;
 };
 
+/// Returns a result per class; `names` may be empty.
+std::vector<ClassResult> class_results(const ClassCounts& counts,
+                                       const std::vector<std::string>& names);
+
 class Evaluation {
  public:
   /// `layout` is as for Evaluator. All references must outlive this. Throws
@@ -50,6 +55,11 @@ class Evaluation {
   /// running statistics that the caller has put into memory.averaged, or for ema.statistics:
   /// precise with those. Otherwise like run().
   void run_average(std::int64_t step, bool validation, const Tell& tell);
+
+  /// Predicts a few test images at equal distances in the order of the files, with
+  /// memory.parameters and the running statistics in memory.averaged. For labels per pixel; not
+  /// collective. Images that cannot be read are left out.
+  std::vector<ExampleImage> examples();
 
   void set_recorder(FlightRecorder* recorder);
   /// Returns the program that evaluates with running statistics.

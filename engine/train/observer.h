@@ -7,12 +7,14 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "engine/probe/results.h"
+#include "engine/train/metric.h"
 
 namespace syncnorm {
 
@@ -32,6 +34,8 @@ struct StartEvent {
   std::string dataset;  // its name
   std::int64_t train_samples = 0, validation_samples = 0, test_samples = 0;
   int classes = 0;
+  std::vector<std::string> class_names;  // empty: not known
+  Metric metric = kAccuracyMetric;
   std::int64_t parameters = 0;   // trained values
   std::int64_t arena_bytes = 0;  // on rank 0
   std::string statistics;        // the first of evaluation.statistics; "": no other than running
@@ -52,12 +56,23 @@ struct StepEvent {
   double reduction_seconds = 0.0;  // of `seconds`, spent in exposed reductions
 };
 
+/// How an evaluation's samples, or pixels, of one class were classified; shares are nan where there
+/// are none.
+struct ClassResult {
+  std::string name;       // or its number
+  double accuracy = 0.0;  // share of its labels that are predicted
+  double iou = 0.0;       // intersection over union
+  std::int64_t labels = 0;
+};
+
 struct EvalEvent {
   std::int64_t step = 0;
   std::int64_t epoch = 0;
   std::string split;  // "test" or "validation"
   double loss = 0.0;
-  double accuracy = 0.0;  // in [0, 1]
+  double accuracy = 0.0;   // in [0, 1]; with labels per pixel, of pixels
+  double mean_iou = -1.0;  // with labels per pixel: in [0, 1], or nan where no pixel counts
+  std::vector<ClassResult> classes;
   double seconds = 0.0;
   /// The word of evaluation.statistics; "" where the run has no other than running.
   std::string statistics;
@@ -65,10 +80,25 @@ struct EvalEvent {
   bool first = true;            // of evaluation.statistics, which decides about the best checkpoint
   double sample_weight = -1.0;  // statistics mixed: that of the sample's own; negative: not mixed
 
+  bool per_pixel() const { return !(mean_iou < 0.0); }
+  Metric metric() const { return per_pixel() ? kMeanIouMetric : kAccuracyMetric; }
+  double score() const { return per_pixel() ? mean_iou : accuracy; }
   /// Returns the word of an evaluation besides the first: of its weights or statistics; else "".
   std::string word() const { return first ? "" : (weights.empty() ? statistics : weights); }
   /// Returns an underscore and the word, the end of names; "" for the first evaluation.
   std::string suffix() const { return first ? "" : "_" + word(); }
+};
+
+/// A test image with its labels and the predictions for it, of the first evaluation of the last
+/// step.
+struct ExampleImage {
+  std::uint32_t sample = 0;
+  int height = 0, width = 0;
+  std::vector<std::uint8_t> rgb;                // [height, width, 3]
+  std::vector<std::uint8_t> truth, prediction;  // [height, width]: classes; 255: ignored
+};
+struct ExamplesEvent {
+  std::vector<ExampleImage> images;
 };
 
 /// The state after `step` will be saved; anything received so far must be made durable.
@@ -107,13 +137,13 @@ struct EndEvent {
   // Seconds that training waited for checkpoints.
   double checkpoint_seconds = 0.0;
   double final_loss = 0.0;  // mean over the last steps, at most 100
-  double test_loss = 0.0;
-  double test_accuracy = -1.0;        // last evaluation; negative: none
-  double validation_accuracy = -1.0;  // last evaluation; negative: no such split
-  double best_validation_accuracy = -1.0;
+  // The last evaluations of the first statistics; absent: there was none.
+  std::optional<EvalEvent> test, validation;
+  Metric metric = kAccuracyMetric;
+  double best_validation_score = -1.0;
   std::vector<EvalEvent> other_evaluations;  // the last of every split and other statistics
   double sample_weight = -1.0;  // statistics mixed: in the last evaluation; negative: none
-  std::int64_t best_step = -1;  // of the best validation accuracy
+  std::int64_t best_step = -1;  // of the best validation score
   bool reads_files = false;     // trains on image files
   /// Path and reason of every unusable image in this launch, on any rank; each once.
   std::vector<std::pair<std::string, std::string>> corrupt;
@@ -127,6 +157,7 @@ class Observer {
   virtual void on_step(const StepEvent&) {}
   virtual void on_probe(const ProbeEvent&) {}  // after its step
   virtual void on_eval(const EvalEvent&) {}
+  virtual void on_examples(const ExamplesEvent&) {}  // before the end, with labels per pixel
   virtual void on_snapshot(const SnapshotEvent&) {}
   virtual void on_checkpoint(const CheckpointEvent&) {}
   virtual void on_checkpoint_failed(const CheckpointFailedEvent&) {}

@@ -41,7 +41,7 @@ PreciseStatistics::PreciseStatistics(const Graph& graph, ProgramOptions options,
       placement, groups, algorithm, memory);
   const std::size_t local = static_cast<std::size_t>(replicas_.size()) *
                             static_cast<std::size_t>(batching_.batch_per_replica);
-  images_ = device.allocate_pinned(sizeof(float) * dataset.train.image_size() * local *
+  images_ = device.allocate_pinned(sizeof(float) * dataset.train.evaluation_size() * local *
                                    EvalFeed::buffers(dataset.train));
 }
 

@@ -39,16 +39,15 @@ void RunRecord::add(const EvalEvent& evaluation) {
   }
   if (evaluation.split == "test") {
     last_test_ = evaluation;
-    tested_ = true;
     return;
   }
-  validation_accuracy_ = evaluation.accuracy;
-  if (evaluation.accuracy > best_accuracy_) set_best(evaluation.step, evaluation.accuracy);
+  last_validation_ = evaluation;
+  if (evaluation.score() > best_score_) set_best(evaluation.step, evaluation.score());
 }
 
-void RunRecord::set_best(std::int64_t step, double accuracy) {
+void RunRecord::set_best(std::int64_t step, double score) {
   best_step_ = step;
-  best_accuracy_ = accuracy;
+  best_score_ = score;
 }
 
 EndEvent RunRecord::end() const {
@@ -66,14 +65,12 @@ EndEvent RunRecord::end() const {
     end.final_loss = std::accumulate(recent_losses_.begin(), recent_losses_.end(), 0.0) /
                      static_cast<double>(recent_losses_.size());
   }
-  if (tested_) {
-    end.test_loss = last_test_.loss;
-    end.test_accuracy = last_test_.accuracy;
-  }
-  end.validation_accuracy = validation_accuracy_;
+  end.test = last_test_;
+  end.validation = last_validation_;
+  if (last_test_) end.metric = last_test_->metric();
   end.other_evaluations = others_;
   end.sample_weight = sample_weight_;
-  end.best_validation_accuracy = best_accuracy_;
+  end.best_validation_score = best_score_;
   end.best_step = best_step_;
   return end;
 }

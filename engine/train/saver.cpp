@@ -40,8 +40,9 @@ Checkpoint Saver::snapshot(std::int64_t step, bool last) const {
   checkpoint.config = setup_.loaded.yaml;
   checkpoint.data_fingerprint = setup_.dataset.fingerprint;
   checkpoint.data_folder_fingerprint = setup_.dataset.folder_fingerprint;
+  checkpoint.input = describe_input(setup_.dataset);
   checkpoint.best_step = record_.best_step();
-  checkpoint.best_accuracy = record_.best_accuracy();
+  checkpoint.best_score = record_.best_score();
   checkpoint.last = last;
   return checkpoint;
 }

@@ -35,10 +35,27 @@ ProgramOptions program_options(const Experiment& experiment, const RunLength& le
   options.synced_replicas = experiment.norm.synced_replicas;
   options.total_updates =
       static_cast<int>(std::min<std::int64_t>(length.total_steps, std::numeric_limits<int>::max()));
-  options.label_smoothing = experiment.loss.label_smoothing;
+  options.loss = experiment.loss;
   options.merge_replicas = experiment.reduction == ReductionMode::fastest;
   options.storage = activation_storage(experiment.precision);
   return options;
+}
+
+void check_loss(const LossConfig& loss, const ImageSet& images) {
+  if (!images.per_pixel && loss.dice > 0.0)
+    throw InputError(ConfigKey{"loss.dice"},
+                     "the Dice loss is of pixels, but the data set has a label per image; leave it "
+                     "out, or use a data set with masks");
+  if (!images.per_pixel && !loss.class_weights.empty())
+    throw InputError(
+        ConfigKey{"loss.class_weights"},
+        "weights of classes are for labels per pixel, but the data set has a label per "
+        "image; leave them out, or use a data set with masks");
+  if (!loss.class_weights.empty() &&
+      loss.class_weights.size() != static_cast<std::size_t>(images.classes))
+    throw InputError(ConfigKey{"loss.class_weights"},
+                     fmt::format("expected a weight for each of the {} classes, found {}",
+                                 images.classes, loss.class_weights.size()));
 }
 
 }  // namespace
@@ -56,9 +73,21 @@ RunLength run_length(const Experiment& experiment, std::int64_t train_samples) {
 Graph checked_model(const LoadedExperiment& loaded, const Dataset& dataset) {
   Graph graph;
   with_locations(loaded, [&] {
+    const ImageSet& images = dataset.train;
+    graph = build_model(loaded.experiment, {images.height, images.width, images.channels},
+                        images.classes);
+    check_loss(loaded.experiment.loss, images);
+  });
+  return graph;
+}
+
+Graph evaluation_model(const LoadedExperiment& loaded, const Dataset& dataset) {
+  Graph graph;
+  with_locations(loaded, [&] {
+    const ImageSet& images = dataset.train;
     graph = build_model(loaded.experiment,
-                        {dataset.train.height, dataset.train.width, dataset.train.channels},
-                        dataset.train.classes);
+                        {images.evaluation_height(), images.evaluation_width(), images.channels},
+                        images.classes);
   });
   return graph;
 }
@@ -105,6 +134,7 @@ void Setup::build_programs() {
   bool has_tail = false;
   agree(comm, [&] {
     ProgramOptions of_whole = program_options(experiment, length);
+    of_whole.per_pixel = dataset.train.per_pixel;
     of_whole.force_reductions = options.force_reductions;
     of_whole.stored_images = !device.host_memory();  // see prepare()
     with_locations(loaded, [&] { whole = compile_program(graph, device, of_whole); });
@@ -150,9 +180,11 @@ void Setup::prepare(Executor& executor) {
 
 void Setup::build_workers() {
   const Program& program = full->program();
+  Graph evaluated;
+  agree(comm, [&] { evaluated = evaluation_model(loaded, dataset); });
   agree(comm, [&] {
     with_locations(loaded, [&] {
-      evaluation = std::make_unique<Evaluation>(graph, experiment, program.parameter_offset,
+      evaluation = std::make_unique<Evaluation>(evaluated, experiment, program.parameter_offset,
                                                 dataset, splits, device, comm, memory);
     });
   });
@@ -160,9 +192,9 @@ void Setup::build_workers() {
   running = std::make_unique<RunningStatistics>(program, comm, placement, memory);
   if (program.has_batch_norms && experiment.norm.precise_samples > 0) {
     precise = std::make_unique<PreciseStatistics>(
-        graph, program_options(experiment, length), program.parameter_offset, dataset, splits.train,
-        experiment, device, device_comm(), placement, groups.get(), algorithm(experiment), memory,
-        *running);
+        evaluated, program_options(experiment, length), program.parameter_offset, dataset,
+        splits.train, experiment, device, device_comm(), placement, groups.get(),
+        algorithm(experiment), memory, *running);
     if (options.recorder != nullptr) {
       hooks.push_back(std::make_unique<FlightHook>(*options.recorder, precise->executor()));
       precise->add_hook(*hooks.back());
@@ -211,7 +243,7 @@ std::string Setup::plan_text() const {
       average != nullptr ? fmt::format("averaged weights {:>9} B\n", average->bytes()) : "";
   return syncnorm::plan_text(*full, memory) +
          fmt::format("optimizer state  {:>9} B\n{}data set         {:>9} B\n", optimizer->bytes(),
-                     averages, dataset.train.pixels.size() + dataset.test.pixels.size()) +
+                     averages, dataset.train.bytes() + dataset.test.bytes()) +
          (graph.norms.empty() ? "\nno norm layers\n" : "\nnorm layers\n" + norm_table(graph));
 }
 

@@ -45,9 +45,12 @@ struct RunLength {
 };
 RunLength run_length(const Experiment& experiment, std::int64_t train_samples);
 
-/// Check, in one process and without a device, that the model fits the data and the ranks fit the
-/// replicas. Errors have their location in the file.
+/// Check, in one process and without a device, that the model and the loss fit the data and the
+/// ranks fit the replicas. Errors have their location in the file.
 Graph checked_model(const LoadedExperiment& loaded, const Dataset& dataset);
+/// Returns the model for the images of an evaluation, which may be larger than those of training;
+/// its parameters are the same.
+Graph evaluation_model(const LoadedExperiment& loaded, const Dataset& dataset);
 void check_ranks(const LoadedExperiment& loaded, int ranks);
 
 class Setup {

@@ -80,7 +80,7 @@ StepDone StepLoop::finish() {
   done.state = step.state;
   done.batch = step.batch;
   done.executor = step.executor;
-  done.loss = result.loss[0] / static_cast<double>(step.batch->global_samples);
+  done.loss = mean_loss(result.loss);
   done.probed = step.probed;
   if (result.loss[2] >= kUnusableVote)
     done.outcome = StepDone::Outcome::unusable;
@@ -105,7 +105,7 @@ StepEvent StepLoop::event_of(const StepInFlight& step, const StepResult& result,
   event.step = static_cast<std::int64_t>(step.state.step) + 1;
   event.epoch = setup_.epoch_of(event.step);
   event.loss = loss;
-  event.accuracy = result.loss[1] / static_cast<double>(step.batch->global_samples);
+  event.accuracy = correct_share(result.loss);
   event.lr = step.rate;
   event.samples = step.batch->global_samples;
   event.data_seconds = step.data_seconds;

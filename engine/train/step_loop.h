@@ -14,7 +14,8 @@ namespace syncnorm {
 
 /// Returns the batch in the form that an executor takes.
 inline BatchView view_of(const Batch& batch) {
-  return {batch.images, batch.labels.data(), batch.sample_ids.data(), batch.pixels, batch.maps};
+  return {batch.images, batch.labels.data(), batch.sample_ids.data(),
+          batch.pixels, batch.maps,          batch.masks};
 }
 
 /// A finished step. Its batch stays valid until the next step is started.

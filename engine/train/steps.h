@@ -17,7 +17,7 @@
 namespace syncnorm {
 
 struct StepResult {
-  std::array<double, kLossValues> loss{};  // Σ loss, correct, votes to stop, 0
+  std::array<double, kLossValues> loss{};  // see kLossTotals
   double gradient_norm = 0.0;              // before clipping; nothing is updated if not finite
 };
 

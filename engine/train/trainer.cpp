@@ -131,6 +131,8 @@ StartEvent Trainer::start_event(std::int64_t first_step) {
   start.validation_samples = static_cast<std::int64_t>(setup_.splits.validation.size());
   start.test_samples = static_cast<std::int64_t>(dataset.test.size());
   start.classes = dataset.train.classes;
+  start.class_names = dataset.class_names;
+  if (dataset.train.per_pixel) start.metric = kMeanIouMetric;
   start.parameters = static_cast<std::int64_t>(setup_.full->program().parameter_floats);
   start.arena_bytes = static_cast<std::int64_t>(setup_.memory.arena.bytes());
   if (!experiment.evaluation.only_running())
@@ -170,7 +172,7 @@ void Trainer::restore(const Checkpoint& checkpoint) {
                       setup_.optimizer->state(), *setup_.running},
                      checkpoint.files);
   });
-  record_.set_best(checkpoint.best_step, checkpoint.best_accuracy);
+  record_.set_best(checkpoint.best_step, checkpoint.best_score);
   saver_.restored(checkpoint.step);
 }
 
@@ -269,8 +271,15 @@ void Trainer::evaluate(std::int64_t step) {
     setup_.running->average();
     setup_.evaluation->run_average(step, true, tell);
   }
+  if (step == setup_.length.total_steps && setup_.dataset.train.per_pixel) show_examples();
   evaluated_step_ = step;
   record_.add_evaluation_seconds(seconds_since(begin));
+}
+
+/// Tells rank 0's observers of a few test images, which it predicts by itself.
+void Trainer::show_examples() {
+  if (!setup_.root()) return;
+  setup_.notify(&Observer::on_examples, ExamplesEvent{setup_.evaluation->examples()});
 }
 
 EvalEvent Trainer::event_of(const EvaluationColumn& column, std::int64_t step) const {
@@ -281,6 +290,8 @@ EvalEvent Trainer::event_of(const EvaluationColumn& column, std::int64_t step) c
   event.split = column.split->name;
   event.loss = column.result.loss;
   event.accuracy = column.result.accuracy;
+  if (column.result.per_pixel) event.mean_iou = column.result.classes.mean_iou();
+  event.classes = class_results(column.result.classes, setup_.dataset.class_names);
   event.seconds = column.seconds;
   event.first = !column.of_average && column.statistics == config.statistics.front();
   if (column.of_average)

@@ -41,6 +41,7 @@ class Trainer {
   bool due(std::int64_t step, int every_epochs, int every_steps) const;
 
   void evaluate(std::int64_t step);
+  void show_examples();
   EvalEvent event_of(const EvaluationColumn& column, std::int64_t step) const;
   void take_precise_statistics(std::int64_t step);
   EndEvent finish(std::int64_t step, const std::string& status, const std::string& message);

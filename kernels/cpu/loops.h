@@ -14,6 +14,7 @@
 #include "kernels/bfloat16.h"
 #include "kernels/ops/activated_norm.h"
 #include "kernels/ops/pointwise_norm.h"
+#include "kernels/segmentation_math.h"
 
 namespace syncnorm::cpu {
 
@@ -247,6 +248,25 @@ struct EvoNormGradientArgs {
   const float* d = nullptr;
 };
 
+/// The loss of pixels, and its gradient, from logits [rows, classes]; see PixelLoss. Rows with a
+/// label of `classes` or more have no gradient.
+template <class S>
+struct PixelLossArgs {
+  const S* logits;
+  const std::uint8_t* labels;  // [rows]
+  std::size_t rows;
+  int classes;            // at most 256
+  const float* weight;    // [classes]
+  float own;              // (1 − ε)/W
+  float share, all;       // ε/(K·W), Σ weight
+  const DiceSlope* dice;  // [classes], or null
+  S* dlogits;             // or null
+  // Written, per row: Σ exp(z − top), top − the label's logit, and Σ weight·(top − z), or null.
+  float* total;
+  float* margin;
+  float* spread;
+};
+
 template <class S>
 struct StorageLoops {
   /// Mean and M2 = Σ(x − mean)² of each column, in f64. Blocks of rows are summed in f32 about a
@@ -271,6 +291,12 @@ struct StorageLoops {
   void (*relu)(const S* x, S* y, std::size_t count);
   void (*relu_backward)(const S* dy, const S* y, S* dx, std::size_t count);
   void (*add)(const S* a, const S* b, S* y, std::size_t count);
+  /// Returns how many rows have their largest logit, the first of equals, at their label.
+  std::size_t (*pixel_loss)(const PixelLossArgs<S>&);
+  /// Adds to sums [2, classes], f64: Σ p over the rows of the class, and over all with a label
+  /// below `classes`; p is the softmax of logits [rows, classes].
+  void (*dice_sums)(const S* logits, const std::uint8_t* labels, std::size_t rows, int classes,
+                    double* sums);
 };
 
 struct Loops {

@@ -7,6 +7,7 @@
 #include "kernels/cpu/loops_functions.h"
 #include "kernels/cpu/loops_norm.h"
 #include "kernels/cpu/loops_rows.h"
+#include "kernels/cpu/loops_segmentation.h"
 
 namespace syncnorm::cpu {
 namespace {
@@ -107,7 +108,9 @@ constexpr StorageLoops<S> make_storage_loops() {
           EvoNormGradient<L, S>::input,
           Pointwise<L, S>::relu,
           Pointwise<L, S>::relu_backward,
-          Pointwise<L, S>::add};
+          Pointwise<L, S>::add,
+          PixelSoftmax<L, S>::loss,
+          PixelSoftmax<L, S>::dice_sums};
 }
 
 template <int L>

@@ -1,5 +1,6 @@
 // Softmax cross-entropy with label smoothing: loss and gradient of each sample in one pass, in
 // double.
+#include <algorithm>
 #include <cmath>
 
 #include "kernels/cpu/context.h"
@@ -36,7 +37,7 @@ KernelPtr compile(Context&, const SoftmaxCrossEntropy& op) {
     const auto* labels = a.labels;
     auto* totals = a.totals;
     auto* gradient = a.dlogits;
-    totals[0] = totals[1] = totals[3] = 0.0;
+    std::fill_n(totals, kLossTotals, 0.0);
     totals[2] = state.vote;
     for (int n = 0; n < op.samples; ++n, logits += op.classes) {
       float* sample_gradient = gradient != nullptr ? gradient + n * op.classes : nullptr;
@@ -48,7 +49,9 @@ KernelPtr compile(Context&, const SoftmaxCrossEntropy& op) {
       bool correct = false;
       totals[0] += sample_loss(op, logits, labels[n], sample_gradient, &correct);
       totals[1] += correct ? 1.0 : 0.0;
+      totals[3] += 1.0;
     }
+    totals[4] = totals[3];
   });
 }
 

@@ -28,7 +28,7 @@ __device__ __forceinline__ int block_argmax(const float* logits, int classes) {
   return result;
 }
 
-/// losses [samples, 2]: loss, and 1 where the largest logit is the label's.
+/// losses [samples, 3]: loss, 1 where the largest logit is the label's, and 1 for a used sample.
 __global__ void __launch_bounds__(kThreads)
     sample_losses(SoftmaxCrossEntropy op, const float* logits, const std::int32_t* labels,
                   float* gradient, double* losses) {
@@ -48,31 +48,34 @@ __global__ void __launch_bounds__(kThreads)
     for (int k = static_cast<int>(threadIdx.x); k < op.classes; k += kThreads)
       gradient[at + k] = label < 0 ? 0.0f : logit_gradient(op, own[k], log_total, k == label);
   if (threadIdx.x != 0) return;
-  losses[2 * blockIdx.x] = label < 0 ? 0.0 : cross_entropy(op, log_total, own[label], sum);
-  losses[2 * blockIdx.x + 1] = label == best ? 1.0 : 0.0;
+  losses[3 * blockIdx.x] = label < 0 ? 0.0 : cross_entropy(op, log_total, own[label], sum);
+  losses[3 * blockIdx.x + 1] = label == best ? 1.0 : 0.0;
+  losses[3 * blockIdx.x + 2] = label < 0 ? 0.0 : 1.0;
 }
 
 __global__ void __launch_bounds__(kThreads)
     add_losses(int samples, const double* losses, const StepState* state, double* totals) {
-  double loss = 0.0, correct = 0.0;
+  double loss = 0.0, correct = 0.0, used = 0.0;
   for (int n = static_cast<int>(threadIdx.x); n < samples; n += kThreads) {
-    loss += losses[2 * n];
-    correct += losses[2 * n + 1];
+    loss += losses[3 * n];
+    correct += losses[3 * n + 1];
+    used += losses[3 * n + 2];
   }
   loss = block_total(loss);
   correct = block_total(correct);
+  used = block_total(used);
   if (threadIdx.x != 0) return;
   totals[0] = loss;
   totals[1] = correct;
   totals[2] = state->vote;
-  totals[3] = 0.0;
+  totals[3] = totals[4] = used;
 }
 
 }  // namespace
 
 template <>
 KernelPtr compile(Context& context, const SoftmaxCrossEntropy& op) {
-  context.need_scratch(values(op.samples, 2) * sizeof(double));
+  context.need_scratch(values(op.samples, 3) * sizeof(double));
   return make_kernel<SoftmaxCrossEntropy>([op, &context](const auto& a, const StepState& state) {
     auto* losses = context.scratch<double>();
     launch(sample_losses, dim3(static_cast<unsigned>(op.samples)), dim3(kThreads), 0,

@@ -209,9 +209,12 @@ struct MakeImages {
   };
 };
 
-/// logits [samples, classes]; totals f64 [4]: Σ loss, number correct, the state's vote, 0;
-/// dlogits = gradient_scale · ∂loss/∂logits. A label of -1 is an unused sample: no loss, no
-/// gradient.
+/// The values of a loss: Σ loss, number correct, the state's vote, number of samples (or pixels),
+/// and Σ of their weights. The mean loss is the first by the last.
+inline constexpr std::size_t kLossTotals = 5;
+
+/// logits [samples, classes]; totals f64 [kLossTotals]; dlogits = gradient_scale · ∂loss/∂logits. A
+/// label of -1 is an unused sample: no loss, no gradient. All weights are 1.
 struct SoftmaxCrossEntropy {
   int samples = 1;
   int classes = 0;

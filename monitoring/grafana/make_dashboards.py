@@ -127,7 +127,13 @@ def one_run():
               (ours("syncnorm_evaluation_loss"), "{{split}} {{statistics}}{{weights}}")),
         panel("Accuracy", "Training: of a global batch, before the update. " + NOT_A_NUMBER,
               "percentunit", (ours("syncnorm_accuracy_ratio"), "training"),
-              (ours("syncnorm_evaluation_accuracy_ratio"), "{{split}} {{statistics}}{{weights}}"), low=0, high=1),
+              (ours("syncnorm_evaluation_accuracy_ratio"), "{{split}} {{statistics}}{{weights}}"),
+              (ours("syncnorm_evaluation_mean_iou_ratio"),
+               "mIoU {{split}} {{statistics}}{{weights}}"), low=0, high=1),
+        panel("Classes", "Of the test set at the last evaluation: accuracy, and with labels per "
+              "pixel intersection over union; the first 32 classes, by number.", "percentunit",
+              (ours("syncnorm_class_accuracy_ratio"), "accuracy {{class}}"),
+              (ours("syncnorm_class_iou_ratio"), "IoU {{class}}"), low=0, high=1),
         panel("Learning rate", "Of the last step.", "none",
               (ours("syncnorm_learning_rate"), "learning rate"), width=4),
         panel("Gradient norm", "2-norm before clipping, sampled.", "none",
@@ -208,7 +214,10 @@ def compare():
               (named("syncnorm_loss"), legend), width=12),
         panel("Test accuracy", "At the last evaluation. " + NOT_A_NUMBER, "percentunit",
               (named('syncnorm_evaluation_accuracy_ratio{split="test", statistics="", weights=""}'), legend), width=12, low=0,
-              high=1)]
+              high=1),
+        panel("Test mIoU", "With labels per pixel, at the last evaluation.", "percentunit",
+              (named('syncnorm_evaluation_mean_iou_ratio{split="test", statistics="", '
+                     'weights=""}'), legend), width=12, low=0, high=1)]
     speed = [
         panel("Images/s", "Samples trained on, over wall time.", "short",
               (named(f"rate(syncnorm_samples_total{RATE})"), legend), low=0),

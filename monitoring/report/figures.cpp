@@ -2,6 +2,7 @@
 #include "monitoring/report/figures.h"
 
 #include <algorithm>
+#include <cctype>
 #include <cmath>
 #include <cstdlib>
 #include <set>
@@ -90,26 +91,30 @@ std::vector<std::string> splits_of(const StudyData& study) {
   return {splits.begin(), splits.end()};
 }
 
-Figure accuracy_figure(const StudyData& study, const Group& group, Over over) {
+/// `of_training`: also that of training batches, in the report of a single run.
+Figure evaluation_figure(const StudyData& study, const Group& group, Over over,
+                         const std::string& metric, double EvalRow::*number, bool of_training) {
   Figure figure;
   figure.section = "Accuracy and loss";
-  figure.title = fmt::format("Accuracy over {}{}", words_of(over), group.title);
+  std::string title = metric;
+  if (metric != kMeanIouMetric.title) title[0] = static_cast<char>(std::toupper(title[0]));
+  figure.title = fmt::format("{} over {}{}", title, words_of(over), group.title);
   figure.x = axis_over(over);
-  figure.y = {"accuracy", "percent", "linear"};
+  figure.y = {metric, "percent", "linear"};
   int offset = 0;
   const std::vector<std::string> splits = splits_of(study);
   for (const std::string& split : splits) {
     add_lines(figure, study, group, over, splits.size() > 1 || !study.is_study ? split : "", offset,
-              [&](const RunData& run) { return curve_of_evals(run, split, &EvalRow::accuracy); });
+              [&](const RunData& run) { return curve_of_evals(run, split, number); });
     offset += study.is_study ? 8 : 1;  // in a study, colours from 8 on are dashed
   }
-  if (!study.is_study)
+  if (of_training)
     add_lines(figure, study, group, over, "training batches", offset,
               [](const RunData& run) { return curve_of_steps(run, &StepRow::accuracy); });
   if (over == Over::steps && has_one_x(figure)) figure.lines.clear();  // the table already shows it
-  figure.note = band_note(study, study.is_study ? ""
-                                                : "Training batches: mean and range of "
-                                                  "neighbouring updates, before each update.");
+  figure.note = band_note(study, of_training ? "Training batches: mean and range of "
+                                               "neighbouring updates, before each update."
+                                             : "");
   return figure;
 }
 
@@ -132,13 +137,15 @@ Figure step_figure(const StudyData& study, const Group& group, Over over, const 
 Figure batch_figure(const StudyData& study) {
   Figure figure;
   figure.section = "Result";
-  figure.title = "Test error against batch per replica";
+  const bool of_pixels = study.metric() == kMeanIouMetric;
+  figure.title =
+      fmt::format("Test error{} against batch per replica", of_pixels ? " (1 - mIoU)" : "");
   figure.note = band_note(study, "");
   figure.x = {"images per replica", "plain", "log"};
   figure.y = {"test error", "percent", "linear"};
   for (const Setting& setting : study.settings) {
-    const std::vector<double> errors = setting.numbers(
-        [](const RunData& run) { return 1.0 - number_of(run.summary, "test_accuracy"); });
+    const std::vector<double> errors =
+        setting.numbers([](const RunData& run) { return 1.0 - run.score("test"); });
     if (setting.batch.empty() || errors.empty()) continue;
     const int color = color_of(study, setting.line);
     const auto same = std::find_if(figure.lines.begin(), figure.lines.end(),
@@ -191,9 +198,13 @@ Figure time_figure(const Group& group) {
 std::vector<Figure> make_figures(const StudyData& study) {
   std::vector<Figure> figures = {batch_figure(study)};
   const std::vector<Group> groups = groups_of(study);
+  const std::string accuracy = study.metric() == kMeanIouMetric ? "pixel accuracy" : "accuracy";
   for (const Group& group : groups) {
     for (const Over over : {Over::steps, Over::seconds}) {
-      figures.push_back(accuracy_figure(study, group, over));
+      if (study.metric() == kMeanIouMetric)
+        figures.push_back(evaluation_figure(study, group, over, "mIoU", &EvalRow::score, false));
+      figures.push_back(
+          evaluation_figure(study, group, over, accuracy, &EvalRow::accuracy, !study.is_study));
       figures.push_back(step_figure(study, group, over, "Training loss", {"loss", "plain", "auto"},
                                     &StepRow::loss));
     }

@@ -8,6 +8,7 @@
 
 #include "base/json_values.h"
 #include "monitoring/report/assets.h"
+#include "monitoring/report/examples.h"
 #include "monitoring/report/figures.h"
 #include "monitoring/report/words.h"
 
@@ -71,6 +72,11 @@ std::string report_page(const std::filesystem::path& folder) {
                {"by_batch", table_json(report::accuracy_by_batch(study))},
                {"every_setting", table_json(report::every_setting(study))},
                {"to_target", table_json(report::updates_to_target(study))},
+               {"by_class", table_json(report::result_per_class(study))},
+               {"by_class_title", study.metric() == kMeanIouMetric
+                                      ? "Intersection over union of test pixels, per class"
+                                      : "Test accuracy per class"},
+               {"examples", report::examples_of(study)},
                {"settings", table_json(report::changed_settings(study))},
                {"figures", Json::array()}};
   for (const report::Figure& figure : report::make_figures(study))

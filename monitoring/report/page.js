@@ -378,6 +378,24 @@ function addFigures(title, section) {
   }
 }
 
+/// Pictures of test images, each with its labels and predictions, and the colors of the classes.
+function addExamples(examples, main) {
+  const section = addSection("Test images: the image, its labels, the prediction", main);
+  section.append(element("p", { class: "note" }, "Picked at equal distances in the order of the test set, not by how well they look."));
+  section.append(element("ul", { class: "classes" }, ...examples.legend.map((one) =>
+    element("li", {}, element("span", { style: `background: rgb(${one.color.join(",")})` }), one.name))));
+  for (const setting of examples.settings) {
+    if (setting.name) section.append(element("h3", {}, setting.name));
+    const box = element("div", { class: "examples" });
+    for (const image of setting.images) {
+      box.append(element("figure", {},
+        element("img", { src: `data:image/png;base64,${image.png}`, alt: `test image ${image.sample}, its labels and the prediction` }),
+        element("figcaption", {}, `test image ${image.sample}`)));
+    }
+    section.append(box);
+  }
+}
+
 function draw() {
   const main = document.querySelector("main");
   document.title = `${report.name} – syncnorm report`;
@@ -395,6 +413,8 @@ function draw() {
   for (const title of titles) addFigures(title, addSection(title, main));
   if (byBatch) addTable(report.every_setting, "headline", addSection("Every setting", main));
   if (report.to_target.rows.length) addTable(report.to_target, "headline", addSection("Updates to a given accuracy", main));
+  if (report.examples.settings.length) addExamples(report.examples, main);
+  if (report.by_class.rows.length) addTable(report.by_class, "headline", addSection(report.by_class_title, main));
   const settings = addSection(report.kind === "study" ? "Settings that differ, from each other or from the default" : "Settings that differ from the default", main);
   addTable(report.settings, "settings", settings);
 }

@@ -4,7 +4,6 @@
 #include <cmath>
 
 #include "base/error.h"
-#include "base/json_values.h"
 #include "base/regular_file.h"
 #include "monitoring/run_history.h"
 
@@ -64,7 +63,8 @@ void read_log(RunData& run) {
       elapsed = run.steps.back().elapsed;
     } else if (kind == "eval") {
       run.evals.push_back({number_of(event, "step"), elapsed, split_of(event, run.start),
-                           number_of(event, "loss"), number_of(event, "accuracy")});
+                           number_of(event, "loss"), number_of(event, "accuracy"),
+                           number_of(event, run.metric().key)});
     } else if (kind == "probe") {
       run.probes.push_back(nlohmann::ordered_json::parse(line));
     }
@@ -76,6 +76,10 @@ void read_log(RunData& run) {
 double number_of(const Json& json, const char* key) { return number_in(json, key); }
 double number_of(const nlohmann::ordered_json& json, const char* key) {
   return number_in(json, key);
+}
+
+double RunData::score(const std::string& split) const {
+  return number_of(summary, (split + "_" + metric().key).c_str());
 }
 
 std::string RunData::value(const std::string& path) const {

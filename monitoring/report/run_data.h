@@ -7,7 +7,9 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/json_values.h"
 #include "engine/config/load.h"
+#include "engine/train/metric.h"
 
 namespace syncnorm::report {
 
@@ -28,6 +30,7 @@ struct EvalRow {
   double elapsed = 0.0;  // seconds of all steps so far
   std::string split;     // with the statistics, where they are not the run's first
   double loss = 0.0, accuracy = 0.0;
+  double score = 0.0;  // by the run's metric
 };
 
 struct RunData {
@@ -41,6 +44,9 @@ struct RunData {
   std::vector<nlohmann::ordered_json> probes;
   std::vector<ResolvedValue> values;  // the resolved configuration; empty when it cannot be read
 
+  Metric metric() const { return metric_of_key(text_of(start, "metric")); }
+  /// Returns the score of the last evaluation of a split, or nan.
+  double score(const std::string& split) const;
   /// Returns the value of a configuration key, or "".
   std::string value(const std::string& path) const;
 };

@@ -61,9 +61,8 @@ StudyData read_described(const fs::path& folder, const Json& description) {
     StudySettings settings;
     for (const auto& [path, value] : run.at("settings").items())
       settings.emplace_back(path, value.get<std::string>());
-    outcomes.push_back({settings, runs.back().status,
-                        number_of(runs.back().summary, "test_accuracy"),
-                        number_of(runs.back().summary, "validation_accuracy")});
+    outcomes.push_back(
+        {settings, runs.back().status, runs.back().score("test"), runs.back().score("validation")});
   }
   const std::vector<Variant> variants =
       make_variants(outcomes, description.value("best_of", std::vector<std::string>()));
@@ -100,6 +99,13 @@ StudyData read_runs(const fs::path& folder) {
 }
 
 }  // namespace
+
+Metric StudyData::metric() const {
+  for (const Setting& setting : settings)
+    for (const RunData& run : setting.runs)
+      if (!run.start.empty()) return run.metric();
+  return kAccuracyMetric;
+}
 
 StudyData read_study(const fs::path& given) {
   const fs::path folder = fs::absolute(given / ".").lexically_normal().parent_path();

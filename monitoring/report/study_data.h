@@ -15,7 +15,7 @@ struct Setting {
   std::string batch;  // "2" when the study varies batch_per_replica, else ""
   std::vector<RunData> runs;
   std::string chosen;      // the values of best_of, "optimizer.lr=0.1", or ""
-  std::string difference;  // in accuracy, from the reference: "+1.2 ± 0.4" in points, or ""
+  std::string difference;  // in score, from the reference: "+1.2 ± 0.4" in points, or ""
   std::string reference;   // the reference's label, where there is a difference
 
   /// Returns the values of `number(run)` that are not nan.
@@ -35,6 +35,8 @@ struct StudyData {
   std::vector<Setting> settings;  // never empty
 
   const RunData& first_run() const { return settings.front().runs.front(); }
+  /// Returns the metric of the first run that has a log.
+  Metric metric() const;
 };
 
 /// Reads a run folder, a study folder (study.json lists its runs), or any folder of run folders.

@@ -30,6 +30,8 @@ std::string plural(double count, const char* noun) {
 
 double test_accuracy(const RunData& run) { return number_of(run.summary, "test_accuracy"); }
 
+double test_score(const RunData& run) { return run.score("test"); }
+
 /// Returns the mean accuracy of the last tenth of the updates, each measured before its update.
 double training_accuracy(const RunData& run) {
   std::vector<double> values;
@@ -188,10 +190,10 @@ void drop_empty_columns(Table& table) {
   }
 }
 
-/// Returns the first step whose test evaluation reaches `accuracy`, or nan.
-double first_update(const RunData& run, double accuracy) {
+/// Returns the first step whose test evaluation reaches `score`, or nan.
+double first_update(const RunData& run, double score) {
   const auto found = std::find_if(run.evals.begin(), run.evals.end(), [&](const EvalRow& row) {
-    return row.split == "test" && row.accuracy >= accuracy;
+    return row.split == "test" && row.score >= score;
   });
   return found == run.evals.end() ? std::nan("") : found->step;
 }
@@ -240,7 +242,7 @@ std::vector<std::string> warnings_of(const StudyData& study) {
 }
 
 Table accuracy_by_batch(const StudyData& study) {
-  Table table{{"test accuracy"}, {}};
+  Table table{{fmt::format("test {}", study.metric().title)}, {}};
   for (const Setting& setting : study.settings) {
     if (setting.batch.empty()) continue;
     const std::string column = fmt::format("{} per replica", setting.batch);
@@ -251,36 +253,38 @@ Table accuracy_by_batch(const StudyData& study) {
                             [&](const auto& cells) { return cells[0] == setting.line; });
     if (row == table.rows.end()) row = table.rows.insert(table.rows.end(), {setting.line});
     if (row->size() <= index) row->resize(index + 1, "–");
-    (*row)[index] = cell(setting.numbers(test_accuracy), 100.0, 2, "%");
+    (*row)[index] = cell(setting.numbers(test_score), 100.0, 2, "%");
   }
   for (std::vector<std::string>& row : table.rows) row.resize(table.columns.size(), "–");
   return table;
 }
 
 Table every_setting(const StudyData& study) {
-  Table table{{"setting", "runs done", "chosen", "test accuracy", "difference, 95%", "against",
+  const Metric metric = study.metric();
+  const std::string tested = fmt::format("test {}", metric.title);
+  Table table{{"setting", "runs done", "chosen", tested, "difference, 95%", "against",
                "last training loss", "images/s", "exposed reductions"},
               {}};
   const std::vector<OtherEvaluation> others = other_evaluations();
-  for (const OtherEvaluation& other : others)
-    table.columns.push_back("test accuracy, " + other.title);
+  for (const OtherEvaluation& other : others) table.columns.push_back(tested + ", " + other.title);
   for (const Setting& setting : study.settings) {
-    const auto column = [&](const char* key) {
+    const auto column = [&](const std::string& key) {
       return setting.numbers([&](const RunData& run) {
-        return run.status == "done" ? number_of(run.summary, key) : std::nan("");
+        return run.status == "done" ? number_of(run.summary, key.c_str()) : std::nan("");
       });
     };
     const auto done = std::count_if(setting.runs.begin(), setting.runs.end(),
                                     [](const RunData& run) { return run.status == "done"; });
     table.rows.push_back({setting.label.empty() ? study.name : setting.label,
                           fmt::format("{} of {}", done, setting.runs.size()), setting.chosen,
-                          cell(column("test_accuracy"), 100.0, 2, "%"), setting.difference,
-                          setting.reference, cell(column("final_loss"), 1.0, 4, ""),
+                          cell(column(std::string("test_") + metric.key), 100.0, 2, "%"),
+                          setting.difference, setting.reference,
+                          cell(column("final_loss"), 1.0, 4, ""),
                           cell(column("samples_per_second"), 1.0, 0, ""),
                           cell(column("reduction_share"), 100.0, 1, "%")});
     for (const OtherEvaluation& other : others) {
-      const std::vector<double> accuracy = column(("test_accuracy_" + other.word).c_str());
-      table.rows.back().push_back(accuracy.empty() ? "" : cell(accuracy, 100.0, 2, "%"));
+      const std::vector<double> score = column(fmt::format("test_{}_{}", metric.key, other.word));
+      table.rows.back().push_back(score.empty() ? "" : cell(score, 100.0, 2, "%"));
     }
   }
   drop_empty_columns(table);
@@ -288,7 +292,8 @@ Table every_setting(const StudyData& study) {
 }
 
 Table updates_to_target(const StudyData& study) {
-  const std::string target = fmt::format("{:g}% test accuracy", 100.0 * study.target_accuracy);
+  const std::string target =
+      fmt::format("{:g}% test {}", 100.0 * study.target_accuracy, study.metric().title);
   Table table{{"setting", "runs that reach " + target, "updates to it"}, {}};
   for (const Setting& setting : study.settings) {
     if (study.target_accuracy == 0.0) break;

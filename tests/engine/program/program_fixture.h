@@ -54,7 +54,7 @@ struct Workbench {
       for (const int n : replica_samples) options.global_samples += n;
     }
     options.synced_replicas = e.norm.synced_replicas;
-    options.label_smoothing = e.loss.label_smoothing;
+    options.loss = e.loss;
     options.merge_replicas = e.reduction == ReductionMode::fastest;
     options.storage = activation_storage(e.precision);
     device->use_storage(options.storage, e.precision == Precision::bf16_emulated);

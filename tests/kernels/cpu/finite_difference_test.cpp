@@ -372,7 +372,7 @@ TEST_P(FiniteDifferenceTest, SoftmaxCrossEntropy) {
     const SoftmaxCrossEntropy op{3, 7, smoothing, 0.5};
     const auto logits = random_normal(21, 1);
     const Array<std::int32_t> labels(*device_, {6, 0, 3});
-    const Doubles totals = doubles(4);
+    const Doubles totals = doubles(kLossTotals);
     const Floats dlogits = floats(21u);
     run(op, {floats(logits), labels, totals, dlogits});
     for (std::size_t i = 0; i < 21; ++i) {

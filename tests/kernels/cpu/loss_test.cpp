@@ -17,7 +17,7 @@ class LossTest : public KernelTest {
   };
   Result loss(const SoftmaxCrossEntropy& op, const std::vector<float>& logits,
               const std::vector<std::int32_t>& labels) {
-    const Doubles totals = doubles(4);
+    const Doubles totals = doubles(kLossTotals);
     const Floats dlogits = floats(logits.size());
     run(op, {floats(logits), Array<std::int32_t>(*device_, labels), totals, dlogits});
     return {totals[0], totals[1], dlogits.values()};
@@ -38,7 +38,7 @@ TEST_P(LossTest, MatchesPyTorch) {
     EXPECT_EQ(r.correct, g.number("correct"));
     EXPECT_TRUE(near_relative(r.dlogits, g.tensor("dlogits"), kTolerance));
 
-    const Doubles totals = doubles(4);
+    const Doubles totals = doubles(kLossTotals);
     run(op, {floats(g.tensor("logits")), Array<std::int32_t>(*device_, labels), totals, nullptr});
     EXPECT_EQ(totals[0], r.total);
     EXPECT_EQ(totals[1], r.correct);
@@ -80,16 +80,18 @@ TEST_P(LossTest, ANanLogitMakesTheLossNan) {
   }
 }
 
-// The last two totals ride on the reduction of the loss.
-TEST_P(LossTest, CarriesTheVote) {
+// The vote and the counts ride on the reduction of the loss.
+TEST_P(LossTest, CarriesTheVoteAndCountsTheSamples) {
   StepState state;
   state.vote = 1.0;
-  const Doubles totals = doubles(4);
-  const Array<std::int32_t> labels(*device_, {0});
-  run(SoftmaxCrossEntropy{1, 2}, {floats({1.0f, 2.0f}), labels, totals, nullptr}, state);
+  const Doubles totals = doubles(kLossTotals);
+  const Array<std::int32_t> labels(*device_, {0, -1, 1});
+  const Floats logits = floats({1.0f, 2.0f, 3.0f, 4.0f, 5.0f, 6.0f});
+  run(SoftmaxCrossEntropy{3, 2}, {logits, labels, totals, nullptr}, state);
   EXPECT_EQ(totals[2], 1.0);
-  EXPECT_EQ(totals[3], 0.0);
-  run(SoftmaxCrossEntropy{1, 2}, {floats({1.0f, 2.0f}), labels, totals, nullptr});
+  EXPECT_EQ(totals[3], 2.0);
+  EXPECT_EQ(totals[4], 2.0);
+  run(SoftmaxCrossEntropy{3, 2}, {logits, labels, totals, nullptr});
   EXPECT_EQ(totals[2], 0.0);
 }
 
