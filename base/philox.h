@@ -28,6 +28,7 @@ enum class RandomPurpose : std::uint32_t {
   norm_sample_noise = 10,  // per sample, channel and step
   random_resized_crop = 11,
   color_jitter = 12,
+  fashion_scenes = 13,
 };
 
 using PhiloxBlock = std::array<std::uint32_t, 4>;

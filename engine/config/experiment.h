@@ -30,7 +30,16 @@ enum class OptimizerKind { sgd, adam, adamw };
 enum class ScheduleKind { constant, step, cosine, polynomial };
 enum class AugmentKind { random_crop, horizontal_flip, cutout, random_resized_crop, color_jitter };
 enum class CorruptPolicy { stop, skip };
-enum class DatasetKind { fashion_mnist, mnist, cifar10, cifar100, synthetic, image_folder, packed };
+enum class DatasetKind {
+  fashion_mnist,
+  mnist,
+  cifar10,
+  cifar100,
+  synthetic,
+  fashion_scenes,
+  image_folder,
+  packed
+};
 enum class Architecture {
   mlp,
   convnet,
@@ -76,6 +85,15 @@ struct SyntheticConfig {
   int test_samples = 1024;
 };
 
+/// fashion_scenes: garments of Fashion-MNIST on textured ground, with labels per pixel.
+struct ScenesConfig {
+  int height = 96;
+  int width = 96;
+  int train_samples = 4000;
+  int test_samples = 500;
+  std::vector<int> objects = {3, 8};  // fewest and most garments of a scene
+};
+
 /// image_folder and packed: encoded images of any size, decoded during training.
 struct ImagesConfig {
   int height = 224;  // of the model's input, pixels
@@ -102,12 +120,16 @@ struct DataConfig {
   int validation = 0;    // number of training samples split off, by seed, as `validation`
   int prefetch = 2;      // batches prepared ahead
   SyntheticConfig synthetic;
+  ScenesConfig scenes;
   ImagesConfig images;
 
   /// Returns true if images stay encoded on disk until needed.
   bool on_disk() const {
     return dataset == DatasetKind::image_folder || dataset == DatasetKind::packed;
   }
+  /// Returns true if every pixel has a label. Of a pack, only its index tells
+  /// (ImageSet::per_pixel).
+  bool per_pixel() const { return dataset == DatasetKind::fashion_scenes; }
 };
 
 /// The statistics by which batch norms normalize in an evaluation.

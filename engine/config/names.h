@@ -110,6 +110,7 @@ inline constexpr Choice<DatasetKind> kDatasets[] = {{"fashion_mnist", DatasetKin
                                                     {"cifar10", DatasetKind::cifar10},
                                                     {"cifar100", DatasetKind::cifar100},
                                                     {"synthetic", DatasetKind::synthetic},
+                                                    {"fashion_scenes", DatasetKind::fashion_scenes},
                                                     {"image_folder", DatasetKind::image_folder},
                                                     {"packed", DatasetKind::packed}};
 inline constexpr Choice<Architecture> kArchitectures[] = {

@@ -261,9 +261,20 @@ bool expect_list(const ConfigNode& node, const Field& field) {
   return false;
 }
 
+namespace {
+
+bool expect_count(const ConfigNode& node, const Field& field, std::size_t count) {
+  if (!expect_list(node, field)) return false;
+  if (count == kAnyCount || node.items.size() == count) return true;
+  field.fail(node, fmt::format("has {} entries; give {}", node.items.size(), count));
+  return false;
+}
+
+}  // namespace
+
 std::optional<std::vector<int>> read_integer_list(const ConfigNode& node, const Field& field,
-                                                  const IntegerRange& range) {
-  if (!expect_list(node, field)) return std::nullopt;
+                                                  const IntegerRange& range, std::size_t count) {
+  if (!expect_count(node, field, count)) return std::nullopt;
   std::vector<int> values;
   for (std::size_t i = 0; i < node.items.size(); ++i) {
     const Field item{fmt::format("{}[{}]", field.key, i), field.problems};
@@ -276,11 +287,7 @@ std::optional<std::vector<int>> read_integer_list(const ConfigNode& node, const 
 
 std::optional<std::vector<double>> read_number_list(const ConfigNode& node, const Field& field,
                                                     const NumberRange& range, std::size_t count) {
-  if (!expect_list(node, field)) return std::nullopt;
-  if (count != kAnyCount && node.items.size() != count) {
-    field.fail(node, fmt::format("has {} entries; give {}", node.items.size(), count));
-    return std::nullopt;
-  }
+  if (!expect_count(node, field, count)) return std::nullopt;
   std::vector<double> values;
   for (std::size_t i = 0; i < node.items.size(); ++i) {
     const Field item{fmt::format("{}[{}]", field.key, i), field.problems};

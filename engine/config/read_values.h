@@ -65,11 +65,11 @@ std::optional<std::string> read_name(const ConfigNode& node, const Field& field)
 std::optional<std::size_t> read_word(const ConfigNode& node, const Field& field,
                                      const std::vector<std::string>& words);
 
-std::optional<std::vector<int>> read_integer_list(const ConfigNode& node, const Field& field,
-                                                  const IntegerRange& range);
-
 /// Reads exactly `count` numbers, or any number of them.
 inline constexpr std::size_t kAnyCount = 0;
+std::optional<std::vector<int>> read_integer_list(const ConfigNode& node, const Field& field,
+                                                  const IntegerRange& range,
+                                                  std::size_t count = kAnyCount);
 std::optional<std::vector<double>> read_number_list(const ConfigNode& node, const Field& field,
                                                     const NumberRange& range, std::size_t count);
 

@@ -29,6 +29,7 @@ Schema make_schema() {
       {"", "The experiment as a whole."},
       {"data", "The training data."},
       {"data.synthetic", "The synthetic dataset."},
+      {"data.scenes", "The dataset fashion_scenes."},
       {"data.images", "Images on disk: the datasets image_folder and packed."},
       {"evaluation", "When and how the model is evaluated. It always is at the end."},
       {"model", "The network."},
@@ -45,7 +46,7 @@ Schema make_schema() {
        "Measurements of training itself, written to metrics.jsonl and shown in the report."},
   };
   for (Rows (*rows)() :
-       {top_level_rows, data_rows, images_rows, evaluation_rows, model_rows, norm_rows,
+       {top_level_rows, data_rows, scenes_rows, images_rows, evaluation_rows, model_rows, norm_rows,
         optimizer_rows, ema_rows, schedule_rows, metrics_rows, probes_rows, ending_rows}) {
     append(schema.keys, rows());
   }

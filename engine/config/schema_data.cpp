@@ -15,9 +15,9 @@ Rows data_rows() {
   return {
       choice_key(
           "data.dataset", [](auto& e) -> auto& { return e.data.dataset; },
-          "synthetic needs no files: labelled textures, made from the seed; image_folder and "
-          "packed: "
-          "see Images on disk"),
+          "synthetic needs no files: labelled textures, made from the seed; "
+          "fashion_scenes: garments of Fashion-MNIST on textured ground, with labels per pixel; "
+          "image_folder and packed: see Images on disk"),
       free_on_resume(path_key(
           "data.path", [](auto& e) -> auto& { return e.data.path; }, "`auto`, or a path",
           "folder of the dataset's files; auto: search the usual folders")),
@@ -63,6 +63,28 @@ Rows data_rows() {
           "data.synthetic.test_samples",
           [](auto& e) -> auto& { return e.data.synthetic.test_samples; }, at_least(1),
           "images in the test split"),
+  };
+}
+
+Rows scenes_rows() {
+  constexpr std::uint64_t kSmallestSide = 16, kMostObjects = 64;
+  return {
+      integer_key(
+          "data.scenes.height", [](auto& e) -> auto& { return e.data.scenes.height; },
+          between(kSmallestSide, kLargestSide), "height of a scene, pixels"),
+      integer_key(
+          "data.scenes.width", [](auto& e) -> auto& { return e.data.scenes.width; },
+          between(kSmallestSide, kLargestSide), "width of a scene, pixels"),
+      integer_key(
+          "data.scenes.train_samples", [](auto& e) -> auto& { return e.data.scenes.train_samples; },
+          at_least(1), "scenes in the training split, made from Fashion-MNIST's training images"),
+      integer_key(
+          "data.scenes.test_samples", [](auto& e) -> auto& { return e.data.scenes.test_samples; },
+          at_least(1), "scenes in the test split, made from Fashion-MNIST's test images"),
+      integer_list_key(
+          "data.scenes.objects", [](auto& e) -> auto& { return e.data.scenes.objects; },
+          between(1, kMostObjects),
+          "the fewest and the most garments of a scene; every number between is equally likely", 2),
   };
 }
 

@@ -148,12 +148,16 @@ SchemaKey optional_path_key(std::string path, Access access, std::string meaning
   return or_empty(path_key(std::move(path), access, "path, or `\"\"`", std::move(meaning)), access);
 }
 
+inline std::string list_type(const std::string& entry, std::size_t count) {
+  return count == kAnyCount ? "list of: " + entry : fmt::format("list of {}: {}", count, entry);
+}
+
 template <typename Access>
-SchemaKey integer_list_key(std::string path, Access access, IntegerRange range,
-                           std::string meaning) {
-  return {std::move(path), "list of: " + describe(range), std::move(meaning),
+SchemaKey integer_list_key(std::string path, Access access, IntegerRange range, std::string meaning,
+                           std::size_t count = kAnyCount) {
+  return {std::move(path), list_type(describe(range), count), std::move(meaning),
           [=](const ConfigNode& node, const Field& field, Draft& draft) {
-            const auto values = read_integer_list(node, field, range);
+            const auto values = read_integer_list(node, field, range, count);
             if (values) access(draft.experiment) = *values;
             return values.has_value();
           },
@@ -165,10 +169,7 @@ SchemaKey integer_list_key(std::string path, Access access, IntegerRange range,
 template <typename Access>
 SchemaKey number_list_key(std::string path, Access access, NumberRange range, std::size_t count,
                           std::string meaning) {
-  return {std::move(path),
-          count == kAnyCount ? "list of: " + describe(range)
-                             : fmt::format("list of {}: {}", count, describe(range)),
-          std::move(meaning),
+  return {std::move(path), list_type(describe(range), count), std::move(meaning),
           [=](const ConfigNode& node, const Field& field, Draft& draft) {
             const auto values = read_number_list(node, field, range, count);
             if (values) access(draft.experiment) = *values;

@@ -28,6 +28,7 @@ Rows schedule_rows();
 Rows ending_rows();  // loss, checkpoint, fault
 // schema_data.cpp
 Rows data_rows();
+Rows scenes_rows();
 Rows images_rows();
 Rows evaluation_rows();
 // schema_model.cpp

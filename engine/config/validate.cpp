@@ -343,6 +343,14 @@ void check_ema(Draft& draft, Problems& problems) {
                  "precise is for norms over the batch with deviation: l2; give average or copy");
 }
 
+void check_scenes(const Draft& draft, Problems& problems) {
+  const std::vector<int>& objects = draft.experiment.data.scenes.objects;
+  if (all_good(draft, {"data.scenes.objects"}) && objects[0] > objects[1])
+    problems.add(latest(draft, {"data.scenes.objects"}), "data.scenes.objects",
+                 fmt::format("the fewest, {}, are more than the most, {}; give [{}, {}]",
+                             objects[0], objects[1], objects[1], objects[0]));
+}
+
 /// Checks images on disk, and the augmentations that only they have.
 void check_images(const Draft& draft, Problems& problems) {
   const DataConfig& data = draft.experiment.data;
@@ -446,6 +454,7 @@ void resolve(Draft& draft, Problems& problems) {
   check_optimizer(draft, problems);
   check_clip(draft, problems);
   check_residual(draft, problems);
+  check_scenes(draft, problems);
   check_images(draft, problems);
   check_metrics(draft, problems);
   check_probes(draft, problems);

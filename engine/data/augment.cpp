@@ -188,4 +188,25 @@ void make_image(const ImageSet& images, const std::uint8_t* pixels, std::uint32_
   }
 }
 
+void make_mask(const ImageSet& images, std::uint32_t index, const Augmentation& augmentation,
+               std::uint8_t* out) {
+  assert(index < images.size());
+  make_mask(images, images.mask(index), index, augmentation, out);
+}
+
+void make_mask(const ImageSet& images, const std::uint8_t* mask, std::uint32_t index,
+               const Augmentation& augmentation, std::uint8_t* out) {
+  const PixelMap map = compose(images, index, augmentation);
+  std::fill_n(out, images.mask_size(), kIgnoredPixel);
+  const std::ptrdiff_t width = images.width;
+  for (int y = map.rows.begin; y < map.rows.end; ++y) {
+    const std::uint8_t* source = mask + (y + map.source_y) * width;
+    for (int x = map.columns.begin; x < map.columns.end; ++x)
+      out[y * width + x] = source[map.source_x + map.direction_x * x];
+  }
+  for (int y = map.cut_rows.begin; y < map.cut_rows.end; ++y)
+    std::fill(out + y * width + map.cut_columns.begin, out + y * width + map.cut_columns.end,
+              kIgnoredPixel);
+}
+
 }  // namespace syncnorm

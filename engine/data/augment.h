@@ -66,6 +66,16 @@ void make_image(const ImageSet& images, std::uint32_t index, const Augmentation&
 void make_image(const ImageSet& images, const std::uint8_t* pixels, std::uint32_t index,
                 const Augmentation& augmentation, float* out);
 
+/// Writes the mask of sample `index` of a set with labels per pixel to out[height, width], with the
+/// augmentations of make_image: each pixel has the class of the image's pixel that it shows, and
+/// kIgnoredPixel where it is padding or cut out.
+void make_mask(const ImageSet& images, std::uint32_t index, const Augmentation& augmentation,
+               std::uint8_t* out);
+
+/// Does the same for `mask`, a mask of the size of `images`.
+void make_mask(const ImageSet& images, const std::uint8_t* mask, std::uint32_t index,
+               const Augmentation& augmentation, std::uint8_t* out);
+
 /// Returns the same mapping as numbers, for a device that makes the image itself.
 ImageMap image_map(const ImageSet& images, std::uint32_t index, const Augmentation& augmentation);
 

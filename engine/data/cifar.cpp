@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <cassert>
+#include <fstream>
 
 #include "base/printable.h"
 #include "engine/data/byte_reader.h"
@@ -95,6 +96,17 @@ void load_cifar10_folder(const std::filesystem::path& folder, ImageSet& train, I
 void load_cifar100_folder(const std::filesystem::path& folder, ImageSet& train, ImageSet& test) {
   append_file(folder / "train.bin", cifar100_file_names(), kCifar100, train);
   append_file(folder / "test.bin", cifar100_file_names(), kCifar100, test);
+}
+
+std::vector<std::string> cifar100_class_names(const std::filesystem::path& folder) {
+  std::ifstream file(folder / "fine_label_names.txt");
+  std::vector<std::string> names;
+  for (std::string line; std::getline(file, line);) {
+    if (line.ends_with('\r')) line.pop_back();
+    if (!line.empty()) names.push_back(line);
+  }
+  if (names.size() != static_cast<std::size_t>(kCifar100.classes)) names.clear();
+  return names;
 }
 
 }  // namespace syncnorm

@@ -38,4 +38,7 @@ void load_cifar10_folder(const std::filesystem::path& folder, ImageSet& train, I
 /// Loads train.bin and test.bin.
 void load_cifar100_folder(const std::filesystem::path& folder, ImageSet& train, ImageSet& test);
 
+/// Returns the lines of fine_label_names.txt; empty if it is not there or has not 100 of them.
+std::vector<std::string> cifar100_class_names(const std::filesystem::path& folder);
+
 }  // namespace syncnorm

@@ -17,6 +17,7 @@
 #include "engine/data/image_folder.h"
 #include "engine/data/locate.h"
 #include "engine/data/pack.h"
+#include "engine/data/scenes.h"
 #include "engine/data/synthetic.h"
 
 namespace syncnorm {
@@ -24,6 +25,7 @@ namespace {
 
 // ---- One loader per data set: fills both splits.
 
+/// Loads Fashion-MNIST and the names of its classes.
 void load_fashion_mnist(const DataConfig& config, Dataset& dataset) {
   const DatasetFiles files = {
       "fashion_mnist",
@@ -35,6 +37,15 @@ void load_fashion_mnist(const DataConfig& config, Dataset& dataset) {
       "four IDX files",
       idx_file_names()};
   load_idx_folder(locate_dataset(files, config.path), 10, dataset.train, dataset.test);
+  dataset.class_names = {"t-shirt", "trouser", "pullover", "dress", "coat",
+                         "sandal",  "shirt",   "sneaker",  "bag",   "ankle boot"};
+}
+
+void load_fashion_scenes(const DataConfig& config, std::uint64_t seed, Dataset& dataset) {
+  load_fashion_mnist(config, dataset);
+  dataset.train = make_scenes(config.scenes, dataset.train, SyntheticSplit::train, seed);
+  dataset.test = make_scenes(config.scenes, dataset.test, SyntheticSplit::test, seed);
+  dataset.class_names.insert(dataset.class_names.begin(), "background");
 }
 
 void load_mnist(const DataConfig& config, Dataset& dataset) {
@@ -58,6 +69,8 @@ void load_cifar10(const DataConfig& config, Dataset& dataset) {
       "download and unpack cifar-10-binary.tar.gz and set data.path to its folder",
       cifar10_file_names()};
   load_cifar10_folder(locate_dataset(files, config.path), dataset.train, dataset.test);
+  dataset.class_names = {"airplane", "automobile", "bird",  "cat",  "deer",
+                         "dog",      "frog",       "horse", "ship", "truck"};
 }
 
 void load_cifar100(const DataConfig& config, Dataset& dataset) {
@@ -69,7 +82,9 @@ void load_cifar100(const DataConfig& config, Dataset& dataset) {
       "cifar-100-binary",
       "download and unpack cifar-100-binary.tar.gz and set data.path to its folder",
       cifar100_file_names()};
-  load_cifar100_folder(locate_dataset(files, config.path), dataset.train, dataset.test);
+  const std::filesystem::path folder = locate_dataset(files, config.path);
+  load_cifar100_folder(folder, dataset.train, dataset.test);
+  dataset.class_names = cifar100_class_names(folder);
 }
 
 void load_synthetic(const DataConfig& config, std::uint64_t seed, Dataset& dataset) {
@@ -89,6 +104,8 @@ void load_files(const DataConfig& config, std::uint64_t seed, Dataset& dataset) 
       return load_cifar100(config, dataset);
     case DatasetKind::synthetic:
       return load_synthetic(config, seed, dataset);
+    case DatasetKind::fashion_scenes:
+      return load_fashion_scenes(config, seed, dataset);
     case DatasetKind::image_folder:
       return load_image_folder(config, dataset);
     case DatasetKind::packed:
@@ -120,6 +137,7 @@ std::string fingerprint(const Dataset& dataset) {
     parts.push_back(set->size());
     parts.push_back(content_hash(set->pixels));
     parts.push_back(content_hash(bytes_of(set->labels)));
+    if (set->per_pixel) parts.push_back(content_hash(set->masks));
   }
   return fmt::format("{:016x}", content_hash(bytes_of(parts)));
 }
@@ -130,6 +148,9 @@ void cut(ImageSet& set, std::size_t limit) {
   if (set.stored != nullptr) return;
   set.pixels.resize(limit * set.image_size());
   set.pixels.shrink_to_fit();
+  if (!set.per_pixel) return;
+  set.masks.resize(limit * set.mask_size());
+  set.masks.shrink_to_fit();
 }
 
 }  // namespace

@@ -16,6 +16,9 @@
 
 namespace syncnorm {
 
+/// The class of a pixel that neither trains nor counts: padding, or marked so by the data set.
+inline constexpr std::uint8_t kIgnoredPixel = 255;
+
 /// Images of one size with their labels. Immutable once loaded, so any thread may read it.
 struct ImageSet {
   int height = 0;
@@ -23,7 +26,12 @@ struct ImageSet {
   int channels = 0;
   int classes = 0;
   std::vector<std::uint8_t> pixels;  // [sample, height, width, channels], 0..255
-  std::vector<std::int32_t> labels;  // 0..classes-1
+  std::vector<std::int32_t> labels;  // 0..classes-1; with labels per pixel all 0
+  bool per_pixel = false;            // every pixel has a label
+  /// With labels per pixel and images in memory, [sample, height, width]: the class of each pixel,
+  /// or kIgnoredPixel.
+  std::vector<std::uint8_t> masks;
+  int whole_height = 0, whole_width = 0;  // see evaluation_height(); 0: as in training
   /// Images on disk, which replace `pixels`; null if the images are in memory.
   std::shared_ptr<const StoredImages> stored;
 
@@ -33,8 +41,26 @@ struct ImageSet {
     return static_cast<std::size_t>(height) * static_cast<std::size_t>(width) *
            static_cast<std::size_t>(channels);
   }
+  /// Returns the number of pixels of one image.
+  std::size_t mask_size() const {
+    return static_cast<std::size_t>(height) * static_cast<std::size_t>(width);
+  }
   const std::uint8_t* image(std::size_t sample) const {
     return pixels.data() + sample * image_size();
+  }
+  const std::uint8_t* mask(std::size_t sample) const { return masks.data() + sample * mask_size(); }
+
+  /// Return the size of what an evaluation reads: with labels per pixel and images on disk, room
+  /// for any whole image; else that of training.
+  int evaluation_height() const { return whole_height > 0 ? whole_height : height; }
+  int evaluation_width() const { return whole_width > 0 ? whole_width : width; }
+  std::size_t evaluation_pixels() const {
+    return static_cast<std::size_t>(evaluation_height()) *
+           static_cast<std::size_t>(evaluation_width());
+  }
+  /// Returns the number of values of one image of an evaluation.
+  std::size_t evaluation_size() const {
+    return evaluation_pixels() * static_cast<std::size_t>(channels);
   }
 };
 
@@ -47,6 +73,7 @@ struct Dataset {
   std::vector<float> mean;
   std::vector<float> stddev;
   std::string name;
+  std::vector<std::string> class_names;  // [classes], or empty if the data set has no names
   /// 16 hex digits that identify both splits before data.limit: content and shapes; for an image
   /// folder, names and sizes of the files; for a pack, labels, sizes and checksums of the images in
   /// order.
@@ -60,9 +87,9 @@ struct Dataset {
 /// Returns, for example, "mnist: 60000 training and 10000 test images of 10 classes".
 std::string summary(const Dataset& dataset);
 
-/// Loads data.dataset. Only the synthetic set depends on `seed`. Throws InputError for an unknown
-/// name, a missing or malformed file, an augmentation listed twice, or fewer training samples
-/// (after data.limit and data.validation) than `global_batch`.
+/// Loads data.dataset. Only synthetic and fashion_scenes depend on `seed`. Throws InputError for an
+/// unknown name, a missing or malformed file, an augmentation listed twice, or fewer training
+/// samples (after data.limit and data.validation) than `global_batch`.
 Dataset load_dataset(const DataConfig& config, std::uint64_t seed, std::int64_t global_batch);
 
 /// Makes a split on disk; `labels` has one entry per sample of `files`.

@@ -22,7 +22,10 @@ EvalFeed::EvalFeed(const ImageSet& set, const NormalizationTable& normalization,
   for (Buffer& buffer : buffers_) {
     buffer.batch.images = memory;
     buffer.batch.labels.resize(slot_count);
-    memory += slot_count * set.image_size();
+    memory += slot_count * set.evaluation_size();
+    if (!set.per_pixel) continue;
+    buffer.masks = allocate_aligned(slot_count * set.evaluation_pixels());
+    buffer.batch.masks = reinterpret_cast<std::uint8_t*>(buffer.masks.get());
   }
   const int threads = set.stored == nullptr ? 0 : set.stored->config.threads;
   try {
@@ -126,6 +129,8 @@ void EvalFeed::fill_from_memory(std::size_t chunk) {
     make_plain_image(set_, set_.image(samples[i]), normalization_,
                      batch.images + i * set_.image_size());
     batch.labels[i] = set_.labels[samples[i]];
+    if (set_.per_pixel)
+      std::copy_n(set_.mask(samples[i]), set_.mask_size(), batch.masks + i * set_.mask_size());
   }
 }
 
@@ -133,7 +138,11 @@ void EvalFeed::fill_from_memory(std::size_t chunk) {
 void EvalFeed::finish(std::size_t chunk) {
   Buffer& own = buffer(chunk);
   EvalBatch& batch = own.batch;
-  const std::size_t size = set_.image_size(), used = chunks_[chunk].size();
+  const std::size_t size = set_.evaluation_size(), pixels = set_.evaluation_pixels();
+  const std::size_t used = chunks_[chunk].size();
+  if (batch.masks != nullptr)
+    std::fill(batch.masks + used * pixels, batch.masks + batch.labels.size() * pixels,
+              kIgnoredPixel);
   std::fill(batch.images + used * size, batch.images + batch.labels.size() * size, 0.0f);
   std::fill(batch.labels.begin() + static_cast<std::ptrdiff_t>(used), batch.labels.end(), 0);
   batch.found = {};

@@ -12,6 +12,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/aligned.h"
 #include "base/mutex.h"
 #include "comm/replicas.h"
 #include "engine/data/augment.h"
@@ -50,7 +51,11 @@ struct CorruptFindings {
 
 /// A chunk in the form that the model reads.
 struct EvalBatch {
+  // Of the evaluation's size (ImageSet::evaluation_height, evaluation_width).
   float* images = nullptr;  // [slots, H, W, C], zeros after the samples; in the feed's `memory`
+  // With labels per pixel, [slots, H, W], 64-byte aligned: classes, kIgnoredPixel after the
+  // samples; else null.
+  std::uint8_t* masks = nullptr;
   std::vector<std::int32_t> labels;  // [slots], zeros after the samples
   CorruptFindings found;
 };
@@ -62,7 +67,8 @@ class EvalFeed {
   using Samples = std::span<const std::uint32_t>;
 
   /// `chunks` are the samples of each chunk, 1..slots of them. Skipped images are replaced from
-  /// `all` (ImageReader::read). `memory` holds buffers(set) · slots images. All must outlive the
+  /// `all` (ImageReader::read). `memory` holds buffers(set) · slots images of
+  /// evaluation_size() values. All must outlive the
   /// feed.
   EvalFeed(const ImageSet& set, const NormalizationTable& normalization,
            std::vector<Samples> chunks, Samples all, int slots, float* memory);
@@ -81,6 +87,7 @@ class EvalFeed {
  private:
   struct Buffer {
     EvalBatch batch;
+    AlignedBytes masks;
     std::vector<CorruptFindings> found;  // per image; written by the thread that fills it
   };
 

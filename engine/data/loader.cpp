@@ -23,24 +23,26 @@ std::size_t slots_of(const LoaderOptions& options) {
          static_cast<std::size_t>(options.batching.batch_per_replica);
 }
 
-constexpr std::size_t kBorder = 64;
-std::size_t to_border(std::size_t bytes) { return (bytes + kBorder - 1) / kBorder * kBorder; }
-
 /// Bytes of one batch's images, padded to 64.
 std::size_t image_bytes(const Dataset& dataset, const LoaderOptions& options) {
   const std::size_t value = options.raw ? 1 : sizeof(float);
-  return to_border(slots_of(options) * dataset.train.image_size() * value);
+  return to_alignment(slots_of(options) * dataset.train.image_size() * value);
+}
+
+std::size_t mask_bytes(const Dataset& dataset, const LoaderOptions& options) {
+  return dataset.train.per_pixel ? to_alignment(slots_of(options) * dataset.train.mask_size()) : 0;
 }
 
 /// Bytes of one value of type T per slot, padded to 64.
 template <class T>
 std::size_t slot_bytes(const LoaderOptions& options) {
-  return to_border(slots_of(options) * sizeof(T));
+  return to_alignment(slots_of(options) * sizeof(T));
 }
 
 std::size_t batch_bytes(const Dataset& dataset, const LoaderOptions& options) {
-  return image_bytes(dataset, options) + (options.raw ? slot_bytes<ImageMap>(options) : 0) +
-         slot_bytes<std::int32_t>(options) + slot_bytes<std::uint32_t>(options);
+  return image_bytes(dataset, options) + mask_bytes(dataset, options) +
+         (options.raw ? slot_bytes<ImageMap>(options) : 0) + slot_bytes<std::int32_t>(options) +
+         slot_bytes<std::uint32_t>(options);
 }
 
 /// Takes the arrays of a batch out of `memory`, batch_bytes() of it.
@@ -57,6 +59,7 @@ void place_arrays(Batch& batch, std::byte* memory, const Dataset& dataset,
   } else {
     take(batch.images, image_bytes(dataset, options));
   }
+  if (dataset.train.per_pixel) take(batch.masks, mask_bytes(dataset, options));
   std::int32_t* labels = nullptr;
   std::uint32_t* ids = nullptr;
   take(labels, slot_bytes<std::int32_t>(options));
@@ -88,8 +91,7 @@ Loader::Loader(const Dataset& dataset, std::vector<std::uint32_t> samples,
   const std::size_t slots = slots_of(options);
   std::byte* memory = options.memory;
   if (memory == nullptr) {
-    arrays_.reset(static_cast<std::byte*>(
-        ::operator new[](bytes(dataset, options), std::align_val_t{kAlignment})));
+    arrays_ = allocate_aligned(bytes(dataset, options));
     memory = arrays_.get();
   }
   for (std::size_t i = 0; i < ring_.size(); ++i) {
@@ -248,6 +250,8 @@ void Loader::fill_slot(std::size_t slot, Buffer& own) {
   const ImageSet& images = dataset_.train;
   const std::size_t size = images.image_size();
   const std::uint32_t index = batch.sample_ids[slot];
+  if (images.per_pixel)
+    make_mask(images, index, own.augment, batch.masks + slot * images.mask_size());
   if (!options_.raw) return make_image(images, index, own.augment, batch.images + slot * size);
   std::memcpy(batch.pixels + slot * size, images.image(index), size);
   batch.maps[slot] = image_map(images, index, own.augment);
@@ -276,6 +280,9 @@ void Loader::clear_slots(std::size_t begin, std::size_t end, Batch& batch) {
     std::fill(batch.maps + begin, batch.maps + end, ImageMap{});
   else
     std::fill(batch.images + begin * size, batch.images + end * size, 0.0f);
+  const std::size_t mask_size = dataset_.train.mask_size();
+  if (batch.masks != nullptr)
+    std::fill(batch.masks + begin * mask_size, batch.masks + end * mask_size, kIgnoredPixel);
 }
 
 void Loader::make_order(std::int64_t epoch) {

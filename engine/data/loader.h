@@ -10,12 +10,12 @@
 #include <cstdint>
 #include <exception>
 #include <memory>
-#include <new>
 #include <span>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include "base/aligned.h"
 #include "base/mutex.h"
 #include "comm/replicas.h"
 #include "engine/data/augment.h"
@@ -26,7 +26,7 @@
 namespace syncnorm {
 
 /// One rank's part of one global batch. Slot s of local replica r is element r·batch_per_replica +
-/// s. A replica's samples come first; its unused slots are zeros in every array.
+/// s. A replica's samples come first; its unused slots are zeros in every array but masks.
 struct Batch {
   std::int64_t step = 0;  // of the run, from 0
   std::int64_t epoch = 0;
@@ -38,6 +38,10 @@ struct Batch {
   // With LoaderOptions::raw, instead of images: the stored images, and how to augment them.
   std::uint8_t* pixels = nullptr;  // like images
   ImageMap* maps = nullptr;        // [local replicas, batch_per_replica]
+  // With labels per pixel, with raw too: the class of each pixel of the augmented image, or
+  // kIgnoredPixel, as in unused slots. [local replicas, batch_per_replica, H, W]; 64-byte aligned;
+  // owned by the loader.
+  std::uint8_t* masks = nullptr;
   std::span<std::int32_t> labels;  // [local replicas, batch_per_replica]; owned by the loader
   // Indices into the training split, laid out like labels. If an image was skipped, its index
   // stays, though image and label are those of its replacement.
@@ -69,7 +73,8 @@ class Loader {
   Loader(const Dataset& dataset, std::vector<std::uint32_t> samples, const LoaderOptions& options);
   /// Stops promptly; waits only for images that are being decoded.
   ~Loader();
-  /// Returns the bytes of the arrays of all batches that are kept in memory: images, labels, ids.
+  /// Returns the bytes of the arrays of all batches that are kept in memory: images, masks, labels,
+  /// ids.
   static std::size_t bytes(const Dataset& dataset, const LoaderOptions& options);
 
   Loader(const Loader&) = delete;
@@ -87,11 +92,6 @@ class Loader {
   double wait_seconds() const { return wait_seconds_; }
 
  private:
-  struct AlignedDelete {
-    void operator()(std::byte* p) const { ::operator delete[](p, std::align_val_t{kAlignment}); }
-  };
-  static constexpr std::size_t kAlignment = 64;
-
   /// Work of one thread without synchronization: used slots [begin, end) of a batch.
   struct Work {
     std::int64_t batch = 0;
@@ -142,7 +142,7 @@ class Loader {
 
   // A buffer belongs to the threads until it is made, then to the consumer until it is released.
   std::vector<Buffer> ring_;
-  std::unique_ptr<std::byte[], AlignedDelete> arrays_;
+  AlignedBytes arrays_;
 
   Mutex mutex_;
   Condition made_changed_;

@@ -99,21 +99,25 @@ void check(const SyntheticConfig& config, SyntheticSplit split, int samples) {
     throw InputError(fmt::format("data.synthetic.{}: expected at least 1, found {}", key, value));
   };
   positive("classes", config.classes);
-  std::uint64_t bytes = 1;
   for (const auto& [key, value] :
        {std::pair(key_of(split), samples), std::pair("height", config.height),
-        std::pair("width", config.width), std::pair("channels", config.channels)}) {
+        std::pair("width", config.width), std::pair("channels", config.channels)})
     positive(key, value);
-    bytes *= static_cast<std::uint64_t>(value);
-    if (bytes > kMaxDataBytes) {
-      throw InputError(fmt::format(
-          "data.synthetic: size of a split: expected at most {} bytes, found {}×{}×{}×{}",
-          kMaxDataBytes, samples, config.height, config.width, config.channels));
-    }
-  }
+  check_split_size("data.synthetic", samples, config.height, config.width, config.channels);
 }
 
 }  // namespace
+
+void check_split_size(const char* section, int samples, int height, int width, int channels) {
+  std::uint64_t bytes = 1;
+  for (const int size : {samples, height, width, channels}) {
+    bytes *= static_cast<std::uint64_t>(size);
+    if (bytes > kMaxDataBytes)
+      throw InputError(
+          fmt::format("{}: size of a split: expected at most {} bytes, found {}×{}×{}×{}", section,
+                      kMaxDataBytes, samples, height, width, channels));
+  }
+}
 
 ImageSet make_synthetic(const SyntheticConfig& config, SyntheticSplit split, std::uint64_t seed) {
   const int samples = split == SyntheticSplit::train ? config.train_samples : config.test_samples;

@@ -17,6 +17,9 @@ namespace syncnorm {
 /// The split; part of the random key, so the two share no random numbers.
 enum class SyntheticSplit : std::uint64_t { train = 0, test = 1 };
 
+/// Throws InputError unless a split has at most kMaxDataBytes; all sizes must be positive.
+void check_split_size(const char* section, int samples, int height, int width, int channels);
+
 /// Returns `samples` images in random order, with class counts that differ by at most one. A pure
 /// function of its arguments. Throws InputError for sizes that are not positive or exceed
 /// kMaxDataBytes.

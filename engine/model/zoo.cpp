@@ -305,6 +305,8 @@ Shape image_shape(const DataConfig& data) {
       return {32, 32, 3};
     case DatasetKind::synthetic:
       return {data.synthetic.height, data.synthetic.width, data.synthetic.channels};
+    case DatasetKind::fashion_scenes:
+      return {data.scenes.height, data.scenes.width, 3};
     case DatasetKind::image_folder:
     case DatasetKind::packed:
       break;
@@ -323,6 +325,8 @@ int class_count(const Experiment& experiment) {
       return 100;
     case DatasetKind::synthetic:
       return experiment.data.synthetic.classes;
+    case DatasetKind::fashion_scenes:
+      return 11;
     case DatasetKind::image_folder:
     case DatasetKind::packed:
       break;

@@ -237,10 +237,17 @@ TEST(BadConfig, WordsTextsAndSwitches) {
        "resnet18, resnet34, resnet50"},
       {"data: {dataset: imagenet}\n",
        "a.yaml:1:17: data.dataset: 'imagenet' is not a choice; give fashion_mnist, mnist, "
-       "cifar10, cifar100, synthetic, image_folder or packed"},
+       "cifar10, cifar100, synthetic, fashion_scenes, image_folder or packed"},
       {"data: {dataset: [mnist]}\n",
        "a.yaml:1:17: data.dataset: expected a word, got a list; give fashion_mnist, mnist, "
-       "cifar10, cifar100, synthetic, image_folder or packed"},
+       "cifar10, cifar100, synthetic, fashion_scenes, image_folder or packed"},
+      {"data: {scenes: {objects: [8, 3]}}\n",
+       "a.yaml:1:27: data.scenes.objects: the fewest, 8, are more than the most, 3; give [3, 8]"},
+      {"data: {scenes: {objects: [3]}}\n",
+       "a.yaml:1:27: data.scenes.objects: has 1 entries; give 2"},
+      {"data: {scenes: {objects: [0, 3], width: 8}}\n",
+       "a.yaml:1:28: data.scenes.objects[0]: 0 is out of range; give an integer in 1 to 64\n"
+       "a.yaml:1:41: data.scenes.width: 8 is out of range; give an integer in 16 to 4096"},
       {"data: {shuffle: yes}\n",
        "a.yaml:1:17: data.shuffle: 'yes' is not true or false; write true"},
       {"data: {shuffle: off}\n",

@@ -102,9 +102,10 @@ std::vector<float> render(const ImageSet& images, std::uint32_t index, const Pic
   return out;
 }
 
-TEST(Augment, AgreesWithOneAugmentationAfterAnother) {
+/// Every order of augmentations in memory that is different in kind.
+std::vector<std::vector<AugmentKind>> lists() {
   using enum AugmentKind;
-  const std::vector<std::vector<AugmentKind>> lists = {
+  return {
       {},
       {random_crop},
       {horizontal_flip},
@@ -119,10 +120,13 @@ TEST(Augment, AgreesWithOneAugmentationAfterAnother) {
       {horizontal_flip, cutout, random_crop},
       {random_crop, cutout, horizontal_flip},
   };
+}
+
+TEST(Augment, AgreesWithOneAugmentationAfterAnother) {
   for (const int channels : {1, 2, 3}) {
     const ImageSet images = counted_images(40, 7, 5, channels);
     const NormalizationTable table = table_for(images);
-    for (const auto& kinds : lists) {
+    for (const auto& kinds : lists()) {
       for (const int padding : {0, 2, 9}) {  // 9: the image may be cropped away entirely
         for (const int size : {1, 3, 4, 20}) {
           const Augmentation augmentation = {{kinds, padding, size}, 11, 3, &table};
@@ -136,6 +140,47 @@ TEST(Augment, AgreesWithOneAugmentationAfterAnother) {
       }
     }
   }
+}
+
+TEST(Augment, MasksFollowTheirImages) {
+  const ImageSet images = testing::counted_masks(40, 7, 5, 3);
+  const NormalizationTable table = table_for(images);
+  std::vector<std::uint8_t> mask(images.mask_size());
+  for (const auto& kinds : lists()) {
+    for (const int padding : {0, 2, 9}) {
+      const Augmentation augmentation = {{kinds, padding, 3}, 11, 3, &table};
+      for (std::uint32_t index = 0; index < images.size(); ++index) {
+        const Picture picture = oracle(images, index, augmentation);
+        std::fill(mask.begin(), mask.end(), std::uint8_t{77});
+        make_mask(images, index, augmentation, mask.data());
+        for (std::size_t i = 0; i < mask.size(); ++i)
+          ASSERT_EQ(mask[i],
+                    picture.source[i] < 0 ? kIgnoredPixel : images.mask(index)[picture.source[i]])
+              << "list of " << kinds.size() << ", padding " << padding << ", sample " << index;
+      }
+    }
+  }
+}
+
+/// A mask that is the first channel of its image comes out as that channel of the made image.
+TEST(Augment, AMaskOfAnImagesOwnPixelsFollowsItExactly) {
+  ImageSet images = testing::counted_masks(64, 9, 11, 3, 255);
+  for (std::size_t i = 0; i < images.masks.size(); ++i)
+    images.masks[i] = images.pixels[3 * i] = static_cast<std::uint8_t>(1 + images.masks[i] % 254);
+  const NormalizationTable bytes({0.0f, 0.0f, 0.0f}, {1.0f, 1.0f, 1.0f});
+  using enum AugmentKind;
+  const Augmentation augmentation = {{{random_crop, horizontal_flip, cutout}, 3, 4}, 2, 5, &bytes};
+  std::vector<std::uint8_t> mask(images.mask_size());
+  std::size_t ignored = 0;
+  for (std::uint32_t index = 0; index < images.size(); ++index) {
+    make_mask(images, index, augmentation, mask.data());
+    const std::vector<float> image = make(images, index, augmentation);
+    for (std::size_t i = 0; i < mask.size(); ++i) {
+      ignored += mask[i] == kIgnoredPixel;
+      ASSERT_EQ(std::lround(255.0f * image[3 * i]), mask[i] == kIgnoredPixel ? 0 : mask[i]);
+    }
+  }
+  EXPECT_GT(ignored, images.size() * 10);  // padding and cutout occur
 }
 
 TEST(Augment, CropShiftsByEveryOffsetEquallyOften) {
@@ -267,6 +312,21 @@ TEST(EvalFeed, FillPadsWithZeros) {
     EXPECT_NEAR(out[i], (raw / 255.0f - kMean[c]) / kStddev[c], 1e-5f);
   }
   for (std::size_t i = 24; i < 48; ++i) EXPECT_EQ(out[i], 0.0f);
+}
+
+TEST(EvalFeed, MasksArePlainAndIgnoredAfterTheSamples) {
+  const ImageSet images = testing::counted_masks(6, 2, 3, 3);
+  const NormalizationTable table = table_for(images);
+  const std::vector<std::uint32_t> indices = {5, 2};
+  std::vector<float> out(4 * images.evaluation_size(), 99.0f);
+  EvalFeed feed(images, table, {indices}, indices, 4, out.data());
+  const EvalBatch& batch = feed.next();
+  ASSERT_NE(batch.masks, nullptr);
+  EXPECT_EQ(reinterpret_cast<std::uintptr_t>(batch.masks) % 64, 0u);
+  std::vector<std::uint8_t> expected(4 * 6, kIgnoredPixel);
+  std::copy_n(images.mask(5), 6, expected.begin());
+  std::copy_n(images.mask(2), 6, expected.begin() + 6);
+  EXPECT_EQ(std::vector<std::uint8_t>(batch.masks, batch.masks + 24), expected);
 }
 
 }  // namespace

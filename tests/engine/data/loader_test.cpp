@@ -38,12 +38,13 @@ struct Copy {
   std::vector<float> images;
   std::vector<std::int32_t> labels;
   std::vector<std::uint32_t> sample_ids;
+  std::vector<std::uint8_t> masks;
   bool operator==(const Copy& other) const {
     return batch.step == other.batch.step && batch.epoch == other.batch.epoch &&
            batch.last_of_epoch == other.batch.last_of_epoch &&
            batch.global_samples == other.batch.global_samples &&
            batch.replica_samples == other.batch.replica_samples && labels == other.labels &&
-           sample_ids == other.sample_ids && images == other.images;
+           sample_ids == other.sample_ids && images == other.images && masks == other.masks;
   }
 };
 
@@ -58,8 +59,13 @@ std::vector<Copy> take_all(const Dataset& dataset, const std::vector<std::uint32
     copies.push_back({batch,
                       {batch.images, batch.images + values},
                       {batch.labels.begin(), batch.labels.end()},
-                      {batch.sample_ids.begin(), batch.sample_ids.end()}});
+                      {batch.sample_ids.begin(), batch.sample_ids.end()},
+                      {}});
+    if (batch.masks != nullptr)
+      copies.back().masks = {batch.masks,
+                             batch.masks + batch.labels.size() * dataset.train.mask_size()};
     copies.back().batch.images = nullptr;
+    copies.back().batch.masks = nullptr;
     copies.back().batch.labels = {};
     copies.back().batch.sample_ids = {};
   }
@@ -87,6 +93,7 @@ std::vector<Copy> take_on_ranks(const Dataset& dataset, const std::vector<std::u
       append(whole[i].labels, part[i].labels);
       append(whole[i].sample_ids, part[i].sample_ids);
       append(whole[i].images, part[i].images);
+      append(whole[i].masks, part[i].masks);
     }
   }
   return whole;
@@ -99,6 +106,38 @@ TEST(Loader, SameGlobalBatchesWhateverThePlacement) {
   const std::vector<Copy> expected = take_on_ranks(dataset, splits.train, options, 1);
   for (const int ranks : {2, 3, 4, 7, 8}) {
     EXPECT_EQ(take_on_ranks(dataset, splits.train, options, ranks), expected) << ranks << " ranks";
+  }
+}
+
+Dataset masked_dataset(int samples = 70) {
+  Dataset dataset = small_dataset();
+  dataset.train = testing::counted_masks(samples, 6, 5, 3);
+  return dataset;
+}
+
+TEST(Loader, SameMasksWhateverThePlacementAndTheDevice) {
+  const Dataset dataset = masked_dataset();
+  const Splits splits = split_samples(dataset.train.size(), 7, 3);
+  LoaderOptions options = small_options(splits.train.size());
+  const std::vector<Copy> expected = take_on_ranks(dataset, splits.train, options, 1);
+  for (const int ranks : {2, 3, 8})
+    EXPECT_EQ(take_on_ranks(dataset, splits.train, options, ranks), expected) << ranks << " ranks";
+  options.raw = true;
+  Loader raw(dataset, splits.train, options);
+  const std::size_t size = dataset.train.mask_size();
+  std::vector<std::uint8_t> mask(size);
+  for (const Copy& copy : expected) {
+    const Batch& batch = raw.next();
+    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(batch.masks) % 64, 0u);
+    ASSERT_EQ(std::vector<std::uint8_t>(batch.masks, batch.masks + copy.masks.size()), copy.masks);
+    for (std::size_t slot = 0; slot < copy.labels.size(); ++slot) {
+      const bool used = static_cast<int>(slot % 3) < copy.batch.replica_samples[slot / 3];
+      std::fill(mask.begin(), mask.end(), kIgnoredPixel);
+      if (used)
+        make_mask(dataset.train, copy.sample_ids[slot],
+                  {options.augment, options.seed, batch.epoch, nullptr}, mask.data());
+      ASSERT_TRUE(std::equal(mask.begin(), mask.end(), batch.masks + slot * size));
+    }
   }
 }
 

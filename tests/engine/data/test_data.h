@@ -105,4 +105,16 @@ inline ImageSet counted_images(int samples, int height, int width, int channels,
   return set;
 }
 
+/// The same with a label for every pixel: 3 · y + x + the sample, mod `classes`.
+inline ImageSet counted_masks(int samples, int height, int width, int channels, int classes = 10) {
+  ImageSet set = counted_images(samples, height, width, channels, classes);
+  set.per_pixel = true;
+  set.labels.assign(set.size(), 0);
+  for (int i = 0; i < samples; ++i)
+    for (int y = 0; y < height; ++y)
+      for (int x = 0; x < width; ++x)
+        set.masks.push_back(static_cast<std::uint8_t>((3 * y + x + i) % classes));
+  return set;
+}
+
 }  // namespace syncnorm::testing
