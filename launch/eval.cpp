@@ -27,7 +27,11 @@ std::string text_of(const EvaluationColumn& column, const EvaluationConfig& conf
     statistics = fmt::format(", {} statistics", name_of(column.statistics));
   if (column.sample_weight >= 0.0)
     statistics += fmt::format(" with weight {:g} of the sample's", column.sample_weight);
-  return fmt::format("test accuracy {:.2f}%, loss {}, {} samples{}\n",
+  const std::string of_pixels =
+      column.result.per_pixel
+          ? fmt::format("mIoU {:.2f}%, pixel ", 100.0 * column.result.classes.mean_iou())
+          : "";
+  return fmt::format("test {}accuracy {:.2f}%, loss {}, {} samples{}\n", of_pixels,
                      100.0 * column.result.accuracy, column.result.loss,
                      column.split->samples.size(), statistics);
 }

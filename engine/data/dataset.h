@@ -48,6 +48,8 @@ struct ImageSet {
   const std::uint8_t* image(std::size_t sample) const {
     return pixels.data() + sample * image_size();
   }
+  /// Returns the bytes of images and masks in memory.
+  std::size_t bytes() const { return pixels.size() + masks.size(); }
   const std::uint8_t* mask(std::size_t sample) const { return masks.data() + sample * mask_size(); }
 
   /// Return the size of what an evaluation reads: with labels per pixel and images on disk, room

@@ -293,11 +293,18 @@ void GraphBuilder::add_norm_parameters(int index) {
   if (traits.has_beta) push(".bias", channels, ParameterRole::beta);
 }
 
-Graph GraphBuilder::finish(int classes) {
+Graph GraphBuilder::finish(int classes, Output output) {
   check_patterns();
   graph_.output = last();
   const Shape out = shape(graph_.output);
-  if (!(out == Shape{1, 1, classes}))
+  const Shape in = shape(0);
+  if (output == Output::map && !(out == Shape{in.height, in.width, classes}))
+    throw InputError(ConfigKey{"model"},
+                     fmt::format("layer '{}': the last layer gives {}x{}x{}, but the data has {} "
+                                 "classes for each of {}x{} pixels",
+                                 graph_.layers.back().name, out.height, out.width, out.channels,
+                                 classes, in.height, in.width));
+  if (output == Output::vector && !(out == Shape{1, 1, classes}))
     throw InputError(ConfigKey{"model"},
                      fmt::format("layer '{}': the last layer gives {}x{}x{}, but the data has {} "
                                  "classes; end with a linear "

@@ -111,6 +111,9 @@ struct Graph {
   bool has_norms_over(StatisticsOver statistics) const;
 };
 
+/// What a network ends in: logits of the image, or of each of its pixels.
+enum class Output { vector, map };
+
 /// Adds layers one by one and infers their shapes. Throws InputError that names the layer for every
 /// mistake.
 class GraphBuilder {
@@ -133,8 +136,9 @@ class GraphBuilder {
   /// Returns true if norms are left out as a whole, so that no layer has a place for one.
   bool without_norms() const { return rules_.empty() && !norm_.traits().layer; }
 
-  /// Returns the finished graph; its last layer's output is the logits of `classes` classes.
-  Graph finish(int classes);
+  /// Returns the finished graph; its last layer's output is the logits of `classes` classes, for
+  /// the image or for each of its pixels.
+  Graph finish(int classes, Output output = Output::vector);
 
  private:
   /// The norm of a layer, and the entry of norm.layers that it is from.

@@ -339,18 +339,19 @@ int class_count(const Experiment& experiment) {
 
 }  // namespace
 
-Graph build_model(const Experiment& experiment, Shape input, int classes) {
+Graph build_model(const Experiment& experiment, Shape input, int classes, Output output) {
   GraphBuilder builder(input, experiment);
   if (!experiment.model.layers.empty()) {
     add_custom_layers(builder, experiment.model.layers);
-    return builder.finish(classes);
+    return builder.finish(classes, output);
   }
   maker_of(experiment.model.architecture)(builder, experiment.model, classes);
-  return builder.finish(classes);
+  return builder.finish(classes, output);
 }
 
 Graph build_model_without_data(const Experiment& experiment) {
-  return build_model(experiment, image_shape(experiment.data), class_count(experiment));
+  return build_model(experiment, image_shape(experiment.data), class_count(experiment),
+                     experiment.data.per_pixel() ? Output::map : Output::vector);
 }
 
 }  // namespace syncnorm

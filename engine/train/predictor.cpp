@@ -50,8 +50,9 @@ Predictor::Predictor(const LoadedExperiment& loaded, InputDescription input, std
 Executor& Predictor::executor_of(int height, int width) {
   if (executor_ != nullptr && size_ == std::pair(height, width)) return *executor_;
   with_locations(loaded_, [&] {
-    const Graph graph = build_model(loaded_.experiment, {height, width, input_.channels},
-                                    input_.classes, input_.per_pixel);
+    const Graph graph =
+        build_model(loaded_.experiment, {height, width, input_.channels}, input_.classes,
+                    input_.per_pixel ? Output::map : Output::vector);
     ProgramOptions options;
     options.mode = ProgramMode::evaluation;
     options.storage = activation_storage(loaded_.experiment.precision);

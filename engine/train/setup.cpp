@@ -41,6 +41,8 @@ ProgramOptions program_options(const Experiment& experiment, const RunLength& le
   return options;
 }
 
+Output output_of(const ImageSet& images) { return images.per_pixel ? Output::map : Output::vector; }
+
 void check_loss(const LossConfig& loss, const ImageSet& images) {
   if (!images.per_pixel && loss.dice > 0.0)
     throw InputError(ConfigKey{"loss.dice"},
@@ -56,6 +58,11 @@ void check_loss(const LossConfig& loss, const ImageSet& images) {
     throw InputError(ConfigKey{"loss.class_weights"},
                      fmt::format("expected a weight for each of the {} classes, found {}",
                                  images.classes, loss.class_weights.size()));
+  if (!loss.class_weights.empty() &&
+      std::all_of(loss.class_weights.begin(), loss.class_weights.end(),
+                  [](double weight) { return weight == 0.0; }))
+    throw InputError(ConfigKey{"loss.class_weights"},
+                     "all weights are 0, so nothing would be trained; give a class a weight");
 }
 
 }  // namespace
@@ -75,7 +82,7 @@ Graph checked_model(const LoadedExperiment& loaded, const Dataset& dataset) {
   with_locations(loaded, [&] {
     const ImageSet& images = dataset.train;
     graph = build_model(loaded.experiment, {images.height, images.width, images.channels},
-                        images.classes);
+                        images.classes, output_of(images));
     check_loss(loaded.experiment.loss, images);
   });
   return graph;
@@ -87,7 +94,7 @@ Graph evaluation_model(const LoadedExperiment& loaded, const Dataset& dataset) {
     const ImageSet& images = dataset.train;
     graph = build_model(loaded.experiment,
                         {images.evaluation_height(), images.evaluation_width(), images.channels},
-                        images.classes);
+                        images.classes, output_of(images));
   });
   return graph;
 }

@@ -30,7 +30,8 @@ struct Workbench {
   std::vector<float> images;
   std::vector<std::int32_t> labels;
   std::vector<std::uint32_t> ids;
-  std::vector<float> gradients;  // of the last run
+  std::vector<std::uint8_t> masks;  // with labels per pixel; of the first image, no pixel counts
+  std::vector<float> gradients;     // of the last run
   StepState state;
 
   explicit Workbench(const std::string& yaml, Shape shape = {8, 8, 3}, int class_count = 5,
@@ -43,7 +44,8 @@ struct Workbench {
     const Experiment& e = loaded.experiment;
     if (world != nullptr) comm = world;
     placement = {e.replicas, comm->size()};
-    graph = build_model(e, image, classes);
+    const bool per_pixel = e.data.per_pixel();
+    graph = build_model(e, image, classes, per_pixel ? Output::map : Output::vector);
     ProgramOptions options;
     options.replicas = e.replicas;
     options.batch_per_replica = e.batch_per_replica;
@@ -55,6 +57,7 @@ struct Workbench {
     }
     options.synced_replicas = e.norm.synced_replicas;
     options.loss = e.loss;
+    options.per_pixel = per_pixel;
     options.merge_replicas = e.reduction == ReductionMode::fastest;
     options.storage = activation_storage(e.precision);
     device->use_storage(options.storage, e.precision == Precision::bf16_emulated);
@@ -76,6 +79,14 @@ struct Workbench {
       labels.push_back(
           static_cast<std::int32_t>(random.below(static_cast<std::uint64_t>(classes))));
       ids.push_back(static_cast<std::uint32_t>(i));
+    }
+    if (!per_pixel) return;
+    const auto pixels = static_cast<std::size_t>(image.pixels());
+    for (std::size_t i = 0; i < pixels * ids.size(); ++i) {
+      const auto label = random.below(static_cast<std::uint64_t>(classes + 1));
+      masks.push_back(i < pixels || label == static_cast<std::uint64_t>(classes)
+                          ? std::uint8_t{255}
+                          : static_cast<std::uint8_t>(label));
     }
   }
 
@@ -108,11 +119,23 @@ struct Workbench {
     const auto first = static_cast<std::size_t>(placement.block(comm->rank()).begin *
                                                 loaded.experiment.batch_per_replica);
     executor->run(state, {images.data() + first * static_cast<std::size_t>(image.size()),
-                          labels.data() + first, ids.data() + first});
+                          labels.data() + first, ids.data() + first, nullptr, nullptr,
+                          masks.data() + first * mask_size()});
     gradients.resize(executor->program().parameter_floats);
     device->copy(gradients.data(), memory.gradients.data(), gradients.size() * sizeof(float));
     device->synchronize();
-    return executor->loss()[0] / executor->program().options.global_samples;
+    return mean_loss(executor->loss());
+  }
+  std::size_t mask_size() const {
+    return masks.empty() ? 0 : static_cast<std::size_t>(image.pixels());
+  }
+  /// Takes the images and masks of another one, which has as many.
+  void take_images(const Workbench& other) {
+    const std::size_t slots = ids.size();
+    images = other.images;
+    masks = other.masks;
+    images.resize(slots * static_cast<std::size_t>(image.size()));
+    masks.resize(slots * mask_size(), std::uint8_t{255});
   }
 };
 

@@ -25,7 +25,8 @@ class Checkpoints : public ::testing::Test {
     c.config = "name: x\n";
     c.data_fingerprint = "abc";
     c.best_step = best;
-    c.best_accuracy = 0.1 + 0.2;
+    c.best_score = 0.1 + 0.2;
+    c.input = {8, 9, 3, 2, true, {0.1f, 0.2f, 0.3f}, {1.0f, 0.5f, 0.25f}, {"sky", "sea"}};
     c.last = last;
     c.files = {{"model.safetensors", std::string(1000, 'm')}, {"optimizer.safetensors", "o"}};
     return c;
@@ -53,9 +54,28 @@ TEST_F(Checkpoints, WhatIsSavedIsRead) {
   EXPECT_EQ(read.sample_position, 48);
   EXPECT_EQ(read.config, "name: x\n");
   EXPECT_EQ(read.best_step, 5);
-  EXPECT_EQ(read.best_accuracy, 0.1 + 0.2);
+  EXPECT_EQ(read.best_score, 0.1 + 0.2);
+  EXPECT_EQ(to_json(read.input), to_json(at(7).input));
+  EXPECT_EQ(read.input.mean, at(7).input.mean);
   EXPECT_TRUE(read.last);
   EXPECT_EQ(read.files, at(7).files);
+}
+
+TEST_F(Checkpoints, OneOfAnEarlierVersionDoesNotDescribeItsInput) {
+  CheckpointFolder checkpoints(folder_, 2);
+  Checkpoint old = at(3);
+  old.input = {};
+  EXPECT_FALSE(read_checkpoint(checkpoints.save(old).first).input.known());
+}
+
+TEST_F(Checkpoints, AnInputThatIsNoneIsRefused) {
+  CheckpointFolder checkpoints(folder_, 2);
+  Checkpoint wrong = at(3);
+  wrong.input.mean = {0.5f};
+  EXPECT_THROW(read_checkpoint(checkpoints.save(wrong).first), CheckpointError);
+  wrong = at(4);
+  wrong.input.class_names = {"one"};
+  EXPECT_THROW(read_checkpoint(checkpoints.save(wrong).first), CheckpointError);
 }
 
 TEST_F(Checkpoints, PruningKeepsTheNewestStepZeroTheBestAndTheLast) {
