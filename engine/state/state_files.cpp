@@ -149,19 +149,18 @@ void look_at_unused(const std::vector<TensorView>& tensors, const std::vector<Na
       unused.size() > listed ? ", ..." : ""));
 }
 
-/// Copies the tensors of `file` to `named`. Skips PyTorch's batch counters and the tensors in
-/// `unread`. Returns notes for the user.
-std::vector<std::string> fill(const std::vector<NamedTensor>& named, const std::string& file,
-                              const std::string& name, Beside beside,
-                              const std::vector<std::string>& unread = {}) {
+std::vector<std::string> names_of(const std::vector<NamedTensor>& named) {
+  std::vector<std::string> names;
+  for (const NamedTensor& one : named) names.push_back(one.name);
+  return names;
+}
+
+/// Copies `tensors` to `named`. Skips PyTorch's batch counters and the tensors in `unread`. Returns
+/// notes for the user.
+std::vector<std::string> fill_from(std::vector<TensorView> tensors,
+                                   const std::vector<NamedTensor>& named, const std::string& name,
+                                   Beside beside, const std::vector<std::string>& unread) {
   std::vector<std::string> notes;
-  std::vector<TensorView> tensors = parse_safetensors(file, name);
-  if (beside == Beside::others) {
-    std::vector<std::string> wanted;
-    for (const NamedTensor& one : named) wanted.push_back(one.name);
-    if (const std::string prefix = strip_prefix(tensors, wanted); !prefix.empty())
-      notes.push_back(fmt::format("all names there begin with '{}', which is left out", prefix));
-  }
   // The moving pair of momentum batch norm matters to its own training only.
   const auto is_wanted = [&](const std::string& tensor) {
     return std::any_of(named.begin(), named.end(),
@@ -204,6 +203,19 @@ std::vector<std::string> fill(const std::vector<NamedTensor>& named, const std::
   look_at_unused(tensors, named, beside, name, notes);
   for (std::size_t i = 0; i < named.size(); ++i)
     std::copy(values[i].begin(), values[i].end(), named[i].values);
+  return notes;
+}
+
+/// Does the same for the tensors of `file`, from whose names it strips a prefix that all have.
+std::vector<std::string> fill(const std::vector<NamedTensor>& named, const std::string& file,
+                              const std::string& name, Beside beside) {
+  std::vector<std::string> notes;
+  std::vector<TensorView> tensors = parse_safetensors(file, name);
+  if (beside == Beside::others)
+    if (const std::string prefix = strip_prefix(tensors, names_of(named)); !prefix.empty())
+      notes.push_back(fmt::format("all names there begin with '{}', which is left out", prefix));
+  const std::vector<std::string> more = fill_from(std::move(tensors), named, name, beside, {});
+  notes.insert(notes.end(), more.begin(), more.end());
   return notes;
 }
 
@@ -304,9 +316,19 @@ std::vector<std::string> start_from_file(const Graph& graph, const Program& prog
                                          const std::string& file, const std::string& name) {
   std::vector<TensorView> tensors = parse_safetensors(file, name);
   std::vector<NamedTensor> named = model_tensors(graph, program, memory);
-  std::vector<std::string> wanted;
-  for (const NamedTensor& one : named) wanted.push_back(one.name);
-  strip_prefix(tensors, wanted);
+  const std::vector<std::string> wanted = names_of(named);
+  std::vector<std::string> notes;
+  if (const std::string prefix = strip_prefix(tensors, wanted); !prefix.empty())
+    notes.push_back(fmt::format("all names there begin with '{}', which is left out", prefix));
+  const std::string encoder = add_encoder_prefix(tensors, wanted);
+  const auto is_there = [&](const std::string& tensor) {
+    return std::any_of(tensors.begin(), tensors.end(),
+                       [&](const TensorView& t) { return t.name == tensor; });
+  };
+  // What lies behind the encoder of a classifier begins anew.
+  const auto is_behind = [&](const std::string& tensor) {
+    return !encoder.empty() && !tensor.starts_with(encoder) && !is_there(tensor);
+  };
   std::vector<std::string> kept;
   for (const Parameter& parameter : graph.parameters) {
     const auto found = std::find_if(tensors.begin(), tensors.end(),
@@ -323,12 +345,21 @@ std::vector<std::string> start_from_file(const Graph& graph, const Program& prog
   const auto begins_anew = [&](const std::string& tensor) {
     return std::find(change.anew.begin(), change.anew.end(), tensor) != change.anew.end();
   };
-  std::erase_if(named,
-                [&](const NamedTensor& one) { return is_kept(one.name) || begins_anew(one.name); });
+  const auto behind = std::count_if(wanted.begin(), wanted.end(), is_behind);
+  std::erase_if(named, [&](const NamedTensor& one) {
+    return is_kept(one.name) || begins_anew(one.name) || is_behind(one.name);
+  });
   std::vector<std::string> unread = kept;
   unread.insert(unread.end(), change.left_out.begin(), change.left_out.end());
-  std::vector<std::string> notes = fill(named, file, name, Beside::others, unread);
+  const std::vector<std::string> more =
+      fill_from(std::move(tensors), named, name, Beside::others, unread);
+  notes.insert(notes.end(), more.begin(), more.end());
   notes.insert(notes.end(), change.notes.begin(), change.notes.end());
+  if (!encoder.empty())
+    notes.push_back(fmt::format(
+        "the file is of a classifier, whose layers are those of '{}' here; {} tensors of the other "
+        "layers start anew",
+        encoder, behind));
   if (!kept.empty())
     notes.push_back(fmt::format("{} of another shape there start anew", fmt::join(kept, ", ")));
   memory.parameters.push();

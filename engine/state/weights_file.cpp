@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstring>
 #include <filesystem>
+#include <set>
 
 #include <fmt/format.h>
 
@@ -162,6 +163,23 @@ void check_values(const std::string& tensor, const std::vector<float>& values,
         fmt::format("{}: tensor '{}': a variance of {} at index {}, but none is "
                     "negative; these weights cannot be used",
                     file, tensor, *lowest, lowest - values.begin()));
+}
+
+std::string add_encoder_prefix(std::vector<TensorView>& tensors,
+                               const std::vector<std::string>& wanted) {
+  const std::set<std::string> names(wanted.begin(), wanted.end());
+  const auto any_with = [&](const std::string& prefix) {
+    return std::any_of(tensors.begin(), tensors.end(), [&](const TensorView& tensor) {
+      return names.contains(prefix + tensor.name);
+    });
+  };
+  if (any_with("")) return "";
+  for (const char* prefix : {"backbone.", "encoder."}) {
+    if (!any_with(prefix)) continue;
+    for (TensorView& tensor : tensors) tensor.name = prefix + tensor.name;
+    return prefix;
+  }
+  return "";
 }
 
 std::string strip_prefix(std::vector<TensorView>& tensors, const std::vector<std::string>& wanted) {

@@ -29,4 +29,10 @@ void check_values(const std::string& tensor, const std::vector<float>& values,
 /// without it. Returns the prefix, or "".
 std::string strip_prefix(std::vector<TensorView>& tensors, const std::vector<std::string>& wanted);
 
+/// Puts the prefix of a network's encoder ("backbone.", "encoder.") before all names, if the model
+/// has names of the file with that prefix only: the file is of a classifier. Returns the prefix, or
+/// "".
+std::string add_encoder_prefix(std::vector<TensorView>& tensors,
+                               const std::vector<std::string>& wanted);
+
 }  // namespace syncnorm

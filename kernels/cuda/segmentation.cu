@@ -245,7 +245,7 @@ KernelPtr compile(Context& context, const PixelLoss& op) {
   auto weights = std::make_shared<Buffer>();
   if (const std::size_t bytes = op.class_weights.size() * sizeof(double); bytes > 0) {
     *weights = allocate_device(bytes, context.stream);
-    check(cudaMemcpyAsync(weights->data(), op.class_weights.data(), bytes, cudaMemcpyHostToDevice,
+    check(cudaMemcpyAsync(weights->data(), op.class_weights.data(), bytes, cudaMemcpyDefault,
                           context.stream),
           "could not copy the weights of classes");
     check(cudaStreamSynchronize(context.stream), "could not copy the weights of classes");

@@ -1,8 +1,9 @@
 #!/usr/bin/python3
-"""PyTorch's time for one data-parallel training step of ResNet-20, for tests/bench/run to compare.
+"""PyTorch's time for one data-parallel training step of ResNet-20 or a U-Net, for tests/bench/run to compare.
 
 The peer is what a user of Debian's python3-torch would write: DistributedDataParallel over gloo,
-one process and one thread per rank, random 1x28x28 images, cross-entropy, SGD with momentum. A step
+one process and one thread per rank, random 1x28x28 images (U-Net: 3x96x96, with 11 classes per pixel),
+cross-entropy, SGD with momentum. A step
 is forward, backward with the reduction of gradients, and update. Prints one line of JSON.
 
 PyTorch synchronizes BatchNorm on GPUs only. `syncbn` here is how it is done on CPUs: the ranks'
@@ -92,7 +93,45 @@ def resnet20(norm):
                          nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
 
 
+# ---- A U-Net of syncnorm's defaults: 16 channels, four levels below the first.
+
+
+class DoubleConv(nn.Sequential):
+    def __init__(self, inputs, outputs, norm):
+        super().__init__(conv_norm(inputs, outputs, 3, 1, norm), nn.ReLU(inplace=True),
+                         conv_norm(outputs, outputs, 3, 1, norm), nn.ReLU(inplace=True))
+
+
+class UNet(nn.Module):
+    def __init__(self, norm, width=16, depth=4, classes=11):
+        super().__init__()
+        widths = [width << level for level in range(depth + 1)]
+        self.first = DoubleConv(3, width, norm)
+        self.down = nn.ModuleList(DoubleConv(i, o, norm) for i, o in zip(widths, widths[1:]))
+        self.up = nn.ModuleList(nn.ConvTranspose2d(o, i, 2, 2) for i, o in zip(widths, widths[1:]))
+        self.joined = nn.ModuleList(DoubleConv(2 * w, w, norm) for w in widths[:-1])
+        self.last = nn.Conv2d(width, classes, 1)
+
+    def forward(self, x):
+        skips = [self.first(x)]
+        for down in self.down:
+            skips.append(down(functional.max_pool2d(skips[-1], 2)))
+        x = skips.pop()
+        for up, joined, skip in zip(reversed(self.up), reversed(self.joined), reversed(skips)):
+            x = joined(torch.cat((skip, up(x)), 1))
+        return self.last(x)
+
+
 # ---- The measurement.
+
+
+def example_of(options):
+    """The model, images and labels."""
+    if options.model == "unet":
+        return (UNet(NORMS[options.norm]), torch.randn(options.batch, 3, 96, 96),
+                torch.randint(11, (options.batch, 96, 96)))
+    return (resnet20(NORMS[options.norm]), torch.randn(options.batch, 1, 28, 28),
+            torch.randint(10, (options.batch,)))
 
 
 def measure(options):
@@ -100,11 +139,11 @@ def measure(options):
     torch.manual_seed(1)
     torch.set_num_threads(1)
     layout = {"nhwc": torch.channels_last, "nchw": torch.contiguous_format}[options.layout]
-    model = resnet20(NORMS[options.norm]).to(memory_format=layout)
+    model, images, labels = example_of(options)
+    model = model.to(memory_format=layout)
     parallel = DistributedDataParallel(model)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
-    images = torch.randn(options.batch, 1, 28, 28).to(memory_format=layout)
-    labels = torch.randint(10, (options.batch,))
+    images = images.to(memory_format=layout)
     seconds = []
     for _ in range(options.warmup + options.steps):
         begin = time.perf_counter()
@@ -125,8 +164,8 @@ def one_rank(options):
     seconds = measure(options)
     dist.barrier()
     if options.rank == 0:
-        print(json.dumps({"peer": f"PyTorch {torch.__version__}", "norm": options.norm,
-                          "layout": options.layout, "batch": options.batch,
+        print(json.dumps({"peer": f"PyTorch {torch.__version__}", "model": options.model,
+                          "norm": options.norm, "layout": options.layout, "batch": options.batch,
                           "precision": options.precision,
                           "ranks": options.ranks, "step_ms": round(1e3 * seconds, 4)}))
 
@@ -141,6 +180,7 @@ def all_ranks(arguments, ranks):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--model", choices=["resnet20", "unet"], default="resnet20")
     parser.add_argument("--norm", choices=NORMS, default="bn")
     parser.add_argument("--layout", choices=["nhwc", "nchw"], default="nchw")
     parser.add_argument("--precision", choices=["f32", "bf16"], default="f32",

@@ -21,7 +21,14 @@ void change(std::size_t& value) { ++value; }
 void change(double& value) {
   value = std::nextafter(value, std::numeric_limits<double>::infinity());
 }
-void change(std::vector<int>& values) { values.push_back(1); }
+template <class T>
+void change(std::vector<T>& values) {
+  values.push_back(T{1});
+}
+template <class>
+constexpr bool kIsVector = false;
+template <class T>
+constexpr bool kIsVector<std::vector<T>> = true;
 /// How many enumerators there are; they count from 0.
 template <class Enum>
 constexpr int kEnumerators = 0;
@@ -54,7 +61,7 @@ void add_changes(Changes<T>& changes, const std::function<Part&(T&)>& part) {
       const std::function<Value&(T&)> value = [part, member](T& whole) -> Value& {
         return part(whole).*member;
       };
-      if constexpr (std::is_class_v<Value> && !std::is_same_v<Value, std::vector<int>>)
+      if constexpr (std::is_class_v<Value> && !kIsVector<Value>)
         add_changes<T, Value>(changes, value);
       else if constexpr (std::is_enum_v<Value>) {
         static_assert(kEnumerators<Value> > 0);
@@ -118,6 +125,7 @@ TEST(OpText, EveryFieldTellsOperationsApart) {
   expect_all_different(BatchFinalize{1, 8, 1e-5, 0.1, {true, 3.0, 5.0, 0, 0}});
   expect_all_different(BatchInputGradient{1, 4, 8, false, Deviation::l1, 1.25});
   expect_all_different(TreeFold{1, {0, 1}, 5, 6});
+  expect_all_different(PixelLoss{1, 4, 2, 0.1, 0.5, {1.0, 2.0}});
 }
 
 // An operand's place in a kernel's list of pointers follows from its description.
