@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -52,6 +53,7 @@ struct CommandLine {
   std::string only;                                    // I/N
   std::string destination;                             // pack
   std::uint64_t shard_bytes = std::uint64_t{1} << 30;  // pack
+  std::optional<int> ignore_label;                     // pack
   BenchLine bench;
   ScaleLine scale;
   bool csv = false;     // report: values instead of a page
