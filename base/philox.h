@@ -29,6 +29,7 @@ enum class RandomPurpose : std::uint32_t {
   random_resized_crop = 11,
   color_jitter = 12,
   fashion_scenes = 13,
+  random_scale = 14,
 };
 
 using PhiloxBlock = std::array<std::uint32_t, 4>;

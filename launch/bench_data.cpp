@@ -277,9 +277,10 @@ class DataBench {
 int run_bench_data(const CommandLine& line, Communicator& comm) {
   const LoadedExperiment loaded = load_on_all_ranks(line, comm);
   if (!loaded.experiment.data.on_disk())
-    throw InputError(fmt::format("{}: data.dataset: {} is not on disk; give image_folder or packed",
-                                 loaded.at("data.dataset"),
-                                 name_of(loaded.experiment.data.dataset)));
+    throw InputError(
+        fmt::format("{}: data.dataset: {} is not on disk; give image_folder, "
+                    "segmentation_folder or packed",
+                    loaded.at("data.dataset"), name_of(loaded.experiment.data.dataset)));
   const Dataset dataset = load_data_on_all_ranks(loaded, comm);
   std::cout << summary(dataset) << "\n";
   DataBench bench(dataset, loaded.experiment, line.bench.images);

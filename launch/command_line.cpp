@@ -201,12 +201,19 @@ void add_bench_data(CLI::App* command, CommandLine& line) {
 }
 
 void add_pack(CLI::App* command, CommandLine& line) {
-  command->add_option("from", line.file, "SRC_DIR, with train/CLASS/IMAGE and test/CLASS/IMAGE")
+  command
+      ->add_option("from", line.file,
+                   "SRC_DIR, with train/CLASS/IMAGE and test/CLASS/IMAGE, or with "
+                   "train/images, train/masks and the same in test")
       ->required();
   command->add_option("to", line.destination, "DEST_DIR, which is made")->required();
   command->add_option("--shard-bytes", line.shard_bytes, "Largest size of a shard, bytes")
       ->check(CLI::Range(std::uint64_t{1} << 16, std::uint64_t{1} << 40))
       ->capture_default_str();
+  command
+      ->add_option("--ignore-label", line.ignore_label,
+                   "With masks: label of the pixels that neither train nor count [255]")
+      ->check(CLI::Range(0, 255));
 }
 
 void add_report(CLI::App* command, CommandLine& line) {
@@ -257,7 +264,7 @@ const std::vector<Command>& commands() {
        run_bench_reduce},
       {"bench data", "Reading and decoding images, against libjpeg-turbo alone", false, false,
        add_bench_data, run_bench_data},
-      {"pack", "Make tar shards with an index of an image folder", false, false, add_pack,
+      {"pack", "Make tar shards with an index of a folder of images", false, false, add_pack,
        run_pack},
       {"predict", "Predict the classes of images, or of their pixels", false, false, add_predict,
        run_predict},

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -54,6 +55,7 @@ struct CommandLine {
   std::vector<std::string> images;                     // predict
   std::string device;                                  // predict: instead of the run's
   std::uint64_t shard_bytes = std::uint64_t{1} << 30;  // pack
+  std::optional<int> ignore_label;                     // pack
   BenchLine bench;
   ScaleLine scale;
   bool csv = false;     // report: values instead of a page

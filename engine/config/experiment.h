@@ -29,7 +29,14 @@ enum class ResidualKind { plain, skipinit, rezero, normalizer_free };
 enum class ClipKind { norm, adaptive };
 enum class OptimizerKind { sgd, adam, adamw };
 enum class ScheduleKind { constant, step, cosine, polynomial };
-enum class AugmentKind { random_crop, horizontal_flip, cutout, random_resized_crop, color_jitter };
+enum class AugmentKind {
+  random_crop,
+  horizontal_flip,
+  cutout,
+  random_resized_crop,
+  color_jitter,
+  random_scale
+};
 enum class CorruptPolicy { stop, skip };
 enum class DatasetKind {
   fashion_mnist,
@@ -39,6 +46,7 @@ enum class DatasetKind {
   synthetic,
   fashion_scenes,
   image_folder,
+  segmentation_folder,
   packed
 };
 enum class Architecture {
@@ -104,19 +112,28 @@ struct ScenesConfig {
   std::vector<int> objects = {3, 8};  // fewest and most garments of a scene
 };
 
-/// image_folder and packed: encoded images of any size, decoded during training.
+/// image_folder, segmentation_folder and packed: encoded images of any size, decoded during
+/// training.
 struct ImagesConfig {
   int height = 224;  // of the model's input, pixels
   int width = 224;
   int resize = 256;         // evaluation: shorter side before the center crop, pixels
   double crop_area = 0.08;  // random_resized_crop: smallest fraction of the image's area
-  double brightness = 0.4;  // color_jitter: factors from 1 − this to 1 + this
+  std::vector<double> scale = {0.5, 2.0};  // random_scale: smallest and largest factor
+  int evaluation_limit = 1024;  // labels per pixel: largest side that an evaluation reads, pixels
+  double brightness = 0.4;      // color_jitter: factors from 1 − this to 1 + this
   double contrast = 0.4;
   double saturation = 0.4;
   std::vector<double> mean = {0.485, 0.456, 0.406};  // red, green, blue, for ImageNet
   std::vector<double> std = {0.229, 0.224, 0.225};
   int threads = 1;  // decoding threads per rank
   CorruptPolicy corrupt = CorruptPolicy::stop;
+};
+
+/// segmentation_folder and its packs: labels per pixel, a PNG for each image.
+struct MasksConfig {
+  int ignore_label = 255;  // label of pixels that neither train nor count
+  int classes = 0;         // 0: as classes.txt says, or the largest label of all masks
 };
 
 struct DataConfig {
@@ -132,14 +149,18 @@ struct DataConfig {
   SyntheticConfig synthetic;
   ScenesConfig scenes;
   ImagesConfig images;
+  MasksConfig masks;
 
   /// Returns true if images stay encoded on disk until needed.
   bool on_disk() const {
-    return dataset == DatasetKind::image_folder || dataset == DatasetKind::packed;
+    return dataset == DatasetKind::image_folder || dataset == DatasetKind::segmentation_folder ||
+           dataset == DatasetKind::packed;
   }
   /// Returns true if every pixel has a label. Of a pack, only its index tells
   /// (ImageSet::per_pixel).
-  bool per_pixel() const { return dataset == DatasetKind::fashion_scenes; }
+  bool per_pixel() const {
+    return dataset == DatasetKind::fashion_scenes || dataset == DatasetKind::segmentation_folder;
+  }
 };
 
 /// The statistics by which batch norms normalize in an evaluation.

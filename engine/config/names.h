@@ -101,18 +101,21 @@ inline constexpr Choice<AugmentKind> kAugmentKinds[] = {
     {"horizontal_flip", AugmentKind::horizontal_flip},
     {"cutout", AugmentKind::cutout},
     {"random_resized_crop", AugmentKind::random_resized_crop},
-    {"color_jitter", AugmentKind::color_jitter}};
+    {"color_jitter", AugmentKind::color_jitter},
+    {"random_scale", AugmentKind::random_scale}};
 inline constexpr Choice<CorruptPolicy> kCorruptPolicies[] = {{"stop", CorruptPolicy::stop},
                                                              {"skip", CorruptPolicy::skip}};
 
-inline constexpr Choice<DatasetKind> kDatasets[] = {{"fashion_mnist", DatasetKind::fashion_mnist},
-                                                    {"mnist", DatasetKind::mnist},
-                                                    {"cifar10", DatasetKind::cifar10},
-                                                    {"cifar100", DatasetKind::cifar100},
-                                                    {"synthetic", DatasetKind::synthetic},
-                                                    {"fashion_scenes", DatasetKind::fashion_scenes},
-                                                    {"image_folder", DatasetKind::image_folder},
-                                                    {"packed", DatasetKind::packed}};
+inline constexpr Choice<DatasetKind> kDatasets[] = {
+    {"fashion_mnist", DatasetKind::fashion_mnist},
+    {"mnist", DatasetKind::mnist},
+    {"cifar10", DatasetKind::cifar10},
+    {"cifar100", DatasetKind::cifar100},
+    {"synthetic", DatasetKind::synthetic},
+    {"fashion_scenes", DatasetKind::fashion_scenes},
+    {"image_folder", DatasetKind::image_folder},
+    {"segmentation_folder", DatasetKind::segmentation_folder},
+    {"packed", DatasetKind::packed}};
 inline constexpr Choice<Architecture> kArchitectures[] = {{"mlp", Architecture::mlp},
                                                           {"convnet", Architecture::convnet},
                                                           {"lenet", Architecture::lenet},

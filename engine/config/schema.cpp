@@ -30,7 +30,8 @@ Schema make_schema() {
       {"data", "The training data."},
       {"data.synthetic", "The synthetic dataset."},
       {"data.scenes", "The dataset fashion_scenes."},
-      {"data.images", "Images on disk: the datasets image_folder and packed."},
+      {"data.images", "Images on disk: the datasets image_folder, segmentation_folder and packed."},
+      {"data.masks", "Labels per pixel on disk: the dataset segmentation_folder, and its packs."},
       {"evaluation", "When and how the model is evaluated. It always is at the end."},
       {"model", "The network."},
       {"model.residual", "The residual blocks of ResNets."},
@@ -45,9 +46,9 @@ Schema make_schema() {
       {"probes",
        "Measurements of training itself, written to metrics.jsonl and shown in the report."},
   };
-  for (Rows (*rows)() :
-       {top_level_rows, data_rows, scenes_rows, images_rows, evaluation_rows, model_rows, norm_rows,
-        optimizer_rows, ema_rows, schedule_rows, metrics_rows, probes_rows, ending_rows}) {
+  for (Rows (*rows)() : {top_level_rows, data_rows, scenes_rows, images_rows, masks_rows,
+                         evaluation_rows, model_rows, norm_rows, optimizer_rows, ema_rows,
+                         schedule_rows, metrics_rows, probes_rows, ending_rows}) {
     append(schema.keys, rows());
   }
   return schema;

@@ -17,7 +17,7 @@ Rows data_rows() {
           "data.dataset", [](auto& e) -> auto& { return e.data.dataset; },
           "synthetic needs no files: labelled textures, made from the seed; "
           "fashion_scenes: garments of Fashion-MNIST on textured ground, with labels per pixel; "
-          "image_folder and packed: see Images on disk"),
+          "image_folder, segmentation_folder and packed: see Images on disk"),
       free_on_resume(path_key(
           "data.path", [](auto& e) -> auto& { return e.data.path; }, "`auto`, or a path",
           "folder of the dataset's files; auto: search the usual folders")),
@@ -26,11 +26,14 @@ Rows data_rows() {
           "shuffle every epoch, by seed; false: keep the order of the files"),
       choice_list_key(
           "data.augment", [](auto& e) -> auto& { return e.data.augment; },
-          "random changes to training images, applied in this order; random_resized_crop and "
-          "color_jitter need images on disk"),
+          "random changes to training images, and to their masks, applied in this order; "
+          "random_resized_crop and color_jitter need images on disk, random_scale "
+          "segmentation_folder or its pack"),
       integer_key(
           "data.crop_padding", [](auto& e) -> auto& { return e.data.crop_padding; },
-          between(0, kLargestSide), "random_crop: zeros around the image, pixels"),
+          between(0, kLargestSide),
+          "random_crop: zeros around the image, pixels; not for segmentation_folder, whose images "
+          "are cropped to height and width"),
       integer_key(
           "data.cutout_size", [](auto& e) -> auto& { return e.data.cutout_size; },
           between(1, kLargestSide), "cutout: side of the blank square, pixels"),
@@ -100,11 +103,21 @@ Rows images_rows() {
       integer_key(
           "data.images.resize", [](auto& e) -> auto& { return e.data.images.resize; },
           between(1, kLargestSide),
-          "length of the shorter side before the center crop, pixels; at least height and width"),
+          "labels per image: length of the shorter side before the center crop, pixels; at least "
+          "height and width"),
       number_key(
           "data.images.crop_area", [](auto& e) -> auto& { return e.data.images.crop_area; },
           kFactor,
           "random_resized_crop: smallest crop, as a share of the image's area; the largest is 1"),
+      number_list_key(
+          "data.images.scale", [](auto& e) -> auto& { return e.data.images.scale; }, kScale, 2,
+          "random_scale: the smallest and the largest factor by which image and mask are scaled"),
+      integer_key(
+          "data.images.evaluation_limit",
+          [](auto& e) -> auto& { return e.data.images.evaluation_limit; },
+          between(16, kLargestSide),
+          "labels per pixel: evaluations read whole images; the largest side that they may have, "
+          "pixels"),
       number_key(
           "data.images.brightness", [](auto& e) -> auto& { return e.data.images.brightness; },
           kUpToOne, "color_jitter: the factor is drawn from 1 ± this"),
@@ -127,6 +140,19 @@ Rows images_rows() {
       choice_key(
           "data.images.corrupt", [](auto& e) -> auto& { return e.data.images.corrupt; },
           "what to do about an image that cannot be decoded: stop the run, or skip the image"),
+  };
+}
+
+Rows masks_rows() {
+  return {
+      integer_key(
+          "data.masks.ignore_label", [](auto& e) -> auto& { return e.data.masks.ignore_label; },
+          between(0, 255), "label of the pixels that neither train nor count"),
+      integer_key(
+          "data.masks.classes", [](auto& e) -> auto& { return e.data.masks.classes; },
+          between(0, 254),
+          "number of classes; 0: as many as classes.txt names or, without it, as the largest label "
+          "says, for which every mask is read at the start"),
   };
 }
 

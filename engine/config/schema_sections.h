@@ -15,6 +15,7 @@ inline constexpr NumberRange kNotNegative{};
 inline constexpr NumberRange kBelowOne{0.0, 1.0, true, false};
 inline constexpr NumberRange kUpToOne{0.0, 1.0, true, true};
 inline constexpr NumberRange kFactor{0.0, 1.0, false, true};
+inline constexpr NumberRange kScale{0.0, 16.0, false, true};
 
 inline constexpr std::uint64_t kMostReplicas = 65536;
 inline constexpr std::uint64_t kLargestSide = 4096;  // pixels, channels
@@ -30,6 +31,7 @@ Rows ending_rows();  // loss, checkpoint, fault
 Rows data_rows();
 Rows scenes_rows();
 Rows images_rows();
+Rows masks_rows();
 Rows evaluation_rows();
 // schema_model.cpp
 Rows model_rows();

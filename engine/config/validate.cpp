@@ -10,9 +10,11 @@
 #include <cstdint>
 #include <initializer_list>
 #include <limits>
+#include <optional>
 #include <tuple>
 #include <vector>
 
+#include "engine/config/augment_rules.h"
 #include "engine/config/suggest.h"
 
 namespace syncnorm::config {
@@ -375,31 +377,24 @@ void check_images(const Draft& draft, Problems& problems) {
                             const std::string& text) {
     if (all_good(draft, keys)) problems.add(latest(draft, keys), key, text);
   };
-  const auto place = [&](AugmentKind kind) {
-    return std::find(data.augment.begin(), data.augment.end(), kind) - data.augment.begin();
-  };
-  const auto count = static_cast<std::ptrdiff_t>(data.augment.size());
-  const auto crop = place(AugmentKind::random_resized_crop);
-  const auto jitter = place(AugmentKind::color_jitter);
-  if (!data.on_disk()) {
-    if (crop < count || jitter < count)
-      complain("data.augment", {"data.augment", "data.dataset"},
-               fmt::format("{} works on images on disk; set data.dataset to image_folder or "
-                           "packed, or leave it out",
-                           crop < count ? "random_resized_crop" : "color_jitter"));
-    return;
-  }
+  const bool known = data.dataset != DatasetKind::packed;
+  if (const std::string problem =
+          augment_problem(data, known ? std::optional(data.per_pixel()) : std::nullopt);
+      !problem.empty())
+    complain("data.augment", {"data.augment", "data.dataset"}, problem);
+  if (!data.on_disk()) return;
   if (data.path == "auto")
     complain("data.path", {"data.path", "data.dataset"},
              fmt::format("{} has no usual place; give its folder", name_of(data.dataset)));
-  if (crop < count && crop > 0)
-    complain("data.augment", {"data.augment"},
-             "random_resized_crop makes the image that the others change; list it first");
-  if (jitter < count &&
-      (place(AugmentKind::random_crop) < jitter || place(AugmentKind::cutout) < jitter))
-    complain("data.augment", {"data.augment"},
-             "color_jitter would change padding and what is cut out; list it before random_crop "
-             "and cutout");
+  const std::vector<double>& scale = data.images.scale;
+  if (all_good(draft, {"data.images.scale"}) && scale[0] > scale[1])
+    complain("data.images.scale", {"data.images.scale"},
+             fmt::format("the smallest factor, {}, is more than the largest, {}; give [{}, {}]",
+                         scale[0], scale[1], scale[1], scale[0]));
+  if (data.masks.classes == 1)
+    complain("data.masks.classes", {"data.masks.classes"},
+             "there is nothing to learn about one class; give at least 2, or 0");
+  if (data.dataset == DatasetKind::segmentation_folder) return;  // does not read resize
   if (data.images.resize < std::max(data.images.height, data.images.width))
     complain("data.images.resize",
              {"data.images.resize", "data.images.height", "data.images.width"},

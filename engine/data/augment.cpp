@@ -69,6 +69,7 @@ PixelMap compose(const ImageSet& images, std::uint32_t index, const Augmentation
   for (const AugmentKind kind : augmentation.augment.kinds) {
     switch (kind) {
       case AugmentKind::random_crop: {
+        if (images.stored != nullptr && images.per_pixel) break;  // the pair was cropped
         RandomStream random = stream(RandomPurpose::random_crop);
         const int padding = augmentation.augment.crop_padding;
         const int dy = uniform_int(random, 2 * padding + 1) - padding;
@@ -88,6 +89,7 @@ PixelMap compose(const ImageSet& images, std::uint32_t index, const Augmentation
       }
       case AugmentKind::random_resized_crop:
       case AugmentKind::color_jitter:
+      case AugmentKind::random_scale:
         break;  // applied when the image was decoded
     }
   }
@@ -148,7 +150,12 @@ ImageMap image_map(const ImageSet& images, std::uint32_t index, const Augmentati
 void make_plain_image(const ImageSet& images, const std::uint8_t* pixels,
                       const NormalizationTable& normalization, float* out) {
   assert(normalization.channels() == images.channels);
-  convert_pixels(pixels, images.channels, images.height * images.width, normalization, out);
+  normalize_pixels(pixels, images.mask_size(), normalization, out);
+}
+
+void normalize_pixels(const std::uint8_t* pixels, std::size_t count,
+                      const NormalizationTable& normalization, float* out) {
+  convert_pixels(pixels, normalization.channels(), static_cast<int>(count), normalization, out);
 }
 
 void make_image(const ImageSet& images, std::uint32_t index, const Augmentation& augmentation,

@@ -50,8 +50,9 @@ struct Augmentation {
 };
 
 /// Writes sample `index` of `images`, augmented and normalized, to out[height, width, channels].
-/// Allocates nothing. random_resized_crop and color_jitter are applied earlier, when images on disk
-/// are decoded (stored_images.h); the others are applied in the order of `kinds`:
+/// Allocates nothing. random_resized_crop, color_jitter and random_scale are applied earlier, when
+/// images on disk are decoded (stored_images.h), and with masks on disk random_crop, too; the
+/// others are applied in the order of `kinds`:
 ///   random_crop      pads raw zeros (black) on all sides and crops back to size, all offsets
 ///                    equally likely;
 ///   horizontal_flip  mirrors left and right, with probability 1/2;
@@ -81,6 +82,10 @@ ImageMap image_map(const ImageSet& images, std::uint32_t index, const Augmentati
 
 /// Writes an image of the size of `images`, only normalized, as evaluation needs it.
 void make_plain_image(const ImageSet& images, const std::uint8_t* pixels,
+                      const NormalizationTable& normalization, float* out);
+
+/// Writes pixels[count, channels], only normalized.
+void normalize_pixels(const std::uint8_t* pixels, std::size_t count,
                       const NormalizationTable& normalization, float* out);
 
 }  // namespace syncnorm

@@ -10,6 +10,7 @@
 #include <span>
 
 #include "base/error.h"
+#include "engine/config/augment_rules.h"
 #include "engine/config/names.h"
 #include "engine/data/cifar.h"
 #include "engine/data/content_hash.h"
@@ -18,6 +19,7 @@
 #include "engine/data/locate.h"
 #include "engine/data/pack.h"
 #include "engine/data/scenes.h"
+#include "engine/data/segmentation_folder.h"
 #include "engine/data/synthetic.h"
 
 namespace syncnorm {
@@ -108,6 +110,8 @@ void load_files(const DataConfig& config, std::uint64_t seed, Dataset& dataset) 
       return load_fashion_scenes(config, seed, dataset);
     case DatasetKind::image_folder:
       return load_image_folder(config, dataset);
+    case DatasetKind::segmentation_folder:
+      return load_segmentation_folder(config, dataset);
     case DatasetKind::packed:
       return load_pack(config, dataset);
   }
@@ -156,14 +160,25 @@ void cut(ImageSet& set, std::size_t limit) {
 }  // namespace
 
 ImageSet stored_image_set(std::unique_ptr<const ImageFiles> files, std::vector<std::int32_t> labels,
-                          std::size_t classes, const ImagesConfig& config) {
+                          std::size_t classes, const ImagesConfig& config,
+                          std::optional<StoredMasks> masks) {
   ImageSet set;
   set.height = config.height;
   set.width = config.width;
   set.channels = 3;
   set.classes = static_cast<int>(classes);
   set.labels = std::move(labels);
-  set.stored = std::make_shared<const StoredImages>(StoredImages{std::move(files), config});
+  set.stored = std::make_shared<const StoredImages>(StoredImages{std::move(files), config, masks});
+  return set;
+}
+
+ImageSet stored_pair_set(std::unique_ptr<const ImageFiles> files, std::size_t samples,
+                         const StoredMasks& masks, const DataConfig& config) {
+  ImageSet set = stored_image_set(std::move(files), std::vector<std::int32_t>(samples),
+                                  static_cast<std::size_t>(masks.classes), config.images, masks);
+  set.per_pixel = true;
+  set.whole_height = masks.height;
+  set.whole_width = masks.width;
   return set;
 }
 
@@ -213,6 +228,10 @@ Dataset load_dataset(const DataConfig& config, std::uint64_t seed, std::int64_t 
   Dataset dataset;
   dataset.name = name_of(config.dataset);
   load_files(config, seed, dataset);
+  if (config.dataset == DatasetKind::packed) {
+    const std::string problem = augment_problem(config, dataset.train.per_pixel);
+    if (!problem.empty()) throw InputError("data.augment: " + problem);
+  }
   if (dataset.train.stored == nullptr) {
     channel_statistics(dataset.train, dataset.mean, dataset.stddev);
     dataset.fingerprint = fingerprint(dataset);

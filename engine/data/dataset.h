@@ -16,9 +16,6 @@
 
 namespace syncnorm {
 
-/// The class of a pixel that neither trains nor counts: padding, or marked so by the data set.
-inline constexpr std::uint8_t kIgnoredPixel = 255;
-
 /// Images of one size with their labels. Immutable once loaded, so any thread may read it.
 struct ImageSet {
   int height = 0;
@@ -96,7 +93,12 @@ Dataset load_dataset(const DataConfig& config, std::uint64_t seed, std::int64_t 
 
 /// Makes a split on disk; `labels` has one entry per sample of `files`.
 ImageSet stored_image_set(std::unique_ptr<const ImageFiles> files, std::vector<std::int32_t> labels,
-                          std::size_t classes, const ImagesConfig& config);
+                          std::size_t classes, const ImagesConfig& config,
+                          std::optional<StoredMasks> masks = std::nullopt);
+
+/// Makes a split on disk with labels per pixel.
+ImageSet stored_pair_set(std::unique_ptr<const ImageFiles> files, std::size_t samples,
+                         const StoredMasks& masks, const DataConfig& config);
 
 /// Computes mean and population deviation per channel of `images` scaled to [0, 1], from exact
 /// integer histograms, so the bits are the same everywhere.

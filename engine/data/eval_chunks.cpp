@@ -8,11 +8,13 @@
 namespace syncnorm {
 
 EvalFeed::EvalFeed(const ImageSet& set, const NormalizationTable& normalization,
-                   std::vector<Samples> chunks, Samples all, int slots, float* memory)
+                   std::vector<Samples> chunks, Samples all, int slots, float* memory, View view)
     : set_(set),
       normalization_(normalization),
       chunks_(std::move(chunks)),
       all_(all),
+      view_(view),
+      pixels_(view == View::whole ? set.evaluation_pixels() : set.mask_size()),
       buffers_(buffers(set)),
       left_(buffers_.size()) {
   const auto slot_count = static_cast<std::size_t>(slots);
@@ -22,9 +24,9 @@ EvalFeed::EvalFeed(const ImageSet& set, const NormalizationTable& normalization,
   for (Buffer& buffer : buffers_) {
     buffer.batch.images = memory;
     buffer.batch.labels.resize(slot_count);
-    memory += slot_count * set.evaluation_size();
+    memory += slot_count * values();
     if (!set.per_pixel) continue;
-    buffer.masks = allocate_aligned(slot_count * set.evaluation_pixels());
+    buffer.masks = allocate_aligned(slot_count * pixels_);
     buffer.batch.masks = reinterpret_cast<std::uint8_t*>(buffer.masks.get());
   }
   const int threads = set.stored == nullptr ? 0 : set.stored->config.threads;
@@ -80,7 +82,7 @@ void EvalFeed::run() {
   std::exception_ptr failure;
   try {
     reader = std::make_unique<ImageReader>(*set_.stored);
-    pixels.resize(set_.image_size());
+    pixels.resize(values());
   } catch (...) {
     failure = std::current_exception();
   }
@@ -114,11 +116,12 @@ void EvalFeed::fill_stored(std::size_t chunk, std::size_t image, ImageReader& re
                            std::vector<std::uint8_t>& pixels) {
   Buffer& own = buffer(chunk);
   CorruptFindings& found = own.found[image];
-  const ImageReader::Result result =
-      reader.read(chunks_[chunk][image], all_, nullptr, pixels.data(), found.corrupt);
+  const Augmentation none;
+  const ImageReader::Result result = reader.read(
+      chunks_[chunk][image], all_, view_ == View::training && set_.per_pixel ? &none : nullptr,
+      pixels.data(), mask_of(own.batch, image), found.corrupt);
   found.usable = result.usable;
-  make_plain_image(set_, pixels.data(), normalization_,
-                   own.batch.images + image * set_.image_size());
+  normalize_pixels(pixels.data(), pixels_, normalization_, own.batch.images + image * values());
   own.batch.labels[image] = set_.labels[result.sample];
 }
 
@@ -126,11 +129,9 @@ void EvalFeed::fill_from_memory(std::size_t chunk) {
   EvalBatch& batch = buffer(chunk).batch;
   const Samples samples = chunks_[chunk];
   for (std::size_t i = 0; i < samples.size(); ++i) {
-    make_plain_image(set_, set_.image(samples[i]), normalization_,
-                     batch.images + i * set_.image_size());
+    normalize_pixels(set_.image(samples[i]), pixels_, normalization_, batch.images + i * values());
     batch.labels[i] = set_.labels[samples[i]];
-    if (set_.per_pixel)
-      std::copy_n(set_.mask(samples[i]), set_.mask_size(), batch.masks + i * set_.mask_size());
+    if (set_.per_pixel) std::copy_n(set_.mask(samples[i]), pixels_, mask_of(batch, i));
   }
 }
 
@@ -138,11 +139,9 @@ void EvalFeed::fill_from_memory(std::size_t chunk) {
 void EvalFeed::finish(std::size_t chunk) {
   Buffer& own = buffer(chunk);
   EvalBatch& batch = own.batch;
-  const std::size_t size = set_.evaluation_size(), pixels = set_.evaluation_pixels();
-  const std::size_t used = chunks_[chunk].size();
-  if (batch.masks != nullptr)
-    std::fill(batch.masks + used * pixels, batch.masks + batch.labels.size() * pixels,
-              kIgnoredPixel);
+  const std::size_t size = values(), used = chunks_[chunk].size();
+  if (set_.per_pixel)
+    std::fill(mask_of(batch, used), mask_of(batch, batch.labels.size()), kIgnoredPixel);
   std::fill(batch.images + used * size, batch.images + batch.labels.size() * size, 0.0f);
   std::fill(batch.labels.begin() + static_cast<std::ptrdiff_t>(used), batch.labels.end(), 0);
   batch.found = {};

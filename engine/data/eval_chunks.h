@@ -66,12 +66,18 @@ class EvalFeed {
  public:
   using Samples = std::span<const std::uint32_t>;
 
+  /// What images are read as, which matters with labels per pixel on disk only.
+  enum class View {
+    whole,    // as an evaluation does
+    training  // of the size of training, without augmentation: the center
+  };
+
   /// `chunks` are the samples of each chunk, 1..slots of them. Skipped images are replaced from
-  /// `all` (ImageReader::read). `memory` holds buffers(set) · slots images of
-  /// evaluation_size() values. All must outlive the
-  /// feed.
+  /// `all` (ImageReader::read). `memory` holds buffers(set) · slots images of evaluation_size()
+  /// values, or image_size() for View::training. All must outlive the feed.
   EvalFeed(const ImageSet& set, const NormalizationTable& normalization,
-           std::vector<Samples> chunks, Samples all, int slots, float* memory);
+           std::vector<Samples> chunks, Samples all, int slots, float* memory,
+           View view = View::whole);
   /// Stops; waits only for images that are being decoded.
   ~EvalFeed();
   EvalFeed(const EvalFeed&) = delete;
@@ -97,6 +103,10 @@ class EvalFeed {
   void wait_for(std::size_t chunk);
   void fill_stored(std::size_t chunk, std::size_t image, ImageReader& reader,
                    std::vector<std::uint8_t>& pixels);
+  std::uint8_t* mask_of(EvalBatch& batch, std::size_t slot) const {
+    return set_.per_pixel ? batch.masks + slot * pixels_ : nullptr;
+  }
+  std::size_t values() const { return pixels_ * static_cast<std::size_t>(set_.channels); }
   void fill_from_memory(std::size_t chunk);
   void finish(std::size_t chunk);
   bool made(std::size_t chunk) SYNCNORM_REQUIRES(mutex_) {
@@ -111,6 +121,8 @@ class EvalFeed {
   const NormalizationTable& normalization_;
   const std::vector<Samples> chunks_;
   const Samples all_;
+  const View view_;
+  const std::size_t pixels_;  // of an image
   std::vector<Buffer> buffers_;
   std::size_t taken_ = 0;  // chunks; used only by the consumer
 

@@ -25,6 +25,9 @@ struct CorruptImageError : std::runtime_error {
 inline constexpr int kMaxImageSide = 32768;
 inline constexpr std::int64_t kMaxImagePixels = std::int64_t{1} << 26;
 
+/// Throws CorruptImageError for a size that is not decoded.
+void check_image_size(std::int64_t height, std::int64_t width);
+
 /// Returns the maximum number of scans for a JPEG of this many pixels. Each scan costs a pass over
 /// all coefficients, even if it takes only a few bytes; encoders write about ten. The maximum is
 /// 500, as in libjpeg-turbo's own fuzzers; above 8 million pixels it decreases so that the time

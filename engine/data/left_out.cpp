@@ -22,13 +22,13 @@ constexpr std::array<std::string_view, 16> kOtherImages = {
 
 constexpr std::size_t kNamed = 8;  // listed kinds
 
-std::string lower_extension(const std::string& path) {
-  std::string extension = std::filesystem::path(path).extension().string();
+}  // namespace
+
+std::string lower_extension(const std::string& name) {
+  std::string extension = std::filesystem::path(name).extension().string();
   for (char& c : extension) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
   return extension;
 }
-
-}  // namespace
 
 void LeftOut::count(const std::string& one, const std::string& many, bool image,
                     const std::string& path) {

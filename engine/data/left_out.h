@@ -8,6 +8,9 @@
 
 namespace syncnorm {
 
+/// Returns the extension of a file's name in lower case, with its dot.
+std::string lower_extension(const std::string& name);
+
 class LeftOut {
  public:
   /// Adds an entry. `one` and `many` are the name of its kind: "folder", "folders".

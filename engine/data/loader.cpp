@@ -166,12 +166,13 @@ void Loader::fail(std::exception_ptr failure) {
 void Loader::run() {
   const StoredImages* stored = dataset_.train.stored.get();
   std::unique_ptr<ImageReader> reader;
-  std::vector<std::uint8_t> pixels;
+  Scratch scratch;
   std::exception_ptr failure;
   try {
     if (stored != nullptr) {
       reader = std::make_unique<ImageReader>(*stored);
-      pixels.resize(dataset_.train.image_size());
+      scratch.pixels.resize(dataset_.train.image_size());
+      if (dataset_.train.per_pixel) scratch.mask.resize(dataset_.train.mask_size());
     }
   } catch (...) {
     failure = std::current_exception();
@@ -180,7 +181,7 @@ void Loader::run() {
   if (failure) return fail(failure);
   while (wait_for_work()) {
     if (open_.begin < open_.end)
-      do_work(reader.get(), pixels);
+      do_work(reader.get(), scratch);
     else
       choose_next();
   }
@@ -207,7 +208,7 @@ void Loader::choose_next() {
 }
 
 /// Takes one image on disk, or all images in memory, of the open batch, and fills their slots.
-void Loader::do_work(ImageReader* reader, std::vector<std::uint8_t>& pixels) {
+void Loader::do_work(ImageReader* reader, Scratch& scratch) {
   Work work = open_;
   if (reader != nullptr) work.end = work.begin + 1;
   open_.begin = work.end;
@@ -221,7 +222,7 @@ void Loader::do_work(ImageReader* reader, std::vector<std::uint8_t>& pixels) {
       if (reader == nullptr)
         fill_slot(own.slots[i], own);
       else
-        usable = fill_stored(own.slots[i], own, *reader, pixels, corrupt);
+        usable = fill_stored(own.slots[i], own, *reader, scratch, corrupt);
     }
   } catch (...) {
     failure = std::current_exception();
@@ -258,14 +259,17 @@ void Loader::fill_slot(std::size_t slot, Buffer& own) {
 }
 
 /// Fills a slot from an image on disk. Returns false if the image must stop the run.
-bool Loader::fill_stored(std::size_t slot, Buffer& own, ImageReader& reader,
-                         std::vector<std::uint8_t>& pixels, std::vector<CorruptImage>& corrupt) {
+bool Loader::fill_stored(std::size_t slot, Buffer& own, ImageReader& reader, Scratch& scratch,
+                         std::vector<CorruptImage>& corrupt) {
   Batch& batch = own.batch;
   const ImageSet& images = dataset_.train;
   const std::size_t size = images.image_size();
   const std::uint32_t index = batch.sample_ids[slot];
-  std::uint8_t* out = options_.raw ? batch.pixels + slot * size : pixels.data();
-  const ImageReader::Result result = reader.read(index, samples_, &own.augment, out, corrupt);
+  std::uint8_t* out = options_.raw ? batch.pixels + slot * size : scratch.pixels.data();
+  std::uint8_t* mask = images.per_pixel ? scratch.mask.data() : nullptr;
+  const ImageReader::Result result = reader.read(index, samples_, &own.augment, out, mask, corrupt);
+  if (images.per_pixel)
+    make_mask(images, mask, index, own.augment, batch.masks + slot * images.mask_size());
   batch.labels[slot] = images.labels[result.sample];
   if (options_.raw)
     batch.maps[slot] = image_map(images, index, own.augment);

@@ -109,20 +109,25 @@ class Loader {
     std::vector<std::pair<std::size_t, CorruptImage>> corrupt;  // with slots
   };
 
+  /// A thread's memory for one decoded sample.
+  struct Scratch {
+    std::vector<std::uint8_t> pixels, mask;
+  };
+
   void start(int threads);
   void stop();
   void run();
   bool wait_for_work() SYNCNORM_REQUIRES(mutex_);
   void choose_next() SYNCNORM_REQUIRES(mutex_);
-  void do_work(ImageReader* reader, std::vector<std::uint8_t>& pixels) SYNCNORM_REQUIRES(mutex_);
+  void do_work(ImageReader* reader, Scratch& scratch) SYNCNORM_REQUIRES(mutex_);
   void finish(std::int64_t number) SYNCNORM_REQUIRES(mutex_);
   void fail(std::exception_ptr failure) SYNCNORM_REQUIRES(mutex_);
   bool can_choose() const SYNCNORM_REQUIRES(mutex_);
   void make_order(std::int64_t epoch);
   void choose(std::int64_t step, Buffer& buffer);
   void fill_slot(std::size_t slot, Buffer& own);
-  bool fill_stored(std::size_t slot, Buffer& own, ImageReader& reader,
-                   std::vector<std::uint8_t>& pixels, std::vector<CorruptImage>& corrupt);
+  bool fill_stored(std::size_t slot, Buffer& own, ImageReader& reader, Scratch& scratch,
+                   std::vector<CorruptImage>& corrupt);
   void clear_slots(std::size_t begin, std::size_t end, Batch& batch);
   Buffer& buffer(std::int64_t number) {
     return ring_[static_cast<std::size_t>(number) % ring_.size()];

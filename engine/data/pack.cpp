@@ -14,9 +14,11 @@
 #include "base/printable.h"
 #include "engine/data/byte_reader.h"
 #include "engine/data/content_hash.h"
+#include "engine/data/evaluation_size.h"
 #include "engine/data/image_checksum.h"
 #include "engine/data/near_miss.h"
 #include "engine/data/pack_index.h"
+#include "engine/data/segmentation_folder.h"
 
 namespace syncnorm {
 namespace {
@@ -48,15 +50,24 @@ class Shards {
 
   const std::string& path(std::uint32_t shard) const { return open_[shard].path; }
 
-  std::span<const std::uint8_t> read(const PackIndex::Sample& sample, ReadBuffer& buffer) const {
-    if (!holds(buffer, sample)) fetch(sample, buffer);
-    buffer.next = sample.offset + sample.length;
-    const auto image = std::span<const std::uint8_t>(buffer.bytes)
-                           .subspan(static_cast<std::size_t>(sample.offset - buffer.offset),
-                                    static_cast<std::size_t>(sample.length));
-    if (image_checksum(image) != sample.checksum)
+  /// Bytes of a shard, with their image_checksum.
+  struct Part {
+    std::uint32_t shard = 0;
+    std::uint64_t offset = 0, length = 0, checksum = 0;
+    std::uint64_t end() const { return offset + length; }
+  };
+
+  /// Reads a part, and whatever follows it up to `end`, if that is behind it.
+  std::span<const std::uint8_t> read(const Part& part, std::uint64_t end,
+                                     ReadBuffer& buffer) const {
+    if (!holds(buffer, part)) fetch(part, std::max(end, part.end()), buffer);
+    buffer.next = part.end();
+    const auto bytes = std::span<const std::uint8_t>(buffer.bytes)
+                           .subspan(static_cast<std::size_t>(part.offset - buffer.offset),
+                                    static_cast<std::size_t>(part.length));
+    if (image_checksum(bytes) != part.checksum)
       throw CorruptImageError("differs from what was packed: its checksum is wrong");
-    return image;
+    return bytes;
   }
 
  private:
@@ -66,28 +77,30 @@ class Shards {
     std::uint64_t bytes;
   };
 
-  static bool holds(const ReadBuffer& buffer, const PackIndex::Sample& sample) {
-    return sample.shard == buffer.shard && sample.offset >= buffer.offset &&
-           sample.offset + sample.length <= buffer.offset + buffer.held;
+  static bool holds(const ReadBuffer& buffer, const Part& part) {
+    return part.shard == buffer.shard && part.offset >= buffer.offset &&
+           part.end() <= buffer.offset + buffer.held;
   }
 
-  /// Reads the sample to the front of the buffer. If it is small and follows the last one, reads a
-  /// window of later samples, too: a system call costs more than copying a small image.
-  void fetch(const PackIndex::Sample& sample, ReadBuffer& buffer) const {
+  /// Reads from the part to `end`, to the front of the buffer. If that is small and follows the
+  /// last part, reads a window of later samples, too: a system call costs more than copying a small
+  /// image.
+  void fetch(const Part& part, std::uint64_t end, ReadBuffer& buffer) const {
     constexpr std::uint64_t kWindow = 1 << 17, kSmall = kWindow / 8, kGap = 1 << 14;
-    const Shard& shard = open_[sample.shard];
-    const bool follows = sample.shard == buffer.shard && sample.offset >= buffer.next &&
-                         sample.offset - buffer.next <= kGap;
-    std::uint64_t size = sample.length;
-    if (follows && size <= kSmall) size = std::min(kWindow, shard.bytes - sample.offset);
+    const Shard& shard = open_[part.shard];
+    const bool follows = part.shard == buffer.shard && part.offset >= buffer.next &&
+                         part.offset - buffer.next <= kGap;
+    const std::uint64_t needed = end - part.offset;
+    std::uint64_t size = needed;
+    if (follows && size <= kSmall) size = std::min(kWindow, shard.bytes - part.offset);
     if (buffer.bytes.size() < size) buffer.bytes.resize(static_cast<std::size_t>(size));
-    buffer.shard = sample.shard;
-    buffer.offset = sample.offset;
+    buffer.shard = part.shard;
+    buffer.offset = part.offset;
     buffer.held = 0;
-    while (buffer.held < sample.length) {
+    while (buffer.held < needed) {
       const ssize_t count = pread(shard.fd, buffer.bytes.data() + buffer.held,
                                   static_cast<std::size_t>(size) - buffer.held,
-                                  static_cast<off_t>(sample.offset + buffer.held));
+                                  static_cast<off_t>(part.offset + buffer.held));
       if (count < 0 && errno == EINTR) continue;
       if (count < 0) throw ReadError(shard.path, std::strerror(errno));
       if (count == 0) throw ReadError(shard.path, "the shard ends early: it was cut off meanwhile");
@@ -107,10 +120,22 @@ class PackFiles : public ImageFiles {
     return fmt::format("{}, sample {:06}", shards_->path(one.shard), sample);
   }
   std::span<const std::uint8_t> read(std::uint32_t sample, ReadBuffer& buffer) const override {
-    return shards_->read(samples_[sample], buffer);
+    const PackIndex::Sample& one = samples_[sample];
+    return shards_->read({one.shard, one.offset, one.length, one.checksum}, mask_of(one).end(),
+                         buffer);
+  }
+  std::string mask_name(std::uint32_t sample) const override {
+    return fmt::format("{:06}.mask.png", sample);
+  }
+  std::span<const std::uint8_t> read_mask(std::uint32_t sample, ReadBuffer& buffer) const override {
+    return shards_->read(mask_of(samples_[sample]), 0, buffer);
   }
 
  private:
+  static Shards::Part mask_of(const PackIndex::Sample& sample) {
+    return {sample.shard, sample.mask_offset, sample.mask_length, sample.mask_checksum};
+  }
+
   std::shared_ptr<const Shards> shards_;
   std::vector<PackIndex::Sample> samples_;
 };
@@ -125,6 +150,37 @@ ImageSet image_set(const std::shared_ptr<const Shards>& shards,
                           std::move(labels), classes, config);
 }
 
+/// Returns what is known of the masks. Throws InputError where the configuration says otherwise.
+StoredMasks masks_of(const PackIndex& index, const DataConfig& config, const std::string& name) {
+  const MasksConfig& masks = config.masks;
+  if (masks.classes > 0 && masks.classes != index.class_count)
+    throw InputError(fmt::format("data.masks.classes: {}, but {} has {}; leave it out",
+                                 masks.classes, printable_name(name), index.class_count));
+  if (masks.ignore_label != MasksConfig{}.ignore_label && masks.ignore_label != index.ignore_label)
+    throw InputError(fmt::format(
+        "data.masks.ignore_label: {}, but {} was packed with {}; leave it out, or pack anew with "
+        "--ignore-label {}",
+        masks.ignore_label, printable_name(name), index.ignore_label, masks.ignore_label));
+  EvaluationSize size(config.images);
+  const auto add = [&](const char* split, const std::vector<PackIndex::Sample>& samples) {
+    for (std::size_t i = 0; i < samples.size(); ++i)
+      size.add(static_cast<int>(samples[i].height), static_cast<int>(samples[i].width),
+               [&] { return fmt::format("{}, {} sample {:06}", name, split, i); });
+  };
+  add("test", index.test);
+  if (config.validation > 0) add("training", index.train);
+  const auto [height, width] = size.sides();
+  return {index.class_count, index.ignore_label, height, width};
+}
+
+ImageSet pair_set(const std::shared_ptr<const Shards>& shards,
+                  std::vector<PackIndex::Sample> samples, const StoredMasks& masks,
+                  const DataConfig& config) {
+  const std::size_t count = samples.size();
+  return stored_pair_set(std::make_unique<PackFiles>(shards, std::move(samples)), count, masks,
+                         config);
+}
+
 }  // namespace
 
 void load_pack(const DataConfig& config, Dataset& dataset) {
@@ -135,14 +191,23 @@ void load_pack(const DataConfig& config, Dataset& dataset) {
     throw InputError(fmt::format(
         "{}: is no pack: there is no {} ({}); make one with syncnorm pack{}",
         printable_name(folder.string()), kPackIndexName, what_lies_in(folder, {kPackIndexName}),
-        fs::is_directory(folder / "train", error) ? ", or set data.dataset: image_folder" : ""));
+        is_segmentation_folder(folder)              ? ", or set data.dataset: segmentation_folder"
+        : fs::is_directory(folder / "train", error) ? ", or set data.dataset: image_folder"
+                                                    : ""));
   const std::vector<std::uint8_t> bytes = read_file(path);
   PackIndex index = parse_pack_index(bytes, path.string());
   const auto shards = std::make_shared<const Shards>(folder, index.shards);
   const std::size_t classes = index.classes.size();
   const std::string content = content_fingerprint(index);
-  dataset.train = image_set(shards, std::move(index.train), classes, config.images);
-  dataset.test = image_set(shards, std::move(index.test), classes, config.images);
+  if (index.per_pixel) {
+    const StoredMasks masks = masks_of(index, config, folder.string());
+    dataset.train = pair_set(shards, std::move(index.train), masks, config);
+    dataset.test = pair_set(shards, std::move(index.test), masks, config);
+  } else {
+    dataset.train = image_set(shards, std::move(index.train), classes, config.images);
+    dataset.test = image_set(shards, std::move(index.test), classes, config.images);
+  }
+  dataset.class_names = std::move(index.classes);
   dataset.fingerprint =
       index.folder_fingerprint.empty() ? fmt::format("{:016x}", content_hash(bytes)) : content;
   dataset.folder_fingerprint = index.folder_fingerprint;

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "engine/data/byte_reader.h"
 #include "engine/data/content_hash.h"
+#include "engine/data/image_codec.h"
 
 namespace syncnorm {
 namespace {
@@ -17,7 +18,9 @@ using Json = nlohmann::json;
 
 constexpr std::string_view kMagic = "SYNCPACK";
 constexpr int kFormat = 2;  // 1 had the XXH64 of every image
-constexpr std::size_t kRecordBytes = 32;
+constexpr int kPairFormat = 3;
+constexpr std::size_t kRecordBytes = 32, kPairRecordBytes = 64;
+constexpr std::uint64_t kMostBetween = 4096;  // bytes from an image to its mask: tar's header
 constexpr std::size_t kMostShards = 1 << 20;
 constexpr const char* kHint = "make the pack anew with syncnorm pack";
 
@@ -65,12 +68,27 @@ bool plain_name(const std::string& name) {
          name.find('\0') == std::string::npos;
 }
 
+void read_pair_header(const Json& json, const std::string& file, PackIndex& index) {
+  constexpr int kMostClasses = 254, kLargestLabel = 255;
+  index.class_count = json.at("class_count").get<int>();
+  index.ignore_label = json.at("ignore_label").get<int>();
+  if (index.class_count < 1 || index.class_count > kMostClasses ||
+      (!index.classes.empty() && index.classes.size() != std::size_t(index.class_count)))
+    reject(file, "has an impossible number of classes");
+  if (index.ignore_label < 0 || index.ignore_label > kLargestLabel)
+    reject(file, "has an ignore_label that is no label");
+}
+
 void read_header(const Json& json, const std::string& file, PackIndex& index) {
-  if (json.at("format").get<int>() != kFormat)
-    reject(file, fmt::format("is of format {}; this program reads {}", json.at("format").get<int>(),
-                             kFormat));
+  const int format = json.at("format").get<int>();
+  if (format != kFormat && format != kPairFormat)
+    reject(file, fmt::format("is of format {}; this program reads {} and {}", format, kFormat,
+                             kPairFormat));
+  index.per_pixel = format == kPairFormat;
   index.classes = json.at("classes").get<std::vector<std::string>>();
-  if (index.classes.empty()) reject(file, "has no classes");
+  index.class_count = static_cast<int>(index.classes.size());
+  if (index.per_pixel) read_pair_header(json, file, index);
+  if (index.class_count == 0) reject(file, "has no classes");
   for (const Json& shard : json.at("shards")) {
     index.shards.push_back(
         {shard.at("name").get<std::string>(), shard.at("bytes").get<std::uint64_t>()});
@@ -88,11 +106,28 @@ PackIndex::Sample read_sample(Reader& reader, const PackIndex& index, const std:
   sample.offset = reader.number<std::uint64_t>("sample");
   sample.length = reader.number<std::uint64_t>("sample");
   sample.checksum = reader.number<std::uint64_t>("sample");
-  if (sample.label >= index.classes.size()) reject(file, "has a label that is no class");
+  if (sample.label >= static_cast<std::size_t>(index.class_count))
+    reject(file, "has a label that is no class");
   if (sample.shard >= index.shards.size()) reject(file, "has a sample in no shard");
   const std::uint64_t size = index.shards[sample.shard].bytes;
-  if (sample.length > kMaxDataBytes || sample.length > size || sample.offset > size - sample.length)
+  const auto lies_outside = [size](std::uint64_t offset, std::uint64_t length) {
+    return length > kMaxDataBytes || length > size || offset > size - length;
+  };
+  if (lies_outside(sample.offset, sample.length))
     reject(file, "has a sample that lies outside its shard");
+  if (!index.per_pixel) return sample;
+  sample.mask_offset = reader.number<std::uint64_t>("mask");
+  sample.mask_length = reader.number<std::uint64_t>("mask");
+  sample.mask_checksum = reader.number<std::uint64_t>("mask");
+  sample.height = reader.number<std::uint32_t>("height");
+  sample.width = reader.number<std::uint32_t>("width");
+  if (lies_outside(sample.mask_offset, sample.mask_length))
+    reject(file, "has a mask that lies outside its shard");
+  const std::uint64_t end = sample.offset + sample.length;
+  if (sample.mask_offset < end || sample.mask_offset - end > kMostBetween)
+    reject(file, "has a mask that does not follow its image");
+  if (sample.height > kMaxImageSide || sample.width > kMaxImageSide)
+    reject(file, "has an image of an impossible size");
   return sample;
 }
 
@@ -107,6 +142,9 @@ std::string content_fingerprint(const PackIndex& index) {
       put(bytes, sample.label);
       put(bytes, sample.length);
       put(bytes, sample.checksum);
+      if (!index.per_pixel) continue;
+      put(bytes, sample.mask_length);
+      put(bytes, sample.mask_checksum);
     }
   }
   return fmt::format(
@@ -117,11 +155,15 @@ std::string pack_index_bytes(const PackIndex& index) {
   Json shards = Json::array();
   for (const PackIndex::Shard& shard : index.shards)
     shards.push_back({{"name", shard.name}, {"bytes", shard.bytes}});
-  Json json = {{"format", kFormat},
+  Json json = {{"format", index.per_pixel ? kPairFormat : kFormat},
                {"classes", index.classes},
                {"shards", shards},
                {"train", index.train.size()},
                {"test", index.test.size()}};
+  if (index.per_pixel) {
+    json["class_count"] = index.class_count;
+    json["ignore_label"] = index.ignore_label;
+  }
   if (!index.folder_fingerprint.empty()) json["folder_fingerprint"] = index.folder_fingerprint;
   const std::string header = json.dump(-1, ' ', false, Json::error_handler_t::replace);
   std::string bytes(kMagic);
@@ -134,6 +176,12 @@ std::string pack_index_bytes(const PackIndex& index) {
       put(bytes, sample.offset);
       put(bytes, sample.length);
       put(bytes, sample.checksum);
+      if (!index.per_pixel) continue;
+      put(bytes, sample.mask_offset);
+      put(bytes, sample.mask_length);
+      put(bytes, sample.mask_checksum);
+      put(bytes, sample.height);
+      put(bytes, sample.width);
     }
   }
   put(bytes, content_hash({reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()}));
@@ -156,9 +204,10 @@ PackIndex parse_pack_index(std::span<const std::uint8_t> bytes, const std::strin
   } catch (const Json::exception& error) {
     reject(file, fmt::format("its header cannot be read ({})", error.what()));
   }
-  const std::uint64_t records = reader.left() / kRecordBytes;
+  const std::size_t record_bytes = index.per_pixel ? kPairRecordBytes : kRecordBytes;
+  const std::uint64_t records = reader.left() / record_bytes;
   if (train > records || test > records || train + test != records ||
-      reader.left() != records * kRecordBytes + sizeof(std::uint64_t))
+      reader.left() != records * record_bytes + sizeof(std::uint64_t))
     reject(file, fmt::format("is cut off or too long: {} and {} samples in {} bytes", train, test,
                              reader.left()));
   if (train == 0 || test == 0) reject(file, "has a split without samples");

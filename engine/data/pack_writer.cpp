@@ -5,9 +5,9 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <cctype>
 #include <cerrno>
 #include <cstring>
+#include <initializer_list>
 #include <memory>
 
 #include "base/error.h"
@@ -17,6 +17,7 @@
 #include "engine/data/image_folder.h"
 #include "engine/data/pack.h"
 #include "engine/data/pack_index.h"
+#include "engine/data/segmentation_folder.h"
 
 namespace syncnorm {
 namespace {
@@ -105,27 +106,33 @@ class Packer {
   void add_split(const char* name, const ImageListing& listing,
                  std::vector<PackIndex::Sample>& samples) {
     std::vector<std::uint8_t> image;
-    for (std::size_t i = 0; i < listing.files.size(); ++i) {
-      const ImageListing::File& file = listing.files[i];
-      read_file(listing.folder / file.name, image);
-      if (image.size() != file.size)
-        throw InputError(fmt::format(
-            "{}: has {} bytes, but had {} when the folder was listed; pack "
-            "a folder that nobody changes",
-            printable_name((listing.folder / file.name).string()), image.size(), file.size));
+    for (const ImageListing::File& file : listing.files) {
+      read_unchanged(listing.folder / file.name, file.size, image);
       const std::string label = std::to_string(file.label);
-      const std::uint64_t needed =
-          TarFile::entry_bytes(image.size()) + TarFile::entry_bytes(label.size());
-      if (tar_ != nullptr && tar_->bytes() + needed > shard_bytes_) end_shard();
-      if (tar_ == nullptr) begin_shard(name);
-      const std::string key = fmt::format("{:06}", i);
-      PackIndex::Sample sample;
-      sample.shard = static_cast<std::uint32_t>(index_.shards.size() - 1);
+      begin_sample(name, {image.size(), label.size()});
+      const std::string key = fmt::format("{:06}", samples.size());
+      PackIndex::Sample sample = add_image(key, file.name, image);
       sample.label = static_cast<std::uint32_t>(file.label);
-      sample.offset = tar_->add(key + extension(file.name), image);
-      sample.length = image.size();
-      sample.checksum = image_checksum(image);
       tar_->add(key + ".cls", {reinterpret_cast<const std::uint8_t*>(label.data()), label.size()});
+      samples.push_back(sample);
+    }
+    end_shard();
+  }
+
+  void add_split(const char* name, const PairListing& listing,
+                 std::vector<PackIndex::Sample>& samples) {
+    std::vector<std::uint8_t> image, mask;
+    for (const PairListing::File& file : listing.files) {
+      read_unchanged(listing.folder / file.image, file.image_bytes, image);
+      read_unchanged(listing.folder / file.mask, file.mask_bytes, mask);
+      begin_sample(name, {image.size(), mask.size()});
+      const std::string key = fmt::format("{:06}", samples.size());
+      PackIndex::Sample sample = add_image(key, file.image, image);
+      sample.mask_offset = tar_->add(key + ".mask.png", mask);
+      sample.mask_length = mask.size();
+      sample.mask_checksum = image_checksum(mask);
+      sample.height = static_cast<std::uint32_t>(file.height);
+      sample.width = static_cast<std::uint32_t>(file.width);
       samples.push_back(sample);
     }
     end_shard();
@@ -134,10 +141,30 @@ class Packer {
   PackIndex& index() { return index_; }
 
  private:
-  static std::string extension(const std::string& file) {
-    std::string last = fs::path(file).extension().string();
-    for (char& c : last) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-    return last == ".png" ? last : ".jpg";
+  static void read_unchanged(const fs::path& path, std::uint64_t size,
+                             std::vector<std::uint8_t>& bytes) {
+    read_file(path, bytes);
+    if (bytes.size() != size)
+      throw InputError(fmt::format(
+          "{}: has {} bytes, but had {} when the folder was listed; pack a folder that nobody "
+          "changes",
+          printable_name(path.string()), bytes.size(), size));
+  }
+  /// Begins a shard, unless entries of these sizes fit into the last one.
+  void begin_sample(const char* split, std::initializer_list<std::size_t> sizes) {
+    std::uint64_t needed = 0;
+    for (const std::size_t size : sizes) needed += TarFile::entry_bytes(size);
+    if (tar_ != nullptr && tar_->bytes() + needed > shard_bytes_) end_shard();
+    if (tar_ == nullptr) begin_shard(split);
+  }
+  PackIndex::Sample add_image(const std::string& key, const std::string& file,
+                              std::span<const std::uint8_t> image) {
+    PackIndex::Sample sample;
+    sample.shard = static_cast<std::uint32_t>(index_.shards.size() - 1);
+    sample.offset = tar_->add(key + (lower_extension(file) == ".png" ? ".png" : ".jpg"), image);
+    sample.length = image.size();
+    sample.checksum = image_checksum(image);
+    return sample;
   }
   void begin_shard(const char* split) {
     if (split_ != split) number_ = 0;
@@ -167,34 +194,69 @@ void write_synced(const fs::path& path, const std::string& bytes) {
   sync(path);
 }
 
-}  // namespace
-
-PackSummary pack_image_folder(const fs::path& from, const fs::path& to, std::uint64_t shard_bytes) {
+/// Writes a pack from a listing whose classes and fingerprint are in `about`.
+template <class Listing>
+PackSummary write_pack(const fs::path& target, std::uint64_t shard_bytes, const Listing& listing,
+                       const PackIndex& about) {
   std::error_code error;
-  fs::path target = to;
-  if (!target.has_filename()) target = target.parent_path();  // a trailing slash
-  if (fs::exists(target, error))
-    throw InputError(fmt::format("{}: exists; give a new folder, or remove it", target.string()));
-  const FolderListing listing = list_image_folder(from);
   const fs::path partial = target.string() + ".partial";
   fs::remove_all(partial, error);
   fs::create_directories(partial, error);
   if (error) cannot_write(partial, error.message());
   Packer packer(partial, shard_bytes);
   PackIndex& index = packer.index();
-  index.classes = listing.train.classes;
-  index.folder_fingerprint = folder_fingerprint(listing);
+  index = about;
   packer.add_split("train", listing.train, index.train);
   packer.add_split("test", listing.test, index.test);
   write_synced(partial / kPackIndexName, pack_index_bytes(index));
   sync(partial);
   fs::rename(partial, target, error);
   if (error) cannot_write(target, error.message());
-  PackSummary summary{
-      index.train.size(),     index.test.size(), index.classes.size(), index.shards.size(), 0,
-      listing.left_out.text()};
+  PackSummary summary{index.train.size(),
+                      index.test.size(),
+                      static_cast<std::uint64_t>(index.class_count),
+                      index.shards.size(),
+                      0,
+                      listing.left_out.text(),
+                      index.per_pixel};
   for (const PackIndex::Shard& shard : index.shards) summary.bytes += shard.bytes;
   return summary;
+}
+
+/// Returns `to` without a slash at its end. Throws InputError if it exists.
+fs::path new_folder(const fs::path& to) {
+  const fs::path target = to.has_filename() ? to : to.parent_path();
+  if (std::error_code error; fs::exists(target, error))
+    throw InputError(fmt::format("{}: exists; give a new folder, or remove it", target.string()));
+  return target;
+}
+
+}  // namespace
+
+PackSummary pack_image_folder(const fs::path& from, const fs::path& to, std::uint64_t shard_bytes) {
+  const fs::path target = new_folder(to);
+  const FolderListing listing = list_image_folder(from);
+  PackIndex about;
+  about.classes = listing.train.classes;
+  about.class_count = static_cast<int>(about.classes.size());
+  about.folder_fingerprint = folder_fingerprint(listing);
+  return write_pack(target, shard_bytes, listing, about);
+}
+
+PackSummary pack_segmentation_folder(const fs::path& from, const fs::path& to,
+                                     std::uint64_t shard_bytes, int ignore_label) {
+  const fs::path target = new_folder(to);
+  const SegmentationListing listing = list_segmentation_folder(from);
+  const MaskCheck check =
+      check_masks(listing, static_cast<int>(listing.class_names.size()), ignore_label);
+  check.mistakes.expect_none();
+  PackIndex about;
+  about.per_pixel = true;
+  about.classes = listing.class_names;
+  about.class_count = check.classes;
+  about.ignore_label = ignore_label;
+  about.folder_fingerprint = folder_fingerprint(listing);
+  return write_pack(target, shard_bytes, listing, about);
 }
 
 }  // namespace syncnorm

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cassert>
 #include <cerrno>
 #include <cmath>
 #include <cstring>
@@ -54,6 +55,15 @@ Box random_box(int height, int width, double least_area, RandomStream& random) {
   return center_box(height, width);
 }
 
+/// The factor of random_scale.
+double scale_factor(const ImagesConfig& config, const Augmentation& augmentation,
+                    std::uint32_t sample) {
+  RandomStream random(augmentation.seed, RandomPurpose::random_scale,
+                      static_cast<std::uint64_t>(augmentation.epoch), sample);
+  return config.scale[0] +
+         (config.scale[1] - config.scale[0]) * static_cast<double>(random.uniform());
+}
+
 bool asks_for(const Augmentation* augmentation, AugmentKind kind) {
   if (augmentation == nullptr) return false;
   const std::vector<AugmentKind>& kinds = augmentation->augment.kinds;
@@ -66,7 +76,26 @@ std::uint32_t next_of(std::span<const std::uint32_t> samples, std::uint32_t samp
   return next == samples.end() ? samples.front() : *next;
 }
 
+/// Returns how a pair is cropped in training.
+PairCrop training_pair_crop(int height, int width, const ImagesConfig& config,
+                            const Augmentation& augmentation, std::uint32_t sample) {
+  if (asks_for(&augmentation, AugmentKind::random_resized_crop))
+    return {training_crop(height, width, config, augmentation.seed, augmentation.epoch, sample), 0,
+            0};
+  const bool scaled = asks_for(&augmentation, AugmentKind::random_scale);
+  const bool anywhere = scaled || asks_for(&augmentation, AugmentKind::random_crop);
+  RandomStream random(augmentation.seed, RandomPurpose::random_crop,
+                      static_cast<std::uint64_t>(augmentation.epoch), sample);
+  return place_crop(height, width, config,
+                    scaled ? scale_factor(config, augmentation, sample) : 1.0,
+                    anywhere ? &random : nullptr);
+}
+
 }  // namespace
+
+std::string ImageFiles::mask_name(std::uint32_t) const { return ""; }
+
+std::span<const std::uint8_t> ImageFiles::read_mask(std::uint32_t, ReadBuffer&) const { return {}; }
 
 std::string stop_text(const std::vector<CorruptImage>& images) {
   const auto unreadable = std::find_if(images.begin(), images.end(),
@@ -134,15 +163,84 @@ void ImageReader::make(std::uint32_t from, std::uint32_t sample, const Augmentat
                   color_factors(config, augmentation->seed, augmentation->epoch, sample));
 }
 
+/// Reads the mask of image_ into mask_.
+void ImageReader::read_mask(std::uint32_t from) {
+  in_mask_ = true;
+  decode_mask(images_.files->read_mask(from, buffer_), mask_);
+  const std::string problem =
+      size_problem(mask_.height, mask_.width, image_.height(), image_.width());
+  if (!problem.empty()) throw CorruptImageError(problem);
+  check_labels(mask_, images_.masks->classes, images_.masks->ignore_label);
+  in_mask_ = false;
+}
+
+void ImageReader::make_pair(std::uint32_t from, std::uint32_t sample,
+                            const Augmentation* augmentation, std::uint8_t* out,
+                            std::uint8_t* mask) {
+  decoder_.decode(images_.files->read(from, buffer_), image_);
+  read_mask(from);
+  const ImagesConfig& config = images_.config;
+  const StoredMasks& masks = *images_.masks;
+  const bool whole = augmentation == nullptr;
+  const int height = whole ? masks.height : config.height;
+  const int width = whole ? masks.width : config.width;
+  if (whole && (image_.height() > height || image_.width() > width))
+    throw CorruptImageError(
+        fmt::format("is {}×{} pixels, more than any image had when the data set was opened ({}×{})",
+                    image_.width(), image_.height(), width, height));
+  const Resize unscaled{{0, 0, image_.height(), image_.width()},
+                        image_.height(),
+                        image_.width(),
+                        0,
+                        0,
+                        image_.height(),
+                        image_.width()};
+  const PairCrop crop =
+      whole ? PairCrop{unscaled, 0, 0}
+            : training_pair_crop(image_.height(), image_.width(), config, *augmentation, sample);
+  const auto rows = static_cast<std::size_t>(crop.resize.window_height);
+  const auto columns = static_cast<std::size_t>(crop.resize.window_width);
+  window_.resize(3 * rows * columns);
+  resampler_.resample(image_, crop.resize, window_.data());
+  if (asks_for(augmentation, AugmentKind::color_jitter))
+    adjust_colors(window_.data(), rows * columns,
+                  color_factors(config, augmentation->seed, augmentation->epoch, sample));
+  const auto stride = static_cast<std::size_t>(width);
+  const std::size_t pixels = stride * static_cast<std::size_t>(height);
+  fill_color(out, pixels, mean_color(config));
+  std::fill_n(mask, pixels, kIgnoredPixel);
+  const std::size_t first =
+      static_cast<std::size_t>(crop.top) * stride + static_cast<std::size_t>(crop.left);
+  for (std::size_t y = 0; y < rows; ++y)
+    std::copy_n(window_.data() + 3 * y * columns, 3 * columns, out + 3 * (first + y * stride));
+  resample_mask(mask_, crop.resize, stride, mask + first);
+}
+
+/// Makes what stands for an image that cannot be used.
+void ImageReader::make_black(const Augmentation* augmentation, std::uint8_t* out,
+                             std::uint8_t* mask) const {
+  const bool whole = mask != nullptr && augmentation == nullptr;
+  const int height = whole ? images_.masks->height : images_.config.height;
+  const int width = whole ? images_.masks->width : images_.config.width;
+  const std::size_t pixels = static_cast<std::size_t>(height) * static_cast<std::size_t>(width);
+  std::fill_n(out, 3 * pixels, std::uint8_t{0});
+  if (mask != nullptr) std::fill_n(mask, pixels, kIgnoredPixel);
+}
+
 ImageReader::Result ImageReader::read(std::uint32_t sample, std::span<const std::uint32_t> samples,
                                       const Augmentation* augmentation, std::uint8_t* out,
-                                      std::vector<CorruptImage>& corrupt) {
+                                      std::uint8_t* mask, std::vector<CorruptImage>& corrupt) {
+  assert((mask != nullptr) == images_.masks.has_value());
   std::uint32_t from = sample;
   do {
     bool unreadable = true;
     std::string reason;
+    in_mask_ = false;
     try {
-      make(from, sample, augmentation, out);
+      if (mask != nullptr)
+        make_pair(from, sample, augmentation, out, mask);
+      else
+        make(from, sample, augmentation, out);
       return {from, true};
     } catch (const CorruptImageError& error) {
       unreadable = false;
@@ -152,14 +250,12 @@ ImageReader::Result ImageReader::read(std::uint32_t sample, std::span<const std:
     } catch (const std::bad_alloc&) {
       reason = fmt::format("cannot be read: {}", std::strerror(ENOMEM));
     }
+    if (in_mask_) reason = fmt::format("its mask {} {}", images_.files->mask_name(from), reason);
     corrupt.push_back({images_.files->name(from), reason, unreadable});
     if (unreadable || images_.config.corrupt == CorruptPolicy::stop) break;
     from = next_of(samples, from);
   } while (from != sample);
-  const ImagesConfig& config = images_.config;
-  std::fill_n(out,
-              3 * static_cast<std::size_t>(config.height) * static_cast<std::size_t>(config.width),
-              std::uint8_t{0});
+  make_black(augmentation, out, mask);
   return {sample, false};
 }
 

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -13,6 +14,7 @@
 #include "engine/config/experiment.h"
 #include "engine/data/image_codec.h"
 #include "engine/data/image_resample.h"
+#include "engine/data/pair_crop.h"
 
 namespace syncnorm {
 
@@ -37,12 +39,23 @@ class ImageFiles {
   /// May read ahead. Throws CorruptImageError if the bytes read are wrong, ReadError
   /// (byte_reader.h) if they could not be read.
   virtual std::span<const std::uint8_t> read(std::uint32_t sample, ReadBuffer& buffer) const = 0;
+  /// The same for the masks of images with labels per pixel; others have none.
+  virtual std::string mask_name(std::uint32_t sample) const;
+  virtual std::span<const std::uint8_t> read_mask(std::uint32_t sample, ReadBuffer& buffer) const;
+};
+
+/// What is known of the masks of a split.
+struct StoredMasks {
+  int classes = 0;
+  int ignore_label = 255;     // in the files; becomes kIgnoredPixel
+  int height = 0, width = 0;  // what an evaluation reads: any whole image fits into it
 };
 
 /// The images of one split. Immutable, so any thread may use it.
 struct StoredImages {
   std::unique_ptr<const ImageFiles> files;
   ImagesConfig config;
+  std::optional<StoredMasks> masks;  // with labels per pixel
 };
 
 /// An unusable image.
@@ -85,20 +98,28 @@ class ImageReader {
   /// `augmentation`, or as evaluation needs it if null. Adds every unusable image to `corrupt`. If
   /// such an image is readable and must be skipped, it is replaced by the next usable one of
   /// `samples` (ascending, containing `sample`; the first follows the last), with the random
-  /// numbers of `sample`.
+  /// numbers of `sample`. With labels per pixel, also writes the mask to mask[height, width], where
+  /// what an evaluation reads has the size of StoredMasks; `mask` is null otherwise.
   Result read(std::uint32_t sample, std::span<const std::uint32_t> samples,
-              const Augmentation* augmentation, std::uint8_t* out,
+              const Augmentation* augmentation, std::uint8_t* out, std::uint8_t* mask,
               std::vector<CorruptImage>& corrupt);
 
  private:
   void make(std::uint32_t from, std::uint32_t sample, const Augmentation* augmentation,
             std::uint8_t* out);
+  void make_pair(std::uint32_t from, std::uint32_t sample, const Augmentation* augmentation,
+                 std::uint8_t* out, std::uint8_t* mask);
+  void read_mask(std::uint32_t from);
+  void make_black(const Augmentation* augmentation, std::uint8_t* out, std::uint8_t* mask) const;
 
   const StoredImages& images_;
   ImageDecoder decoder_;
   Resampler resampler_;
   ReadBuffer buffer_;
   RgbImage image_;
+  MaskImage mask_;
+  bool in_mask_ = false;              // an error is about the mask
+  std::vector<std::uint8_t> window_;  // a part of a sample, without padding
 };
 
 }  // namespace syncnorm

@@ -221,6 +221,7 @@ Shape image_shape(const DataConfig& data) {
     case DatasetKind::fashion_scenes:
       return {data.scenes.height, data.scenes.width, 3};
     case DatasetKind::image_folder:
+    case DatasetKind::segmentation_folder:
     case DatasetKind::packed:
       break;
   }
@@ -240,6 +241,9 @@ int class_count(const Experiment& experiment) {
       return experiment.data.synthetic.classes;
     case DatasetKind::fashion_scenes:
       return 11;
+    case DatasetKind::segmentation_folder:
+      if (experiment.data.masks.classes > 0) return experiment.data.masks.classes;
+      break;
     case DatasetKind::image_folder:
     case DatasetKind::packed:
       break;

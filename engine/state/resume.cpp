@@ -28,8 +28,10 @@ bool length_matters(const Experiment& experiment) {
 
 /// Returns true for a folder and a pack; fingerprints then tell whether they hold the same data.
 bool are_folder_and_pack(const std::string& before, const std::string& now) {
-  return (before == "image_folder" && now == "packed") ||
-         (before == "packed" && now == "image_folder");
+  const auto is_folder = [](const std::string& name) {
+    return name == "image_folder" || name == "segmentation_folder";
+  };
+  return (is_folder(before) && now == "packed") || (before == "packed" && is_folder(now));
 }
 
 /// Returns true for the same data set; a folder and a pack of it are the same.

@@ -56,7 +56,8 @@ void PreciseStatistics::run(std::int64_t step) {
   state.update_running = false;
   const std::vector<EvalFeed::Samples> batches = own_batches();
   EvalFeed feed(dataset_.train, normalization_, batches, samples_,
-                static_cast<int>(batches.front().size()), images_.as<float>().data());
+                static_cast<int>(batches.front().size()), images_.as<float>().data(),
+                EvalFeed::View::training);
   for (const EvalFeed::Samples& ids : batches) {
     const EvalBatch& batch = feed.next();
     found_.add(batch.found);

@@ -185,7 +185,7 @@ TEST(PackIndex, ReadsBackAndRefusesDamage) {
   std::string damaged = pack_index_bytes(index), old = damaged;
   old.replace(old.find("\"format\":2"), 10, "\"format\":1");
   EXPECT_EQ(input_error_of([&] { parsed(old); }),
-            "i: is of format 1; this program reads 2; make the pack anew with syncnorm pack");
+            "i: is of format 1; this program reads 2 and 3; make the pack anew with syncnorm pack");
   for (std::size_t i = 0; i < damaged.size(); ++i) {
     std::string text = damaged;
     text[i] = static_cast<char>(text[i] ^ 4);

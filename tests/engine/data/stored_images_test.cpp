@@ -48,16 +48,16 @@ TEST_F(ImagesTest, SkippedImagesAreReplacedByTheNext) {
   Bytes replaced(dataset.train.image_size()), next(replaced.size());
   std::vector<CorruptImage> corrupt;
   ImageReader reader(*dataset.train.stored);
-  EXPECT_EQ(reader.read(5, all, nullptr, replaced.data(), corrupt).sample, 6u);
-  EXPECT_EQ(reader.read(6, all, nullptr, next.data(), corrupt).sample, 6u);
+  EXPECT_EQ(reader.read(5, all, nullptr, replaced.data(), nullptr, corrupt).sample, 6u);
+  EXPECT_EQ(reader.read(6, all, nullptr, next.data(), nullptr, corrupt).sample, 6u);
   EXPECT_EQ(replaced, next);
   EXPECT_EQ(
       corrupt,
       (std::vector<CorruptImage>{{folder() + "/train/ant/5.JPEG", "is neither JPEG nor PNG"}}));
   const std::vector<std::uint32_t> last = {3, 5};  // the first follows the last
-  EXPECT_EQ(reader.read(5, last, nullptr, next.data(), corrupt).sample, 3u);
+  EXPECT_EQ(reader.read(5, last, nullptr, next.data(), nullptr, corrupt).sample, 3u);
   const std::vector<std::uint32_t> alone = {5};
-  EXPECT_FALSE(reader.read(5, alone, nullptr, next.data(), corrupt).usable);
+  EXPECT_FALSE(reader.read(5, alone, nullptr, next.data(), nullptr, corrupt).usable);
 
   skip.augment = config(DatasetKind::image_folder).augment;
   std::vector<CorruptImage> met;
@@ -108,7 +108,7 @@ TEST_F(ImagesTest, AnImageThatCannotBeReadStopsTheRunWhateverThePolicy) {
   Bytes out(dataset.train.image_size(), 7);
   ImageReader reader(*dataset.train.stored);
   std::vector<CorruptImage> found;
-  EXPECT_FALSE(reader.read(3, all, nullptr, out.data(), found).usable);
+  EXPECT_FALSE(reader.read(3, all, nullptr, out.data(), nullptr, found).usable);
   EXPECT_EQ(out, Bytes(out.size(), 0));
   const std::string gone = folder() + "/train/ant/3.JPEG";
   EXPECT_EQ(found,
@@ -116,19 +116,20 @@ TEST_F(ImagesTest, AnImageThatCannotBeReadStopsTheRunWhateverThePolicy) {
   EXPECT_EQ(stop_text(found), gone + ": cannot be read: No such file or directory" + kNotSkipped);
   found.clear();
   fs::resize_file(folder() + "/train/ant/1.JPEG", kMaxDataBytes + 1);  // sparse
-  EXPECT_EQ(reader.read(1, std::vector<std::uint32_t>{0, 1}, nullptr, out.data(), found).sample,
-            0u);
+  EXPECT_EQ(
+      reader.read(1, std::vector<std::uint32_t>{0, 1}, nullptr, out.data(), nullptr, found).sample,
+      0u);
   EXPECT_EQ(found, (std::vector<CorruptImage>{
                        {folder() + "/train/ant/1.JPEG", "has more than 1073741824 bytes", false}}));
   found.clear();  // what is skipped on the way to it does not stop the run
-  EXPECT_FALSE(reader.read(2, all, nullptr, out.data(), found).usable);
+  EXPECT_FALSE(reader.read(2, all, nullptr, out.data(), nullptr, found).usable);
   ASSERT_EQ(found.size(), 2u);
   EXPECT_FALSE(found[0].unreadable);
   EXPECT_EQ(stop_text(found), gone + ": cannot be read: No such file or directory" + kNotSkipped);
   found.clear();
   {
     const testing::WithoutRights without(folder_.path());
-    EXPECT_FALSE(reader.read(4, all, nullptr, out.data(), found).usable);
+    EXPECT_FALSE(reader.read(4, all, nullptr, out.data(), nullptr, found).usable);
   }
   ASSERT_EQ(found.size(), 1u);
   EXPECT_EQ(found[0].reason, "cannot be read: Permission denied");
@@ -194,7 +195,7 @@ TEST_F(ImagesTest, NoDescriptorLeftIsNoCorruption) {
   const rlimit none{0, limit.rlim_max};
   ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
   const bool usable =
-      reader.read(0, std::vector<std::uint32_t>{0, 1}, nullptr, out.data(), found).usable;
+      reader.read(0, std::vector<std::uint32_t>{0, 1}, nullptr, out.data(), nullptr, found).usable;
   ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
   EXPECT_FALSE(usable);
   ASSERT_EQ(found.size(), 1u);

@@ -42,6 +42,41 @@ inline Bytes png_of(const Bytes& pixels, int height, int width, int format = PNG
   return bytes;
 }
 
+/// Labels [height, width] as a PNG with `depth` bits of grey, or of a palette's index.
+inline Bytes mask_png_of(const Bytes& labels, int height, int width, int depth = 8,
+                         int color = PNG_COLOR_TYPE_GRAY, bool interlaced = false) {
+  Bytes bytes;
+  png_structp png = png_create_write_struct(PNG_LIBPNG_VER_STRING, nullptr, nullptr, nullptr);
+  png_infop info = png_create_info_struct(png);
+  png_set_write_fn(
+      png, &bytes,
+      [](png_structp writer, png_bytep data, std::size_t count) {
+        auto* out = static_cast<Bytes*>(png_get_io_ptr(writer));
+        out->insert(out->end(), data, data + count);
+      },
+      nullptr);
+  png_set_IHDR(png, info, static_cast<png_uint_32>(width), static_cast<png_uint_32>(height), depth,
+               color, interlaced ? PNG_INTERLACE_ADAM7 : PNG_INTERLACE_NONE,
+               PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
+  if (color == PNG_COLOR_TYPE_PALETTE) {
+    std::vector<png_color> palette(std::size_t{1} << depth);
+    for (std::size_t i = 0; i < palette.size(); ++i)
+      palette[i].red = palette[i].blue = static_cast<png_byte>(255 - i);
+    png_set_PLTE(png, info, palette.data(), static_cast<int>(palette.size()));
+    const Bytes clear(palette.size(), 7);  // transparent, which indices do not care about
+    png_set_tRNS(png, info, clear.data(), static_cast<int>(clear.size()), nullptr);
+  }
+  png_write_info(png, info);
+  if (depth < 8) png_set_packing(png);
+  Bytes copy = labels;
+  std::vector<png_bytep> rows;
+  for (int y = 0; y < height; ++y) rows.push_back(copy.data() + std::ptrdiff_t{y} * width);
+  png_write_image(png, rows.data());
+  png_write_end(png, info);
+  png_destroy_write_struct(&png, &info);
+  return bytes;
+}
+
 /// The same as a JPEG.
 inline Bytes jpeg_of(const Bytes& pixels, int height, int width, J_COLOR_SPACE space = JCS_RGB,
                      int channels = 3) {
