@@ -147,6 +147,38 @@ image comes the first. Every corrupt image is named once in metrics.jsonl (event
 summary.json counts them. An image that cannot be read (no permission, a failing disk, a file that is gone)
 is not corrupt: it stops the run with either setting.
 
+### Images with masks
+
+`data.dataset: segmentation_folder` trains on images with a label for each pixel: NAME.jpg (or .png) in
+`data.path`/train/images/, NAME.png in `data.path`/train/masks/, and the same in test (or val). A mask is a
+PNG of grey values or palette indices, each the label of its pixel; `masks.ignore_label` marks pixels that
+neither train nor count. `data.path`/classes.txt may name the classes. `syncnorm pack` makes a pack of such a
+folder too, with K.jpg and K.mask.png, after it has decoded every mask; `--ignore-label` goes into the pack.
+[segmentation.md](segmentation.md#your-data) has the details.
+
+```yaml
+data:
+  dataset: segmentation_folder
+  path: /data/streets
+  augment: [random_scale, random_crop, horizontal_flip, color_jitter]
+  images: {height: 256, width: 256, scale: [0.5, 2.0]}
+```
+
+| augmentation | in memory | image_folder | segmentation_folder |
+|---|---|---|---|
+| random_scale | | | first: scales image and mask by a factor from `images.scale` |
+| random_resized_crop | | first: a box, scaled to height × width | the same, instead of random_scale and random_crop |
+| random_crop | shifts by up to `crop_padding`, into black | the same | height × width at a place drawn from all |
+| horizontal_flip | half of the images | the same | the same |
+| cutout | a square gets the mean color | the same | the same |
+| color_jitter | | before random_crop and cutout | before cutout; not the mask |
+
+Masks follow their images; what an image does not cover, and what is cut out, is ignored. Without
+augmentation, the center of the image is cut out or padded to height × width. Training pads with the mean
+color. Evaluations read whole images, at the top left of one size for all: the largest height and width of
+the test images (with `validation`, of the training images too), rounded up to a multiple of 32 where height
+or width do not suffice. `images.resize` is not read.
+
 )";
 
 constexpr const char* kFilesChapter = R"(## Files, bases and the command line

@@ -122,9 +122,12 @@ SplitFolders FolderLister::find_splits(const fs::path& folder, const std::string
   return splits;
 }
 
-void FolderLister::leave_out_beside(const SplitFolders& splits, const std::string& known) {
+void FolderLister::leave_out_beside(const SplitFolders& splits,
+                                    const std::vector<std::string>& known) {
   for (const FolderEntry& entry : splits.entries) {
-    if (entry.name == "train" || entry.name == splits.test || entry.name == known) continue;
+    if (entry.name == "train" || entry.name == splits.test ||
+        std::find(known.begin(), known.end(), entry.name) != known.end())
+      continue;
     if (entry.kind == Kind::folder)
       left_out.add(fmt::format("folder beside train and {}", splits.test),
                    fmt::format("folders beside train and {}", splits.test), entry.path.string());

@@ -59,8 +59,8 @@ class FolderLister {
   /// Finds train and test (or val) in `folder`. Throws InputError if one is missing, with `layout`,
   /// the files that were expected, and for a pack.
   SplitFolders find_splits(const std::filesystem::path& folder, const std::string& layout);
-  /// Leaves out what lies beside the splits, except a file with the name `known`.
-  void leave_out_beside(const SplitFolders& splits, const std::string& known = "");
+  /// Leaves out what lies beside the splits, except files with a name in `known`.
+  void leave_out_beside(const SplitFolders& splits, const std::vector<std::string>& known = {});
 
   Mistakes mistakes;
   LeftOut left_out;

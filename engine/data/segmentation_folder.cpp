@@ -210,7 +210,7 @@ SegmentationListing list_segmentation_folder(const fs::path& folder) {
                               lister.split(folder / splits.test),
                               lister.class_names(folder / kClassesName),
                               {}};
-  lister.leave_out_beside(splits, kClassesName);
+  lister.leave_out_beside(splits, {kClassesName, "README"});
   lister.mistakes.expect_none();
   listing.left_out = std::move(lister.left_out);
   return listing;
@@ -231,8 +231,9 @@ std::string folder_fingerprint(const SegmentationListing& listing) {
 MaskCheck check_masks(const SegmentationListing& listing, int classes, int ignore_label) {
   MaskCheck check;
   const int most = classes > 0 ? classes : kMostMaskClasses;
-  const int largest = std::max(check_split(listing.train, most, ignore_label, check.mistakes),
-                               check_split(listing.test, most, ignore_label, check.mistakes));
+  int largest = -1;
+  for (const PairListing* split : {&listing.train, &listing.test})
+    largest = std::max(largest, check_split(*split, most, ignore_label, check.mistakes));
   check.classes = classes > 0 ? classes : largest + 1;
   if (check.classes < 2)
     check.mistakes.add(fmt::format("{}: its masks have {}; expected at least two classes",

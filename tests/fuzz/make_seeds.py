@@ -201,7 +201,7 @@ def xxh64(data):
 def index_file(header, *records):
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     content = b"SYNCPACK" + struct.pack("<Q", len(text)) + text + b"".join(
-        struct.pack("<IIQQQ", *record) for record in records)
+        struct.pack("<IIQQQQQQII"[:1 + len(record)], *record) for record in records)
     return content + struct.pack("<Q", xxh64(content))
 
 
@@ -229,11 +229,30 @@ def images():
         "bad-empty": b"", "bad-cut-jpeg": JPEG[:-20], "bad-cut-png": rgb[:-20], "bad-other": b"GIF89a",
         "bad-crc": rgb[:45] + b"x" + rgb[46:], "bad-claim": png_file(2, 8, [bytes(12)], 4, claimed=30000),
         "bad-wide": png_file(2, 8, [bytes(12)], 4, claimed=2 ** 31 - 1)})
+    palette = struct.pack(">I", 12) + b"PLTE" + bytes(range(12)) + struct.pack(
+        ">I", zlib.crc32(b"PLTE" + bytes(range(12))))
+    grey = png_file(0, 8, [b"\0\1\2", b"\7\7\0"], 3)
+    write("mask", {
+        "valid-grey": grey, "valid-bits": png_file(0, 1, [b"\xa0"], 3),
+        "valid-palette": png_file(3, 2, [b"\x1b"], 4, palette),
+        "valid-label": png_file(0, 8, [b"\0\3\xff"], 3),
+        "bad-empty": b"", "bad-cut": grey[:-20], "bad-jpeg": JPEG, "bad-rgb": rgb,
+        "bad-16-bit": png_file(0, 16, [bytes(4)], 2), "bad-alpha": png_file(4, 8, [bytes(4)], 2),
+        "bad-claim": png_file(0, 8, [bytes(3)], 3, claimed=30000)})
     header = {"format": 2, "classes": ["ant", "bee"], "shards": [{"name": "a.tar", "bytes": 2048}],
               "train": 2, "test": 1}
     records = (0, 0, 512, 100, 1), (0, 1, 1024, 100, 2), (0, 1, 1536, 512, 3)
     whole = index_file(header, *records)
+    pairs = {"format": 3, "classes": [], "class_count": 3, "ignore_label": 255,
+             "shards": [{"name": "a.tar", "bytes": 4096}], "train": 1, "test": 1}
+    pair_records = (0, 0, 512, 100, 1, 1536, 60, 4, 11, 13), (0, 0, 2048, 512, 3, 3072, 1024, 5, 0, 0)
     write("pack_index", {
+        "valid-pairs": index_file(pairs, *pair_records),
+        "valid-pair-names": index_file({**pairs, "classes": ["x", "y", "z"]}, *pair_records),
+        "bad-pair-names": index_file({**pairs, "classes": ["x"]}, *pair_records),
+        "bad-pair-count": index_file({**pairs, "class_count": 0}, *pair_records),
+        "bad-pair-far": index_file(pairs, (0, 0, 512, 100, 1, 612, 9999, 4, 1, 1), pair_records[1]),
+        "bad-pair-before": index_file(pairs, (0, 0, 512, 100, 1, 0, 60, 4, 1, 1), pair_records[1]),
         "valid-whole": whole, "valid-more-classes": index_file({**header, "classes": ["x"] * 9}, *records),
         "valid-folder": index_file({**header, "folder_fingerprint": "0123456789abcdef"}, *records),
         "bad-folder": index_file({**header, "folder_fingerprint": 3}, *records),

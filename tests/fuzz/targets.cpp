@@ -23,6 +23,7 @@ constexpr std::array kTargets = {
     NamedTarget{"idx", idx, nullptr},
     NamedTarget{"cifar", cifar, nullptr},
     NamedTarget{"image", image, nullptr},
+    NamedTarget{"mask", mask, nullptr},
     NamedTarget{"pack_index", pack_index, nullptr},
     NamedTarget{"safetensors", safetensors, nullptr},
     NamedTarget{"weights", weights, nullptr},

@@ -39,6 +39,7 @@ bool idx(std::string_view bytes);
 bool cifar(std::string_view bytes);
 // targets_images.cpp
 bool image(std::string_view bytes);
+bool mask(std::string_view bytes);
 bool pack_index(std::string_view bytes);
 // targets_checkpoint.cpp
 bool safetensors(std::string_view bytes);

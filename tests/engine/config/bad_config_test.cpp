@@ -237,10 +237,10 @@ TEST(BadConfig, WordsTextsAndSwitches) {
        "resnet18, resnet34, resnet50, unet, deeplabv3, linknet"},
       {"data: {dataset: imagenet}\n",
        "a.yaml:1:17: data.dataset: 'imagenet' is not a choice; give fashion_mnist, mnist, "
-       "cifar10, cifar100, synthetic, fashion_scenes, image_folder or packed"},
+       "cifar10, cifar100, synthetic, fashion_scenes, image_folder, segmentation_folder or packed"},
       {"data: {dataset: [mnist]}\n",
        "a.yaml:1:17: data.dataset: expected a word, got a list; give fashion_mnist, mnist, "
-       "cifar10, cifar100, synthetic, fashion_scenes, image_folder or packed"},
+       "cifar10, cifar100, synthetic, fashion_scenes, image_folder, segmentation_folder or packed"},
       {"data: {scenes: {objects: [8, 3]}}\n",
        "a.yaml:1:27: data.scenes.objects: the fewest, 8, are more than the most, 3; give [3, 8]"},
       {"data: {scenes: {objects: [3]}}\n",
@@ -248,6 +248,20 @@ TEST(BadConfig, WordsTextsAndSwitches) {
       {"data: {scenes: {objects: [0, 3], width: 8}}\n",
        "a.yaml:1:28: data.scenes.objects[0]: 0 is out of range; give an integer in 1 to 64\n"
        "a.yaml:1:41: data.scenes.width: 8 is out of range; give an integer in 16 to 4096"},
+      {"data: {augment: [random_scale]}\n",
+       "a.yaml:1:18: data.augment: random_scale works on images on disk with masks; set "
+       "data.dataset to segmentation_folder or packed, or leave it out"},
+      {"data: {dataset: segmentation_folder, path: d, augment: [cutout, random_crop]}\n",
+       "a.yaml:1:55: data.augment: with masks, random_crop chooses what is shown; list it before "
+       "cutout"},
+      {"data: {dataset: segmentation_folder}\n",
+       "a.yaml:1:17: data.path: segmentation_folder has no usual place; give its folder"},
+      {"data: {dataset: segmentation_folder, path: d, images: {scale: [2, 0.5]}}\n",
+       "a.yaml:1:62: data.images.scale: the smallest factor, 2, is more than the largest, 0.5; "
+       "give [0.5, 2]"},
+      {"data: {dataset: segmentation_folder, path: d, masks: {classes: 1}}\n",
+       "a.yaml:1:64: data.masks.classes: there is nothing to learn about one class; give at least "
+       "2, or 0"},
       {"data: {shuffle: yes}\n",
        "a.yaml:1:17: data.shuffle: 'yes' is not true or false; write true"},
       {"data: {shuffle: off}\n",

@@ -231,6 +231,7 @@ TEST(Schema, EveryKeyChangesItsOwnValueAndNoOther) {
                                                "4",
                                                "2",
                                                "0.5",
+                                               "64",
                                                "[random_crop]",
                                                "[{type: linear, out: 3}]",
                                                "[3, 4]",

@@ -35,6 +35,7 @@ class SegmentationFolderTest : public PairsTest {
 
 TEST_F(SegmentationFolderTest, PairsAreListedByName) {
   write("train/images/notes.txt", {'x'});
+  write_text("README", "what it is");
   write_text("classes.txt", "sky\r\nsea\n\tsand \nsun\n\n\n");
   const Dataset dataset = load_dataset(config(), 1, 4);
   EXPECT_EQ(dataset.train.size(), 6u);
@@ -100,9 +101,10 @@ TEST_F(SegmentationFolderTest, WhatIsNoSuchFolder) {
   fs::rename(folder() + "/train", folder() + "/training");
   EXPECT_EQ(error(), folder() + ": is a pack, not a folder of images; set data.dataset: packed");
   fs::remove(folder() + "/pack.index");
-  EXPECT_EQ(error(), folder() +
-                         ": expected train/images/NAME.jpg, train/masks/NAME.png, and the same in "
-                         "test (or val), found no folder train; it has training: rename it to train");
+  EXPECT_EQ(error(),
+            folder() +
+                ": expected train/images/NAME.jpg, train/masks/NAME.png, and the same in "
+                "test (or val), found no folder train; it has training: rename it to train");
   fs::rename(folder() + "/training", folder() + "/train");
   fs::remove_all(folder() + "/test");
   fs::create_directories(folder() + "/test/images");
