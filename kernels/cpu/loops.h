@@ -268,7 +268,7 @@ struct PixelLossArgs {
   float* spread;
 };
 
-/// y [pixels, channels] from a row of another number of pixels, which is f32 and has room for
+/// y [pixels, channels] from a row of another number of pixels. That row is f32 and has room for
 /// kResamplePadding values behind its last.
 struct ResampleRowArgs {
   const float* row;
@@ -277,8 +277,8 @@ struct ResampleRowArgs {
 };
 inline constexpr std::size_t kResamplePadding = 16;
 
-/// Pixel i of a row [pixels, channels] is Σ weights[o]·row[o] over the readers o of i, whose
-/// weights follow those of pixel i − 1.
+/// Pixel i of dx [pixels, channels] is Σ weights[o]·row[o] over the readers o of i. The weights of
+/// pixel i follow those of pixel i − 1; the row has room as above.
 struct ResampleRowGradientArgs {
   const float* row;
   const ResampleReaders* readers;  // [pixels]

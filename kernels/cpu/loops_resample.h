@@ -25,42 +25,53 @@ struct Resample {
     });
   }
 
-  /// Writes whole vectors, also past the end of a pixel: the next pixel overwrites what is too
-  /// much. Only the last pixels of the row are written value by value.
   static void row(const ResampleRowArgs& args, S* y) {
     const ResampleRowArgs a = args;  // a copy: a store to y might alias `args`
     const size_t channels = static_cast<size_t>(a.channels);
-    const size_t end = static_cast<size_t>(a.pixels) * channels;
-    for (size_t pixel = 0; pixel < static_cast<size_t>(a.pixels); ++pixel) {
+    for_each_pixel(a.pixels, a.channels, [&](size_t pixel) {
       const ResampleSource source = a.sources[pixel];
       const float* lower = a.row + static_cast<size_t>(source.lower) * channels;
       const float* upper = a.row + static_cast<size_t>(source.upper) * channels;
-      const auto write_at = [&]<int W>(size_t c) {
+      return [=]<int W>(size_t c) {
         const F<W> from = load<F<W>>(lower + c);
         put<W>(y + pixel * channels + c, from + (load<F<W>>(upper + c) - from) * source.weight);
       };
-      size_t c = 0;
-      for (; c < channels && pixel * channels + c + L <= end; c += L)
-        write_at.template operator()<L>(c);
-      for (; c < channels; ++c) write_at.template operator()<1>(c);
-    }
+    });
   }
 
   static void row_gradient(const ResampleRowGradientArgs& args, S* dx) {
     const ResampleRowGradientArgs a = args;  // a copy, as above
     const size_t channels = static_cast<size_t>(a.channels);
-    const float* weights = a.weights;
-    for (size_t pixel = 0; pixel < static_cast<size_t>(a.pixels); ++pixel) {
+    const float* next = a.weights;
+    for_each_pixel(a.pixels, a.channels, [&](size_t pixel) {
       const ResampleReaders readers = a.readers[pixel];
       const int count = readers.end - readers.begin;
       const float* first = a.row + static_cast<size_t>(readers.begin) * channels;
-      for_each_value<L>(channels, [&]<int W>(size_t c) {
+      const float* weights = next;
+      next += count;
+      return [=]<int W>(size_t c) {
         F<W> sum{};
         for (int o = 0; o < count; ++o)
           sum += load<F<W>>(first + static_cast<size_t>(o) * channels + c) * weights[o];
         put<W>(dx + pixel * channels + c, sum);
-      });
-      weights += count;
+      };
+    });
+  }
+
+ private:
+  /// Calls at(pixel), which returns what writes W channels from a channel on. Vectors are written
+  /// past the end of a pixel, too: the next pixel overwrites what is too much. Only the end of the
+  /// row is written value by value.
+  template <class At>
+  static void for_each_pixel(int pixels, int width, const At& at) {
+    const size_t channels = static_cast<size_t>(width);
+    const size_t end = static_cast<size_t>(pixels) * channels;
+    for (size_t pixel = 0; pixel < static_cast<size_t>(pixels); ++pixel) {
+      const auto write = at(pixel);
+      size_t c = 0;
+      for (; c < channels && pixel * channels + c + L <= end; c += L)
+        write.template operator()<L>(c);
+      for (; c < channels; ++c) write.template operator()<1>(c);
     }
   }
 };

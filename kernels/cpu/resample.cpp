@@ -88,7 +88,7 @@ KernelPtr make_backward(Context& context, const UpsampleBackward& op) {
   const auto& loops = context.loops.of<S>();
   const UpsampleShape& s = op.shape;
   const std::size_t in = row_values(s.width, s.channels), out = row_values(s.out_width, s.channels);
-  std::vector<float> sum(out);
+  std::vector<float> sum(out + kResamplePadding);
   return make_kernel<UpsampleBackward, S>([=, &loops, samples = op.samples, s = op.shape,
                                            rows = Readers(rows_axis(op.shape)),
                                            columns = Readers(columns_axis(op.shape))](
