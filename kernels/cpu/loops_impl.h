@@ -106,15 +106,15 @@ constexpr StorageLoops<S> make_storage_loops() {
           Pointwise<L, S>::relu,
           Pointwise<L, S>::relu_backward,
           Pointwise<L, S>::add,
+          PixelSoftmax<L, S>::loss,
+          PixelSoftmax<L, S>::dice_sums,
           Pointwise<L, S>::multiply,
           RowProducts<L, S>::scale,
           RowProducts<L, S>::sums,
           Resample<L, S>::blend,
           Resample<L, S>::add_weighted,
           Resample<L, S>::row,
-          Resample<L, S>::row_gradient,
-          PixelSoftmax<L, S>::loss,
-          PixelSoftmax<L, S>::dice_sums};
+          Resample<L, S>::row_gradient};
 }
 
 template <int L>

@@ -248,6 +248,7 @@ TEST(Schema, EveryKeyChangesItsOwnValueAndNoOther) {
                                                "fastest",
                                                "synthetic",
                                                "lenet",
+                                               "resnet18",
                                                "gelu",
                                                "after_activation",
                                                "lecun",

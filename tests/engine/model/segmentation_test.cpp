@@ -39,7 +39,8 @@ std::string refusal(const std::string& yaml, Shape input, int classes,
   return "accepted";
 }
 
-/// The parameters of tests/golden/make_segmentation_goldens.py, which follow from their names.
+/// The parameters of tests/golden/networks/make_goldens_of_networks.py, which follow from their
+/// names.
 void fill(const Parameter& parameter, std::span<float> values) {
   const std::uint32_t phase = std::accumulate(
       parameter.name.begin(), parameter.name.end(), std::uint32_t{0},
@@ -92,7 +93,7 @@ std::vector<float> logits(const Graph& graph, int samples, const std::vector<flo
 }
 
 TEST(Segmentation, LogitsAreThoseOfPyTorch) {
-  const auto cases = read_goldens("segmentation");
+  const auto cases = read_goldens("networks/segmentation");
   ASSERT_EQ(cases.size(), 3u);
   for (const GoldenCase& g : cases) {
     SCOPED_TRACE(g.name);
@@ -108,7 +109,8 @@ TEST(Segmentation, LogitsAreThoseOfPyTorch) {
 
 // Written from torchvision's model, without its auxiliary classifier.
 TEST(Segmentation, DeepLabV3HasTorchvisionsNamesAndShapes) {
-  std::ifstream file(std::string(SYNCNORM_SOURCE_DIR) + "/tests/golden/deeplabv3_resnet50.names");
+  std::ifstream file(std::string(SYNCNORM_SOURCE_DIR) +
+                     "/tests/golden/networks/deeplabv3_resnet50.names");
   ASSERT_TRUE(file);
   std::set<std::string> expected, actual;
   for (std::string line; std::getline(file, line);) expected.insert(line);

@@ -342,7 +342,7 @@ INSTANTIATE_TEST_SUITE_P(
             "model: {layers: [{type: conv, out: 4, kernel: 3, stride: 2, name: a}, {type: concat, "
             "from: input}]}",
             {9, 8, 3},
-            "test.yaml:1:72: model.layers: layer 'concat2': cannot join 'a' of 4x3x4 and 'input' "
+            "test.yaml:1:71: model.layers: layer 'concat2': cannot join 'a' of 4x3x4 and 'input' "
             "of 9x8x3; heights and widths must be equal: put {type: upsample, to: input} before "
             "it, or change a stride or padding"},
         BadModel{"model: {layers: [{type: concat, from: [input, input, input, input, input, input, "
@@ -354,7 +354,7 @@ INSTANTIATE_TEST_SUITE_P(
             "model: {layers: [{type: conv, out: 4, kernel: 1, name: a}, {type: multiply, from: "
             "input}]}",
             {4, 4, 3},
-            "test.yaml:1:61: model.layers: layer 'multiply2': cannot multiply 'a' of 4x4x4 by "
+            "test.yaml:1:60: model.layers: layer 'multiply2': cannot multiply 'a' of 4x4x4 by "
             "'input' of 4x4x3; shapes must be equal, or one of them has 1x1 pixels or 1 channel"},
         BadModel{
             "norm: gn\nmodel: {architecture: lenet}",

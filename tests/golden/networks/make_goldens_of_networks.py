@@ -4,10 +4,12 @@
 The oracle is PyTorch on the CPU in float64, in evaluation mode with running means 0 and variances 1;
 for DeepLabV3 it is torchvision's own model, for the others the modules below, whose names are those of
 well-known codes. Parameters are a function of their name (value() below), so that no weights are
-stored; tests/engine/model/segmentation_test.cpp makes the same. To regenerate: Debian's python3-torch,
-and torchvision 0.14 in PYTHONPATH (`pip download --no-deps torchvision==0.14.1`, unpacked, is enough).
+stored; tests/engine/model/segmentation_test.cpp makes the same. tests/regenerate does not run this, as
+it needs torchvision beside Debian's python3-torch: 0.14 in PYTHONPATH (`pip download --no-deps
+torchvision==0.14.1`, unpacked, is enough).
 """
 import os
+import sys
 
 import numpy as np
 import torch
@@ -16,7 +18,8 @@ from torch import nn
 from torchvision.models import resnet18
 from torchvision.models.segmentation import deeplabv3_resnet50
 
-from make_goldens import Golden, Random, last
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from make_goldens import Golden, Random, last  # noqa: E402
 
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 CLASSES = 4
@@ -156,7 +159,7 @@ class Logits(nn.Module):
 
 def main():
     torch.set_num_threads(1)
-    golden = Golden("segmentation")
+    golden = Golden("networks/segmentation")
     deeplab = deeplabv3_resnet50(weights=None, weights_backbone=None, num_classes=CLASSES, aux_loss=False)
     for i, (name, model, (height, width)) in enumerate([
             ("unet", UNet(3, 2), (9, 14)), ("deeplabv3", Logits(deeplab), (33, 40)), ("linknet", LinkNet(), (33, 46))]):
