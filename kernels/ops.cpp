@@ -75,6 +75,20 @@ const char* value_text(PointwiseFunction function) {
   return function == PointwiseFunction::tanh ? "tanh" : "erf";
 }
 const char* value_text(PoolKind kind) { return kind == PoolKind::max ? "max" : "average"; }
+const char* value_text(UpsampleMode mode) {
+  return mode == UpsampleMode::nearest ? "nearest" : "bilinear";
+}
+const char* value_text(Factor factor) {
+  switch (factor) {
+    case Factor::full:
+      return "full";
+    case Factor::per_channel:
+      return "per channel";
+    case Factor::per_pixel:
+      break;
+  }
+  return "per pixel";
+}
 const char* value_text(Storage storage) { return storage == Storage::f32 ? "f32" : "bf16"; }
 
 template <class T>
@@ -106,7 +120,8 @@ consteval bool all_fields_listed(const std::variant<Ops...>*) {
 static_assert(all_fields_listed(static_cast<const Op*>(nullptr)),
               "a field that fields() leaves out: two operations would share one kernel");
 static_assert(lists_all_fields<ConvShape>() && lists_all_fields<PoolShape>() &&
-              lists_all_fields<ActivatedNormShape>() && lists_all_fields<Renormalization>());
+              lists_all_fields<UpsampleShape>() && lists_all_fields<ActivatedNormShape>() &&
+              lists_all_fields<Renormalization>());
 
 }  // namespace
 
@@ -118,10 +133,11 @@ bool per_sample(const Op& op) {
   return std::visit(
       []<class O>(const O&) {
         constexpr auto kIs = []<class... Kinds>() { return (std::is_same_v<O, Kinds> || ...); };
-        return kIs
-            .template operator()<PoolForward, PoolBackward, BatchNormalize, BatchInputGradient,
-                                 PointwiseNormForward, ActivationForward, ActivationBackward, Add,
-                                 ScaledAddForward, Dropout, NormNoise, ToChannelsFirst, Convert>();
+        return kIs.template
+        operator()<PoolForward, PoolBackward, UpsampleForward, UpsampleBackward, Concat,
+                   SliceChannels, Multiply, MultiplyBackward, BatchNormalize, BatchInputGradient,
+                   PointwiseNormForward, ActivationForward, ActivationBackward, Add, AddBias,
+                   ScaledAddForward, Dropout, NormNoise, ToChannelsFirst, Convert>();
       },
       op);
 }

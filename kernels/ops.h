@@ -18,7 +18,9 @@
 
 #include "kernels/ops/activated_norm.h"
 #include "kernels/ops/batch_norm.h"
+#include "kernels/ops/bias.h"
 #include "kernels/ops/channel_norm.h"
+#include "kernels/ops/channels.h"
 #include "kernels/ops/conv.h"
 #include "kernels/ops/cross_iteration.h"
 #include "kernels/ops/evonorm_batch.h"
@@ -27,6 +29,7 @@
 #include "kernels/ops/moving_norm.h"
 #include "kernels/ops/pointwise.h"
 #include "kernels/ops/pointwise_norm.h"
+#include "kernels/ops/resample.h"
 #include "kernels/ops/residual.h"
 #include "kernels/ops/switchable_norm.h"
 #include "kernels/ops/update.h"
@@ -34,18 +37,20 @@
 namespace syncnorm {
 
 using Op = std::variant<
-    ConvPack, ConvForward, ConvDgrad, ConvWgrad, LinearForward, LinearDgrad, LinearWgrad,
-    WeightNormalize, WeightNormalizeBackward, PoolForward, PoolBackward, BatchMoments,
-    BatchFinalize, BatchDeviation, BatchFinalizeDeviation, Accumulate, BatchFromRunning, BatchMix,
-    BatchNormalize, BatchGradientSums, BatchInputGradient, MomentumFinalize, MomentumGradient,
-    MovingFinalize, MovingGradient, CrossIterationSums, CrossIterationFinalize, CrossIterationKeep,
-    EvoNormMoments, EvoNormApply, EvoNormGradientSums, EvoNormInputGradient, GroupNormForward,
-    GroupNormBackward, ChannelNormForward, ChannelNormBackward, PointwiseNormForward,
-    PointwiseNormBackward, ActivatedNormForward, ActivatedNormBackward, SwitchableMoments,
-    SwitchableFinalize, SwitchableForward, SwitchableGradientSums, SwitchableInputGradient,
-    ActivationForward, ActivationBackward, Add, ScaledAddForward, ScaledAddBackward, Dropout,
-    NormNoise, ToChannelsFirst, Convert, SoftmaxCrossEntropy, SgdUpdate, AdamUpdate,
-    ExponentialAverage, SumOfSquares, GradientFactor, AdaptiveClip, TreeFold, MakeImages>;
+    ConvPack, ConvForward, ConvDgrad, ConvWgrad, AddBias, BiasGradient, LinearForward, LinearDgrad,
+    LinearWgrad, WeightNormalize, WeightNormalizeBackward, PoolForward, PoolBackward,
+    UpsampleForward, UpsampleBackward, Concat, SliceChannels, Multiply, MultiplyBackward,
+    BatchMoments, BatchFinalize, BatchDeviation, BatchFinalizeDeviation, Accumulate,
+    BatchFromRunning, BatchMix, BatchNormalize, BatchGradientSums, BatchInputGradient,
+    MomentumFinalize, MomentumGradient, MovingFinalize, MovingGradient, CrossIterationSums,
+    CrossIterationFinalize, CrossIterationKeep, EvoNormMoments, EvoNormApply, EvoNormGradientSums,
+    EvoNormInputGradient, GroupNormForward, GroupNormBackward, ChannelNormForward,
+    ChannelNormBackward, PointwiseNormForward, PointwiseNormBackward, ActivatedNormForward,
+    ActivatedNormBackward, SwitchableMoments, SwitchableFinalize, SwitchableForward,
+    SwitchableGradientSums, SwitchableInputGradient, ActivationForward, ActivationBackward, Add,
+    ScaledAddForward, ScaledAddBackward, Dropout, NormNoise, ToChannelsFirst, Convert,
+    SoftmaxCrossEntropy, SgdUpdate, AdamUpdate, ExponentialAverage, SumOfSquares, GradientFactor,
+    AdaptiveClip, TreeFold, MakeImages>;
 
 /// The largest number of operands of any operation.
 template <class>

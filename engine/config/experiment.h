@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "engine/config/norm_config.h"
+#include "kernels/ops/resample.h"
 
 namespace syncnorm {
 
@@ -44,10 +45,16 @@ enum class Architecture {
   resnet56,
   resnet18,
   resnet34,
-  resnet50
+  resnet50,
+  unet,
+  deeplabv3,
+  linknet
 };
+/// The ResNet in front of deeplabv3.
+enum class Backbone { resnet18, resnet50, resnet20 };
 enum class LayerType {
   conv,
+  conv_transpose,
   linear,
   max_pool,
   average_pool,
@@ -64,6 +71,9 @@ enum class LayerType {
   dropout,
   alpha_dropout,
   add,
+  upsample,
+  concat,
+  multiply,
   flatten
 };
 
@@ -134,14 +144,19 @@ struct EvaluationConfig {
 /// One entry of model.layers. `type` determines which fields are used.
 struct LayerSpec {
   LayerType type = LayerType::conv;
-  std::string name;   // optional; default: type and number
-  std::string input;  // optional: the layer this one reads instead of the previous one
-  std::string from;   // add: the other summand
-  int out = 0;        // conv, linear: output channels or features
-  int kernel = 0;     // conv, max_pool, average_pool
-  int stride = 1;     // conv; pools default to their kernel
+  std::string name;               // optional; default: type and number
+  std::string input;              // optional: the layer this one reads instead of the previous one
+  std::vector<std::string> from;  // add, multiply: the other layer; concat: one or more
+  int out = 0;                    // conv, conv_transpose, linear: output channels or features
+  int kernel = 0;                 // conv, conv_transpose, max_pool, average_pool
+  int stride = 1;                 // conv, conv_transpose; pools default to their kernel
   int padding = 0;
-  int dilation = 1, groups = 1;  // conv
+  int output_padding = 0;                     // conv_transpose
+  int dilation = 1, groups = 1;               // conv, conv_transpose
+  UpsampleMode mode = UpsampleMode::nearest;  // upsample
+  int scale = 0;                              // upsample: factor of height and width; 0: as `to`
+  std::string to;                             // upsample: the layer whose size it takes
+  bool align_corners = false;                 // upsample, bilinear
   bool bias = true;
   double p = 0.5;  // dropout, alpha_dropout: probability that a value is dropped
   SourceMark mark;
@@ -156,7 +171,12 @@ struct ResidualConfig {
 struct ModelConfig {
   Architecture architecture = Architecture::resnet20;  // ignored when `layers` is given
   std::vector<LayerSpec> layers;
-  std::vector<int> hidden = {256, 128, 64};  // mlp: width of each hidden layer
+  std::vector<int> hidden = {256, 128, 64};    // mlp: width of each hidden layer
+  int width = 16;                              // unet: channels of the first level
+  int depth = 4;                               // unet: levels below the first
+  Backbone backbone = Backbone::resnet50;      // deeplabv3
+  int aspp_channels = 256;                     // deeplabv3: channels of every branch
+  std::vector<int> aspp_rates = {12, 24, 36};  // deeplabv3: dilations of the branches
   ActivationKind activation = ActivationKind::relu;
   NormPosition norm_position = NormPosition::before_activation;  // not ResNets
   InitializationKind initialization = InitializationKind::he;

@@ -112,15 +112,27 @@ inline constexpr Choice<DatasetKind> kDatasets[] = {{"fashion_mnist", DatasetKin
                                                     {"synthetic", DatasetKind::synthetic},
                                                     {"image_folder", DatasetKind::image_folder},
                                                     {"packed", DatasetKind::packed}};
-inline constexpr Choice<Architecture> kArchitectures[] = {
-    {"mlp", Architecture::mlp},           {"convnet", Architecture::convnet},
-    {"lenet", Architecture::lenet},       {"vgg11", Architecture::vgg11},
-    {"vgg13", Architecture::vgg13},       {"vgg16", Architecture::vgg16},
-    {"resnet8", Architecture::resnet8},   {"resnet20", Architecture::resnet20},
-    {"resnet32", Architecture::resnet32}, {"resnet56", Architecture::resnet56},
-    {"resnet18", Architecture::resnet18}, {"resnet34", Architecture::resnet34},
-    {"resnet50", Architecture::resnet50}};
+inline constexpr Choice<Architecture> kArchitectures[] = {{"mlp", Architecture::mlp},
+                                                          {"convnet", Architecture::convnet},
+                                                          {"lenet", Architecture::lenet},
+                                                          {"vgg11", Architecture::vgg11},
+                                                          {"vgg13", Architecture::vgg13},
+                                                          {"vgg16", Architecture::vgg16},
+                                                          {"resnet8", Architecture::resnet8},
+                                                          {"resnet20", Architecture::resnet20},
+                                                          {"resnet32", Architecture::resnet32},
+                                                          {"resnet56", Architecture::resnet56},
+                                                          {"resnet18", Architecture::resnet18},
+                                                          {"resnet34", Architecture::resnet34},
+                                                          {"resnet50", Architecture::resnet50},
+                                                          {"unet", Architecture::unet},
+                                                          {"deeplabv3", Architecture::deeplabv3},
+                                                          {"linknet", Architecture::linknet}};
+inline constexpr Choice<Backbone> kBackbones[] = {{"resnet18", Backbone::resnet18},
+                                                  {"resnet50", Backbone::resnet50},
+                                                  {"resnet20", Backbone::resnet20}};
 inline constexpr Choice<LayerType> kLayerTypes[] = {{"conv", LayerType::conv},
+                                                    {"conv_transpose", LayerType::conv_transpose},
                                                     {"linear", LayerType::linear},
                                                     {"max_pool", LayerType::max_pool},
                                                     {"average_pool", LayerType::average_pool},
@@ -137,7 +149,12 @@ inline constexpr Choice<LayerType> kLayerTypes[] = {{"conv", LayerType::conv},
                                                     {"dropout", LayerType::dropout},
                                                     {"alpha_dropout", LayerType::alpha_dropout},
                                                     {"add", LayerType::add},
+                                                    {"upsample", LayerType::upsample},
+                                                    {"concat", LayerType::concat},
+                                                    {"multiply", LayerType::multiply},
                                                     {"flatten", LayerType::flatten}};
+inline constexpr Choice<UpsampleMode> kUpsampleModes[] = {{"nearest", UpsampleMode::nearest},
+                                                          {"bilinear", UpsampleMode::bilinear}};
 
 constexpr std::span<const Choice<DeviceKind>> choices(DeviceKind) { return kDeviceKinds; }
 constexpr std::span<const Choice<Precision>> choices(Precision) { return kPrecisions; }
@@ -169,7 +186,9 @@ constexpr std::span<const Choice<AugmentKind>> choices(AugmentKind) { return kAu
 constexpr std::span<const Choice<CorruptPolicy>> choices(CorruptPolicy) { return kCorruptPolicies; }
 constexpr std::span<const Choice<DatasetKind>> choices(DatasetKind) { return kDatasets; }
 constexpr std::span<const Choice<Architecture>> choices(Architecture) { return kArchitectures; }
+constexpr std::span<const Choice<Backbone>> choices(Backbone) { return kBackbones; }
 constexpr std::span<const Choice<LayerType>> choices(LayerType) { return kLayerTypes; }
+constexpr std::span<const Choice<UpsampleMode>> choices(UpsampleMode) { return kUpsampleModes; }
 
 }  // namespace config
 

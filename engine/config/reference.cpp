@@ -60,6 +60,23 @@ norm:
 
 )";
 
+constexpr const char* kPixelNetworksChapter = R"(## Networks with a class for each pixel
+
+They take images of any size that is large enough and end in a map of that size. Pixels that a division by
+2 leaves over are added again on the way up.
+
+- `unet` (Ronneberger et al. 2015): per level two 3×3 convolutions, each with norm and activation; max pools
+  down, 2×2 transposed convolutions up. Parameters are named as in milesial's Pytorch-UNet.
+- `deeplabv3` (Chen et al. 2017) has torchvision's names and shapes, so that torchvision's weights load with
+  `--weights` and `--init-from`; an auxiliary classifier in the file is ignored, with a message. In
+  `resnet18` and `resnet20`, which torchvision does not offer here, both 3×3 convolutions of a block are
+  dilated. One branch of the pyramid is the mean over the map: a batch norm there sees one value per image,
+  so it needs two images, or SyncBN.
+- `linknet` (Chaurasia & Culurciello 2017): ResNet-18 with torchvision's names behind `encoder.`, and the
+  authors' decoder.
+
+)";
+
 std::string layers_chapter() {
   std::string text = R"(## Layers
 
@@ -279,8 +296,9 @@ std::string config_reference_markdown() {
     if (section.path == "norm")
       text += config::norm_short_forms_text() + config::kNormLayersChapter;
   }
-  return text + config::layers_chapter() + config::kImagesChapter + config::kFilesChapter +
-         config::kStudiesChapter + config::kTraceChapter + config::kRulesChapter;
+  return text + config::layers_chapter() + config::kPixelNetworksChapter + config::kImagesChapter +
+         config::kFilesChapter + config::kStudiesChapter + config::kTraceChapter +
+         config::kRulesChapter;
 }
 
 }  // namespace syncnorm

@@ -14,7 +14,8 @@ namespace syncnorm::config {
 
 namespace {
 
-constexpr int kLongestWindow = 4096;  // updates
+constexpr int kLongestWindow = 4096;  // updates, or pixels
+constexpr int kWidestUnet = 4096, kDeepestUnet = 8;
 
 SchemaKey synced_replicas_key() {
   const IntegerRange range = between(1, kMostReplicas);
@@ -76,6 +77,27 @@ Rows model_rows() {
       integer_list_key(
           "model.hidden", [](auto& e) -> auto& { return e.model.hidden; }, between(1, kWidestLayer),
           "mlp: width of each hidden layer"),
+      integer_key(
+          "model.width", [](auto& e) -> auto& { return e.model.width; }, between(1, kWidestUnet),
+          "unet: channels of the first level; each level below has twice as many"),
+      integer_key(
+          "model.depth", [](auto& e) -> auto& { return e.model.depth; }, between(1, kDeepestUnet),
+          "unet: how often images are halved; they have at least 2^depth pixels each way"),
+      choice_key(
+          "model.backbone", [](auto& e) -> auto& { return e.model.backbone; },
+          "deeplabv3: the ResNet before the pyramid, whose last stages are dilated: maps have 1/8 "
+          "of "
+          "the images' height and width; resnet20, for small images: 1/2"),
+      integer_key(
+          "model.aspp_channels", [](auto& e) -> auto& { return e.model.aspp_channels; },
+          between(1, kWidestLayer),
+          "deeplabv3: channels of every branch of the pyramid; resnet20: 64 where it is not given"),
+      integer_list_key(
+          "model.aspp_rates", [](auto& e) -> auto& { return e.model.aspp_rates; },
+          between(1, kLongestWindow),
+          "deeplabv3: dilations of the branches of the pyramid, at most 6; resnet20: [2, 4, 6] "
+          "where "
+          "they are not given"),
       choice_key(
           "model.activation", [](auto& e) -> auto& { return e.model.activation; },
           "the nonlinearity of a network of the zoo"),
@@ -90,10 +112,14 @@ Rows model_rows() {
           kPositive, "gaussian: standard deviation of the initial weights"),
       switch_key(
           "model.zero_gamma", [](auto& e) -> auto& { return e.model.zero_gamma; },
-          "ResNets: initialize γ to 0 in the last norm of every residual block"),
+          "ResNets, also those in deeplabv3 and linknet: initialize γ to 0 in the last norm of "
+          "every "
+          "residual block"),
       number_key(
           "model.dropout", [](auto& e) -> auto& { return e.model.dropout; }, kBelowOne,
-          "probability that a value before the classifier is dropped; 0: no dropout"),
+          "probability that a value before the classifier is dropped; 0: no dropout; deeplabv3: "
+          "behind "
+          "the pyramid, 0.5 where it is not given"),
       choice_key(
           "model.dropout_kind", [](auto& e) -> auto& { return e.model.dropout_kind; },
           "value of what is dropped; plain: 0; alpha: selu's lower limit, which keeps mean and "
@@ -236,7 +262,8 @@ Rows norm_rows() {
           "parameterization of weights; normalized: conv and linear layers learn w = g·v/‖v‖ per "
           "output; standardized: conv filters are shifted and scaled to mean 0 and variance 1; "
           "scaled_standardized: to mean 0, variance 1/fan-in and a learned gain; "
-          "centered: they are shifted to mean 0"),
+          "centered: they are shifted to mean 0; those of transposed convolutions stay as they "
+          "are"),
       number_key(
           "norm.weights_eps", [](auto& e) -> auto& { return e.norm.weights_eps; }, kPositive,
           "standardized weights: added to the variance of a filter; scaled_standardized: the "

@@ -160,9 +160,25 @@ bool is_resnet(const ModelConfig& model) {
     case Architecture::vgg11:
     case Architecture::vgg13:
     case Architecture::vgg16:
+    case Architecture::unet:
+    case Architecture::deeplabv3:
+    case Architecture::linknet:
       break;
   }
   return false;
+}
+
+/// Resolves the defaults that depend on the architecture: torchvision's, and for small images.
+void resolve_model(Draft& draft, Problems& problems) {
+  ModelConfig& model = draft.experiment.model;
+  if (model.aspp_rates.size() > 6 && all_good(draft, {"model.aspp_rates"}))
+    problems.add(latest(draft, {"model.aspp_rates"}), "model.aspp_rates",
+                 fmt::format("has {} rates; give at most 6", model.aspp_rates.size()));
+  if (model.architecture != Architecture::deeplabv3 || !model.layers.empty()) return;
+  if (!draft.origins.contains("model.dropout")) model.dropout = 0.5;
+  if (model.backbone != Backbone::resnet20) return;
+  if (!draft.origins.contains("model.aspp_channels")) model.aspp_channels = 64;
+  if (!draft.origins.contains("model.aspp_rates")) model.aspp_rates = {2, 4, 6};
 }
 
 void check_residual(const Draft& draft, Problems& problems) {
@@ -173,9 +189,10 @@ void check_residual(const Draft& draft, Problems& problems) {
     if (all_good(draft, keys)) problems.add(latest(draft, keys), "model.residual.kind", text);
   };
   if (!is_resnet(e.model))
-    return complain({"model.residual.kind", "model.architecture", "model.layers"},
-                    "only the ResNets of the zoo have residual blocks; set model.architecture to "
-                    "one of them, or leave it out");
+    return complain(
+        {"model.residual.kind", "model.architecture", "model.layers"},
+        "is for the ResNets of the zoo; set model.architecture to one of them, or leave it "
+        "out");
   if (kind != ResidualKind::normalizer_free) return;
   if (e.norm.kind != NormKind::none || !e.norm_rules.empty())
     complain({"model.residual.kind", "norm.kind", "norm.layers"},
@@ -439,6 +456,7 @@ void resolve(Draft& draft, Problems& problems) {
   resolve_replicas(draft, problems);
   check_synced_replicas(draft, problems);
   resolve_norm(draft, problems);
+  resolve_model(draft, problems);
   check_weights(draft, problems);
   check_evaluation(draft, problems);
   check_ema(draft, problems);

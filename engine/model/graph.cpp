@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "engine/config/names.h"
+#include "kernels/resample_math.h"
 
 namespace syncnorm {
 namespace {
@@ -44,18 +45,33 @@ struct InferShape {
   const std::string& name;
   Shape in;
 
-  Shape operator()(const InputLayer&) const { return in; }
-  Shape operator()(const ConvLayer& l) const {
-    for (const int channels : {in.channels, l.out})
-      if (channels % l.groups != 0)
+  void check_groups(int groups, int out) const {
+    for (const int channels : {in.channels, out})
+      if (channels % groups != 0)
         throw InputError(
             ConfigKey{"model"},
             fmt::format("layer '{}': {} groups do not divide the {} channels of its {}; "
                         "use one of {}",
-                        name, l.groups, channels, channels == in.channels ? "input" : "output",
-                        divisors_text(std::gcd(in.channels, l.out))));
+                        name, groups, channels, channels == in.channels ? "input" : "output",
+                        divisors_text(std::gcd(in.channels, out))));
+  }
+
+  Shape operator()(const InputLayer&) const { return in; }
+  Shape operator()(const ConvLayer& l) const {
+    check_groups(l.groups, l.out);
     return {window(name, in.height, l.kernel, l.stride, l.padding, l.dilation),
             window(name, in.width, l.kernel, l.stride, l.padding, l.dilation), l.out};
+  }
+  Shape operator()(const ConvTransposeLayer& l) const {
+    check_groups(l.groups, l.out);
+    // With more, the convolution that it mirrors would not give this input's size.
+    for (const int extra : l.output_padding)
+      if (extra >= l.stride)
+        throw InputError(ConfigKey{"model"},
+                         fmt::format("layer '{}': output_padding {} must be below stride {}", name,
+                                     extra, l.stride));
+    return {widened(in.height, l, l.output_padding[0]), widened(in.width, l, l.output_padding[1]),
+            l.out};
   }
   Shape operator()(const LinearLayer& l) const {
     if (in.pixels() != 1)
@@ -80,7 +96,34 @@ struct InferShape {
   Shape operator()(const ActivationLayer&) const { return in; }
   Shape operator()(const DropoutLayer&) const { return in; }
   Shape operator()(const AddLayer&) const { return in; }
+  Shape operator()(const UpsampleLayer& l) const {
+    if (l.corners && l.mode == UpsampleMode::nearest)
+      throw InputError(ConfigKey{"model"},
+                       fmt::format("layer '{}': align_corners is for mode: bilinear", name));
+    for (const int extent : {in.height, in.width, l.height, l.width})
+      if (extent > kLargestResampled)
+        throw InputError(ConfigKey{"model"},
+                         fmt::format("layer '{}': a map of {} cannot be resampled; the largest "
+                                     "height and width is {}",
+                                     name, extent, kLargestResampled));
+    return {l.height, l.width, in.channels};
+  }
+  Shape operator()(const ConcatLayer&) const { return in; }
+  Shape operator()(const MultiplyLayer&) const { return in; }
   Shape operator()(const FlattenLayer&) const { return {1, 1, in.size()}; }
+
+ private:
+  /// The output size of a transposed convolution over `size` values.
+  int widened(int size, const ConvTransposeLayer& l, int extra) const {
+    const long long out = (size - 1LL) * l.stride - 2LL * l.padding +
+                          static_cast<long long>(l.dilation) * (l.kernel - 1) + extra + 1;
+    if (out >= 1 && out <= kLargestResampled) return static_cast<int>(out);
+    throw InputError(
+        ConfigKey{"model"},
+        fmt::format("layer '{}': a map of {} would become one of {}; it must have 1 to {}: use {}",
+                    name, size, out, kLargestResampled,
+                    out < 1 ? "less padding or a larger kernel" : "a smaller stride"));
+  }
 };
 
 /// Returns true if the mean of every filter is removed.
@@ -203,16 +246,62 @@ int GraphBuilder::add(const std::string& name, LayerKind kind, int input) {
 
 int GraphBuilder::add_sum(const std::string& name, int a, int b, const AddLayer& layer) {
   if (!(shape(a) == shape(b)))
-    throw InputError(
-        ConfigKey{"model"},
-        fmt::format(
-            "layer '{}': cannot add '{}' of {}x{}x{} to '{}' of {}x{}x{}; shapes must be equal",
-            name, graph_.layers[static_cast<std::size_t>(b)].name, shape(b).height, shape(b).width,
-            shape(b).channels, graph_.layers[static_cast<std::size_t>(a)].name, shape(a).height,
-            shape(a).width, shape(a).channels));
+    throw InputError(ConfigKey{"model"},
+                     fmt::format("layer '{}': cannot add {} to {}; shapes must be equal", name,
+                                 described(b), described(a)));
   const int index = add(name, layer, a);
   graph_.layers.back().inputs.push_back(b);
   return index;
+}
+
+int GraphBuilder::add_concat(const std::string& name, const std::vector<int>& values) {
+  if (values.size() < 2 || values.size() > Concat::kMost)
+    throw InputError(ConfigKey{"model"},
+                     fmt::format("layer '{}': joins {} layers; give 2 to {}, and join more in "
+                                 "several steps",
+                                 name, values.size(), Concat::kMost));
+  const int index = add(name, ConcatLayer{}, values[0]);
+  Shape joined = shape(values[0]);
+  for (std::size_t i = 1; i < values.size(); ++i) {
+    const Shape& other = shape(values[i]);
+    const int larger = other.pixels() < joined.pixels() ? values[0] : values[i];
+    if (other.height != joined.height || other.width != joined.width)
+      throw InputError(
+          ConfigKey{"model"},
+          fmt::format("layer '{}': cannot join {} and {}; heights and widths must be equal: put "
+                      "{{type: upsample, to: {}}} before it, or change a stride or padding",
+                      name, described(values[0]), described(values[i]),
+                      graph_.layers[static_cast<std::size_t>(larger)].name));
+    joined.channels += other.channels;
+    graph_.layers.back().inputs.push_back(values[i]);
+  }
+  graph_.layers.back().shape = joined;
+  return index;
+}
+
+int GraphBuilder::add_product(const std::string& name, int a, int b) {
+  const auto factor = [&](int whole, int part) {
+    const Shape &w = shape(whole), &p = shape(part);
+    const bool same_map = p.height == w.height && p.width == w.width;
+    return (same_map && (p.channels == w.channels || p.channels == 1)) ||
+           (p.pixels() == 1 && p.channels == w.channels);
+  };
+  if (!factor(a, b)) std::swap(a, b);
+  if (!factor(a, b))
+    throw InputError(
+        ConfigKey{"model"},
+        fmt::format("layer '{}': cannot multiply {} by {}; shapes must be equal, or one of them "
+                    "has 1x1 pixels or 1 channel",
+                    name, described(b), described(a)));
+  const int index = add(name, MultiplyLayer{}, a);
+  graph_.layers.back().inputs.push_back(b);
+  return index;
+}
+
+std::string GraphBuilder::described(int layer) const {
+  const Shape& s = shape(layer);
+  return fmt::format("'{}' of {}x{}x{}", graph_.layers[static_cast<std::size_t>(layer)].name,
+                     s.height, s.width, s.channels);
 }
 
 void GraphBuilder::add_weight(int index, const std::vector<int>& shape, int fan_in, int fan_out) {
@@ -247,6 +336,13 @@ void GraphBuilder::add_parameters(int index) {
     if (graph_.weights == WeightsKind::scaled_standardized)
       push(".gain", {conv->out}, ParameterRole::gain, 1, 1);
     if (conv->bias) push(".bias", {conv->out}, ParameterRole::bias, 1, 1);
+  } else if (const auto* transposed = std::get_if<ConvTransposeLayer>(&layer.kind)) {
+    const int area = transposed->kernel * transposed->kernel;
+    const int own = transposed->out / transposed->groups;
+    // PyTorch's fans, of the second and the first dimension.
+    push(".weight", {channels, own, transposed->kernel, transposed->kernel}, ParameterRole::weight,
+         own * area, channels * area);
+    if (transposed->bias) push(".bias", {transposed->out}, ParameterRole::bias, 1, 1);
   } else if (const auto* linear = std::get_if<LinearLayer>(&layer.kind)) {
     add_weight(index, {linear->out, channels}, channels, linear->out);
     if (linear->bias) push(".bias", {linear->out}, ParameterRole::bias, 1, 1);
@@ -293,17 +389,33 @@ void GraphBuilder::add_norm_parameters(int index) {
   if (traits.has_beta) push(".bias", channels, ParameterRole::beta);
 }
 
-Graph GraphBuilder::finish(int classes) {
-  check_patterns();
-  graph_.output = last();
-  const Shape out = shape(graph_.output);
-  if (!(out == Shape{1, 1, classes}))
+void GraphBuilder::check_output(int classes, Output output) const {
+  const Shape &in = shape(0), &out = shape(last());
+  const std::string ends =
+      fmt::format("layer '{}': the last layer gives {}x{}x{}", graph_.layers.back().name,
+                  out.height, out.width, out.channels);
+  if (output == Output::vector && !(out == Shape{1, 1, classes}))
     throw InputError(ConfigKey{"model"},
-                     fmt::format("layer '{}': the last layer gives {}x{}x{}, but the data has {} "
-                                 "classes; end with a linear "
+                     fmt::format("{}, but the data has {} classes; end with a linear "
                                  "layer of {} outputs",
-                                 graph_.layers.back().name, out.height, out.width, out.channels,
-                                 classes, classes));
+                                 ends, classes, classes));
+  if (output == Output::vector) return;
+  if (out.channels != classes)
+    throw InputError(ConfigKey{"model"},
+                     fmt::format("{}, but the data has {} classes for each pixel; end with {} "
+                                 "channels, as with {{type: conv, out: {}, kernel: 1}}",
+                                 ends, classes, classes, classes));
+  if (out.height != in.height || out.width != in.width)
+    throw InputError(ConfigKey{"model"},
+                     fmt::format("{}, but the data has a label for each of {}x{} pixels; add "
+                                 "{{type: upsample, to: input, mode: bilinear}}",
+                                 ends, in.height, in.width));
+}
+
+Graph GraphBuilder::finish(int classes, Output output) {
+  check_patterns();
+  check_output(classes, output);
+  graph_.output = last();
   for (int i = 0; i < graph_.output; ++i)
     if (graph_.consumers(i) == 0)
       throw InputError(

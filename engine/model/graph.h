@@ -3,6 +3,7 @@
 // The output of layer i is value i. Layers are in execution order.
 #pragma once
 
+#include <array>
 #include <set>
 #include <string>
 #include <utility>
@@ -29,6 +30,14 @@ struct ConvLayer {
   double input_gain = 1.0;  // factor of scaled standardized weights; see GraphBuilder::add()
   int dilation = 1, groups = 1;
 };
+/// PyTorch's ConvTranspose2d: the map of a convolution from `out` channels to the input's, taken
+/// the other way. Its weights are [in, out / groups, kernel, kernel], never computed from others.
+struct ConvTransposeLayer {
+  int out = 0, kernel = 1, stride = 1, padding = 0;
+  std::array<int, 2> output_padding = {0, 0};  // rows and columns that are added at the end
+  bool bias = false;
+  int dilation = 1, groups = 1;
+};
 struct LinearLayer {
   int out = 0;
   bool bias = true;
@@ -53,10 +62,19 @@ struct AddLayer {
   bool scaled = false;  // the first summand is multiplied by alpha and by a learned gain
   double alpha = 1.0;
 };
-struct FlattenLayer {};  // to 1×1×(C·H·W), in PyTorch's order C, H, W
+/// Resamples a map to `height` x `width`.
+struct UpsampleLayer {
+  UpsampleMode mode = UpsampleMode::nearest;
+  int height = 1, width = 1;
+  bool corners = false;  // bilinear: PyTorch's align_corners
+};
+struct ConcatLayer {};    // the channels of all inputs, one after another
+struct MultiplyLayer {};  // the first input times the second, which may have one pixel or channel
+struct FlattenLayer {};   // to 1×1×(C·H·W), in PyTorch's order C, H, W
 
-using LayerKind = std::variant<InputLayer, ConvLayer, LinearLayer, PoolLayer, NormLayer,
-                               ActivationLayer, DropoutLayer, AddLayer, FlattenLayer>;
+using LayerKind = std::variant<InputLayer, ConvLayer, ConvTransposeLayer, LinearLayer, PoolLayer,
+                               NormLayer, ActivationLayer, DropoutLayer, AddLayer, UpsampleLayer,
+                               ConcatLayer, MultiplyLayer, FlattenLayer>;
 
 struct Layer {
   std::string name;
@@ -111,6 +129,9 @@ struct Graph {
   bool has_norms_over(StatisticsOver statistics) const;
 };
 
+/// What a network ends in: logits of the image, or of each of its pixels.
+enum class Output { vector, map };
+
 /// Adds layers one by one and infers their shapes. Throws InputError that names the layer for every
 /// mistake.
 class GraphBuilder {
@@ -123,6 +144,10 @@ class GraphBuilder {
   /// is multiplied by the gain of the activation whose output it reads.
   int add(const std::string& name, LayerKind kind, int input = -1);
   int add_sum(const std::string& name, int a, int b, const AddLayer& layer = {});
+  /// The channels of 2 to Concat::kMost values of one height and width.
+  int add_concat(const std::string& name, const std::vector<int>& values);
+  /// Either may have one pixel or one channel, which counts for all of the other's.
+  int add_product(const std::string& name, int a, int b);
 
   int last() const { return static_cast<int>(graph_.layers.size()) - 1; }
   const Shape& shape(int layer) const {
@@ -133,8 +158,9 @@ class GraphBuilder {
   /// Returns true if norms are left out as a whole, so that no layer has a place for one.
   bool without_norms() const { return rules_.empty() && !norm_.traits().layer; }
 
-  /// Returns the finished graph; its last layer's output is the logits of `classes` classes.
-  Graph finish(int classes);
+  /// Returns the finished graph; its last layer's output is the logits of `classes` classes, for
+  /// the image or for each of its pixels.
+  Graph finish(int classes, Output output = Output::vector);
 
  private:
   /// The norm of a layer, and the entry of norm.layers that it is from.
@@ -147,6 +173,8 @@ class GraphBuilder {
   void add_parameters(int index);
   void add_norm_parameters(int index);
   void check_patterns() const;
+  void check_output(int classes, Output output) const;
+  std::string described(int layer) const;  // "'conv1' of 8x8x16"
   void add_weight(int index, const std::vector<int>& shape, int fan_in, int fan_out);
 
   Graph graph_;

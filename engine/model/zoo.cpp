@@ -10,75 +10,15 @@
 #include <fmt/format.h>
 
 #include "base/error.h"
+#include "engine/config/names.h"
 #include "engine/model/custom.h"
+#include "engine/model/zoo_parts.h"
+#include "engine/model/zoo_segmentation.h"
 
 namespace syncnorm {
 namespace {
 
 using Maker = std::function<void(GraphBuilder&, const ModelConfig&, int classes)>;
-
-Activation activation_op(ActivationKind kind) {
-  switch (kind) {
-    case ActivationKind::relu:
-      return Activation::relu;
-    case ActivationKind::sigmoid:
-      return Activation::sigmoid;
-    case ActivationKind::tanh:
-      return Activation::tanh;
-    case ActivationKind::elu:
-      return Activation::elu;
-    case ActivationKind::selu:
-      return Activation::selu;
-    case ActivationKind::gelu:
-      return Activation::gelu;
-    case ActivationKind::silu:
-      return Activation::silu;
-    case ActivationKind::hard_swish:
-      return Activation::hard_swish;
-    case ActivationKind::identity:
-      break;
-  }
-  return Activation::relu;
-}
-
-/// Returns true for a norm that makes a bias before it useless: it subtracts the bias and adds β.
-/// The networks of moving average batch norm have none either: nothing would remove its mean.
-bool replaces_bias(const NormConfig& norm) {
-  const NormTraits traits = norm.traits();
-  const bool useless = traits.subtracts_mean || norm.kind == NormKind::mabn;
-  return useless && traits.has_beta && norm.affine;
-}
-
-/// Returns true if the layer before the norm of that name needs a bias.
-bool needs_bias(GraphBuilder& b, const ModelConfig& m, const std::string& norm) {
-  return !replaces_bias(b.norm(norm)) || m.norm_position == NormPosition::after_activation;
-}
-
-void activate(GraphBuilder& b, const ModelConfig& m, const std::string& name) {
-  if (m.activation != ActivationKind::identity)
-    b.add(name, ActivationLayer{activation_op(m.activation)});
-}
-
-/// Adds norm and activation in the configured order; `norm: none` adds no norm.
-void norm_and_activation(GraphBuilder& b, const ModelConfig& m, const std::string& norm,
-                         const std::string& activation) {
-  const auto add_norm = [&] {
-    if (b.norm(norm).traits().layer) b.add(norm, NormLayer{});
-  };
-  const auto add_activation = [&] { activate(b, m, activation); };
-  if (m.norm_position == NormPosition::before_activation) {
-    add_norm();
-    add_activation();
-  } else {
-    add_activation();
-    add_norm();
-  }
-}
-
-void add_dropout(GraphBuilder& b, const ModelConfig& m) {
-  if (m.dropout > 0.0)
-    b.add("dropout", DropoutLayer{m.dropout, m.dropout_kind == DropoutKind::alpha});
-}
 
 void mlp(GraphBuilder& b, const ModelConfig& m, int classes) {
   b.add("flatten", FlattenLayer{});
@@ -87,7 +27,7 @@ void mlp(GraphBuilder& b, const ModelConfig& m, int classes) {
     b.add("fc" + n, LinearLayer{m.hidden[i], needs_bias(b, m, "bn" + n)});
     norm_and_activation(b, m, "bn" + n, "act" + n);
   }
-  add_dropout(b, m);
+  add_dropout(b, m, "dropout", m.dropout);
   b.add("fc", LinearLayer{classes, true});
 }
 
@@ -100,7 +40,7 @@ void convnet(GraphBuilder& b, const ModelConfig& m, int classes) {
     norm_and_activation(b, m, "bn" + n, "act" + n);
   }
   b.add("avgpool", PoolLayer{PoolKind::average, 0, 1, 0});
-  add_dropout(b, m);
+  add_dropout(b, m, "dropout", m.dropout);
   b.add("fc", LinearLayer{classes, true});
 }
 
@@ -118,7 +58,7 @@ void lenet(GraphBuilder& b, const ModelConfig& m, int classes) {
   norm_and_activation(b, m, "bn3", "act3");
   b.add("fc2", LinearLayer{84, needs_bias(b, m, "bn4")});
   norm_and_activation(b, m, "bn4", "act4");
-  add_dropout(b, m);
+  add_dropout(b, m, "dropout", m.dropout);
   b.add("fc3", LinearLayer{classes, true});
 }
 
@@ -148,54 +88,9 @@ Maker vgg(const std::vector<int>& plan) {
       norm_and_activation(b, m, norm, before ? second : first);
     }
     b.add("flatten", FlattenLayer{});
-    add_dropout(b, m);
+    add_dropout(b, m, "dropout", m.dropout);
     b.add("classifier", LinearLayer{classes, true});
   };
-}
-
-/// Adds a convolution, without bias if the norm replaces it, and the norm.
-int conv_norm(GraphBuilder& b, const std::string& conv, const std::string& norm, ConvLayer layer,
-              bool zero_gamma, int input) {
-  layer.bias = !replaces_bias(b.norm(norm));
-  const int index = b.add(conv, layer, input);
-  return b.norm(norm).traits().layer ? b.add(norm, NormLayer{zero_gamma, {}}) : index;
-}
-
-/// Returns the shortcut of a block: the input itself, or a 1×1 projection if shapes differ.
-int shortcut(GraphBuilder& b, const std::string& p, int input, int out, int stride) {
-  if (stride == 1 && b.shape(input).channels == out) return input;
-  return conv_norm(b, p + ".downsample.0", p + ".downsample.1", {out, 1, stride, 0}, false, input);
-}
-
-/// The convolutions of a residual block of some width, and the channels of its output.
-using BlockMaker = std::vector<ConvLayer> (*)(int width, int stride);
-
-std::vector<ConvLayer> basic_block(int width, int stride) {
-  return {{width, 3, stride, 1}, {width, 3, 1, 1}};
-}
-
-/// The 3×3 convolution has the stride, as in torchvision.
-std::vector<ConvLayer> bottleneck_block(int width, int stride) {
-  return {{width, 1, 1, 0}, {width, 3, stride, 1}, {4 * width, 1, 1, 0}};
-}
-
-std::string numbered(const std::string& prefix, const char* name, std::size_t index) {
-  return fmt::format("{}.{}{}", prefix, name, index + 1);
-}
-
-void add_block(GraphBuilder& b, const ModelConfig& m, const std::string& p,
-               const std::vector<ConvLayer>& convs, int stride) {
-  const int input = b.last();
-  int main = input;
-  for (std::size_t i = 0; i < convs.size(); ++i) {
-    const bool last = i + 1 == convs.size();
-    main = conv_norm(b, numbered(p, "conv", i), numbered(p, "bn", i), convs[i],
-                     last && m.zero_gamma, i == 0 ? input : -1);
-    if (!last) activate(b, m, numbered(p, "relu", i));
-  }
-  const AddLayer sum{m.residual.kind != ResidualKind::plain, 1.0};
-  b.add_sum(p + ".add", main, shortcut(b, p, input, convs.back().out, stride), sum);
-  activate(b, m, numbered(p, "relu", convs.size() - 1));
 }
 
 /// Adds a pre-activation block of Brock et al. 2021, whose input has the standard deviation
@@ -226,7 +121,7 @@ void residual_stages(GraphBuilder& b, const ModelConfig& m, BlockMaker block,
     for (int i = 0; i < stages[s]; ++i) {
       const std::string name = fmt::format("layer{}.{}", s + 1, i);
       const int stride = s > 0 && i == 0 ? 2 : 1;
-      const std::vector<ConvLayer> convs = block(width << s, stride);
+      const std::vector<ConvLayer> convs = block(width << s, stride, 1);
       if (norm_free)
         add_norm_free_block(b, m, name, convs, stride, std::sqrt(variance));
       else
@@ -236,20 +131,14 @@ void residual_stages(GraphBuilder& b, const ModelConfig& m, BlockMaker block,
     }
   if (norm_free) activate(b, m, "relu");
   b.add("avgpool", PoolLayer{PoolKind::average, 0, 1, 0});
-  add_dropout(b, m);
+  add_dropout(b, m, "dropout", m.dropout);
   b.add("fc", LinearLayer{classes, true});
-}
-
-/// Adds the first convolution; a normalizer-free network has its activation in the blocks.
-void add_stem(GraphBuilder& b, const ModelConfig& m, const ConvLayer& conv) {
-  conv_norm(b, "conv1", "bn1", conv, false, 0);
-  if (m.residual.kind != ResidualKind::normalizer_free) activate(b, m, "relu");
 }
 
 /// Returns the network of He et al. 2016, section 4.2: depth 6n + 2, for small images.
 Maker cifar_resnet(int n) {
   return [n](GraphBuilder& b, const ModelConfig& m, int classes) {
-    add_stem(b, m, {16, 3, 1, 1});
+    add_stem(b, m, "", kSmallStem);
     residual_stages(b, m, basic_block, {n, n, n}, 16, classes);
   };
 }
@@ -257,8 +146,7 @@ Maker cifar_resnet(int n) {
 /// Returns the network of He et al. 2016, table 1.
 Maker imagenet_resnet(BlockMaker block, const std::vector<int>& stages) {
   return [block, stages](GraphBuilder& b, const ModelConfig& m, int classes) {
-    add_stem(b, m, {64, 7, 2, 3});
-    b.add("maxpool", PoolLayer{PoolKind::max, 3, 2, 1});
+    add_stem(b, m, "", kLargeStem);
     residual_stages(b, m, block, stages, 64, classes);
   };
 }
@@ -291,8 +179,33 @@ Maker maker_of(Architecture architecture) {
       return imagenet_resnet(basic_block, {3, 4, 6, 3});
     case Architecture::resnet50:
       return imagenet_resnet(bottleneck_block, {3, 4, 6, 3});
+    case Architecture::unet:
+      return unet;
+    case Architecture::deeplabv3:
+      return deeplabv3;
+    case Architecture::linknet:
+      return linknet;
   }
   return {};
+}
+
+/// Returns true for the architectures that give a class for each pixel.
+bool segments(Architecture architecture) {
+  return architecture == Architecture::unet || architecture == Architecture::deeplabv3 ||
+         architecture == Architecture::linknet;
+}
+
+void check_architecture(Architecture architecture, Output output) {
+  const bool map = segments(architecture);
+  if (map == (output == Output::map)) return;
+  throw InputError(
+      ConfigKey{"model.architecture"},
+      map ? fmt::format("{} gives a class for each pixel, but the data has one label per image; "
+                        "use data with masks, or another architecture",
+                        name_of(architecture))
+          : fmt::format("{} gives one class per image, but the data has a label for each pixel; "
+                        "use unet, deeplabv3 or linknet",
+                        name_of(architecture)));
 }
 
 Shape image_shape(const DataConfig& data) {
@@ -335,18 +248,19 @@ int class_count(const Experiment& experiment) {
 
 }  // namespace
 
-Graph build_model(const Experiment& experiment, Shape input, int classes) {
+Graph build_model(const Experiment& experiment, Shape input, int classes, Output output) {
   GraphBuilder builder(input, experiment);
   if (!experiment.model.layers.empty()) {
     add_custom_layers(builder, experiment.model.layers);
-    return builder.finish(classes);
+  } else {
+    check_architecture(experiment.model.architecture, output);
+    maker_of(experiment.model.architecture)(builder, experiment.model, classes);
   }
-  maker_of(experiment.model.architecture)(builder, experiment.model, classes);
-  return builder.finish(classes);
+  return builder.finish(classes, output);
 }
 
-Graph build_model_without_data(const Experiment& experiment) {
-  return build_model(experiment, image_shape(experiment.data), class_count(experiment));
+Graph build_model_without_data(const Experiment& experiment, Output output) {
+  return build_model(experiment, image_shape(experiment.data), class_count(experiment), output);
 }
 
 }  // namespace syncnorm

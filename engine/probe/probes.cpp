@@ -36,6 +36,7 @@ const Layer& owner_of(const Graph& graph, int index) {
   for (const Layer* at = &layer; !at->inputs.empty();
        at = &graph.layers[static_cast<std::size_t>(at->inputs[0])])
     if (std::holds_alternative<ConvLayer>(at->kind) ||
+        std::holds_alternative<ConvTransposeLayer>(at->kind) ||
         std::holds_alternative<LinearLayer>(at->kind))
       return *at;
   return layer;
@@ -47,10 +48,13 @@ const Layer* find_layer(const Graph& graph, const std::string& name) {
   return found == graph.layers.end() ? nullptr : &*found;
 }
 
-/// Returns the input channels of a convolution or linear layer; 0 for another operation.
+/// Returns the input channels of the forward pass of a convolution, a transposed one (an input
+/// gradient) or a linear layer; 0 for another operation.
 std::size_t input_channels(const Op& op) {
   if (const auto* conv = std::get_if<ConvForward>(&op))
     return static_cast<std::size_t>(conv->shape.channels);
+  if (const auto* transposed = std::get_if<ConvDgrad>(&op))
+    return static_cast<std::size_t>(transposed->shape.filters);
   if (const auto* linear = std::get_if<LinearForward>(&op))
     return static_cast<std::size_t>(linear->in);
   return 0;
@@ -110,7 +114,7 @@ void Probes::find_inputs(const Graph& graph) {
   const Program& program = executor_.program();
   for (std::size_t i = 0; i < program.instructions.size() && config_.activations; ++i) {
     const Instruction& instruction = program.instructions[i];
-    if (instruction.kind != InstructionKind::compute) continue;
+    if (instruction.kind != InstructionKind::compute || instruction.pass != Pass::forward) continue;
     Input input{instruction.layer, i, -1, input_channels(instruction.op), false, false, 0, 0, 0};
     const syncnorm::Layer* layer = find_layer(graph, instruction.layer);
     if (input.channels == 0 || layer == nullptr) continue;

@@ -42,6 +42,31 @@ class Backward {
     emit_weight_backward(e_, unit, *saved_, dw);
   }
 
+  /// The convolution that it mirrors reads dy, and x is the gradient of that one's output.
+  void emit(const Unit& unit, const ConvTransposeLayer& layer) {
+    const int dy = gradients_.of(unit);
+    const ConvShape mirrored = e_.conv_shape(unit);
+    if (gradients_.needed(unit.input)) {
+      const int dx = gradients_.make(unit.input);
+      e_.emit(Pass::backward, e_.scope(), e_.name(unit),
+              e_.stored(ConvForward{e_.samples(), mirrored}),
+              {.x = dy, .packed = saved_->packed_dgrad, .bias = kAbsent, .y = dx});
+      gradients_.contribute(unit.input, dx);
+    }
+    e_.emit(Pass::backward, e_.scope(), e_.name(unit), e_.stored(ConvWgrad{e_.samples(), mirrored}),
+            {.x = dy,
+             .dy = e_.input(unit),
+             .dweight = e_.parameter_gradient(unit, ParameterRole::weight),
+             .dbias = kAbsent})
+        .deferrable = true;
+    if (!layer.bias) return;
+    const Shape& out = e_.shape(unit.output);
+    e_.emit(Pass::backward, e_.scope(), e_.name(unit),
+            e_.stored(BiasGradient{e_.samples(), out.pixels(), out.channels}),
+            {.dy = dy, .dbias = e_.parameter_gradient(unit, ParameterRole::bias)})
+        .deferrable = true;
+  }
+
   void emit(const Unit& unit, const LinearLayer& layer) {
     const int dy = gradients_.widened(unit.output, gradients_.of(unit));
     const int in = e_.shape(unit.input).size();
@@ -122,6 +147,47 @@ class Backward {
     const int dy = gradients_.of(unit);
     gradients_.contribute(unit.input, dy);
     gradients_.contribute(unit.residual, dy);
+  }
+
+  void emit(const Unit& unit, const UpsampleLayer&) {
+    const int dy = gradients_.of(unit), dx = gradients_.make(unit.input);
+    e_.emit(Pass::backward, e_.scope(), e_.name(unit),
+            e_.stored(UpsampleBackward{e_.samples(), e_.upsample_shape(unit)}),
+            {.dy = dy, .dx = dx});
+    gradients_.contribute(unit.input, dx);
+  }
+
+  void emit(const Unit& unit, const ConcatLayer&) {
+    const int dy = gradients_.of(unit);
+    const Shape& joined = e_.shape(unit.output);
+    const std::vector<int>& inputs = e_.layer(unit.layer).inputs;
+    int first = 0;
+    for (std::size_t k = 0; k < inputs.size(); ++k) {
+      const int value = k == 0 ? unit.input : unit.others[k - 1];
+      const int count = e_.shape(inputs[k]).channels;
+      if (gradients_.needed(value)) {
+        const int dx = gradients_.make(value);
+        e_.emit(
+            Pass::backward, e_.scope(), e_.name(unit),
+            e_.stored(SliceChannels{e_.samples(), joined.pixels(), joined.channels, first, count}),
+            {.x = dy, .y = dx});
+        gradients_.contribute(value, dx);
+      }
+      first += count;
+    }
+  }
+
+  void emit(const Unit& unit, const MultiplyLayer&) {
+    const int dy = gradients_.of(unit), factor = unit.others[0];
+    const Shape& shape = e_.shape(unit.output);
+    const int da = gradients_.needed(unit.input) ? gradients_.make(unit.input) : kAbsent;
+    const int db = gradients_.needed(factor) ? gradients_.make(factor) : kAbsent;
+    e_.emit(Pass::backward, e_.scope(), e_.name(unit),
+            e_.stored(
+                MultiplyBackward{e_.samples(), shape.pixels(), shape.channels, e_.factor_of(unit)}),
+            {.dy = dy, .a = e_.input(unit), .b = e_.stored_value(factor), .da = da, .db = db});
+    gradients_.contribute(unit.input, da);
+    gradients_.contribute(factor, db);
   }
 
   void emit(const Unit& unit, const FlattenLayer&) {

@@ -158,10 +158,32 @@ Scope Emission::scope() const {
 int Emission::samples() const { return program.options.batch_per_replica; }
 
 ConvShape Emission::conv_shape(const Unit& unit) const {
-  const auto& conv = std::get<ConvLayer>(graph.layers[static_cast<std::size_t>(unit.layer)].kind);
-  const Shape in = graph.layers[static_cast<std::size_t>(unit.input)].shape;
+  const LayerKind& kind = layer(unit.layer).kind;
+  const Shape& in = shape(unit.input);
+  if (const auto* mirrored = std::get_if<ConvTransposeLayer>(&kind)) {
+    const Shape& out = shape(unit.layer);
+    return {out.height,       out.width,          out.channels,      in.channels,
+            mirrored->kernel, mirrored->stride,   mirrored->padding, false,
+            samples(),        mirrored->dilation, mirrored->groups};
+  }
+  const auto& conv = std::get<ConvLayer>(kind);
   return {in.height,    in.width,  in.channels, conv.out,      conv.kernel, conv.stride,
           conv.padding, conv.bias, samples(),   conv.dilation, conv.groups};
+}
+
+UpsampleShape Emission::upsample_shape(const Unit& unit) const {
+  const auto& upsample = std::get<UpsampleLayer>(layer(unit.layer).kind);
+  const Shape& in = shape(unit.input);
+  return {upsample.mode, upsample.corners, in.height,     in.width,
+          in.channels,   upsample.height,  upsample.width};
+}
+
+Factor Emission::factor_of(const Unit& unit) const {
+  // Of the layers, as a flattened map shares the value of the map.
+  const std::vector<int>& inputs = layer(unit.layer).inputs;
+  const Shape &whole = shape(inputs[0]), &part = shape(inputs[1]);
+  if (part == whole) return Factor::full;
+  return part.channels == whole.channels ? Factor::per_channel : Factor::per_pixel;
 }
 
 PoolShape Emission::pool_shape(const Unit& unit) const {

@@ -1,5 +1,6 @@
 // The forward pass: one function per kind of layer emits its instructions.
 #include <algorithm>
+#include <array>
 
 #include <fmt/format.h>
 
@@ -94,6 +95,24 @@ class Forward {
             {.x = x, .packed = packed, .bias = e_.parameter(unit, ParameterRole::bias), .y = y});
   }
 
+  /// Its forward pass is the input gradient of the convolution that it mirrors.
+  void emit(const Unit& unit, const ConvTransposeLayer& layer) {
+    saved_->weight = emit_weight(e_, unit, *saved_);
+    const bool read_directly = e_.device.channels_last_weights();
+    const int packed = read_directly ? weight_as_stored(unit) : pack(unit, true);
+    if (training() && unit.input != 0)
+      saved_->packed_dgrad = read_directly ? packed : pack(unit, false);
+    const int x = e_.input(unit), y = e_.output(unit);
+    e_.emit(Pass::forward, e_.scope(), e_.name(unit),
+            e_.stored(ConvDgrad{e_.samples(), e_.conv_shape(unit)}),
+            {.dy = x, .packed = packed, .dx = y});
+    if (!layer.bias) return;
+    const Shape& out = e_.shape(unit.output);
+    e_.emit(Pass::forward, e_.scope(), e_.name(unit),
+            e_.stored(AddBias{e_.samples(), out.pixels(), out.channels}),
+            {.bias = e_.parameter(unit, ParameterRole::bias), .y = y});
+  }
+
   void emit(const Unit& unit, const LinearLayer& layer) {
     saved_->weight = emit_weight(e_, unit, *saved_);
     const int x = e_.value_in(unit.input, Storage::f32), y = e_.output(unit);
@@ -155,6 +174,42 @@ class Forward {
     e_.emit(Pass::forward, e_.scope(), e_.name(unit),
             e_.stored(Add{e_.samples(), e_.shape(unit.output).size()}),
             {.a = x, .b = other, .sum = y});
+  }
+
+  void emit(const Unit& unit, const UpsampleLayer&) {
+    const int x = e_.input(unit), y = e_.output(unit);
+    e_.emit(Pass::forward, e_.scope(), e_.name(unit),
+            e_.stored(UpsampleForward{e_.samples(), e_.upsample_shape(unit)}), {.x = x, .y = y});
+  }
+
+  void emit(const Unit& unit, const ConcatLayer&) {
+    Concat op{e_.samples(), e_.shape(unit.output).pixels(), {}};
+    for (const int layer : e_.layer(unit.layer).inputs)
+      op.channels.push_back(e_.shape(layer).channels);
+    const int first = e_.input(unit);
+    const auto other = [&](std::size_t k) {
+      return k < unit.others.size() ? e_.stored_value(unit.others[k]) : kAbsent;
+    };
+    const std::array<int, Concat::kMost - 1> others = {other(0), other(1), other(2), other(3),
+                                                       other(4), other(5), other(6)};
+    e_.emit(Pass::forward, e_.scope(), e_.name(unit), e_.stored(op),
+            {.first = first,
+             .second = others[0],
+             .third = others[1],
+             .fourth = others[2],
+             .fifth = others[3],
+             .sixth = others[4],
+             .seventh = others[5],
+             .eighth = others[6],
+             .y = e_.output(unit)});
+  }
+
+  void emit(const Unit& unit, const MultiplyLayer&) {
+    const int a = e_.input(unit), b = e_.stored_value(unit.others[0]), y = e_.output(unit);
+    const Shape& shape = e_.shape(unit.output);
+    e_.emit(Pass::forward, e_.scope(), e_.name(unit),
+            e_.stored(Multiply{e_.samples(), shape.pixels(), shape.channels, e_.factor_of(unit)}),
+            {.a = a, .b = b, .y = y});
   }
 
   void emit(const Unit& unit, const FlattenLayer&) {

@@ -10,7 +10,7 @@ namespace {
 
 int readers(const std::vector<Unit>& units, int value) {
   int count = 0;
-  for (const Unit& unit : units) count += (unit.input == value) + (unit.residual == value);
+  for (const Unit& unit : units) count += times_read(unit, value);
   return count;
 }
 
@@ -47,7 +47,7 @@ void fuse(const Graph& graph, std::vector<Unit>& units) {
   const auto only_reader = [&](std::size_t from, int value) {
     if (readers(units, value) != 1 || value == graph.output) return units.size();
     for (std::size_t j = from; j < units.size(); ++j)
-      if (units[j].input == value || units[j].residual == value) return j;
+      if (times_read(units[j], value) > 0) return j;
     return units.size();
   };
   for (std::size_t i = 0; i < units.size(); ++i) {

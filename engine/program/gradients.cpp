@@ -1,12 +1,16 @@
 // See gradients.h.
 #include "engine/program/gradients.h"
 
+#include <algorithm>
+
 namespace syncnorm {
 
 Gradients::Gradients(Emission& e)
     : e_(e), parts_(e.graph.layers.size()), needed_(e.graph.layers.size(), false) {
   for (const Unit& unit : e.units) {
-    bool before = needed(unit.input) || needed(unit.residual);
+    bool before = needed(unit.input) || needed(unit.residual) ||
+                  std::any_of(unit.others.begin(), unit.others.end(),
+                              [&](int value) { return needed(value); });
     for (std::size_t p = 0; p < e.graph.parameters.size(); ++p)
       before =
           before || (e.graph.parameters[p].layer == unit.layer && e.trained(static_cast<int>(p)));

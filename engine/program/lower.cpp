@@ -53,13 +53,14 @@ void check_layer_before(const Graph& graph, const std::vector<int>& alias, int l
   if (std::holds_alternative<ConvLayer>(before.kind) ||
       std::holds_alternative<LinearLayer>(before.kind))
     return;
+  const bool transposed = std::holds_alternative<ConvTransposeLayer>(before.kind);
   throw InputError(
       ConfigKey{"norm"},
       fmt::format(
           "layer '{}': cross-iteration normalization follows the weights of the layer before "
-          "it, and '{}' has none; place it behind a convolution or a linear layer, or give "
+          "it, and '{}' {}; place it behind a convolution or a linear layer, or give "
           "this layer another norm in norm.layers",
-          norm.name, before.name));
+          norm.name, before.name, transposed ? "is a transposed convolution" : "has none"));
 }
 
 }  // namespace
@@ -89,7 +90,10 @@ std::vector<Unit> lower(const Graph& graph, const ProgramOptions& options,
       check_layer_before(graph, alias, i);
     }
     Unit unit{i, value(0), -1, i, false};
-    if (layer.inputs.size() > 1) unit.residual = value(1);
+    if (std::holds_alternative<AddLayer>(layer.kind))
+      unit.residual = value(1);
+    else
+      for (std::size_t k = 1; k < layer.inputs.size(); ++k) unit.others.push_back(value(k));
     units.push_back(unit);
   }
   return units;

@@ -31,15 +31,25 @@ class Overlap {
     return w < 0 ? tensor : w;
   }
 
+  /// Returns true if argument `a` is read, be it only to be changed.
+  static bool reads(const Instruction& instruction, std::size_t a) {
+    if (a < static_cast<std::size_t>(instruction.first_output)) return true;
+    return instruction.kind == InstructionKind::compute &&
+           operands(instruction.op)[a].access == Access::in_out;
+  }
+
   bool reads_any(const Instruction& instruction, const std::set<int>& tensors) const {
-    for (std::size_t a = 0; a < static_cast<std::size_t>(instruction.first_output); ++a)
-      if (instruction.args[a] >= 0 && tensors.contains(whole(instruction.args[a]))) return true;
+    for (std::size_t a = 0; a < instruction.args.size(); ++a)
+      if (instruction.args[a] >= 0 && reads(instruction, a) &&
+          tensors.contains(whole(instruction.args[a])))
+        return true;
     return false;
   }
 
   void add_inputs(const Instruction& instruction, std::set<int>& tensors) const {
-    for (std::size_t a = 0; a < static_cast<std::size_t>(instruction.first_output); ++a)
-      if (instruction.args[a] >= 0) tensors.insert(whole(instruction.args[a]));
+    for (std::size_t a = 0; a < instruction.args.size(); ++a)
+      if (instruction.args[a] >= 0 && reads(instruction, a))
+        tensors.insert(whole(instruction.args[a]));
   }
 
   bool writes_any(const Instruction& instruction, const std::set<int>& tensors) const {

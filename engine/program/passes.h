@@ -1,6 +1,7 @@
 // The passes that turn a graph into a program, in the order in which compile.cpp runs them.
 #pragma once
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -11,13 +12,20 @@ namespace syncnorm {
 
 /// One or several fused layers before they become instructions. A value is the output of a layer.
 struct Unit {
-  int layer = 0;      // the graph layer that names it and holds its parameters
-  int input = -1;     // value
-  int residual = -1;  // value added, for Add and for fused norms
-  int output = -1;    // value
-  bool relu = false;  // norm: fused activation
-  int message = -1;   // norm: the message of its statistics, see share()
+  int layer = 0;                 // the graph layer that names it and holds its parameters
+  int input = -1;                // value
+  int residual = -1;             // value added, for Add and for fused norms
+  int output = -1;               // value
+  bool relu = false;             // norm: fused activation
+  int message = -1;              // norm: the message of its statistics, see share()
+  std::vector<int> others = {};  // concat, multiply: the values read beside `input`
 };
+
+/// Returns how often the unit reads a value.
+inline int times_read(const Unit& unit, int value) {
+  return (unit.input == value ? 1 : 0) + (unit.residual == value ? 1 : 0) +
+         static_cast<int>(std::count(unit.others.begin(), unit.others.end(), value));
+}
 
 /// Batch norms that send their sums together, in a reduction that starts when the last sums are
 /// ready.
@@ -68,7 +76,7 @@ struct Emission {
     int mixing = -1;
     int sample_mean = -1, sample_deviation = -1;  // EvoNorm-B0
     int workspace = -1, sample_ids = -1;
-    int packed_dgrad = -1;
+    int packed_dgrad = -1;  // weights for the input gradient
     int weight = -1, weight_mean = -1, weight_scale = -1;
   };
   std::vector<Saved> saved;
@@ -122,8 +130,12 @@ struct Emission {
   int parameter_gradient(const Unit& unit, ParameterRole role) const;
   Scope scope() const;  // of operations that may merge replicas
   int samples() const;
+  /// The shape of a convolution; of a transposed one the convolution that it mirrors, from its
+  /// output to its input.
   ConvShape conv_shape(const Unit& unit) const;
   PoolShape pool_shape(const Unit& unit) const;
+  UpsampleShape upsample_shape(const Unit& unit) const;
+  Factor factor_of(const Unit& unit) const;
   bool trained(int parameter) const;  // true if the graph parameter gets a gradient
 
  private:

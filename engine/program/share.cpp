@@ -14,19 +14,17 @@ namespace {
 /// Returns true if the value `wanted` is computed from `from` by units before `end`.
 bool depends_on(const std::vector<Unit>& units, std::size_t end, int wanted, int from) {
   std::vector<int> reached = {from};
-  const auto is_reached = [&](int value) {
-    return value >= 0 && std::find(reached.begin(), reached.end(), value) != reached.end();
-  };
   for (std::size_t i = 0; i < end; ++i)
-    if (is_reached(units[i].input) || is_reached(units[i].residual))
+    if (std::any_of(reached.begin(), reached.end(),
+                    [&](int value) { return times_read(units[i], value) > 0; }))
       reached.push_back(units[i].output);
-  return is_reached(wanted);
+  return std::find(reached.begin(), reached.end(), wanted) != reached.end();
 }
 
 bool read_between(const std::vector<Unit>& units, std::size_t first, std::size_t last, int value) {
-  return std::any_of(
-      units.begin() + static_cast<long>(first) + 1, units.begin() + static_cast<long>(last),
-      [&](const Unit& unit) { return unit.input == value || unit.residual == value; });
+  return std::any_of(units.begin() + static_cast<long>(first) + 1,
+                     units.begin() + static_cast<long>(last),
+                     [&](const Unit& unit) { return times_read(unit, value) > 0; });
 }
 
 }  // namespace

@@ -14,6 +14,7 @@
 #include "kernels/bfloat16.h"
 #include "kernels/ops/activated_norm.h"
 #include "kernels/ops/pointwise_norm.h"
+#include "kernels/resample_math.h"
 
 namespace syncnorm::cpu {
 
@@ -247,6 +248,24 @@ struct EvoNormGradientArgs {
   const float* d = nullptr;
 };
 
+/// y [pixels, channels] from a row of another number of pixels. That row is f32 and has room for
+/// kResamplePadding values behind its last.
+struct ResampleRowArgs {
+  const float* row;
+  const ResampleSource* sources;  // [pixels]
+  int pixels, channels;
+};
+inline constexpr std::size_t kResamplePadding = 16;
+
+/// Pixel i of dx [pixels, channels] is Σ weights[o]·row[o] over the readers o of i. The weights of
+/// pixel i follow those of pixel i − 1; the row has room as above.
+struct ResampleRowGradientArgs {
+  const float* row;
+  const ResampleReaders* readers;  // [pixels]
+  const float* weights;
+  int pixels, channels;
+};
+
 template <class S>
 struct StorageLoops {
   /// Mean and M2 = Σ(x − mean)² of each column, in f64. Blocks of rows are summed in f32 about a
@@ -271,6 +290,16 @@ struct StorageLoops {
   void (*relu)(const S* x, S* y, std::size_t count);
   void (*relu_backward)(const S* dy, const S* y, S* dx, std::size_t count);
   void (*add)(const S* a, const S* b, S* y, std::size_t count);
+  void (*multiply)(const S* a, const S* b, S* y, std::size_t count);
+  /// y [rows, channels] = x · factors [rows].
+  void (*scale_rows)(const S* x, const S* factors, S* y, std::size_t rows, int channels);
+  /// sums [rows] = Σ a·b over the channels.
+  void (*row_products)(const S* a, const S* b, S* sums, std::size_t rows, int channels);
+  /// y = lower + weight·(upper − lower), and sum += weight·x.
+  void (*blend)(const S* lower, const S* upper, float weight, float* y, std::size_t count);
+  void (*add_weighted)(const S* x, float weight, float* sum, std::size_t count);
+  void (*resample_row)(const ResampleRowArgs&, S* y);
+  void (*resample_row_gradient)(const ResampleRowGradientArgs&, S* dx);
 };
 
 struct Loops {

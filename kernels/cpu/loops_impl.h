@@ -6,18 +6,11 @@
 #include "kernels/cpu/loops_evonorm.h"
 #include "kernels/cpu/loops_functions.h"
 #include "kernels/cpu/loops_norm.h"
+#include "kernels/cpu/loops_resample.h"
 #include "kernels/cpu/loops_rows.h"
 
 namespace syncnorm::cpu {
 namespace {
-
-/// Calls body<L>(i) for vectors of L values, then body<1>(i) for the remaining values.
-template <int L, class Body>
-inline void for_each_value(size_t count, const Body& body) {
-  size_t i = 0;
-  for (; i + L <= count; i += L) body.template operator()<L>(i);
-  for (; i < count; ++i) body.template operator()<1>(i);
-}
 
 template <int L, class S>
 struct Pointwise {
@@ -35,6 +28,10 @@ struct Pointwise {
   static void add(const S* a, const S* b, S* y, size_t count) {
     for_each_value<L>(count,
                       [&]<int W>(size_t i) { put<W>(y + i, get<W>(a + i) + get<W>(b + i)); });
+  }
+  static void multiply(const S* a, const S* b, S* y, size_t count) {
+    for_each_value<L>(count,
+                      [&]<int W>(size_t i) { put<W>(y + i, get<W>(a + i) * get<W>(b + i)); });
   }
 };
 
@@ -107,7 +104,14 @@ constexpr StorageLoops<S> make_storage_loops() {
           EvoNormGradient<L, S>::input,
           Pointwise<L, S>::relu,
           Pointwise<L, S>::relu_backward,
-          Pointwise<L, S>::add};
+          Pointwise<L, S>::add,
+          Pointwise<L, S>::multiply,
+          RowProducts<L, S>::scale,
+          RowProducts<L, S>::sums,
+          Resample<L, S>::blend,
+          Resample<L, S>::add_weighted,
+          Resample<L, S>::row,
+          Resample<L, S>::row_gradient};
 }
 
 template <int L>

@@ -109,6 +109,31 @@ struct RowStatistics {
   }
 };
 
+/// Rows times a factor each, and the products of two rows.
+template <int L, class S>
+struct RowProducts {
+  static void scale(const S* x, const S* factors, S* y, size_t rows, int channels) {
+    const size_t step = static_cast<size_t>(channels);
+    for (size_t r = 0; r < rows; ++r) {
+      const float factor = get<1>(factors + r)[0];
+      for_each_value<L>(step, [&]<int W>(size_t c) {
+        put<W>(y + r * step + c, get<W>(x + r * step + c) * factor);
+      });
+    }
+  }
+  static void sums(const S* a, const S* b, S* sums, size_t rows, int channels) {
+    const size_t step = static_cast<size_t>(channels);
+    for (size_t r = 0; r < rows; ++r) {
+      RowSum<L> sum[1], unused[1];
+      for_each_summed_column<L, 1>(channels, sum, unused, [&]<int W>(int c) {
+        const size_t i = r * step + static_cast<size_t>(c);
+        sum[0].template add<W>(get<W>(a + i) * get<W>(b + i));
+      });
+      put<1>(sums + r, F<1>{static_cast<float>(sum[0].total)});
+    }
+  }
+};
+
 template <int L, class S>
 struct RowNorm {
   static void run(const RowNormArgs<S>& args) {

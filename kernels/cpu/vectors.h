@@ -137,6 +137,14 @@ inline void for_each_row_group(size_t rows, bool in_turns, const Body& body) {
   for (; r < rows; ++r) body.template operator()<1>(r);
 }
 
+/// Calls body<L>(i) for vectors of L values, then body<1>(i) for the remaining values.
+template <int L, class Body>
+inline void for_each_value(size_t count, const Body& body) {
+  size_t i = 0;
+  for (; i + L <= count; i += L) body.template operator()<L>(i);
+  for (; i < count; ++i) body.template operator()<1>(i);
+}
+
 /// Calls body<L>(column) for vectors of L columns, then body<1>(column) for the remaining columns.
 template <int L, class Body>
 inline void for_each_column(int channels, const Body& body) {

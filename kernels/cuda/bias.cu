@@ -8,7 +8,7 @@ namespace syncnorm::cuda {
 namespace {
 
 template <class T, int V>
-struct AddBias {
+struct AddVector {
   static constexpr int kWidth = V, kUnroll = 4;
   struct Line {
     float bias;
@@ -67,7 +67,7 @@ std::size_t bias_scratch_bytes(std::size_t rows, int channels) {
 void add_bias(Context& context, Storage storage, std::size_t rows, int channels, const float* bias,
               void* y) {
   with_storage(storage, aligned(y), static_cast<std::size_t>(channels), [&]<class T, int V>() {
-    run_map(context.stream, AddBias<T, V>{bias, static_cast<T*>(y)}, {1, rows, channels});
+    run_map(context.stream, AddVector<T, V>{bias, static_cast<T*>(y)}, {1, rows, channels});
   });
 }
 
@@ -76,6 +76,31 @@ void bias_gradient(Context& context, Storage storage, std::size_t rows, int chan
   with_storage(storage, aligned(dy), static_cast<std::size_t>(channels), [&]<class T, int V>() {
     run_reduction(context.stream, ColumnSums<T, V>{static_cast<const T*>(dy), dbias},
                   {1, rows, channels}, scratch);
+  });
+}
+
+namespace {
+
+template <class BiasOp>
+std::size_t rows_of(const BiasOp& op) {
+  return static_cast<std::size_t>(op.samples) * static_cast<std::size_t>(op.pixels);
+}
+
+}  // namespace
+
+template <>
+KernelPtr compile(Context& context, const AddBias& op) {
+  return make_kernel<AddBias>([op, &context](const auto& a, const StepState&) {
+    add_bias(context, op.storage, rows_of(op), op.channels, a.bias, a.y);
+  });
+}
+
+template <>
+KernelPtr compile(Context& context, const BiasGradient& op) {
+  context.need_scratch(bias_scratch_bytes(rows_of(op), op.channels));
+  return make_kernel<BiasGradient>([op, &context](const auto& a, const StepState&) {
+    bias_gradient(context, op.storage, rows_of(op), op.channels, a.dy, context.scratch<double>(),
+                  a.dbias);
   });
 }
 

@@ -2,7 +2,7 @@
 // number of channels. The backward pass writes dx and the rows' statistics; a reduction over the
 // rows then reads these for dγ and dβ.
 #include "kernels/cuda/flat.h"
-#include "kernels/cuda/groups.h"
+#include "kernels/cuda/rows.h"
 #include "kernels/norm_math.h"
 
 namespace syncnorm::cuda {
@@ -25,27 +25,6 @@ struct Gain {
 
 __device__ __forceinline__ Gain gain_of(const float* gamma, const float* beta, int c) {
   return {gamma != nullptr ? gamma[c] : 1.0f, beta != nullptr ? beta[c] : 0.0f};
-}
-
-/// The lanes of a row: a power of two.
-inline int lanes_of(int channels) {
-  int lanes = 1;
-  while (lanes < channels && lanes < kWarp) lanes *= 2;
-  return lanes;
-}
-
-/// This thread's row and lane. Threads behind the last row compute along on row 0, as all lanes of
-/// a warp must take part in its sums, and write nothing.
-struct Place {
-  std::size_t row;
-  int lane;
-  bool active;
-};
-
-__device__ __forceinline__ Place own_place(std::size_t rows, int lanes) {
-  const std::size_t thread = blockIdx.x * static_cast<std::size_t>(blockDim.x) + threadIdx.x;
-  const std::size_t row = thread / static_cast<std::size_t>(lanes);
-  return {row < rows ? row : 0, static_cast<int>(threadIdx.x) % lanes, row < rows};
 }
 
 template <class T>
@@ -73,7 +52,7 @@ template <class T>
 __global__ void __launch_bounds__(kThreads)
     normalize_rows(ChannelNormForward op, std::size_t rows, int lanes, const T* x,
                    const float* gamma, const float* beta, const T* residual, T* y) {
-  const Place place = own_place(rows, lanes);
+  const RowPlace place = own_place(rows, lanes);
   const std::size_t at = place.row * static_cast<std::size_t>(op.channels);
   const RowStatistics row = row_statistics(x + at, op.channels, op.eps, place.lane, lanes);
   if (!place.active) return;
@@ -111,7 +90,7 @@ template <class T>
 __global__ void __launch_bounds__(kThreads)
     differentiate_rows(ChannelNormBackward op, std::size_t rows, int lanes, Gradient<T> gradient,
                        T* dx, T* kept, RowStatistics* statistics) {
-  const Place place = own_place(rows, lanes);
+  const RowPlace place = own_place(rows, lanes);
   const std::size_t at = place.row * static_cast<std::size_t>(op.channels);
   const RowStatistics row = row_statistics(gradient.x + at, op.channels, op.eps, place.lane, lanes);
   float sum_g = 0.0f, sum_gx = 0.0f;
@@ -181,11 +160,6 @@ struct ChannelSums {
 template <class Op>
 Columns shape_of(const Op& op) {
   return {1, values(op.samples, op.pixels), op.channels};
-}
-
-inline dim3 row_blocks(std::size_t rows, int lanes) {
-  const std::size_t threads = rows * static_cast<std::size_t>(lanes);
-  return dim3(static_cast<unsigned>((threads + kThreads - 1) / kThreads));
 }
 
 }  // namespace

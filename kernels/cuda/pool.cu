@@ -1,7 +1,7 @@
 // Pooling on CUDA, channels last, 16 bytes of channels per thread. Max pooling keeps the position
 // of each maximum in its window, in one byte or four. The backward pass gathers: an input value
 // visits the windows that contain it, in order, which needs no atomics.
-#include "kernels/cuda/flat.h"
+#include "kernels/cuda/pixels.h"
 
 namespace syncnorm::cuda {
 namespace {
@@ -58,27 +58,6 @@ __device__ __forceinline__ Range windows_of(int at, int kernel, int stride, int 
   return {begin, end < outputs ? end : outputs};
 }
 
-/// V channels of one pixel: this thread's share of [samples, height, width, channels].
-struct Place {
-  int c, w, h;
-  std::size_t n;
-};
-/// Divides in 32 bits where the number of the thread's vector fits.
-template <int V>
-__device__ __forceinline__ Place place_of(std::size_t vector, int height, int width, int channels) {
-  const auto divide = [&]<class Index>(Index i) -> Place {
-    const auto vectors = static_cast<Index>(channels / V);
-    const auto c = static_cast<int>(i % vectors) * V;
-    i /= vectors;
-    const auto w = static_cast<int>(i % static_cast<Index>(width));
-    i /= static_cast<Index>(width);
-    return {c, w, static_cast<int>(i % static_cast<Index>(height)),
-            static_cast<std::size_t>(i / static_cast<Index>(height))};
-  };
-  if (vector <= 0xFFFFFFFFu) return divide(static_cast<unsigned>(vector));
-  return divide(vector);
-}
-
 template <class T, int V>
 struct Forward {
   PoolShape s;
@@ -88,7 +67,7 @@ struct Forward {
   void* kept;
 
   __device__ void at(std::size_t vector) const {
-    const Place o = place_of<V>(vector, out_height, out_width, s.channels);
+    const PixelPlace o = place_of<V>(vector, out_height, out_width, s.channels);
     const int top = o.h * s.stride - s.padding, left = o.w * s.stride - s.padding;
     const Range rows = inside(top, s.kernel_height, s.height);
     const Range columns = inside(left, s.kernel_width, s.width);
@@ -130,7 +109,7 @@ struct Backward {
   T* dx;
 
   __device__ void at(std::size_t vector) const {
-    const Place p = place_of<V>(vector, s.height, s.width, s.channels);
+    const PixelPlace p = place_of<V>(vector, s.height, s.width, s.channels);
     const Range down = windows_of(p.h, s.kernel_height, s.stride, s.padding, out_height);
     const Range across = windows_of(p.w, s.kernel_width, s.stride, s.padding, out_width);
     float sum[V] = {};
@@ -157,25 +136,6 @@ struct Backward {
     store(dx + vector * V, sum);
   }
 };
-
-template <class Body>
-__global__ void __launch_bounds__(kThreads) map_vectors(Body body, std::size_t count) {
-  const std::size_t i = blockIdx.x * static_cast<std::size_t>(kThreads) + threadIdx.x;
-  if (i < count) body.at(i);
-}
-
-/// Runs body.at(i) for every vector of `width` channels.
-template <class Body>
-void run_vectors(Context& context, const Body& body, std::size_t values, int width) {
-  const std::size_t count = values / static_cast<std::size_t>(width);
-  if (count == 0) return;
-  launch(map_vectors<Body>, dim3(static_cast<unsigned>((count + kThreads - 1) / kThreads)),
-         dim3(kThreads), 0, context.stream, body, count);
-}
-
-std::size_t count_of(int samples, int height, int width, int channels) {
-  return values(samples, height) * values(width, channels);
-}
 
 }  // namespace
 

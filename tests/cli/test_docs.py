@@ -67,7 +67,7 @@ class Words(harness.TestCase):
         words = (ROOT / "engine/config/names.h").read_text()
         sources = "".join((ROOT / name).read_text() for name in
                           ("engine/config/experiment.h", "engine/config/norm_config.h",
-                           "engine/config/norm_traits.h", "kernels/ops/batch_norm.h"))
+                           "engine/config/norm_traits.h", "kernels/ops/batch_norm.h", "kernels/ops/resample.h"))
         checked = 0
         for name, body in re.findall(r"constexpr Choice<(\w+)> \w+\[\] = (\{.*?\});", words, re.DOTALL):
             values = re.search(r"enum class " + name + r" \{(.*?)\}", sources, re.DOTALL)

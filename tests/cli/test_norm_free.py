@@ -177,7 +177,7 @@ class NormFree(harness.TestCase):
 
     def test_impossible_combinations_are_refused(self):
         for changes, words in (
-                ({**NORM_FREE, "model.architecture": "lenet"}, "only the ResNets of the zoo"),
+                ({**NORM_FREE, "model.architecture": "lenet"}, "is for the ResNets of the zoo"),
                 ({**NORM_FREE, "norm": "gn"}, "normalizer_free blocks have no norms"),
                 ({**NORM_FREE, "norm": "none"}, "scaled_standardized"),
                 ({"optimizer.clip": "adaptive", "optimizer.clip_norm": 1.0},

@@ -52,6 +52,15 @@ MOBILE = {"model.layers": [{"type": "conv", "out": 8, "kernel": 3, "padding": 1,
                             "bias": False}, "norm", "silu",
                            {"type": "conv", "out": 12, "kernel": 3, "stride": 2, "groups": 4, "bias": False}, "norm",
                            "silu", "global_pool", {"type": "linear", "out": 4}]}
+# Transposed convolutions, resampling, joined channels and products.
+ENLARGING = {"model.layers": [
+    {"type": "conv", "out": 8, "kernel": 3, "stride": 2, "padding": 1, "bias": False}, "norm", {"type": "relu", "name": "small"},
+    {"type": "conv_transpose", "out": 4, "kernel": 2, "stride": 2}, "norm", {"type": "relu", "name": "up"},
+    {"type": "upsample", "input": "small", "to": "input", "mode": "bilinear", "name": "smooth"},
+    {"type": "concat", "input": "input", "from": ["up", "smooth"]},
+    {"type": "conv", "out": 8, "kernel": 3, "stride": 2, "padding": 1, "bias": False}, "norm", {"type": "relu", "name": "body"},
+    "global_pool", {"type": "conv", "out": 8, "kernel": 1}, "sigmoid", {"type": "multiply", "from": "body"},
+    {"type": "upsample", "scale": 2}, "global_pool", {"type": "linear", "out": 4}]}
 MLP = {"model.architecture": "mlp", "model.hidden": [24, 17], "model.dropout_kind": "alpha",
        **VECTORS}
 
@@ -105,12 +114,14 @@ class SameBits(harness.TestCase):
         self.same({**UNEVEN, **AUGMENTED, **LENET, **ADAMW, "norm": "syncbn"}, [3, 8])
         self.same({**UNEVEN, **AUGMENTED, **MLP, "norm": "syncbn"}, [7])
         self.same({**EVERYTHING, **MOBILE, "norm": "syncbn"}, [3, 8])
+        self.same({**EVERYTHING, **ENLARGING, "norm": "syncbn"}, [3, 8])
+        self.same({**EVERYTHING, **ENLARGING, "norm": {"kind": "group", "groups": 2, "weights": "standardized"}}, [2])
         self.same({**EVERYTHING, **MOBILE, "norm": {"kind": "cross_iteration", "synced_replicas": 1, "window": 3,
                                                     "window_start": 1}}, [3])
 
     def test_bf16(self):
         for settings, counts in [({"norm": "syncbn"}, [3, 8]), ({"norm": "bn"}, [2]),
-                                 ({**LENET, "norm": "syncbn"}, [3])]:
+                                 ({**LENET, "norm": "syncbn"}, [3]), ({**ENLARGING, "norm": "syncbn"}, [3])]:
             self.same({**EVERYTHING, **settings, "precision": harness.bf16()}, counts)
 
     def test_one_sample_per_replica(self):

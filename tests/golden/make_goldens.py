@@ -100,6 +100,50 @@ def convolution():
                          dbias=None if bias is None else bias.grad))
 
 
+def conv_transpose():
+    golden = Golden("conv_transpose")
+    shapes = [  # samples, height, width, channels, out, kernel, stride, padding, output_padding, bias, dilation, groups
+        (2, 3, 4, 6, 5, 2, 2, 0, 0, 1, 1, 1), (1, 5, 3, 17, 8, 2, 2, 0, 1, 1, 1, 1), (3, 4, 4, 16, 16, 3, 2, 1, 1, 0, 1, 1),
+        (1, 5, 6, 3, 7, 4, 2, 1, 0, 1, 1, 1), (2, 4, 5, 8, 3, 3, 1, 1, 0, 1, 1, 1), (1, 3, 3, 5, 4, 1, 3, 0, 2, 1, 1, 1),
+        (2, 5, 4, 6, 4, 3, 2, 2, 1, 1, 2, 1), (1, 4, 6, 16, 32, 2, 2, 0, 0, 0, 1, 1), (2, 4, 3, 8, 12, 3, 2, 1, 1, 1, 1, 4),
+        (1, 1, 1, 9, 3, 4, 1, 0, 0, 1, 1, 1), (2, 5, 5, 6, 6, 4, 2, 1, 0, 1, 1, 6), (1, 3, 5, 33, 31, 5, 3, 2, 2, 1, 1, 1),
+    ]
+    for i, (n, h, w, c, f, k, s, p, extra, has_bias, d, g) in enumerate(shapes):
+        random = Random(600 + i)
+        x, weight = random.normal(n, c, h, w), random.normal(c, f // g, k, k, scale=(c // g * k * k) ** -0.5)
+        bias = random.normal(f) if has_bias else None
+        needs_grad(x, weight, bias)
+        y = F.conv_transpose2d(x, weight, bias, stride=s, padding=p, output_padding=extra, groups=g, dilation=d)
+        dy = random.normal(*y.shape)
+        y.backward(dy)
+        golden.case(f"n{n}_{h}x{w}x{c}_f{f}_k{k}_s{s}_p{p}_o{extra}_b{has_bias}_d{d}_g{g}",
+                    dict(samples=n, height=h, width=w, channels=c, out=f, kernel=k, stride=s, padding=p,
+                         output_padding=extra, bias=has_bias, dilation=d, groups=g),
+                    dict(x=last(x), weight=weight, bias=bias, y=last(y), dy=last(dy),
+                         dx=last(x.grad), dweight=weight.grad,
+                         dbias=None if bias is None else bias.grad))
+
+
+def upsampling():
+    golden = Golden("upsampling")
+    shapes = [  # samples, height, width, channels, out height, out width
+        (2, 3, 4, 5, 6, 8), (1, 5, 3, 17, 15, 9), (3, 4, 4, 1, 7, 11), (1, 7, 5, 8, 3, 4), (2, 1, 1, 6, 5, 3),
+        (1, 2, 9, 32, 16, 18), (1, 6, 6, 11, 48, 48), (2, 4, 3, 3, 4, 3), (1, 5, 2, 16, 1, 1), (1, 1, 5, 2, 4, 13),
+    ]
+    modes = [("nearest", 0), ("bilinear", 0), ("bilinear", 1)]
+    for i, ((n, h, w, c, oh, ow), (mode, corners)) in enumerate((a, b) for a in shapes for b in modes):
+        random = Random(700 + i)
+        x = random.normal(n, c, h, w)
+        needs_grad(x)
+        y = F.interpolate(x, size=(oh, ow), mode=mode, **({} if mode == "nearest" else {"align_corners": bool(corners)}))
+        dy = random.normal(*y.shape)
+        y.backward(dy)
+        golden.case(f"{mode}{corners}_n{n}_{h}x{w}x{c}_{oh}x{ow}",
+                    dict(bilinear=int(mode == "bilinear"), corners=corners, samples=n, height=h, width=w, channels=c,
+                         out_height=oh, out_width=ow),
+                    dict(x=last(x), y=last(y), dy=last(dy), dx=last(x.grad)))
+
+
 def linear():
     golden = Golden("linear")
     for i, (n, inner, out, has_bias) in enumerate(
@@ -291,5 +335,5 @@ def updates():
 
 
 if __name__ == "__main__":
-    for family in (convolution, linear, pooling, batch_norm, group_norm, activations, loss, updates):
+    for family in (convolution, conv_transpose, linear, pooling, upsampling, batch_norm, group_norm, activations, loss, updates):
         family()

@@ -38,6 +38,10 @@ constexpr int kEnumerators<NormActivation> = 2;
 template <>
 constexpr int kEnumerators<WeightForm> = 4;
 template <>
+constexpr int kEnumerators<UpsampleMode> = 2;
+template <>
+constexpr int kEnumerators<Factor> = 3;
+template <>
 constexpr int kEnumerators<PoolKind> = 2;
 template <>
 constexpr int kEnumerators<Storage> = 2;

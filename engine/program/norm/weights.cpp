@@ -17,6 +17,7 @@ bool is_conv(const Emission& e, const Unit& unit) {
 }
 
 bool computed(const Emission& e, const Unit& unit) {
+  if (std::holds_alternative<ConvTransposeLayer>(e.layer(unit.layer).kind)) return false;
   switch (e.graph.weights) {
     case WeightsKind::plain:
       return false;

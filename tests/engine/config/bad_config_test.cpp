@@ -234,7 +234,7 @@ TEST(BadConfig, WordsTextsAndSwitches) {
        "a.yaml:1:23: model.architecture: 'resnet21' is not a choice; did you mean resnet20? The "
        "choices are mlp, convnet, lenet, vgg11, vgg13, vgg16, resnet8, resnet20, resnet32, "
        "resnet56, "
-       "resnet18, resnet34, resnet50"},
+       "resnet18, resnet34, resnet50, unet, deeplabv3, linknet"},
       {"data: {dataset: imagenet}\n",
        "a.yaml:1:17: data.dataset: 'imagenet' is not a choice; give fashion_mnist, mnist, "
        "cifar10, cifar100, synthetic, image_folder or packed"},
@@ -287,8 +287,9 @@ TEST(BadConfig, Layers) {
        "...}`"},
       {"model: {layers: [rleu]}\n",
        "a.yaml:1:18: model.layers[0]: 'rleu' is not a choice; did you mean relu? The choices are "
-       "conv, linear, max_pool, average_pool, global_pool, norm, relu, sigmoid, tanh, elu, selu, "
-       "gelu, silu, hard_swish, dropout, alpha_dropout, add, flatten"},
+       "conv, conv_transpose, linear, max_pool, average_pool, global_pool, norm, relu, sigmoid, "
+       "tanh, elu, selu, gelu, silu, hard_swish, dropout, alpha_dropout, add, upsample, concat, "
+       "multiply, flatten"},
       {"model: {layers: [[relu]]}\n",
        "a.yaml:1:18: model.layers[0]: expected a layer, got a list; write `- relu` or `- {type: "
        "conv, ...}`"},
@@ -312,6 +313,29 @@ TEST(BadConfig, Layers) {
        "are unique"},
       {"model: {layers: [add]}\n",
        "a.yaml:1:18: model.layers[0]: an add layer needs from; write `{type: add, from: ...}`"},
+      {"model: {layers: [{type: add, from: [a, b]}]}\n",
+       "a.yaml:1:36: model.layers[0].from: expected a text, got a list; give one value"},
+      {"model: {layers: [{type: concat, from: []}]}\n",
+       "a.yaml:1:39: model.layers[0].from: the list is empty; name at least one layer"},
+      {"model: {layers: [{type: concat, from: [a, \"b c\"]}]}\n",
+       "a.yaml:1:43: model.layers[0].from[1]: 'b c' is not a name; use at most 128 letters, "
+       "digits, '.', '_' and '-', and begin with none of '.' and '-'"},
+      {"model: {layers: [{type: upsample, mode: linear, scale: 0}]}\n",
+       "a.yaml:1:41: model.layers[0].mode: 'linear' is not a choice; did you mean bilinear? The "
+       "choices are nearest, bilinear\n"
+       "a.yaml:1:56: model.layers[0].scale: '0' is out of range; give an integer from 1 to 4096"},
+      {"model: {layers: [upsample]}\n",
+       "a.yaml:1:18: model.layers[0]: an upsample layer needs scale or to, and not both; write "
+       "`{type: upsample, scale: 2}` or `{type: upsample, to: NAME}`"},
+      {"model: {layers: [{type: upsample, scale: 2, to: a}]}\n",
+       "a.yaml:1:18: model.layers[0]: an upsample layer needs scale or to, and not both; write "
+       "`{type: upsample, scale: 2}` or `{type: upsample, to: NAME}`"},
+      {"model: {layers: [{type: conv_transpose, out: 3, kernel: 2, scale: 2}]}\n",
+       "a.yaml:1:60: model.layers[0].scale: a conv_transpose layer has no such field; its fields "
+       "are type, out, kernel, stride, padding, output_padding, dilation, groups, bias, name, "
+       "input"},
+      {"model: {aspp_rates: [1, 2, 3, 4, 5, 6, 7]}\n",
+       "a.yaml:1:21: model.aspp_rates: has 7 rates; give at most 6"},
   });
 }
 

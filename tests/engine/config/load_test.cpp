@@ -132,7 +132,7 @@ TEST(Load, Layers) {
   EXPECT_EQ(layers[4].stride, 1);
   EXPECT_EQ(layers[5].p, 0.25);
   EXPECT_EQ(layers[5].input, "stem");
-  EXPECT_EQ(layers[6].from, "stem");
+  EXPECT_EQ(layers[6].from, std::vector<std::string>{"stem"});
   EXPECT_TRUE(layers[7].bias);
   const LoadedExperiment again = parse(loaded.yaml);
   EXPECT_EQ(again.yaml, loaded.yaml);
@@ -144,6 +144,43 @@ TEST(Load, Layers) {
                        a.bias, a.p),
               std::tie(b.type, b.name, b.input, b.from, b.out, b.kernel, b.stride, b.padding,
                        b.bias, b.p));
+  }
+}
+
+TEST(Load, LayersThatEnlargeMaps) {
+  const LoadedExperiment loaded = parse(
+      "model:\n"
+      "  layers:\n"
+      "    - {type: conv_transpose, out: 4, kernel: 3, stride: 2, padding: 1, output_padding: 1, "
+      "groups: 2, name: a}\n"
+      "    - {type: upsample, scale: 3}\n"
+      "    - {type: upsample, to: a, mode: bilinear, align_corners: true, name: b}\n"
+      "    - {type: concat, from: [a, b, input]}\n"
+      "    - {type: concat, from: a}\n"
+      "    - {type: multiply, from: b}\n");
+  const std::vector<LayerSpec>& layers = loaded.experiment.model.layers;
+  ASSERT_EQ(layers.size(), 6u);
+  EXPECT_EQ(layers[0].output_padding, 1);
+  EXPECT_EQ(layers[0].groups, 2);
+  EXPECT_EQ(layers[1].scale, 3);
+  EXPECT_EQ(layers[1].mode, UpsampleMode::nearest);
+  EXPECT_EQ(layers[2].to, "a");
+  EXPECT_EQ(layers[2].mode, UpsampleMode::bilinear);
+  EXPECT_TRUE(layers[2].align_corners);
+  EXPECT_EQ(layers[3].from, (std::vector<std::string>{"a", "b", "input"}));
+  EXPECT_EQ(layers[4].from, (std::vector<std::string>{"a"}));
+  EXPECT_EQ(layers[5].from, (std::vector<std::string>{"b"}));
+  EXPECT_NE(loaded.yaml.find("{type: upsample, mode: nearest, scale: 3, align_corners: false}"),
+            std::string::npos)
+      << loaded.yaml;
+  const LoadedExperiment again = parse(loaded.yaml);
+  EXPECT_EQ(again.yaml, loaded.yaml);
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    const LayerSpec &a = layers[i], &b = again.experiment.model.layers[i];
+    EXPECT_EQ(std::tie(a.type, a.name, a.from, a.output_padding, a.groups, a.mode, a.scale, a.to,
+                       a.align_corners),
+              std::tie(b.type, b.name, b.from, b.output_padding, b.groups, b.mode, b.scale, b.to,
+                       b.align_corners));
   }
 }
 
@@ -210,6 +247,7 @@ TEST(Schema, EveryKeyChangesItsOwnValueAndNoOther) {
                                                "fastest",
                                                "synthetic",
                                                "lenet",
+                                               "resnet18",
                                                "gelu",
                                                "after_activation",
                                                "lecun",

@@ -311,6 +311,52 @@ INSTANTIATE_TEST_SUITE_P(
             "test.yaml:1:18: model.layers: layer 'conv1': 4 groups do not divide the 6 channels "
             "of its output; use one of 1, 2, 3, 6"},
         BadModel{
+            "model: {layers: [{type: conv_transpose, out: 4, kernel: 3, stride: 2, output_padding: "
+            "2}]}",
+            {4, 4, 3},
+            "test.yaml:1:18: model.layers: layer 'conv_transpose1': output_padding 2 must be below "
+            "stride 2"},
+        BadModel{
+            "model: {layers: [{type: conv_transpose, out: 4, kernel: 1, padding: 2}]}",
+            {4, 4, 3},
+            "test.yaml:1:18: model.layers: layer 'conv_transpose1': a map of 4 would become one of "
+            "0; it must have 1 to 32768: use less padding or a larger kernel"},
+        BadModel{
+            "model: {layers: [{type: conv_transpose, out: 6, kernel: 2, groups: 4}]}",
+            {4, 4, 12},
+            "test.yaml:1:18: model.layers: layer 'conv_transpose1': 4 groups do not divide the 6 "
+            "channels of its output; use one of 1, 2, 3, 6"},
+        BadModel{"model: {layers: [{type: upsample, scale: 4096}, global_pool]}",
+                 {9, 9, 10},
+                 "test.yaml:1:18: model.layers: layer 'upsample1': a map of 36864 cannot be "
+                 "resampled; the largest height and width is 32768"},
+        BadModel{"model: {layers: [{type: upsample, scale: 2, align_corners: true}, global_pool]}",
+                 {4, 4, 10},
+                 "test.yaml:1:18: model.layers: layer 'upsample1': align_corners is for mode: "
+                 "bilinear"},
+        BadModel{"model: {layers: [{type: upsample, to: late}, {type: relu, name: late}]}",
+                 {4, 4, 10},
+                 "test.yaml:1:18: model.layers: there is no layer 'late' before this one; give "
+                 "that layer a name"},
+        BadModel{
+            "model: {layers: [{type: conv, out: 4, kernel: 3, stride: 2, name: a}, {type: concat, "
+            "from: input}]}",
+            {9, 8, 3},
+            "test.yaml:1:71: model.layers: layer 'concat2': cannot join 'a' of 4x3x4 and 'input' "
+            "of 9x8x3; heights and widths must be equal: put {type: upsample, to: input} before "
+            "it, or change a stride or padding"},
+        BadModel{"model: {layers: [{type: concat, from: [input, input, input, input, input, input, "
+                 "input, input]}]}",
+                 {4, 4, 3},
+                 "test.yaml:1:18: model.layers: layer 'concat1': joins 9 layers; give 2 to 8, and "
+                 "join more in several steps"},
+        BadModel{
+            "model: {layers: [{type: conv, out: 4, kernel: 1, name: a}, {type: multiply, from: "
+            "input}]}",
+            {4, 4, 3},
+            "test.yaml:1:60: model.layers: layer 'multiply2': cannot multiply 'a' of 4x4x4 by "
+            "'input' of 4x4x3; shapes must be equal, or one of them has 1x1 pixels or 1 channel"},
+        BadModel{
             "norm: gn\nmodel: {architecture: lenet}",
             {28, 28, 1},
             "norm.groups: 8 does not divide the 6 channels of layer 'bn1'; use one of 1, 2, 3, "

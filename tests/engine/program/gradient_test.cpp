@@ -62,19 +62,29 @@ TEST_P(EveryNorm, GradientHoldsWithMergedReplicas) {
   check_every_parameter(setup);
 }
 
+TEST_P(EveryNorm, GradientHoldsWithLayersThatEnlargeMaps) {
+  for (const char* reduction : {"reproducible", "fastest"}) {
+    Workbench setup(enlarging_yaml(GetParam(), std::string("reduction: ") + reduction + "\n"));
+    setup.make_history();
+    check_every_parameter(setup);
+  }
+}
+
 TEST_P(EveryNorm, InBf16LossAndGradientAreThoseOfF32ToItsPrecision) {
-  Workbench exact(every_layer_yaml(GetParam()));
-  Workbench narrow(every_layer_yaml(GetParam(), "precision: bf16_emulated\n"));
-  EXPECT_NEAR(narrow.run(), exact.run(), 0.02);
-  double squares = 0.0, errors = 0.0;
-  for (std::size_t p = 0; p < exact.graph.parameters.size(); ++p)
-    for (std::size_t i = 0; i < exact.gradient(p).size(); ++i) {
-      const double e = exact.gradient(p)[i];
-      squares += e * e;
-      errors += std::pow(narrow.gradient(p)[i] - e, 2.0);
-    }
-  EXPECT_GT(errors, 0.0) << "nothing was stored in bf16";
-  EXPECT_LE(std::sqrt(errors), 0.05 * std::sqrt(squares));
+  for (const auto yaml : {every_layer_yaml, enlarging_yaml}) {
+    Workbench exact(yaml(GetParam(), ""));
+    Workbench narrow(yaml(GetParam(), "precision: bf16_emulated\n"));
+    EXPECT_NEAR(narrow.run(), exact.run(), 0.02);
+    double squares = 0.0, errors = 0.0;
+    for (std::size_t p = 0; p < exact.graph.parameters.size(); ++p)
+      for (std::size_t i = 0; i < exact.gradient(p).size(); ++i) {
+        const double e = exact.gradient(p)[i];
+        squares += e * e;
+        errors += std::pow(narrow.gradient(p)[i] - e, 2.0);
+      }
+    EXPECT_GT(errors, 0.0) << "nothing was stored in bf16";
+    EXPECT_LE(std::sqrt(errors), 0.05 * std::sqrt(squares));
+  }
 }
 
 TEST_P(EveryNorm, GradientHoldsWithFusedResidualBlocks) {

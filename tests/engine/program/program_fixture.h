@@ -142,6 +142,41 @@ inline std::string every_layer_yaml(const std::string& norm, const std::string& 
          "    - {type: linear, out: 5}\n";
 }
 
+/// The layers of networks that enlarge their maps again, all smooth: transposed convolutions,
+/// resampling, joined channels and products.
+inline std::string enlarging_yaml(const std::string& norm, const std::string& more = "") {
+  return "replicas: 2\nbatch_per_replica: 3\nsteps: 1\nnorm: " + norm + "\n" + more +
+         "model:\n"
+         "  layers:\n"
+         "    - {type: conv, out: 6, kernel: 3, stride: 2, padding: 1, bias: false, name: down}\n"
+         "    - norm\n"
+         "    - {type: silu, name: small}\n"
+         "    - {type: conv_transpose, out: 4, kernel: 2, stride: 2}\n"
+         "    - {type: tanh, name: up}\n"
+         "    - {type: conv, out: 3, kernel: 3, padding: 1, input: input, name: side}\n"
+         "    - {type: upsample, scale: 2, input: small, name: near}\n"
+         "    - {type: concat, input: side, from: [up, near]}\n"
+         "    - {type: conv, out: 6, kernel: 3, stride: 2, padding: 1, bias: false}\n"
+         "    - norm\n"
+         "    - {type: silu, name: body}\n"
+         "    - global_pool\n"
+         "    - {type: conv, out: 6, kernel: 1}\n"
+         "    - {type: sigmoid, name: squeezed}\n"
+         "    - {type: multiply, input: body, from: squeezed, name: excited}\n"
+         "    - {type: conv, out: 1, kernel: 1}\n"
+         "    - {type: sigmoid, name: places}\n"
+         "    - {type: multiply, from: excited, name: attended}\n"
+         "    - {type: conv, out: 4, kernel: 1, name: twin}\n"
+         "    - {type: conv_transpose, out: 4, kernel: 3, stride: 2, padding: 1, output_padding: "
+         "1, "
+         "groups: 2, bias: false}\n"
+         "    - {type: upsample, to: small, mode: bilinear, align_corners: true}\n"
+         "    - {type: multiply, from: twin}\n"
+         "    - {type: upsample, to: input, mode: bilinear}\n"
+         "    - flatten\n"
+         "    - {type: linear, out: 5}\n";
+}
+
 /// Two branches that meet in a sum, each with norms of its own.
 inline constexpr const char* kTwoBranches =
     "replicas: 2\nbatch_per_replica: 2\nsteps: 1\nnorm: syncbn\n"

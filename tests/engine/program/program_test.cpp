@@ -91,6 +91,62 @@ TEST(Lower, FirstLayerHasNoInputGradient) {
   EXPECT_EQ(count<ConvWgrad>(setup.executor->program()), 9);
 }
 
+// Six convolutions, of which four have an input gradient, and two transposed ones, which run the
+// other way.
+TEST(Lower, ATransposedConvolutionIsTheOneThatItMirrors) {
+  const Workbench setup(enlarging_yaml("syncbn"));
+  const Program& program = setup.executor->program();
+  EXPECT_EQ(count<ConvForward>(program), 6 + 2);
+  EXPECT_EQ(count<ConvDgrad>(program), 4 + 2);
+  EXPECT_EQ(count<ConvWgrad>(program), 8);
+  EXPECT_EQ(count<AddBias>(program), 1);
+  EXPECT_EQ(count<BiasGradient>(program), 1);
+  EXPECT_EQ(count<UpsampleForward>(program), 3);
+  EXPECT_EQ(count<UpsampleBackward>(program), 3);
+  EXPECT_EQ(count<Concat>(program), 1);
+  EXPECT_EQ(count<SliceChannels>(program), 3);
+  EXPECT_EQ(count<Multiply>(program), 3);
+  EXPECT_EQ(count<MultiplyBackward>(program), 3);
+}
+
+// The bias changes what the convolution wrote: it must not move before it, under the reduction that
+// the convolution waits for.
+TEST(Overlap, ABiasStaysBehindItsTransposedConvolution) {
+  const Workbench setup(enlarging_yaml("syncbn"));
+  const std::vector<Instruction>& list = setup.executor->program().instructions;
+  const auto position = [&](auto matches) {
+    return std::find_if(list.begin(), list.end(),
+                        [&](const Instruction& i) {
+                          return i.pass == Pass::forward && i.layer == "conv_transpose4" &&
+                                 matches(i.op);
+                        }) -
+           list.begin();
+  };
+  const auto conv = position([](const Op& op) { return std::holds_alternative<ConvDgrad>(op); });
+  const auto bias = position([](const Op& op) { return std::holds_alternative<AddBias>(op); });
+  EXPECT_LT(conv, bias);
+  EXPECT_LT(bias, static_cast<std::ptrdiff_t>(list.size()));
+}
+
+// What needs no gradient gets none: the image in a Concat, and a factor that follows from it.
+TEST(Lower, GradientsGoToTrainedLayersOnly) {
+  const Workbench setup(
+      "replicas: 1\nbatch_per_replica: 2\nnorm: none\nmodel:\n  layers:\n"
+      "    - {type: conv, out: 3, kernel: 1, name: a}\n"
+      "    - {type: multiply, from: input}\n"
+      "    - {type: concat, from: input}\n"
+      "    - global_pool\n"
+      "    - {type: linear, out: 5}\n");
+  const Program& program = setup.executor->program();
+  EXPECT_EQ(count<SliceChannels>(program), 1);
+  for (const Instruction& instruction : program.instructions)
+    if (std::holds_alternative<MultiplyBackward>(instruction.op) &&
+        instruction.kind == InstructionKind::compute) {
+      EXPECT_GE(instruction.args[3], 0);
+      EXPECT_EQ(instruction.args[4], kAbsent);
+    }
+}
+
 TEST(Fusion, NoiseBehindOneNormLeavesTheOthersFused) {
   const auto fused = [](const std::string& norm) {
     const Workbench setup(resnet(norm));

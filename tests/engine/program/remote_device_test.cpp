@@ -61,7 +61,8 @@ TEST(RemoteDevice, EveryNorm) {
         "{kind: switchable}",
         "{kind: batch, weights: normalized}"})
     for (const char* reduction : {"reproducible", "fastest"})
-      expect_same_bits(every_layer_yaml(norm, std::string("reduction: ") + reduction + "\n"));
+      for (const auto yaml : {every_layer_yaml, enlarging_yaml})
+        expect_same_bits(yaml(norm, std::string("reduction: ") + reduction + "\n"));
 }
 
 TEST(RemoteDevice, TheTimeInFlightOfQueuedReductionsIsNotMeasured) {

@@ -37,9 +37,7 @@ class RemoteTraining : public ::testing::Test {
                  const TrainerOptions& options = {}) {
     const LoadedExperiment loaded = parse_experiment_text(
         "run_dir: " + (folder_ / name).string() + "\ndevice: " + (on == On::cpu ? "cpu" : "cuda") +
-            "\n" + settings +
-            "replicas: 4\nbatch_per_replica: 2\nmodel: {architecture: resnet8, dropout: 0.2}\n"
-            "data: {" +
+            "\n" + settings + "replicas: 4\nbatch_per_replica: 2\nmodel: " + model_ + "\ndata: {" +
             data_ + "}\ndrop_last: false\n",
         "test.yaml");
     const Dataset dataset = load_dataset(loaded.experiment.data, loaded.experiment.seed,
@@ -94,6 +92,7 @@ class RemoteTraining : public ::testing::Test {
       "dataset: synthetic, augment: [random_crop, horizontal_flip, cutout], cutout_size: 3, "
       "crop_padding: 2, synthetic: {classes: 5, height: 8, width: 8, channels: 1, "
       "train_samples: 44, test_samples: 20}";
+  std::string model_ = "{architecture: resnet8, dropout: 0.2}";
   int replays_ = 0;             // of the last run, of recorded steps
   int pageable_copies_ = 0;     // of the last run on a remote device
   std::uint64_t launches_ = 0;  // of the last run on the emulated GPU
@@ -305,6 +304,35 @@ TEST_F(RemoteTraining, ReplicasTogetherHaveTheBitsOfOneAfterAnother) {
       fs::remove_all(folder_ / "apart");
       fs::remove_all(folder_ / "together");
     }
+}
+
+// Transposed convolutions, resampling, joined channels and products, in f32 and bf16.
+TEST_F(RemoteTraining, LayersThatEnlargeMapsAreTheCpusAndTheSameForReplicasTogether) {
+  model_ =
+      "{layers: [{type: conv, out: 8, kernel: 3, stride: 2, padding: 1}, norm, {type: relu, name: "
+      "small}, {type: conv_transpose, out: 8, kernel: 2, stride: 2}, norm, {type: relu, name: up}, "
+      "{type: upsample, to: input, mode: bilinear, input: small, name: smooth}, {type: upsample, "
+      "scale: 2, input: small, name: near}, {type: concat, input: input, from: [up, smooth, "
+      "near]}, "
+      "{type: conv, out: 8, kernel: 3, padding: 1}, norm, {type: relu, name: body}, global_pool, "
+      "{type: conv, out: 8, kernel: 1}, sigmoid, {type: multiply, from: body, name: excited}, "
+      "{type: conv, out: 1, kernel: 1}, sigmoid, {type: multiply, from: excited}, global_pool, "
+      "{type: linear, out: 5}]}";
+  for (const bool bf16 : {false, true}) {
+    const std::string settings = "steps: 7\nnorm: syncbn\noptimizer: {lr: 0.01}\nprecision: ";
+    Losses here, there;
+    TrainerOptions options;
+    options.observers = {&here};
+    train("here", On::cpu, settings + (bf16 ? "bf16_emulated\n" : "f32\n"), options);
+    options.observers = {&there};
+    train("together", On::emulated, settings + (bf16 ? "bf16\n" : "f32\n"), options);
+    train("apart", On::emulated_apart, settings + (bf16 ? "bf16\n" : "f32\n"));
+    for (std::size_t i = 0; i < 7; ++i)
+      EXPECT_NEAR(here.losses.at(i), there.losses.at(i), (bf16 ? 2e-2 : 1e-4) * here.losses[i])
+          << i;
+    EXPECT_EQ(tensors("together", 7), tensors("apart", 7));
+    for (const char* name : {"here", "together", "apart"}) fs::remove_all(folder_ / name);
+  }
 }
 
 TEST_F(RemoteTraining, ACheckpointGoesFromTheCpuToTheEmulatedGpuAndBack) {

@@ -96,7 +96,8 @@ class BFloat16Test : public KernelTest {
     device_->compile(op)->run(pointers[1], {});
     device_->synchronize();
     const bool statistics_inside = std::holds_alternative<GroupNormForward>(op) ||
-                                   std::holds_alternative<GroupNormBackward>(op);
+                                   std::holds_alternative<GroupNormBackward>(op) ||
+                                   std::holds_alternative<MultiplyBackward>(op);
     for (std::size_t a = 0; a < activations.size(); ++a) {
       if (cuda() && statistics_inside)
         EXPECT_TRUE(near_bits(narrow[a].values(), rounded(activations[a].values())));
@@ -225,6 +226,48 @@ TEST_P(BFloat16Test, ChannelNorm) {
                               sums, sums, kAbsent});
       }
     }
+}
+
+TEST_P(BFloat16Test, BiasOfTransposedConvolutions) {
+  for (const int channels : {1, 5, 16, 40}) {
+    const auto c = static_cast<std::size_t>(channels);
+    const std::size_t n = kSamples * kPixels * c;
+    expect_rounded_f32(AddBias{kSamples, kPixels, channels}, {vector(c), read(n)});
+    expect_rounded_f32(BiasGradient{kSamples, kPixels, channels},
+                       {read(n), written(c, Element::f32)});
+  }
+}
+
+TEST_P(BFloat16Test, Resampling) {
+  for (const int channels : {1, 5, 16, 40})
+    for (const bool bilinear : {false, true}) {
+      const UpsampleShape shape{
+          bilinear ? UpsampleMode::bilinear : UpsampleMode::nearest, false, 3, 4, channels, 7, 6};
+      const auto c = static_cast<std::size_t>(channels);
+      const Slot small = read(kSamples * 12 * c), large = read(kSamples * 42 * c);
+      expect_rounded_f32(UpsampleForward{kSamples, shape}, {small, written(large.count)});
+      expect_rounded_f32(UpsampleBackward{kSamples, shape}, {large, written(small.count)});
+    }
+}
+
+TEST_P(BFloat16Test, ChannelsAndProducts) {
+  for (const int channels : {3, 8, 40}) {
+    const auto c = static_cast<std::size_t>(channels);
+    const std::size_t rows = kSamples * kPixels, n = rows * c;
+    expect_rounded_f32(Concat{kSamples, kPixels, {channels, 8, 2 * channels}},
+                       {read(n), read(rows * 8), read(2 * n), kAbsent, kAbsent, kAbsent, kAbsent,
+                        kAbsent, written(3 * n + rows * 8)});
+    expect_rounded_f32(SliceChannels{kSamples, kPixels, 2 * channels, channels, channels},
+                       {read(2 * n), written(n)});
+    for (const auto& [factor, factors] : {std::pair(Factor::full, n),
+                                          {Factor::per_channel, kSamples * c},
+                                          {Factor::per_pixel, rows}}) {
+      expect_rounded_f32(Multiply{kSamples, kPixels, channels, factor},
+                         {read(n), read(factors), written(n)});
+      expect_rounded_f32(MultiplyBackward{kSamples, kPixels, channels, factor},
+                         {read(n), read(n), read(factors), written(n), written(factors)});
+    }
+  }
 }
 
 TEST_P(BFloat16Test, ScaledAdd) {

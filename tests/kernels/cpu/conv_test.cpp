@@ -85,6 +85,49 @@ TEST_P(ConvTest, MatchesPyTorch) {
   }
 }
 
+// The convolution that a transposed one mirrors, run the other way: dgrad forward, forward for the
+// input's gradient, wgrad with its activations exchanged.
+TEST_P(ConvTest, TransposedMatchesPyTorch) {
+  const auto cases = read_goldens("conv_transpose");
+  ASSERT_GE(cases.size(), 12u);
+  for (const GoldenCase& g : cases) {
+    SCOPED_TRACE(g.name);
+    const int samples = g.integer("samples"), out = g.integer("out");
+    const int kernel = g.integer("kernel"), stride = g.integer("stride");
+    const int padding = g.integer("padding"), dilation = g.integer("dilation");
+    const auto enlarged = [&](int size) {
+      return (size - 1) * stride - 2 * padding + dilation * (kernel - 1) +
+             g.integer("output_padding") + 1;
+    };
+    const ConvShape mirrored{enlarged(g.integer("height")),
+                             enlarged(g.integer("width")),
+                             out,
+                             g.integer("channels"),
+                             kernel,
+                             stride,
+                             padding,
+                             false,
+                             samples,
+                             dilation,
+                             g.integer("groups")};
+    ASSERT_EQ(mirrored.out_height(), g.integer("height"));
+    const int pixels = mirrored.height * mirrored.width;
+    const bool bias = g.integer("bias") != 0;
+    // compute() names the tensors of the mirrored convolution.
+    const Result r =
+        compute(samples, mirrored, g.tensor("dy"), g.tensor("weight"), {}, g.tensor("x"));
+    const Floats y = floats(r.dx), dbias = floats(static_cast<std::size_t>(out));
+    if (bias) {
+      run(AddBias{samples, pixels, out}, {floats(g.tensor("bias")), y});
+      run(BiasGradient{samples, pixels, out}, {floats(g.tensor("dy")), dbias});
+      EXPECT_TRUE(near_relative(dbias.values(), g.tensor("dbias"), kTolerance));
+    }
+    EXPECT_TRUE(near_relative(y.values(), g.tensor("y"), kTolerance));
+    EXPECT_TRUE(near_relative(r.y, g.tensor("dx"), kTolerance));
+    EXPECT_TRUE(near_relative(r.dweight, g.tensor("dweight"), kTolerance));
+  }
+}
+
 TEST_P(ConvTest, AnOutputIsOverwrittenNotAddedTo) {
   const ConvShape shape{4, 4, 3, 5, 3, 1, 1, true, 1};
   const auto x = random_normal(48, 1), weight = random_normal(shape.weights(), 2);

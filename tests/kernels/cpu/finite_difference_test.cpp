@@ -139,6 +139,57 @@ TEST_P(FiniteDifferenceTest, Pooling) {
     }
 }
 
+TEST_P(FiniteDifferenceTest, Resampling) {
+  for (const UpsampleShape& s : {UpsampleShape{UpsampleMode::nearest, false, 3, 4, 5, 7, 8},
+                                 {UpsampleMode::bilinear, false, 3, 4, 5, 7, 8},
+                                 {UpsampleMode::bilinear, true, 3, 4, 5, 7, 8},
+                                 {UpsampleMode::bilinear, false, 6, 5, 3, 4, 2}}) {
+    SCOPED_TRACE(op_text(UpsampleForward{2, s}));
+    const auto x = random_normal(to_size(2 * s.height * s.width * s.channels), 1);
+    const auto w = random_normal(to_size(2 * s.out_height * s.out_width * s.channels), 2);
+    const auto forward = [&](const auto& v) {
+      const Floats y = floats(w.size());
+      run(UpsampleForward{2, s}, {floats(v), y});
+      return y.values();
+    };
+    const Floats dx = floats(x.size());
+    run(UpsampleBackward{2, s}, {floats(w), dx});
+    expect_gradient("x", forward, x, w, dx.values());
+  }
+}
+
+TEST_P(FiniteDifferenceTest, Products) {
+  constexpr std::size_t n = 3 * 6 * 9;
+  for (const auto& [factor, factors] : {std::pair(Factor::full, n),
+                                        {Factor::per_channel, std::size_t{27}},
+                                        {Factor::per_pixel, std::size_t{18}}}) {
+    const auto a = random_normal(n, 1), b = random_normal(factors, 2), w = random_normal(n, 3);
+    const auto forward = [&, kind = factor](const auto& va, const auto& vb) {
+      const Floats y = floats(n);
+      run(Multiply{3, 6, 9, kind}, {floats(va), floats(vb), y});
+      return y.values();
+    };
+    const Floats da = floats(n), db = floats(b.size());
+    run(MultiplyBackward{3, 6, 9, factor}, {floats(w), floats(a), floats(b), da, db});
+    expect_gradient(
+        "a", [&](auto& v) { return forward(v, b); }, a, w, da.values());
+    expect_gradient(
+        "b", [&](auto& v) { return forward(a, v); }, b, w, db.values());
+  }
+}
+
+TEST_P(FiniteDifferenceTest, Bias) {
+  const auto x = random_normal(3 * 6 * 9, 1), bias = random_normal(9, 2), w = random_normal(162, 3);
+  const auto forward = [&](const auto& v) {
+    const Floats y = floats(x);
+    run(AddBias{3, 6, 9}, {floats(v), y});
+    return y.values();
+  };
+  const Floats dbias = floats(9u);
+  run(BiasGradient{3, 6, 9}, {floats(w), dbias});
+  expect_gradient("bias", forward, bias, w, dbias.values());
+}
+
 TEST_P(FiniteDifferenceTest, Normalization) {
   for (const NormShape& shape :
        {NormShape{3, 6, 9, 0}, {3, 6, 9, 1}, {3, 6, 9, 3}, {3, 6, 9, 9}, {3, 6, 9, 1, 1e-5, false}})
