@@ -98,8 +98,8 @@ TEST(BadConfig, UnknownAndMisplacedKeys) {
        "a.yaml:1:8: norm.lr: unknown key; belongs under optimizer: `optimizer.lr`"},
       {"data: {seed: 1}\n", "a.yaml:1:8: data.seed: unknown key; belongs at the top level: `seed`"},
       {"data: {classes: 3}\n",
-       "a.yaml:1:8: data.classes: unknown key; belongs under data.synthetic: "
-       "`data.synthetic.classes`"},
+       "a.yaml:1:8: data.classes: unknown key; belongs under data.synthetic "
+       "or data.masks: `data.synthetic.classes`, `data.masks.classes`"},
       {"optimizer.lr: 0.1\n",
        "a.yaml:1:1: optimizer.lr: unknown key; in a file, write it as `optimizer: {lr: ...}`"},
       {"telemetry: {prometheus: true}\n",
@@ -242,22 +242,22 @@ TEST(BadConfig, WordsTextsAndSwitches) {
        "a.yaml:1:17: data.dataset: expected a word, got a list; give fashion_mnist, mnist, "
        "cifar10, cifar100, synthetic, fashion_scenes, image_folder, segmentation_folder or packed"},
       {"data: {scenes: {objects: [8, 3]}}\n",
-       "a.yaml:1:27: data.scenes.objects: the fewest, 8, are more than the most, 3; give [3, 8]"},
+       "a.yaml:1:26: data.scenes.objects: the fewest, 8, are more than the most, 3; give [3, 8]"},
       {"data: {scenes: {objects: [3]}}\n",
-       "a.yaml:1:27: data.scenes.objects: has 1 entries; give 2"},
+       "a.yaml:1:26: data.scenes.objects: has 1 entries; give 2"},
       {"data: {scenes: {objects: [0, 3], width: 8}}\n",
-       "a.yaml:1:28: data.scenes.objects[0]: 0 is out of range; give an integer in 1 to 64\n"
-       "a.yaml:1:41: data.scenes.width: 8 is out of range; give an integer in 16 to 4096"},
+       "a.yaml:1:27: data.scenes.objects[0]: '0' is out of range; give an integer from 1 to 64\n"
+       "a.yaml:1:41: data.scenes.width: '8' is out of range; give an integer from 16 to 4096"},
       {"data: {augment: [random_scale]}\n",
-       "a.yaml:1:18: data.augment: random_scale works on images on disk with masks; set "
+       "a.yaml:1:17: data.augment: random_scale works on images on disk with masks; set "
        "data.dataset to segmentation_folder or packed, or leave it out"},
       {"data: {dataset: segmentation_folder, path: d, augment: [cutout, random_crop]}\n",
-       "a.yaml:1:55: data.augment: with masks, random_crop chooses what is shown; list it before "
+       "a.yaml:1:56: data.augment: with masks, random_crop chooses what is shown; list it before "
        "cutout"},
       {"data: {dataset: segmentation_folder}\n",
        "a.yaml:1:17: data.path: segmentation_folder has no usual place; give its folder"},
       {"data: {dataset: segmentation_folder, path: d, images: {scale: [2, 0.5]}}\n",
-       "a.yaml:1:62: data.images.scale: the smallest factor, 2, is more than the largest, 0.5; "
+       "a.yaml:1:63: data.images.scale: the smallest factor, 2, is more than the largest, 0.5; "
        "give [0.5, 2]"},
       {"data: {dataset: segmentation_folder, path: d, masks: {classes: 1}}\n",
        "a.yaml:1:64: data.masks.classes: there is nothing to learn about one class; give at least "
@@ -277,7 +277,7 @@ TEST(BadConfig, WordsTextsAndSwitches) {
        "a.yaml:1:17: data.augment: expected a list, got 'random_crop'; write [random_crop]"},
       {"data: {augment: [cutout, crop, cutout]}\n",
        "a.yaml:1:26: data.augment[1]: 'crop' is not a choice; give random_crop, horizontal_flip, "
-       "cutout, random_resized_crop or color_jitter\n"
+       "cutout, random_resized_crop, color_jitter or random_scale\n"
        "a.yaml:1:32: data.augment[2]: 'cutout' is listed twice; list it once"},
       {"name: ''\n", "a.yaml:1:7: name: the text is empty; give it a value, or remove the key"},
       {"name: a/b\n",
