@@ -157,7 +157,7 @@ class SegmentationTorch(harness.TestCase):
         return losses
 
     def follow(self, norm, torch_norm, ranks):
-        run = self.train("run", {**self.settings, "norm": norm}, ranks=ranks)
+        run = self.train(f"run-{ranks}", {**self.settings, "norm": norm}, ranks=ranks)
         model = self.load(run, 0, norm=torch_norm)
         model.train()
         losses = self.replay(model)
