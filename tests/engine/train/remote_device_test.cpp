@@ -116,7 +116,7 @@ TEST_F(RemoteTraining, EndsWithTheBitsOfTheCpu) {
     const EndEvent here = train("here" + name, On::cpu, settings);
     const EndEvent there = train("there" + name, On::remote, settings);
     EXPECT_EQ(here.final_loss, there.final_loss);
-    EXPECT_EQ(here.test_loss, there.test_loss);
+    EXPECT_EQ(here.test.value().loss, there.test.value().loss);
     ASSERT_EQ(here.other_evaluations.size(), there.other_evaluations.size());
     for (std::size_t i = 0; i < here.other_evaluations.size(); ++i)
       EXPECT_EQ(here.other_evaluations[i].loss, there.other_evaluations[i].loss);
@@ -148,7 +148,7 @@ TEST_F(RemoteTraining, ImagesOnDiskEndWithTheBitsOfTheCpu) {
   const EndEvent here = train("here", On::cpu, settings);
   const EndEvent there = train("there", On::remote, settings);
   EXPECT_EQ(here.final_loss, there.final_loss);
-  EXPECT_EQ(here.test_loss, there.test_loss);
+  EXPECT_EQ(here.test.value().loss, there.test.value().loss);
   ASSERT_GT(tensors("here", 6).size(), 300'000u);
   EXPECT_EQ(tensors("here", 6), tensors("there", 6));
 }
@@ -271,7 +271,7 @@ TEST_F(RemoteTraining, LossesOnTheEmulatedGpuAreTheCpus) {
       EXPECT_GE(replays_, 5);
       for (std::size_t i = 0; i < 10; ++i)
         EXPECT_NEAR(here.losses.at(i), there.losses.at(i), 1e-3 * here.losses[i]) << i;
-      EXPECT_NEAR(cpu.test_loss, gpu.test_loss, 1e-2 * cpu.test_loss);
+      EXPECT_NEAR(cpu.test.value().loss, gpu.test.value().loss, 1e-2 * cpu.test.value().loss);
       fs::remove_all(folder_ / "here");
       fs::remove_all(folder_ / "there");
     }
