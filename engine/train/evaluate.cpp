@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <numeric>
 #include <vector>
 
 #include "base/error.h"
@@ -233,21 +234,28 @@ EvaluationResult Evaluator::run(const ImageSet& images, std::span<const std::uin
   on_all_ranks(images, [&] {
     sums = sums_of(chunks_of_rank(comm_.rank()), images, samples, classes, result.corrupt);
   });
+  // A rank sends the sums of its chunks, and behind them its counts of classes.
+  const std::vector<double> own_counts = classes.values();
+  sums.insert(sums.end(), own_counts.begin(), own_counts.end());
   const std::size_t width = values_per_chunk();
-  std::vector<double> all(static_cast<std::size_t>(count) * width);
-  std::vector<int> counts;
+  std::vector<int> lengths;
   for (int r = 0; r < comm_.size(); ++r)
-    counts.push_back(chunks_of_rank(r).size() * static_cast<int>(width));
+    lengths.push_back(chunks_of_rank(r).size() * static_cast<int>(width) +
+                      static_cast<int>(own_counts.size()));
+  std::vector<double> all(
+      static_cast<std::size_t>(std::accumulate(lengths.begin(), lengths.end(), 0)));
   record("reduction of the evaluation's sums", step);
   const auto request = comm_.make_request();
-  comm_.start_all_gather<double>(*request, sums, all, counts);
+  comm_.start_all_gather<double>(*request, sums, all, lengths);
   comm_.wait(*request, "evaluation sums");
-  std::vector<double> total(width);
-  for (std::size_t i = 0; i < all.size(); ++i) total[i % width] += all[i];
-  std::vector<double> own = classes.values(), of_all(own.size());
-  comm_.start_all_reduce<double>(*request, own, of_all);
-  comm_.wait(*request, "evaluation's classes");
-  result.classes = ClassCounts::from_values(of_all);
+  std::vector<double> total(width), of_classes(own_counts.size());
+  const double* from = all.data();
+  for (int r = 0; r < comm_.size(); ++r) {
+    const std::size_t own = static_cast<std::size_t>(chunks_of_rank(r).size()) * width;
+    for (std::size_t i = 0; i < own; ++i) total[i % width] += *from++;
+    for (double& value : of_classes) value += *from++;
+  }
+  result.classes = ClassCounts::from_values(of_classes);
   result.per_pixel = images.per_pixel;
   result.loss = total[3] > 0.0 ? total[0] / total[3] : total[0];
   result.accuracy = total[2] > 0.0 ? total[1] / total[2] : 0.0;

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 import unittest
+import zlib
 from pathlib import Path
 
 PROGRAM = os.environ.get("SYNCNORM", "")
@@ -271,6 +272,21 @@ def write_experiment(path, settings=None, base=TINY, **top):
                                                  for k, v in top.items()}})
     path.write_text(yaml_text(tree))
     return path
+
+
+# ---- Images.
+
+GREY, RGB = 0, 2  # color types of PNG
+
+
+def png(height, width, values, color=RGB):
+    """The bytes of an 8-bit PNG with these values, row by row."""
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    size = len(values) // height
+    rows = b"".join(b"\0" + values[y * size:(y + 1) * size] for y in range(height))
+    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, color, 0, 0, 0))
+            + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
 
 
 # ---- What a run leaves behind.

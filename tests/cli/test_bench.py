@@ -55,7 +55,7 @@ class BenchStep(harness.TestCase):
                          sorted(8 * n for n in (33, 33, 33, 65, 129, 130, 258)))
         self.assertEqual(sorted(kinds["backward statistics"]),
                          sorted(8 * n for n in (32, 32, 32, 64, 128, 128, 256)))
-        self.assertEqual(kinds["loss"], [32])
+        self.assertEqual(kinds["loss"], [40])
         self.assertNotIn("limit_seconds", report)
         self.assertEqual([t["kind"] for t in report["totals"]],
                          ["forward statistics", "backward statistics", "gradient", "loss"])

@@ -20,12 +20,18 @@ ROOT = Path(__file__).resolve().parents[2]
 MONITORING = ROOT / "monitoring"
 DASHBOARDS = sorted((MONITORING / "grafana" / "dashboards").glob("*.json"))
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-# Long enough for all queries; the test stops it.
-RUN = {"steps": 1000000, "norm": "syncbn", "evaluation.every_epochs": 5,
+# Long enough for all queries; the test stops it. With labels per pixel, a run has every metric.
+RUN = {"data": {"dataset": "fashion_scenes",
+                "scenes": {"height": 16, "width": 16, "train_samples": 80, "test_samples": 8}},
+       "model": {"layers": [{"type": "conv", "out": 4, "kernel": 3, "padding": 1}, "norm", "relu",
+                            {"type": "conv", "out": 11, "kernel": 1}]},
+       "steps": 1000000, "norm": "syncbn", "evaluation.every_epochs": 5,
        "checkpoint.every_epochs": 20, "data.validation": 16, "optimizer.lr": 0.01,
        "metrics.prometheus": True, "metrics.listen": "127.0.0.1:0", "metrics.layers": True,
        "metrics.every_steps": 5}
 
+if not Path("/usr/share/datasets/fashion-mnist").is_dir():
+    harness.skip_file("needs Debian's package dataset-fashion-mnist")
 if not shutil.which("prometheus") or not shutil.which("promtool"):
     harness.skip_file("Prometheus is not installed (launch/setup --tests brings it)")
 

@@ -166,7 +166,7 @@ class Predicted(harness.TestCase):
         images = []
         for name, (height, width) in {"a": (24, 32), "b": (17, 40)}.items():
             images.append(self.folder / f"{name}.png")
-            images[-1].write_bytes(rgb_png(height, width))
+            images[-1].write_bytes(gradient(height, width))
         for source in (run.folder, run.checkpoint(3)):
             out = self.folder / f"out-{source.name}"
             result = harness.run("predict", source, *images, "--out", out)
@@ -180,7 +180,7 @@ class Predicted(harness.TestCase):
     def test_a_bad_image_is_named_and_the_others_are_predicted(self):
         run = self.train("run", {**SCENES, "steps": 1})
         good, bad = self.folder / "good.png", self.folder / "bad.png"
-        good.write_bytes(rgb_png(9, 9))
+        good.write_bytes(gradient(9, 9))
         bad.write_bytes(b"no image")
         result = harness.run("predict", run.folder, bad, good, self.folder / "none.png", "--out", self.folder / "out")
         self.assertEqual(result.code, 2)
@@ -191,7 +191,7 @@ class Predicted(harness.TestCase):
     def test_classes_of_images(self):
         run = self.train("run", {"steps": 2})
         image = self.folder / "a, b.png"
-        image.write_bytes(rgb_png(20, 30))
+        image.write_bytes(gradient(20, 30))
         result = harness.run("predict", run.checkpoint(2), image, "--out", self.folder / "out")
         self.assertEqual(result.code, 0, result.err)
         rows = (self.folder / "out" / "predictions.csv").read_text().splitlines()
@@ -217,14 +217,10 @@ class Refused(harness.TestCase):
         self.refused({**SCENES, "model.layers": ["global_pool", {"type": "linear", "out": 11}]}, "24x32")
 
 
-def rgb_png(height, width):
+def gradient(height, width):
     """A PNG of a color gradient."""
-    def chunk(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-    rows = b"".join(b"\0" + bytes(v for x in range(width) for v in (x * 5 % 256, y * 7 % 256, (x + y) % 256))
-                    for y in range(height))
-    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-            + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
+    return harness.png(height, width, bytes(
+        v for y in range(height) for x in range(width) for v in (x * 5 % 256, y * 7 % 256, (x + y) % 256)))
 
 
 if __name__ == "__main__":

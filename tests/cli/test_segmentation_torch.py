@@ -4,9 +4,6 @@ A step-0 checkpoint is loaded by name into the U-Net as it is usually written in
 same batches must give the same losses, weights and statistics, with ignored pixels, weights of classes, label
 smoothing, the Dice loss and an uneven last batch; then the same mIoU. The activation is tanh: see test_torch.py.
 """
-import struct
-import zlib
-
 import harness
 
 try:
@@ -84,15 +81,6 @@ class UNet(nn.Module):
 
 # ---- The data: noise, and masks that follow it a little; of one training image no pixel counts.
 
-def png(pixels, color):
-    def chunk(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-    height, width = pixels.shape[:2]
-    rows = b"".join(b"\0" + row.tobytes() for row in pixels)
-    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, color, 0, 0, 0))
-            + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
-
-
 def make_pairs(folder, count, seed, sizes):
     random = numpy.random.default_rng(seed)
     (folder / "images").mkdir(parents=True)
@@ -105,8 +93,9 @@ def make_pairs(folder, count, seed, sizes):
         mask[random.random((height, width)) < 0.1 * (i % 5)] = IGNORED
         if i == 3:
             mask[:] = IGNORED
-        (folder / "images" / f"{i:03}.png").write_bytes(png(image, 2))
-        (folder / "masks" / f"{i:03}.png").write_bytes(png(mask, 0))
+        (folder / "images" / f"{i:03}.png").write_bytes(harness.png(height, width, image.tobytes()))
+        (folder / "masks" / f"{i:03}.png").write_bytes(
+            harness.png(height, width, mask.tobytes(), harness.GREY))
         images.append(torch.from_numpy((image / 255.0 - MEAN) / DEVIATION).permute(2, 0, 1))
         masks.append(torch.from_numpy(mask.astype(numpy.int64)))
     return images, masks

@@ -6,7 +6,10 @@ which has a reason. Bounds were found between two orders of summation on the CPU
 import concurrent.futures
 import dataclasses
 import os
+import random
+from pathlib import Path
 
+from parts.machine import harness
 from parts.process import Failed
 from parts.table import Row
 from parts.training import Trainings, difference
@@ -50,8 +53,13 @@ MODELS = {
     "mlp": {**VECTORS, "model.norm_position": "after_activation"}, "lenet": VECTORS, "convnet": {},
     "vgg11": {**VGG, "model.dropout": 0.5}, "vgg13": VGG, "vgg16": VGG, "resnet20": {}, "resnet32": RESIDUAL,
     "resnet56": RESIDUAL, "resnet18": RESIDUAL, "resnet34": RESIDUAL, "resnet50": RESIDUAL}
-# They give a class for each pixel; the synthetic data here has one per image. Their layers are in ENLARGING.
-OF_PIXELS = {"unet", "deeplabv3", "linknet"}
+# They give a class for each pixel, and train on pairs that make_pairs() writes.
+OF_PIXELS = {
+    "unet": {"model.width": 8, "model.depth": 3, "loss.dice": 0.5},
+    "deeplabv3": {"model.backbone": "resnet20", "loss.class_weights": [1, 0.5, 2, 1]},
+    "linknet": {**RESIDUAL, "loss.label_smoothing": 0.1},
+    "unet, gn, bf16": {"model.architecture": "unet", "model.width": 8, "model.depth": 3, "norm": "gn",
+                       "precision": "bf16", "loss.dice": 0.5}}
 ACTIVATIONS = ["identity", "sigmoid", "tanh", "elu", "selu", "gelu", "silu", "hard_swish"]
 OPTIMIZERS = {
     "nesterov, decay": {"optimizer.nesterov": True, "optimizer.weight_decay": 1e-2},
@@ -100,7 +108,8 @@ OTHERS = {
 DEEP = "two orders of summation on the CPU differ by up to 8e-05"
 ROUNDED = "two orders of summation on the CPU differ by up to 9e-04 where values are rounded to bf16"
 WIDER = {"vgg11": (3e-4, DEEP), "vgg13": (3e-4, DEEP), "vgg16": (3e-4, DEEP), "bf16, syncbn": (3e-3, ROUNDED),
-         "bf16, gn": (3e-3, ROUNDED), "bf16, transposed, resampled, joined": (3e-3, ROUNDED),
+         "bf16, gn": (3e-3, ROUNDED), "unet, gn, bf16": (3e-3, ROUNDED),
+         "bf16, transposed, resampled, joined": (3e-3, ROUNDED),
          "bf16, depthwise, grouped, dilated": (3e-3, ROUNDED), "bf16, resnet20": (3e-3, ROUNDED)}
 
 
@@ -119,15 +128,34 @@ class Configuration:
         return f"| {self.group}: {self.name} | {self.outcome} | {asked} |"
 
 
-def configurations():
+def make_pairs(folder):
+    """Noise of 32x32 pixels with masks of four classes that follow it, and ignored pixels."""
+    generator = random.Random(1)
+    for split, count in (("train", 64), ("test", 4)):
+        for i in range(count):
+            image = bytes(generator.randrange(256) for _ in range(3 * 32 * 32))
+            mask = bytes(255 if generator.random() < 0.05 * (i % 4) else image[3 * p] // 64 for p in range(32 * 32))
+            for kind, values, color in (("images", image, harness.RGB), ("masks", mask, harness.GREY)):
+                path = folder / split / kind / f"{i:03}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(harness.png(32, 32, values, color))
+    return folder
+
+
+def configurations(pairs="pairs"):
+    """`pairs`: the folder that make_pairs() has filled."""
+    pixels = {"data.dataset": "segmentation_folder", "data.path": str(pairs), "data.synthetic": None,
+              "data.masks": {"classes": 4}, "data.images": {"height": 32, "width": 32}, "steps": STEPS}
     groups = {
         "norms": {name: {"norm": norm} for name, norm in NORMS.items()},
         "models": {name: {**settings, "model.architecture": name} for name, settings in MODELS.items()},
+        "pixels": {name: {"model.architecture": name.split(",")[0], **pixels, **settings}
+                   for name, settings in OF_PIXELS.items()},
         "activations": {name: {"model.architecture": "convnet", "model.activation": name,
                                "model.initialization": "lecun" if name == "selu" else "xavier"}
                         for name in ACTIVATIONS},
         "optimizers": OPTIMIZERS, "probes, data, precisions": OTHERS}
-    return [Configuration(group, name, {**SHAPE, **settings}, *WIDER.get(name, ()))
+    return [Configuration(group, name, settings if group == "pixels" else {**SHAPE, **settings}, *WIDER.get(name, ()))
             for group, named in groups.items() for name, settings in named.items()]
 
 
@@ -164,9 +192,9 @@ def compare_probes(one, other, asked):
 
 def rows(machine, folder, table):
     """One row for each group; the configurations stand below the table."""
-    trainings, everything = Trainings(machine, folder), configurations()
+    trainings, everything = Trainings(machine, folder), configurations(make_pairs(Path(folder) / "pairs"))
     if machine.rehearse:  # one of each group, and what has a branch of its own in compare()
-        chosen = {"frozen", "dyt", "convnet", "gelu", "adamw", "probes", "bf16, gn"}
+        chosen = {"frozen", "dyt", "convnet", "unet", "gelu", "adamw", "probes", "bf16, gn"}
         everything = [configuration for configuration in everything if configuration.name in chosen]
     jobs = 1 if machine.rehearse else min(8, os.cpu_count() or 1)
 

@@ -30,7 +30,7 @@ class Trainings:
         self.machine, self.folder = machine, Path(folder)
 
     def write(self, name, device, settings):
-        small = SMALL if self.machine.rehearse else {}
+        small = SMALL if self.machine.rehearse and "data.dataset" not in settings else {}
         folder = self.folder / name
         folder.mkdir(parents=True, exist_ok=True)
         return harness.write_experiment(folder / "experiment.yaml", {**settings, **small}, base=BASE,
