@@ -31,6 +31,19 @@ std::string cell(const Json& event, const std::string& column) {
   return quoted + "\"";
 }
 
+/// Returns the event with a value of its own for every entry of a list: "class_iou_0", ...
+Json without_lists(const Json& event) {
+  Json flat = Json::object();
+  for (const auto& [key, value] : event.items()) {
+    if (!value.is_array()) {
+      flat[key] = value;
+      continue;
+    }
+    for (std::size_t i = 0; i < value.size(); ++i) flat[fmt::format("{}_{}", key, i)] = value[i];
+  }
+  return flat;
+}
+
 }  // namespace
 
 std::string run_csv(const std::filesystem::path& run_dir) {
@@ -45,6 +58,7 @@ std::string run_csv(const std::filesystem::path& run_dir) {
     if (!event.is_object()) return;  // the torn last line of a run that was killed, or still runs
     const std::string kind = text_of(event, "event");
     if (kind != "step" && kind != "eval") return;
+    event = without_lists(event);
     for (const auto& entry : event.items())
       if (std::find(columns.begin(), columns.end(), entry.key()) == columns.end())
         columns.push_back(entry.key());

@@ -170,8 +170,11 @@ class Exports(harness.TestCase):
         logged = [e for e in run.events if e["event"] in ("step", "eval")]
         self.assertEqual(len(rows), len(logged))
         self.assertGreater(len(rows), 5)
+        self.assertIn("class_accuracy_3", rows[0])
         for row, event in zip(rows, logged):
             given = {k: v for k, v in row.items() if v != ""}
+            for i, accuracy in enumerate(event.pop("class_accuracy", [])):
+                event[f"class_accuracy_{i}"] = accuracy
             self.assertEqual({k: v if k in ("event", "split") else float(v)
                               for k, v in given.items()}, event)
 

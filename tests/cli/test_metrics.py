@@ -135,7 +135,7 @@ class Metrics(harness.TestCase):
         # Bytes follow from the program: 2C+1 sums of 8 bytes forward, 2C backward, for each norm.
         self.assertEqual(
             value("reduction_bytes_total", rank="0", phase="loss"),
-            32 * value("rank_steps_total", rank="0"))
+            40 * value("rank_steps_total", rank="0"))
         self.assertEqual(min(value("straggler_ratio", rank=r) for r in "01"), 1)
         # Eight replicas of two 8x8 images share their statistics.
         for layer in ("bn1", "layer1.0.bn1", "layer1.0.bn2"):

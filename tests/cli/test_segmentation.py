@@ -112,7 +112,7 @@ class Watched(harness.TestCase):
         for tag in (b"test/mean_iou", b"test/iou/background", b"validation/mean_iou"):
             self.assertIn(tag, events)
         table = harness.run("report", self.folder / "run", "--csv").out
-        self.assertIn("mean_iou", table.splitlines()[0])
+        self.assertIn("mean_iou,class_iou_0,class_iou_1", table.splitlines()[0])
         inspected = harness.run("inspect", run.checkpoint(6)).out
         self.assertIn(f"{100 * best[0]:.2f}%", inspected)
 

@@ -365,11 +365,12 @@ TEST(Reference, TheBlocksOfThePageAreValid) {
     const std::size_t begin = at + opening.size();
     blocks.push_back(page.substr(begin, page.find("```", begin) - begin));
   }
-  ASSERT_EQ(blocks.size(), 7u);  // two are studies, the last is a trace: tests/cli/test_trace.py
+  ASSERT_EQ(blocks.size(), 8u);  // two are studies, the last is a trace: tests/cli/test_trace.py
   EXPECT_EQ(parse(blocks[0]).yaml, parse("{}").yaml);
   EXPECT_EQ(parse(blocks[1]).experiment.norm_rules.size(), 2u);
   EXPECT_EQ(parse(blocks[2]).experiment.model.layers.size(), 9u);
   EXPECT_EQ(parse(blocks[3]).experiment.data.images.corrupt, CorruptPolicy::skip);
+  EXPECT_EQ(parse(blocks[4]).experiment.data.dataset, DatasetKind::segmentation_folder);
 }
 
 }  // namespace
