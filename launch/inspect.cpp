@@ -66,7 +66,8 @@ int run_inspect(const CommandLine& line, Communicator&) {
       "{}: step {}, epoch {}, {} samples into the next epoch{}\n", line.file, checkpoint.step,
       checkpoint.epoch, checkpoint.sample_position, checkpoint.last ? ", the last of its run" : "");
   if (checkpoint.best_step >= 0)
-    text += fmt::format("best validation score (accuracy, or mIoU of pixels) {:.2f}% at step {}\n",
+    text += fmt::format("best validation {} {:.2f}% at step {}\n",
+                        checkpoint.input.per_pixel ? "mIoU" : "accuracy",
                         100.0 * checkpoint.best_score, checkpoint.best_step);
   text += fmt::format("data fingerprint {}; all checksums match\n", checkpoint.data_fingerprint);
   for (const auto& [name, bytes] : checkpoint.files) {

@@ -114,7 +114,7 @@ class Watched(harness.TestCase):
         table = harness.run("report", self.folder / "run", "--csv").out
         self.assertIn("mean_iou,class_iou_0,class_iou_1", table.splitlines()[0])
         inspected = harness.run("inspect", run.checkpoint(6)).out
-        self.assertIn(f"{100 * best[0]:.2f}%", inspected)
+        self.assertIn(f"best validation mIoU {100 * best[0]:.2f}% at step {-best[1]}\n", inspected)
 
     def test_the_report_shows_test_images_and_classes(self):
         run = self.train("run", {**SCENES, "steps": 3})

@@ -27,6 +27,9 @@ class Studies(harness.TestCase):
             settings |= {"replicas": 2, "batch_per_replica": 4}
         if "precise_samples" in path.read_text():
             settings["data.synthetic.train_samples"] = 2048
+        if "fashion_scenes" in path.read_text():
+            settings |= {"data.dataset": "fashion_scenes", "data.scenes.height": 32, "data.scenes.width": 32,
+                         "data.scenes.train_samples": 64, "data.scenes.test_samples": 8, "model.width": 8}
         return [f"{key}={value}" for key, value in settings.items()]
 
     def test_every_study_says_what_it_expects(self):
