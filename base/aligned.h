@@ -10,7 +10,9 @@ namespace syncnorm {
 inline constexpr std::size_t kBufferAlignment = 64;  // bytes
 
 struct AlignedDelete {
-  void operator()(std::byte* p) const { ::operator delete[](p, std::align_val_t{kBufferAlignment}); }
+  void operator()(std::byte* p) const {
+    ::operator delete[](p, std::align_val_t{kBufferAlignment});
+  }
 };
 using AlignedBytes = std::unique_ptr<std::byte[], AlignedDelete>;
 

@@ -45,7 +45,8 @@ class Forward {
   /// on its way during the forward pass.
   void add_masks() {
     const Shape& shape = e_.shape(e_.graph.output);
-    const auto pixels = static_cast<std::size_t>(shape.pixels() * e_.samples());
+    const auto pixels =
+        static_cast<std::size_t>(shape.pixels()) * static_cast<std::size_t>(e_.samples());
     e_.masks = e_.add_tensor("mask", pixels, Per::replica, Space::mask, 'o');
     if (!training()) return;
     const auto classes = static_cast<std::size_t>(shape.channels);
@@ -253,7 +254,7 @@ void emit_pixel_loss(Emission& e, int logits) {
   const bool training = options.mode == ProgramMode::training;
   int dice = kAbsent;
   if (options.loss.dice > 0.0) {
-    const auto count = static_cast<std::size_t>(2 * classes);
+    const auto count = 2 * static_cast<std::size_t>(classes);
     dice = e.add_tensor("dice sums", count * sizeof(double), Per::replica, Space::arena, 'd');
     program.tensors.back().persistent = !training;
     e.emit(Pass::forward, Scope::replica, "loss", e.stored(DiceSums{samples, pixels, classes}),
@@ -300,7 +301,8 @@ void emit_image_loss(Emission& e, int logits) {
 
 void emit_predictions(Emission& e, int logits) {
   const Shape& shape = e.shape(e.graph.output);
-  const auto values = static_cast<std::size_t>(shape.pixels() * e.samples());
+  const auto values =
+      static_cast<std::size_t>(shape.pixels()) * static_cast<std::size_t>(e.samples());
   Predict op{e.samples(), shape.pixels(), shape.channels};
   if (e.program.options.per_pixel) op = e.stored(op);
   e.program.predictions_tensor =

@@ -19,7 +19,7 @@ using StudySettings = std::vector<std::pair<std::string, std::string>>;  // key 
 /// The state and results of a run.
 struct StudyOutcome {
   StudySettings settings;
-  std::string status;                // "done", "diverged", or another word for not finished
+  std::string status;  // "done", "diverged", or another word for not finished
   // By the run's metric, accuracy or mIoU; nan: unknown.
   double score = 0.0;             // on the test set
   double validation_score = 0.0;  // of the last evaluation

@@ -199,9 +199,9 @@ void Setup::build_workers() {
   running = std::make_unique<RunningStatistics>(program, comm, placement, memory);
   if (program.has_batch_norms && experiment.norm.precise_samples > 0) {
     precise = std::make_unique<PreciseStatistics>(
-        graph, program_options(experiment, length), program.parameter_offset, dataset,
-        splits.train, experiment, device, device_comm(), placement, groups.get(),
-        algorithm(experiment), memory, *running);
+        graph, program_options(experiment, length), program.parameter_offset, dataset, splits.train,
+        experiment, device, device_comm(), placement, groups.get(), algorithm(experiment), memory,
+        *running);
     if (options.recorder != nullptr) {
       hooks.push_back(std::make_unique<FlightHook>(*options.recorder, precise->executor()));
       precise->add_hook(*hooks.back());
