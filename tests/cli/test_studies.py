@@ -52,6 +52,18 @@ class Studies(harness.TestCase):
                 report = harness.run("report", self.folder / path.stem)
                 self.assertEqual(report.code, 0, report.err)
 
+    def test_the_figure_of_segmentation(self):
+        path = ROOT / "configs/studies/segmentation.yaml"
+        small = [*self.small(path), "model.depth=2", "best_of.optimizer.lr=[0.1]", "compare.seed=[1]"]
+        for only in ("1/16", "4/16", "9/16"):  # BN at one image and at eight, GN
+            trained = harness.run("compare", path, *small, "--only", only)
+            self.assertEqual(trained.code, 0, trained.err)
+        figure = self.folder / "figure.svg"
+        subprocess.run([ROOT / "tests/bench/segmentation", self.folder / path.stem, "--figure", figure], check=True)
+        text = figure.read_text()
+        for name in (">bn<", ">gn<", ">images per replica<"):
+            self.assertIn(name, text)
+
     def test_the_tables_of_every_norm(self):
         """tests/bench/every_norm on a study of its form: norms over the batch at two batches, another one once."""
         study = self.folder / "study.yaml"
