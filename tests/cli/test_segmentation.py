@@ -160,6 +160,23 @@ class Watched(harness.TestCase):
         self.assertNotIn("mean_iou", last)
 
 
+class FromAClassifier(harness.TestCase):
+    def test_its_weights_go_into_the_backbone_and_the_rest_starts_anew(self):
+        classifier = self.train("classifier", {"model.architecture": "resnet20", "data.synthetic.channels": 3,
+                                               "data.synthetic.height": 16, "data.synthetic.width": 16, "steps": 1})
+        settings = {**SCENES, "steps": 1, "replicas": 2, "model.layers": None, "checkpoint.every_steps": 1,
+                    "model": {"architecture": "deeplabv3", "backbone": "resnet20", "aspp_channels": 8}}
+        path = harness.write_experiment(self.folder / "maps.yaml", settings, run_dir=self.folder / "maps")
+        result = harness.run("train", path, "--init-from", classifier.checkpoint(1))
+        self.assertEqual(result.code, 0, result.err)
+        self.assertIn("the file is of a classifier, whose layers are those of 'backbone.' here", result.err)
+        given, taken = classifier.model(1), harness.Run(self.folder / "maps").model(0)
+        for name in ("conv1.weight", "layer2.0.downsample.0.weight", "layer3.2.bn2.weight", "bn1.running_var"):
+            self.assertEqual(taken[f"backbone.{name}"].tobytes(), given[name].tobytes(), name)
+        self.assertIn("classifier.0.convs.1.0.weight", taken)
+        self.assertNotIn("backbone.fc.weight", taken)
+
+
 class Predicted(harness.TestCase):
     def test_masks_of_a_run_for_images_of_other_sizes(self):
         run = self.train("run", {**SCENES, "steps": 3})
