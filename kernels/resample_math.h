@@ -24,7 +24,7 @@ SYNCNORM_HOST_DEVICE inline ResampleAxis columns_axis(const UpsampleShape& s) {
   return {static_cast<unsigned>(s.width), static_cast<unsigned>(s.out_width), s.mode, s.corners};
 }
 
-/// What an output pixel reads: x[lower] + weight·(x[upper] − x[lower]).
+/// The value that an output pixel reads: x[lower] + weight·(x[upper] − x[lower]).
 struct ResampleSource {
   int lower, upper;
   float weight;

@@ -11,6 +11,7 @@
 #include "comm/agreement.h"
 #include "engine/config/locations.h"
 #include "engine/config/names.h"
+#include "engine/program/compile.h"
 #include "engine/state/state_files.h"
 #include "engine/state/weights_file.h"
 #include "engine/train/evaluation.h"
@@ -48,12 +49,7 @@ void evaluate(const LoadedExperiment& loaded, const CommandLine& line, Communica
     checked_model(loaded, dataset);
     graph = evaluation_model(loaded, dataset);
   });
-  std::vector<std::size_t> layout;
-  std::size_t at = 0;
-  for (const Parameter& parameter : graph.parameters) {
-    layout.push_back(at);
-    at += parameter.count();
-  }
+  const std::vector<std::size_t> layout = consecutive_layout(graph);
   Memory memory;
   const Splits splits = split_samples(dataset.train.size(), loaded.experiment.data.validation,
                                       loaded.experiment.seed);

@@ -51,7 +51,7 @@ struct CorruptFindings {
 
 /// A chunk in the form that the model reads.
 struct EvalBatch {
-  // Of the evaluation's size (ImageSet::evaluation_height, evaluation_width).
+  // Images have the evaluation's size (ImageSet::evaluation_height, evaluation_width).
   float* images = nullptr;  // [slots, H, W, C], zeros after the samples; in the feed's `memory`
   // With labels per pixel, [slots, H, W], 64-byte aligned: classes, kIgnoredPixel after the
   // samples; else null.
@@ -66,7 +66,7 @@ class EvalFeed {
  public:
   using Samples = std::span<const std::uint32_t>;
 
-  /// What images are read as, which matters with labels per pixel on disk only.
+  /// The form in which images are read; it matters with labels per pixel on disk only.
   enum class View {
     whole,    // as an evaluation does
     training  // of the size of training, without augmentation: the center

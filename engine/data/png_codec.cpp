@@ -51,7 +51,7 @@ void png_take(png_structp png, png_bytep out, std::size_t count) {
   state->left -= count;
 }
 
-/// What the pixels become: RGB, or the label that they hold.
+/// The meaning of pixels: RGB, or the label that they hold.
 enum class Wanted { rgb, label };
 
 /// Returns true on success; otherwise state.message contains the reason.

@@ -44,7 +44,7 @@ class ImageFiles {
   virtual std::span<const std::uint8_t> read_mask(std::uint32_t sample, ReadBuffer& buffer) const;
 };
 
-/// What is known of the masks of a split.
+/// Known facts of the masks of a split.
 struct StoredMasks {
   int classes = 0;
   int ignore_label = 255;     // in the files; becomes kIgnoredPixel

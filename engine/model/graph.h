@@ -129,7 +129,7 @@ struct Graph {
   bool has_norms_over(StatisticsOver statistics) const;
 };
 
-/// What a network ends in: logits of the image, or of each of its pixels.
+/// The end of a network: logits of the image, or of each of its pixels.
 enum class Output { vector, map };
 
 /// Adds layers one by one and infers their shapes. Throws InputError that names the layer for every

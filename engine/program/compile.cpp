@@ -86,6 +86,16 @@ Program compile_program(const Graph& graph, Device& device, const ProgramOptions
   return program;
 }
 
+std::vector<std::size_t> consecutive_layout(const Graph& graph) {
+  std::vector<std::size_t> layout;
+  std::size_t at = 0;
+  for (const Parameter& parameter : graph.parameters) {
+    layout.push_back(at);
+    at += parameter.count();
+  }
+  return layout;
+}
+
 std::string program_text(const Program& program) {
   std::string text;
   for (const Instruction& i : program.instructions) {

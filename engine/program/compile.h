@@ -4,6 +4,7 @@
 
 #include <span>
 #include <string>
+#include <vector>
 
 #include "engine/program/program.h"
 #include "kernels/device.h"
@@ -18,5 +19,9 @@ Program compile_program(const Graph& graph, Device& device, const ProgramOptions
 
 /// Returns the rank-independent parts as text, which ranks compare before the first step.
 std::string program_text(const Program& program);
+
+/// Returns the offset of every parameter, in floats, one behind another: a layout for programs that
+/// only evaluate.
+std::vector<std::size_t> consecutive_layout(const Graph& graph);
 
 }  // namespace syncnorm

@@ -1,4 +1,4 @@
-// What a network was trained to read and to tell. A checkpoint keeps it in its manifest, for
+// The input and output that a network was trained for. A checkpoint keeps it in its manifest, for
 // commands that have no data set.
 #pragma once
 

@@ -325,7 +325,7 @@ std::vector<std::string> start_from_file(const Graph& graph, const Program& prog
     return std::any_of(tensors.begin(), tensors.end(),
                        [&](const TensorView& t) { return t.name == tensor; });
   };
-  // What lies behind the encoder of a classifier begins anew.
+  // Layers behind the encoder of a classifier begin anew.
   const auto is_behind = [&](const std::string& tensor) {
     return !encoder.empty() && !tensor.starts_with(encoder) && !is_there(tensor);
   };

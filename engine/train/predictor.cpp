@@ -13,16 +13,6 @@
 namespace syncnorm {
 namespace {
 
-std::vector<std::size_t> layout_of(const Graph& graph) {
-  std::vector<std::size_t> layout;
-  std::size_t at = 0;
-  for (const Parameter& parameter : graph.parameters) {
-    layout.push_back(at);
-    at += parameter.count();
-  }
-  return layout;
-}
-
 std::vector<float> softmax(const std::vector<float>& logits) {
   const float top = *std::max_element(logits.begin(), logits.end());
   std::vector<float> p;
@@ -57,7 +47,7 @@ Executor& Predictor::executor_of(int height, int width) {
     options.mode = ProgramMode::evaluation;
     options.storage = activation_storage(loaded_.experiment.precision);
     options.per_pixel = input_.per_pixel;
-    Program program = compile_program(graph, device_, options, layout_of(graph));
+    Program program = compile_program(graph, device_, options, consecutive_layout(graph));
     executor_ = nullptr;
     executor_ = std::make_unique<Executor>(std::move(program), device_, *self_, Placement{1, 1},
                                            nullptr, ReductionAlgorithm::tree, memory_);

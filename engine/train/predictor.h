@@ -35,7 +35,7 @@ class Predictor {
   /// where the model cannot read an image of that size.
   Prediction predict(const RgbImage& image);
 
-  /// What loading the weights told, after the first image.
+  /// Returns the notes of loading the weights, after the first image.
   const std::vector<std::string>& notes() const { return notes_; }
 
  private:

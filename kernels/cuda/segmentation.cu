@@ -69,14 +69,14 @@ __global__ void __launch_bounds__(kThreads)
   if (threadIdx.x == 0) sums[blockIdx.x] = sum;
 }
 
-/// What all pixels of a call share.
+/// The terms that all pixels of a call share.
 struct PixelLossShape {
   int classes;
   double label_smoothing, dice_weight;
   std::size_t pixels;
 };
 
-/// What the threads of a block share.
+/// The terms that the threads of a block share.
 struct PixelLossTerms {
   DiceSlope slopes[kMostClasses];
   double dice, weights, all;  // the weighted Dice loss, Σ of the pixels' weights, of the classes'

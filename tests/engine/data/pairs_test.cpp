@@ -100,7 +100,7 @@ TEST(PlaceCrop, CutsOrPadsInTheMiddleOrAnywhere) {
   EXPECT_EQ(place_crop(1, 1, config, 0.01, nullptr).resize.height, 1);
 }
 
-/// What is read, as bytes again.
+/// The values read, as bytes again.
 struct Sample {
   Bytes pixels, mask;
 };

@@ -141,7 +141,7 @@ TEST(Collectives, EvaluationSendsItsSumsAndOnlyAveragesSeveralGroups) {
     std::vector<std::uint32_t> samples(120);
     for (std::uint32_t i = 0; i < 120; ++i) samples[i] = i;
     evaluator.run(dataset.test, samples);
-    // Of at most three chunks: loss, correct, samples, weights; and three counts per class.
+    // At most three chunks have loss, correct, samples and weights; each class has three counts.
     EXPECT_EQ(counted.calls.size(), 1u) << norm;
     EXPECT_LE(counted.calls[0].sent, 3u * 4u + 3u * 5u) << norm;
   }
